@@ -1,0 +1,25 @@
+"""Handwritten digits, embedded in scikit-learn: 1,797 real 8x8 images in 10 classes, no download."""
+
+import functools
+
+import numpy as np
+
+from widebasin.data.dataset import Dataset
+
+
+@functools.cache
+def digits() -> Dataset:
+    """The digits as 64 floats in [0, 1] and labels 0..9; there is no official test set.
+
+    Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI (its test part), by
+    ``sklearn.datasets.load_digits``.
+    """
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return Dataset(
+        name="digits",
+        inputs=np.asarray(images, np.float32) / np.float32(16),
+        targets=np.asarray(labels, np.int32),
+        num_classes=10,
+    )

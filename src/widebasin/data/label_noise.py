@@ -1,0 +1,42 @@
+"""Wrong labels, on purpose."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+LABEL_NOISE_KINDS = ("symmetric", "asymmetric")
+
+
+def corrupt_labels(
+    key: Key[Array, ""],
+    labels: Int[Array, " examples"],
+    num_classes: int,
+    rate: float | Float[Array, ""],
+    kind: str = "symmetric",
+) -> Int[Array, " examples"]:
+    """Gives exactly ``floor(rate * examples)`` of the labels a wrong class.
+
+    * ``symmetric``: a class drawn uniformly among the ``num_classes - 1`` others.
+    * ``asymmetric``: the next class, ``(label + 1) mod num_classes``.
+
+    Examples are corrupted in an order that depends on the key alone: the labels that are wrong at a low rate are
+    wrong, and equally so, at every higher rate. Rates are therefore paired, as radii are.
+
+    Args:
+        key: decides which labels and, for symmetric noise, which classes.
+        labels: true classes in ``0 .. num_classes - 1``.
+        num_classes: at least 2.
+        rate: share of wrong labels in [0, 1); a number or a traced scalar.
+        kind: one of ``LABEL_NOISE_KINDS``.
+    """
+    which, classes = jax.random.split(key)
+    order = jax.random.permutation(which, labels.shape[0])
+    # The small term keeps 0.3 * 1000 at 300 where float32 puts it just below.
+    corrupted = order < jnp.floor(rate * labels.shape[0] + 1e-3)
+    if kind == "symmetric":
+        shift = jax.random.randint(classes, labels.shape, 1, num_classes, dtype=labels.dtype)
+    elif kind == "asymmetric":
+        shift = jnp.ones_like(labels)
+    else:
+        raise ValueError(f"label noise kind must be one of {', '.join(LABEL_NOISE_KINDS)}, got {kind!r}")
+    return jnp.where(corrupted, (labels + shift) % num_classes, labels)

@@ -1,0 +1,47 @@
+"""Which examples train, validate and test."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Numbers of examples to train on, to validate on and to test on."""
+
+    train: int
+    valid: int
+    test: int
+
+
+class Split(NamedTuple):
+    """Indices into the data set, disjoint."""
+
+    train: Int[Array, " train"]
+    valid: Int[Array, " valid"]
+    test: Int[Array, " test"]
+
+
+def split_examples(key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_test: int = 0) -> Split:
+    """Draws a split from a key.
+
+    Args:
+        key: decides the split.
+        examples: number of examples of the data set.
+        sizes: how many to draw for each part.
+        fixed_test: if positive, the test part is the first ``sizes.test`` of the last ``fixed_test`` examples and
+            only training and validation examples are drawn, from the others.
+
+    Raises:
+        ValueError: if the sizes do not fit the data.
+    """
+    pool = examples - fixed_test
+    drawn = sizes.train + sizes.valid + (0 if fixed_test else sizes.test)
+    if min(sizes.train, sizes.valid, sizes.test) < 1 or drawn > pool or sizes.test > (fixed_test or sizes.test):
+        raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
+    order = jax.random.permutation(key, pool)
+    train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
+    return Split(train, valid, pool + jnp.arange(sizes.test) if fixed_test else rest)

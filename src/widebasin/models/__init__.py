@@ -1,0 +1,6 @@
+"""Architectures as Equinox modules for one example; width is an argument. Batches come from ``jax.vmap``."""
+
+from widebasin.models.mlp import MLP
+from widebasin.models.parameters import count_parameters
+
+__all__ = ["MLP", "count_parameters"]

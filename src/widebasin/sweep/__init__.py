@@ -1,0 +1,11 @@
+"""Sweeps: a spec of a grid, its cells, their execution and the table of results.
+
+This package itself loads only what the command line needs to explain itself; the parts that train are in
+``sweep.run``, ``sweep.executor`` and ``sweep.folder``.
+"""
+
+from widebasin.sweep.errors import SweepError, UsageError, nearest_name
+from widebasin.sweep.execution import Execution
+from widebasin.sweep.spec import Spec, read_spec, resolve, spec_toml
+
+__all__ = ["Execution", "Spec", "SweepError", "UsageError", "nearest_name", "read_spec", "resolve", "spec_toml"]

@@ -1,0 +1,29 @@
+"""How a sweep is carried out, apart from what it asks."""
+
+import math
+from dataclasses import dataclass
+
+from widebasin.sweep.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Nothing here changes what is computed, only how fast and what is kept."""
+
+    replicates_at_once: int | None = None
+    """Networks that one program trains; 1 trains them one by one. Chosen from platform and model by default."""
+    loop: str | None = None
+    """scan (an epoch is one program) or step (steps are dispatched one by one). Chosen by default."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints; 0 writes one after every epoch."""
+    keep_parameters: bool = False
+    """Keep the trained parameters of every network in the results folder."""
+
+    def check(self) -> None:
+        """Raises ``UsageError`` where a value cannot be."""
+        if self.replicates_at_once is not None and self.replicates_at_once < 1:
+            raise UsageError("replicates_at_once", self.replicates_at_once, "must be at least 1")
+        if self.loop not in (None, "scan", "step"):
+            raise UsageError("loop", self.loop, "must be scan or step")
+        if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):
+            raise UsageError("checkpoint_seconds", self.checkpoint_seconds, "must be a finite number >= 0")

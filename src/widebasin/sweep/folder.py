@@ -1,0 +1,221 @@
+"""The folder of a sweep: its lock, its spec, the rows of finished groups, the table of results.
+
+::
+
+    spec.toml          the resolved spec
+    run.json           plan of every cell, versions, platform, command
+    results.parquet    one row per trained network
+    history.parquet    one row per network and epoch
+    cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
+                       group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.spec import Spec, differences, read_spec, spec_toml
+
+TABLE_FORMAT = b"1"
+# What the figures, the page and the tables of a sweep take, generously.
+REPORT_BYTES = 50 * 2**20
+OWN_FILES = ("spec.toml", "run.json", "results.parquet", "history.parquet", "report.html", ".owner")
+OWN_FOLDERS = ("cells", "figures")
+
+
+class ResultsFolder:
+    """A results folder on disk. Every file in it appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # Opening -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Creates the folder and holds it for this process.
+
+        Raises:
+            UsageError: if the folder cannot be created or written.
+            SweepError: if another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            owner = self._text(".owner") or "another process"
+            raise SweepError(
+                f"{self.path} is in use by {owner}; wait until it has ended, or choose another folder with --out"
+            ) from None
+        except OSError as error:
+            raise UsageError("out", str(self.path), f"cannot be written ({error.strerror}); choose another --out") from error
+        try:
+            self.write(".owner", f"process {os.getpid()} on {socket.gethostname()}".encode())
+            yield
+        finally:
+            (self.path / ".owner").unlink(missing_ok=True)
+            lock.release()
+
+    def check_space(self, checkpoint_bytes: int) -> None:
+        """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit the disk."""
+        # orbax writes a checkpoint beside the one before.
+        needed = 2 * checkpoint_bytes + REPORT_BYTES
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            remedy = f"has {free / 2**20:.0f} MiB free and the sweep needs up to {needed / 2**20:.0f}"
+            raise UsageError("out", str(self.path), f"{remedy}; free some space or choose another --out")
+        self.write(".probe", b"\0" * 4096)
+        (self.path / ".probe").unlink()
+
+    def holds_sweep(self) -> bool:
+        """Whether a sweep has been started here."""
+        return (self.path / "spec.toml").exists()
+
+    def check_empty(self) -> None:
+        """Raises ``UsageError`` if the folder holds files that are no sweep's."""
+        foreign = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+        foreign = [name for name in foreign if name not in (*OWN_FILES, *OWN_FOLDERS)]
+        if foreign:
+            raise UsageError(
+                "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
+            )
+
+    def check_same(self, spec: Spec) -> None:
+        """Raises ``UsageError`` if the folder holds the results of another spec."""
+        different = differences(self.spec(), spec)
+        if different:
+            raise UsageError(
+                "out",
+                str(self.path),
+                f"holds results of another spec ({'; '.join(different)}); "
+                "choose another --out, or give --overwrite to delete them",
+            )
+
+    def clear(self) -> None:
+        """Deletes everything that widebasin wrote here."""
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in OWN_FILES:
+            if name != ".owner":
+                (self.path / name).unlink(missing_ok=True)
+
+    # Spec and run --------------------------------------------------------------------------------------------------
+
+    def spec(self) -> Spec:
+        """The spec of the sweep held here."""
+        if not self.holds_sweep():
+            raise UsageError("folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one")
+        return read_spec(self.path / "spec.toml")
+
+    def begin(self, spec: Spec, run: dict[str, Any]) -> None:
+        """Records what is about to run; the spec last: it marks the folder as a sweep's."""
+        self.write("run.json", json.dumps(run, indent=2).encode())
+        self.write("spec.toml", spec_toml(spec).encode())
+
+    def run_record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        try:
+            return json.loads(self._text("run.json"))
+        except ValueError as error:
+            raise SweepError(
+                f"{self.path / 'run.json'} is damaged ({error}); choose another --out, or give --overwrite"
+            ) from error
+
+    # Groups --------------------------------------------------------------------------------------------------------
+
+    def group(self, cell: str, number: int, part: str) -> Path:
+        """The path of a group's ``results.parquet``, ``history.parquet``, ``checkpoint`` or ``parameters``."""
+        return self.path / "cells" / cell / f"group-{number}.{part}"
+
+    def finished(self, cell: str, number: int) -> bool:
+        """Whether a group is finished: its results are written last."""
+        return self.group(cell, number, "results.parquet").exists()
+
+    def write_group(self, cell: str, number: int, results: pd.DataFrame, history: pd.DataFrame) -> None:
+        """Writes the rows of a finished group."""
+        self.group(cell, number, "results.parquet").parent.mkdir(parents=True, exist_ok=True)
+        self.write_table(self.group(cell, number, "history.parquet"), history)
+        self.write_table(self.group(cell, number, "results.parquet"), results)
+
+    def merge(self, groups: list[tuple[str, int]]) -> None:
+        """Writes results.parquet and history.parquet from the rows of all groups, in the order given."""
+        for part in ("results", "history"):
+            tables = [self.read_table(self.group(cell, number, f"{part}.parquet")) for cell, number in groups]
+            self.write_table(self.path / f"{part}.parquet", pd.concat(tables, ignore_index=True))
+
+    def results(self) -> pd.DataFrame:
+        """One row per trained network."""
+        return self.read_table(self.path / "results.parquet")
+
+    def history(self) -> pd.DataFrame:
+        """One row per network and epoch."""
+        return self.read_table(self.path / "history.parquet")
+
+    # Files ---------------------------------------------------------------------------------------------------------
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file atomically.
+
+        Raises:
+            SweepError: if the disk does not take it; the file that was there before is unharmed.
+        """
+        path = self.path / name
+        aside = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise SweepError(
+                f"cannot write {path} ({error.strerror}); make room or give another --out. "
+                "Run the same command again to continue: finished networks are kept"
+            ) from error
+
+    def write_table(self, path: Path, table: pd.DataFrame) -> None:
+        """Writes a parquet table atomically, with page checksums and the format's version."""
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"widebasin_format": TABLE_FORMAT})
+        sink = pa.BufferOutputStream()
+        pq.write_table(arrow, sink, write_page_checksum=True)
+        self.write(str(path.relative_to(self.path)), sink.getvalue().to_pybytes())
+
+    def read_table(self, path: Path) -> pd.DataFrame:
+        """Reads a parquet table and verifies its checksums and format.
+
+        Raises:
+            SweepError: if the file is missing, truncated, corrupt or of another format.
+        """
+        remedy = "delete it and run the same command again: only its networks are trained anew"
+        try:
+            arrow = pq.read_table(path, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
+        except (OSError, pa.ArrowException) as error:
+            raise SweepError(f"{path} is corrupt or truncated ({str(error).splitlines()[0]}); {remedy}") from error
+        version = (arrow.schema.metadata or {}).get(b"widebasin_format")
+        if version != TABLE_FORMAT:
+            raise SweepError(f"{path} has format {version}, this version of widebasin reads {TABLE_FORMAT}; {remedy}")
+        return arrow.to_pandas()
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text()
+        except OSError:
+            return ""

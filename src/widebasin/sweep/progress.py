@@ -1,0 +1,256 @@
+"""What a user sees while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import rich.progress
+from rich.console import Console
+
+from widebasin.sam import METHODS
+from widebasin.sweep.cells import Cell
+from widebasin.training import EpochReport
+from widebasin.workloads import WORKLOADS
+
+# Least time between two plain lines.
+PLAIN_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """Is told what a sweep does."""
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """All that will be trained."""
+        ...
+
+    def skip(self, cell: Cell, networks: int) -> None:
+        """A group that was finished before."""
+        ...
+
+    def begin(self, cell: Cell, networks: int) -> None:
+        """A group starts."""
+        ...
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch of the group is done."""
+        ...
+
+    def end(self) -> None:
+        """The group is finished and written."""
+        ...
+
+    def stop(self) -> None:
+        """The sweep ends, finished or not."""
+        ...
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """Nothing."""
+
+    def skip(self, cell: Cell, networks: int) -> None:
+        """Nothing."""
+
+    def begin(self, cell: Cell, networks: int) -> None:
+        """Nothing."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class _Counter:
+    """Keeps account of work done, in gradients times parameters, the unit that time left is judged by."""
+
+    def __init__(self) -> None:
+        self.total = self.done = self.trained = 0.0
+        self.networks = self.finished = 0
+        self.cell: Cell | None = None
+        self.group = 0
+        self.started = time.perf_counter()
+        self.images = 0.0
+
+    def work(self, cell: Cell, networks: int) -> float:
+        gradients = METHODS[cell.method](0.0).gradients_per_step
+        # The constant stands for compilation and dispatch, which small networks spend most of their time on.
+        size = WORKLOADS[cell.workload].num_params(cell.width) * networks + 100_000
+        return size * gradients * cell.recipe.epochs
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        self.total = sum(self.work(cell, len(cell.replicates)) for cell in cells)
+        self.networks = sum(len(cell.replicates) for cell in cells)
+
+    def skip(self, cell: Cell, networks: int) -> None:
+        self.done += self.work(cell, networks)
+        self.finished += networks
+
+    def begin(self, cell: Cell, networks: int) -> None:
+        self.cell, self.group, self.begun_at = cell, networks, self.done
+
+    def epoch(self, report: EpochReport) -> None:
+        assert self.cell is not None
+        share = self.work(self.cell, self.group) / self.cell.recipe.epochs
+        self.done = self.begun_at + share * report.epoch
+        if not report.resumed:
+            self.trained += share
+            sizes = WORKLOADS[self.cell.workload].sizes
+            self.images += self.group * (sizes.train // self.cell.recipe.batch_size) * self.cell.recipe.batch_size
+
+    def end(self) -> None:
+        assert self.cell is not None
+        self.done = self.begun_at + self.work(self.cell, self.group)
+        self.finished += self.group
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def seconds_left(self) -> float | None:
+        if self.trained <= 0:
+            return None
+        return self.seconds() / self.trained * (self.total - self.done)
+
+    def metrics(self, report: EpochReport) -> str:
+        assert self.cell is not None
+        objective = WORKLOADS[self.cell.workload].objective
+        with np.errstate(all="ignore"):
+            parts = [f"train loss {_mean(report.metrics['train_loss']):.3f}"]
+            parts.append(f"valid {objective.best} {_mean(report.metrics[f'valid_{objective.best}']):.3f}")
+        if report.diverged:
+            parts.append(f"{report.diverged} diverged")
+        return ", ".join(parts)
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _title(cell: Cell) -> str:
+    return f"{cell.workload} width {cell.width} {cell.method}"
+
+
+class TerminalProgress:
+    """One line at the bottom of a terminal: bar, networks, rate, time left, metrics of the running group."""
+
+    def __init__(self, console: Console) -> None:
+        self.counter = _Counter()
+        self.bar = rich.progress.Progress(
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=20),
+            rich.progress.TextColumn("{task.percentage:>3.0f}%"),
+            rich.progress.TextColumn("{task.fields[rate]}"),
+            rich.progress.TextColumn("{task.fields[left]}"),
+            rich.progress.TextColumn("[dim]{task.fields[metrics]}"),
+            console=console,
+            transient=True,
+        )
+        self.line = self.bar.add_task("compiling", total=1.0, rate="", left="", metrics="")
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """See ``Progress``."""
+        self.counter.start(cells)
+        self.bar.update(self.line, total=self.counter.total)
+        self.bar.start()
+
+    def skip(self, cell: Cell, networks: int) -> None:
+        """See ``Progress``."""
+        self.counter.skip(cell, networks)
+        self.bar.update(self.line, completed=self.counter.done)
+
+    def begin(self, cell: Cell, networks: int) -> None:
+        """See ``Progress``."""
+        self.counter.begin(cell, networks)
+        self.bar.update(self.line, description=f"{_title(cell)}, {networks} networks", metrics="compiling")
+
+    def epoch(self, report: EpochReport) -> None:
+        """See ``Progress``."""
+        self.counter.epoch(report)
+        left = self.counter.seconds_left()
+        self.bar.update(
+            self.line,
+            completed=self.counter.done,
+            rate=f"{self.counter.images / self.counter.seconds():,.0f} images/s",
+            left="" if left is None else f"{_duration(left)} left",
+            metrics=self.counter.metrics(report),
+        )
+
+    def end(self) -> None:
+        """See ``Progress``."""
+        self.counter.end()
+        self.bar.update(self.line, completed=self.counter.done)
+
+    def stop(self) -> None:
+        """See ``Progress``."""
+        self.bar.stop()
+
+
+class PlainProgress:
+    """A line per finished group, and one every few seconds within a long one."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.counter = _Counter()
+        self.last_line = time.perf_counter()
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """See ``Progress``."""
+        self.counter.start(cells)
+
+    def skip(self, cell: Cell, networks: int) -> None:
+        """See ``Progress``."""
+        self.counter.skip(cell, networks)
+        self._print(f"{_title(cell)}: {networks} networks finished before")
+
+    def begin(self, cell: Cell, networks: int) -> None:
+        """See ``Progress``."""
+        self.counter.begin(cell, networks)
+
+    def epoch(self, report: EpochReport) -> None:
+        """See ``Progress``."""
+        self.counter.epoch(report)
+        assert self.counter.cell is not None
+        self.latest = self.counter.metrics(report)
+        if time.perf_counter() - self.last_line > PLAIN_SECONDS:
+            epochs = self.counter.cell.recipe.epochs
+            self._print(f"{_title(self.counter.cell)}: epoch {report.epoch}/{epochs}, {self.latest}")
+
+    def end(self) -> None:
+        """See ``Progress``."""
+        self.counter.end()
+        assert self.counter.cell is not None
+        self._print(f"{_title(self.counter.cell)}: {self.counter.group} networks trained, {self.latest}")
+
+    def stop(self) -> None:
+        """See ``Progress``."""
+
+    def _print(self, text: str) -> None:
+        counter = self.counter
+        share = 100 * counter.done / counter.total
+        left = counter.seconds_left()
+        rest = f", {_duration(left)} left" if left is not None and share < 100 else ""
+        self.console.print(
+            f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})", markup=False, highlight=False, soft_wrap=True
+        )
+        self.last_line = time.perf_counter()
+
+
+def progress_for(console: Console, quiet: bool) -> Progress:
+    """A bar on a terminal, plain lines elsewhere, nothing if quiet."""
+    if quiet:
+        return SilentProgress()
+    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

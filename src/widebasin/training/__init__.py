@@ -1,0 +1,30 @@
+"""Training: one network, or many replicates of one architecture in one compiled program."""
+
+from widebasin.training.checkpoint import CheckpointError, Checkpoints
+from widebasin.training.objective import CLASSIFICATION, REGRESSION, Objective
+from widebasin.training.plan import LOOPS, Plan, choose_plan
+from widebasin.training.program import Hyperparameters, Program, TrainingState
+from widebasin.training.recipe import SCHEDULES, Recipe
+from widebasin.training.task import Replicate, Task
+from widebasin.training.train import EpochReport, Trained, train
+
+__all__ = [
+    "CLASSIFICATION",
+    "LOOPS",
+    "REGRESSION",
+    "SCHEDULES",
+    "CheckpointError",
+    "Checkpoints",
+    "EpochReport",
+    "Hyperparameters",
+    "Objective",
+    "Plan",
+    "Program",
+    "Recipe",
+    "Replicate",
+    "Task",
+    "Trained",
+    "TrainingState",
+    "choose_plan",
+    "train",
+]

@@ -1,0 +1,129 @@
+"""The training loop: the one way in which networks are trained."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import PyTree
+
+from widebasin.training.checkpoint import Checkpoints
+from widebasin.training.program import Program
+from widebasin.training.task import Replicate
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a progress display is told after every epoch.
+
+    Attributes:
+        epoch: epochs completed.
+        resumed: whether this epoch was restored from a checkpoint and not trained now.
+        metrics: as ``Trained.history``, this epoch's, shape ``(replicates,)``.
+        diverged: number of replicates that have diverged so far.
+    """
+
+    epoch: int
+    resumed: bool
+    metrics: dict[str, np.ndarray]
+    diverged: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A group of trained replicates.
+
+    Attributes:
+        replicates: which, in the order of every leading axis here.
+        params: final parameters, leading axis over replicates.
+        history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN for epochs that were not run
+            because every replicate had diverged.
+        final: name -> array ``(replicates,)``: ``train_*`` over the whole training set with the final parameters.
+        diverged_epoch: the first epoch (from 1) with a loss or gradient that is not finite; 0 if there is none.
+        seconds: wall time of the group, compilation included.
+    """
+
+    replicates: tuple[Replicate, ...]
+    params: PyTree
+    history: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    diverged_epoch: np.ndarray
+    seconds: float
+
+
+def train(
+    program: Program,
+    replicates: Sequence[Replicate],
+    *,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_seconds: float = 30.0,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Trained:
+    """Trains a group of replicates for the recipe's epochs, all in one program.
+
+    A replicate that diverges goes on with the others and is marked; when all have diverged, training stops.
+
+    Args:
+        program: compiled once, used for any number of groups.
+        replicates: the group.
+        checkpoints: where to continue from and to save to; none by default.
+        checkpoint_seconds: least time between two checkpoints; 0 saves after every epoch.
+        on_epoch: called after every epoch.
+
+    Returns:
+        Parameters and history. Continued from a checkpoint, they equal those of an uninterrupted run bit for bit.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged.
+    """
+    epochs = program.task.recipe.epochs
+    names = program.task.objective.names
+    started = time.perf_counter()
+    state, examples, hyperparameters = program.start(replicates)
+    columns = ("gradient_norm", *(f"{part}_{name}" for part in ("train", "valid", "test") for name in names))
+    history = {name: np.full((len(replicates), epochs), np.nan, np.float32) for name in columns}
+    final = {f"train_{name}": np.full(len(replicates), np.nan, np.float32) for name in names}
+    diverged_epoch = np.zeros(len(replicates), np.int32)
+    seconds_before = np.zeros((), np.float64)
+    first = 0
+    if checkpoints is not None:
+        like = (state, history, final, diverged_epoch, seconds_before)
+        restored = checkpoints.restore(like)
+        if restored is not None:
+            state, history, final, diverged_epoch, seconds_before = restored
+            history, final = ({k: np.array(v) for k, v in table.items()} for table in (history, final))
+            diverged_epoch = np.array(diverged_epoch)
+            first = int(np.asarray(state.epoch)[0])
+            if on_epoch is not None:
+                for epoch in range(first):
+                    metrics = {name: values[:, epoch] for name, values in history.items()}
+                    on_epoch(EpochReport(epoch + 1, True, metrics, int((diverged_epoch > 0).sum())))
+
+    saved = time.perf_counter()
+    for epoch in range(first, epochs):
+        if diverged_epoch.all():
+            break
+        state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
+        for name in columns:
+            history[name][:, epoch] = metrics[name]
+        for name in names:
+            final[f"train_{name}"][:] = metrics[f"final_train_{name}"]
+        finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
+        diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
+        if on_epoch is not None:
+            on_epoch(
+                EpochReport(epoch + 1, False, {n: metrics[n] for n in columns}, int((diverged_epoch > 0).sum()))
+            )
+        now = time.perf_counter()
+        if checkpoints is not None and now - saved >= checkpoint_seconds and epoch + 1 < epochs:
+            seconds = seconds_before + (now - started)
+            checkpoints.save(epoch + 1, (state, history, final, diverged_epoch, seconds))
+            saved = time.perf_counter()
+    return Trained(
+        replicates=tuple(replicates),
+        params=state.params,
+        history=history,
+        final=final,
+        diverged_epoch=diverged_epoch,
+        seconds=float(seconds_before) + time.perf_counter() - started,
+    )
