@@ -12,8 +12,8 @@ Both only compute gradients. Any optax optimizer, or none, applies them.
 
 from widebasin.sam._gradient import ascent_point, value_and_grad
 from widebasin.sam._method import Mask, Method
-from widebasin.sam._registry import METHODS
+from widebasin.sam._registry import METHODS, NamedMethod
 from widebasin.sam._sam import SAM
 from widebasin.sam._sgd import SGD
 
-__all__ = ["METHODS", "SAM", "SGD", "Mask", "Method", "ascent_point", "value_and_grad"]
+__all__ = ["METHODS", "SAM", "SGD", "Mask", "Method", "NamedMethod", "ascent_point", "value_and_grad"]

@@ -45,17 +45,24 @@ def ascent_point(
             mask(gradients),
             gradients,
         )
-    wide = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), gradients)
-    if not jax.tree.leaves(wide):
+    if not jax.tree.leaves(gradients):
         return params
-    norm = optax.tree.norm(wide)
+    norm = optax.tree.norm(jax.tree.map(_widen, gradients))
     rho = jnp.asarray(rho, norm.dtype)
     scale = rho / jnp.maximum(norm, SMALLEST_NORM) if normalize else rho
 
     def ascend(g: Array | None, p: Any) -> Any:
-        return p if g is None else (p + scale.astype(g.dtype) * g).astype(p.dtype)
+        if g is None:
+            return p
+        wide = _widen(g)
+        # JAX's gradient of a real function of complex numbers is the conjugate of the direction of ascent.
+        return (jnp.asarray(p, wide.dtype) + scale.astype(wide.dtype) * jnp.conj(wide)).astype(g.dtype)
 
-    return jax.tree.map(ascend, wide, params, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(ascend, gradients, params, is_leaf=lambda leaf: leaf is None)
+
+
+def _widen(gradient: Array) -> Array:
+    return gradient.astype(jnp.float32) if jnp.finfo(gradient.dtype).bits < 32 else gradient
 
 
 def value_and_grad(
@@ -108,7 +115,11 @@ def value_and_grad(
         value, gradients = differentiate(*args, **kwargs)
         params = tuple(args[i] for i in positions)
         moved = ascent_point(
-            params, (gradients,) if single else tuple(gradients), rho, normalize=normalize, mask=_on_tuple(mask, single)
+            params,
+            (gradients,) if single else tuple(gradients),
+            rho,
+            normalize=normalize,
+            mask=_on_tuple(mask, single),
         )
         perturbed = list(args)
         for i, branch in zip(positions, moved, strict=True):

@@ -31,7 +31,10 @@ class Method(Protocol):
         ...
 
     def value_and_grad(
-        self, loss_fn: Callable[..., Any], has_aux: bool = False, base: Callable[..., Any] = jax.value_and_grad
+        self,
+        loss_fn: Callable[..., Any],
+        has_aux: bool = False,
+        base: Callable[..., Any] = jax.value_and_grad,
     ) -> Gradient:
         """A function ``(params, state, *args, key=None) -> (value, gradients, state)``.
 
@@ -51,5 +54,5 @@ class Method(Protocol):
 
 def check_radius(rho: Any) -> None:
     """Raises ``ValueError`` where ``rho`` is a Python number that is no radius; traced values pass unseen."""
-    if isinstance(rho, Real) and not (math.isfinite(rho) and rho >= 0):
+    if isinstance(rho, Real) and not (math.isfinite(rho) and float(rho) >= 0):
         raise ValueError(f"rho must be a finite number >= 0, got {rho}; rho = 0 is plain gradient descent")

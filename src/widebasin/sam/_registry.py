@@ -1,15 +1,40 @@
 """The methods by the names that the command line uses."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from widebasin.sam._method import Method
 from widebasin.sam._sam import SAM
 from widebasin.sam._sgd import SGD
 
-METHODS: dict[str, Callable[[Any], Method]] = {
-    "sgd": lambda rho: SGD(),
-    "sam": lambda rho: SAM(rho=rho),
-    "unnormalized-sam": lambda rho: SAM(rho=rho, normalize=False),
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """A method that only wants a radius.
+
+    Attributes:
+        title: as it is written in text and figures.
+        summary: what it computes.
+        build: radius -> method.
+    """
+
+    title: str
+    summary: str
+    build: Callable[[Any], Method]
+
+    def __call__(self, rho: Any) -> Method:
+        """The method with that radius."""
+        return self.build(rho)
+
+
+METHODS: dict[str, NamedMethod] = {
+    "sgd": NamedMethod("SGD", "the plain gradient g(w); has no radius", lambda rho: SGD()),
+    "sam": NamedMethod("SAM", "g(w + rho g(w) / ||g(w)||), the same batch twice", lambda rho: SAM(rho=rho)),
+    "unnormalized-sam": NamedMethod(
+        "unnormalized SAM",
+        "g(w + rho g(w)), the SAM of the theory",
+        lambda rho: SAM(rho=rho, normalize=False),
+    ),
 }
-"""Name -> a function from the radius to the method. ``sgd`` ignores the radius: its networks have rho = 0."""
+"""Name on the command line -> method. ``sgd`` ignores the radius: its networks have rho = 0."""

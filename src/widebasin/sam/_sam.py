@@ -48,7 +48,10 @@ class SAM:
         return ()
 
     def value_and_grad(
-        self, loss_fn: Callable[..., Any], has_aux: bool = False, base: Callable[..., Any] = jax.value_and_grad
+        self,
+        loss_fn: Callable[..., Any],
+        has_aux: bool = False,
+        base: Callable[..., Any] = jax.value_and_grad,
     ) -> Gradient:
         """See ``Method.value_and_grad``."""
         differentiate = value_and_grad(

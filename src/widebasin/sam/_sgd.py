@@ -23,7 +23,10 @@ class SGD:
         return ()
 
     def value_and_grad(
-        self, loss_fn: Callable[..., Any], has_aux: bool = False, base: Callable[..., Any] = jax.value_and_grad
+        self,
+        loss_fn: Callable[..., Any],
+        has_aux: bool = False,
+        base: Callable[..., Any] = jax.value_and_grad,
     ) -> Gradient:
         """See ``Method.value_and_grad``."""
         differentiate = base(loss_fn, has_aux=has_aux)

@@ -8,4 +8,13 @@ from widebasin.sweep.errors import SweepError, UsageError, nearest_name
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.spec import Spec, read_spec, resolve, spec_toml
 
-__all__ = ["Execution", "Spec", "SweepError", "UsageError", "nearest_name", "read_spec", "resolve", "spec_toml"]
+__all__ = [
+    "Execution",
+    "Spec",
+    "SweepError",
+    "UsageError",
+    "nearest_name",
+    "read_spec",
+    "resolve",
+    "spec_toml",
+]

@@ -40,8 +40,16 @@ class Cell:
 
 def cells(spec: Spec) -> list[Cell]:
     """The cells of a resolved spec, in the order of widths and methods."""
-    assert spec.widths and spec.rhos and spec.label_noise and spec.weight_decay and spec.learning_rate
-    assert spec.epochs and spec.batch_size and spec.schedule and spec.momentum is not None
+    # A resolved spec has a value everywhere; a type checker has to be told.
+    assert spec.widths is not None
+    assert spec.rhos is not None
+    assert spec.label_noise is not None
+    assert spec.weight_decay is not None
+    assert spec.learning_rate is not None
+    assert spec.epochs is not None
+    assert spec.batch_size is not None
+    assert spec.schedule is not None
+    assert spec.momentum is not None
     recipe = replace(
         WORKLOADS[spec.workload].recipe,
         epochs=spec.epochs,

@@ -2,18 +2,25 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
 
 from widebasin.sweep.errors import UsageError
+
+CHOSEN = "(default: chosen from platform and model)"
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Nothing here changes what is computed, only how fast and what is kept."""
+    """How it is carried out; numbers agree between choices to float tolerance."""
 
-    replicates_at_once: int | None = None
-    """Networks that one program trains; 1 trains them one by one. Chosen from platform and model by default."""
-    loop: str | None = None
-    """scan (an epoch is one program) or step (steps are dispatched one by one). Chosen by default."""
+    replicates_at_once: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=CHOSEN)] = None
+    """Networks that one program trains; 1 trains them one by one."""
+    loop: Annotated[Literal["scan", "step"] | None, tyro.conf.arg(metavar="{scan,step}", help_behavior_hint=CHOSEN)] = (
+        None
+    )
+    """scan (an epoch is one program) or step (steps are dispatched one by one)."""
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints; 0 writes one after every epoch."""
     keep_parameters: bool = False

@@ -45,9 +45,7 @@ class LocalExecutor:
             train_cell(cell, plans[cell.name], folder, execution, progress)
 
 
-def train_cell(
-    cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, progress: Progress
-) -> None:
+def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, progress: Progress) -> None:
     """Trains the groups of one cell that are not finished, each from its checkpoint if it has one.
 
     Raises:

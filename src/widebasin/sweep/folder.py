@@ -60,7 +60,9 @@ class ResultsFolder:
                 f"{self.path} is in use by {owner}; wait until it has ended, or choose another folder with --out"
             ) from None
         except OSError as error:
-            raise UsageError("out", str(self.path), f"cannot be written ({error.strerror}); choose another --out") from error
+            raise UsageError(
+                "out", str(self.path), f"cannot be written ({error.strerror}); choose another --out"
+            ) from error
         try:
             self.write(".owner", f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield
@@ -116,7 +118,9 @@ class ResultsFolder:
     def spec(self) -> Spec:
         """The spec of the sweep held here."""
         if not self.holds_sweep():
-            raise UsageError("folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one")
+            raise UsageError(
+                "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
+            )
         return read_spec(self.path / "spec.toml")
 
     def begin(self, spec: Spec, run: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from widebasin.sweep.cells import Cell
 from widebasin.training import EpochReport
 from widebasin.workloads import WORKLOADS
 
+# What compiling a program takes, in gradients times parameters times epochs: for judging the time left.
+COMPILATION = 5e7
 # Least time between two plain lines.
 PLAIN_SECONDS = 10.0
 
@@ -80,9 +82,8 @@ class _Counter:
 
     def work(self, cell: Cell, networks: int) -> float:
         gradients = METHODS[cell.method](0.0).gradients_per_step
-        # The constant stands for compilation and dispatch, which small networks spend most of their time on.
-        size = WORKLOADS[cell.workload].num_params(cell.width) * networks + 100_000
-        return size * gradients * cell.recipe.epochs
+        size = WORKLOADS[cell.workload].num_params(cell.width) * networks
+        return size * gradients * cell.recipe.epochs + COMPILATION
 
     def start(self, cells: Sequence[Cell]) -> None:
         self.total = sum(self.work(cell, len(cell.replicates)) for cell in cells)
@@ -238,7 +239,10 @@ class PlainProgress:
         left = counter.seconds_left()
         rest = f", {_duration(left)} left" if left is not None and share < 100 else ""
         self.console.print(
-            f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})", markup=False, highlight=False, soft_wrap=True
+            f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         self.last_line = time.perf_counter()
 

@@ -69,9 +69,7 @@ def run(
             folder.check_space(max(checkpoint_bytes(cell, plans[cell.name]) for cell in grid))
             folder.begin(spec, _record(plans))
         groups = [
-            (cell.name, number)
-            for cell in grid
-            for number, _ in enumerate(plans[cell.name].groups(cell.replicates))
+            (cell.name, number) for cell in grid for number, _ in enumerate(plans[cell.name].groups(cell.replicates))
         ]
         if not all(folder.finished(*group) for group in groups):
             try:
@@ -99,15 +97,19 @@ def checkpoint_bytes(cell: Cell, plan: Plan) -> int:
 
 
 def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> None:
+    """A sweep goes on as it was begun: groups cut otherwise would not fit those that are finished."""
     for cell in grid:
-        recorded = plans[cell.name]
-        for argument, asked, used in (
-            ("replicates_at_once", execution.replicates_at_once, recorded.replicates_at_once),
-            ("loop", execution.loop, recorded.loop),
+        used, asked = plans[cell.name], execution
+        at_once = min(asked.replicates_at_once or used.replicates_at_once, len(cell.replicates))
+        for argument, value, before in (
+            ("replicates_at_once", at_once, used.replicates_at_once),
+            ("loop", asked.loop or used.loop, used.loop),
         ):
-            if asked is not None and asked != used and not (argument != "loop" and used == len(cell.replicates) <= asked):
+            if value != before:
                 raise UsageError(
-                    argument, asked, f"the sweep in this folder was begun with {used}; leave it out, or choose another --out"
+                    argument,
+                    value,
+                    f"the sweep in this folder was begun with {before}; leave it out, or choose another --out",
                 )
 
 

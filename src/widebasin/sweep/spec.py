@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import re
 import tomllib
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,42 +17,45 @@ from widebasin.sweep.errors import UsageError, nearest_name
 
 FORMAT = 1
 
+_WORKLOADS = "(default: the workload's)"
+Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_WORKLOADS)]
+Floats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_WORKLOADS)]
+OneInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_WORKLOADS)]
+OneFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_WORKLOADS)]
+OneName = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint=_WORKLOADS)]
+
 
 @dataclass(frozen=True)
 class Spec:
-    """The grid. Whatever is left out comes from the workload's recipe (``widebasin list workloads``).
-
-    Every combination is trained: widths x methods x rhos x seeds x label noise x weight decay x learning rate. SGD has
-    no radius and is trained once per combination of the others. All lists take several values after one flag.
-    """
+    """The grid: every combination is trained. What is left out comes from the workload (widebasin list workloads)."""
 
     workload: str = "digits-mlp"
     """Data, model and recipe, by name."""
-    widths: tuple[int, ...] | None = None
+    widths: Ints = None
     """Widths of the model."""
     methods: tuple[str, ...] = ("sgd", "sam")
     """Methods to compare; sgd is the baseline."""
-    rhos: tuple[float, ...] | None = None
-    """Radii of the ascent, for every method but sgd."""
+    rhos: Floats = None
+    """Radii of the ascent, for every method but sgd, which has none."""
     seeds: int = 5
     """Number of seeds: networks of one seed share split, initialization, batch order and noisy labels."""
     first_seed: int = 0
     """The seeds are first_seed, first_seed + 1, ..."""
-    label_noise: tuple[float, ...] | None = None
+    label_noise: Floats = None
     """Shares of wrong training labels, in [0, 1)."""
     label_noise_kind: str = "symmetric"
     """symmetric (any other class) or asymmetric (the next class)."""
-    weight_decay: tuple[float, ...] | None = None
+    weight_decay: Floats = None
     """Weight decay coefficients."""
-    learning_rate: tuple[float, ...] | None = None
+    learning_rate: Floats = None
     """Learning rates at the start of the schedule."""
-    epochs: int | None = None
+    epochs: OneInt = None
     """Passes over the training set."""
-    batch_size: int | None = None
+    batch_size: OneInt = None
     """Examples per step."""
-    schedule: str | None = None
+    schedule: OneName = None
     """Learning-rate schedule: step, cosine or constant."""
-    momentum: float | None = None
+    momentum: OneFloat = None
     """Heavy-ball momentum, in [0, 1)."""
     study: Annotated[str, tyro.conf.Suppress] = ""
     """The study that the sweep belongs to; empty for a sweep of its own."""
@@ -155,32 +160,35 @@ def read_spec(path: Path) -> Spec:
     version = table.pop("format", FORMAT)
     if version != FORMAT:
         raise UsageError("format", version, f"this version of widebasin reads format {FORMAT} ({path})")
-    fields = {field.name: field for field in dataclasses.fields(Spec)}
+    types = typing.get_type_hints(Spec)
     values = {}
     for key, value in table.items():
-        if key not in fields:
-            raise nearest_name(f"key in {path}", key, fields)
-        values[key] = _typed(key, value, str(fields[key].type))
+        if key not in types:
+            raise nearest_name(f"key in {path}", key, types)
+        values[key] = _typed(key, value, types[key])
     return Spec(**values)
 
 
-def _typed(key: str, value: Any, annotation: str) -> Any:
+def _typed(key: str, value: Any, annotation: Any) -> Any:
     """A TOML value as the type of a field: a bare value stands for a list of one, a whole number for a float."""
-    kind = str if "str" in annotation else float if "float" in annotation else int
-    several = "tuple" in annotation
+    annotation = next((t for t in typing.get_args(annotation) if typing.get_origin(t) is tuple), annotation)
+    several = typing.get_origin(annotation) is tuple
+    kind = next(t for t in (int, float, str) if t is annotation or t in typing.get_args(annotation))
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
             raise UsageError(key, value, f"must be {'a list of ' if several else ''}{kind.__name__}")
     if not several and isinstance(value, list):
         raise UsageError(key, value, f"must be one {kind.__name__}, not a list")
-    return tuple(kind(item) for item in items) if several else kind(value)
+    typed = tuple(kind(item) for item in items)
+    return typed if several else typed[0]
 
 
 def spec_toml(spec: Spec) -> str:
     """A resolved spec as TOML; ``read_spec`` reads it back."""
     table = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(spec).items()}
-    return tomli_w.dumps({"format": FORMAT} | {k: v for k, v in table.items() if v is not None and v != ""})
+    text = tomli_w.dumps({"format": FORMAT} | {k: v for k, v in table.items() if v is not None and v != ""})
+    return re.sub(r"\[\n(.*?)\n\]", lambda array: f"[{' '.join(array[1].split()).rstrip(',')}]", text, flags=re.DOTALL)
 
 
 def differences(one: Spec, other: Spec) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
@@ -31,7 +32,8 @@ class Checkpoints:
     def save(self, epoch: int, tree: PyTree) -> None:
         """Writes the checkpoint of an epoch and removes the one before."""
         self._open().save(
-            epoch, args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), seal=ocp.args.JsonSave(_seal(tree)))
+            epoch,
+            args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), seal=ocp.args.JsonSave(_seal(tree))),
         )
 
     def restore(self, like: PyTree) -> PyTree | None:
@@ -48,7 +50,7 @@ class Checkpoints:
             if epoch is None:
                 return None
             target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            found = manager.restore(
+            found: Any = manager.restore(
                 epoch,
                 args=ocp.args.Composite(tree=ocp.args.StandardRestore(target), seal=ocp.args.JsonRestore()),
             )
@@ -91,4 +93,4 @@ def _seal(tree: PyTree) -> dict[str, Any]:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -86,13 +86,13 @@ class Program:
         noisy = sorted({(r.seed, r.label_noise) for r in replicates})
         states = self._initialize(_keys(seeds))
         examples = _prepare_examples(
-            _keys([seed for seed, _ in noisy]), jnp.array([rate for _, rate in noisy], jnp.float32), self.targets, self.task
+            _keys([seed for seed, _ in noisy]),
+            jnp.array([rate for _, rate in noisy], jnp.float32),
+            self.targets,
+            self.task,
         )
         hyperparameters = Hyperparameters(
-            *(
-                jnp.array([getattr(r, name) for r in replicates], jnp.float32)
-                for name in Hyperparameters._fields
-            )
+            *(jnp.array([getattr(r, name) for r in replicates], jnp.float32) for name in Hyperparameters._fields)
         )
         return (
             _take(states, [seeds.index(r.seed) for r in replicates]),
@@ -195,7 +195,11 @@ class Program:
         )
         step_key = jax.random.fold_in(key_for(state.key, "method"), optax.tree.get(state.optimizer, "count"))
         (_, means), gradients, method_state = method.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.method, inputs[examples.train[batch]], examples.train_targets[batch], key=step_key
+            state.params,
+            state.method,
+            inputs[examples.train[batch]],
+            examples.train_targets[batch],
+            key=step_key,
         )
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         metrics = {f"train_{name}": value for name, value in means.items()}
@@ -257,7 +261,13 @@ class Program:
 
 def _prepare_examples(keys: Key[Array, " n"], rates: Float[Array, " n"], targets: Array, task: Task) -> Examples:
     return _prepared(
-        keys, rates, targets, task.sizes, task.dataset.fixed_test, task.dataset.num_classes, task.label_noise_kind
+        keys,
+        rates,
+        targets,
+        task.sizes,
+        task.dataset.fixed_test,
+        task.dataset.num_classes,
+        task.label_noise_kind,
     )
 
 

@@ -111,9 +111,7 @@ def train(
         finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
         diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
         if on_epoch is not None:
-            on_epoch(
-                EpochReport(epoch + 1, False, {n: metrics[n] for n in columns}, int((diverged_epoch > 0).sum()))
-            )
+            on_epoch(EpochReport(epoch + 1, False, {n: metrics[n] for n in columns}, int((diverged_epoch > 0).sum())))
         now = time.perf_counter()
         if checkpoints is not None and now - saved >= checkpoint_seconds and epoch + 1 < epochs:
             seconds = seconds_before + (now - started)

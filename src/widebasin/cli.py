@@ -1,0 +1,353 @@
+"""The command ``widebasin``: thin, all work is done in the rooms below."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+from rich.console import Console
+
+from widebasin import __version__
+from widebasin.studies import STUDIES, Options
+from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+PIPE_COLUMNS = 120
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what is said meanwhile."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/NAME)")] = None
+    """Results folder; an interrupted run in it is continued."""
+    overwrite: bool = False
+    """Delete the results of another spec in that folder."""
+    quiet: bool = False
+    """No progress."""
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """Run a study."""
+
+    grid: Flat[Spec]
+    answer: Flat[Options] = field(default_factory=Options)
+    execution: Flat[Execution] = field(default_factory=Execution)
+    output: Flat[Output] = field(default_factory=Output)
+
+    def run(self, console: Console) -> None:
+        """Trains the grid and gives the answer."""
+        _sweep(self.grid, self.answer, self.execution, self.output, console)
+
+
+def _study_subcommand(name: str) -> Any:
+    study = STUDIES[name]
+    examples = (
+        f"Examples:\n  widebasin study {name}\n"
+        f"  widebasin study {name} --widths 8 32 128 --seeds 10 --out results/more-seeds"
+    )
+    return Annotated[
+        StudyCommand,
+        tyro.conf.subcommand(name, default=StudyCommand(study.spec), description=f"{study.question}\n\n{examples}"),
+    ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Answer a question: train its whole grid, print a table, write figures and a page.
+
+    Examples:
+      widebasin study overparam
+      widebasin study label-noise --widths 8 32 128
+      widebasin study overparam --help
+    """
+
+    study: Union[tuple(_study_subcommand(name) for name in STUDIES)]  # type: ignore[valid-type]  # noqa: UP007
+
+    def run(self, console: Console) -> None:
+        """Runs the study chosen."""
+        self.study.run(console)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train a grid of your own, from flags or a TOML file (flags win over the file).
+
+    Examples:
+      widebasin sweep --widths 16 64 --rhos 0.05 0.2 --seeds 3
+      widebasin sweep --file grid.toml --epochs 100 --out results/long
+
+    A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
+    """
+
+    grid: Flat[Spec]
+    file: Path | None = None
+    """TOML file with the spec."""
+    answer: Flat[Options] = field(default_factory=Options)
+    execution: Flat[Execution] = field(default_factory=Execution)
+    output: Flat[Output] = field(default_factory=Output)
+
+    def run(self, console: Console) -> None:
+        """Trains the grid and shows what every group of networks reached."""
+        _sweep(self.grid, self.answer, self.execution, self.output, console)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one network and keep its parameters.
+
+    Examples:
+      widebasin train --width 64 --method sam --rho 0.2
+      widebasin train --workload synthetic-mlp --width 500 --method sgd --seed 3
+    """
+
+    workload: str = "digits-mlp"
+    """Data, model and recipe, by name."""
+    width: int | None = None
+    """Width of the model; the workload's middle one by default."""
+    method: str = "sam"
+    """Method of the SAM family, or sgd."""
+    rho: float = 0.05
+    """Radius; sgd has none."""
+    seed: int = 0
+    """Of split, initialization, batch order and noisy labels."""
+    label_noise: float | None = None
+    """Share of wrong training labels."""
+    weight_decay: float | None = None
+    """Weight decay coefficient."""
+    learning_rate: float | None = None
+    """Learning rate at the start of the schedule."""
+    epochs: int | None = None
+    """Passes over the training set."""
+    batch_size: int | None = None
+    """Examples per step."""
+    output: Flat[Output] = field(default_factory=Output)
+
+    def run(self, console: Console) -> None:
+        """Trains the network: a sweep of one."""
+        from widebasin.workloads import WORKLOADS
+
+        if self.workload not in WORKLOADS:
+            raise nearest_name("workload", self.workload, WORKLOADS)
+        ladder = WORKLOADS[self.workload].widths
+        one = lambda value: None if value is None else (value,)  # noqa: E731
+        spec = Spec(
+            workload=self.workload,
+            widths=(self.width if self.width is not None else ladder[len(ladder) // 2],),
+            methods=(self.method,),
+            rhos=(self.rho,),
+            seeds=1,
+            first_seed=self.seed,
+            label_noise=one(self.label_noise),
+            weight_decay=one(self.weight_decay),
+            learning_rate=one(self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+        )
+        output = self.output
+        if output.out is None:
+            output = dataclasses.replace(output, out=Path("results") / "train")
+        _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Make the tables, figures and page of a finished sweep again, without training.
+
+    Examples:
+      widebasin report results/overparam
+      widebasin report results/overparam --select test --at best
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Results folder."""
+    options: Flat[Options] = field(default_factory=Options)
+
+    def run(self, console: Console) -> None:
+        """Reads the tables of the folder and answers anew."""
+        from widebasin.studies.answering import print_answer, write_answer
+        from widebasin.sweep.folder import ResultsFolder
+
+        folder = ResultsFolder(self.folder)
+        print_answer(write_answer(folder, self.options), folder, console)
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is: studies, workloads, methods.
+
+    Examples:
+      widebasin list
+      widebasin list workloads
+    """
+
+    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods"]] = "all"
+    """What to list."""
+
+    def run(self, console: Console) -> None:
+        """Prints the tables."""
+        from widebasin.report.tables import Table
+
+        if self.what in ("all", "studies"):
+            rows = tuple((study.name, study.question) for study in STUDIES.values())
+            console.print(Table("Studies (widebasin study NAME)", ("name", "question"), rows).rich("left"))
+        if self.what in ("all", "workloads"):
+            from widebasin.workloads import WORKLOADS
+
+            rows = tuple(
+                (
+                    w.name,
+                    w.description,
+                    " ".join(map(str, w.widths)),
+                    f"{w.num_params(w.widths[0]):,} to {w.num_params(w.widths[-1]):,}",
+                    f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, lr {w.recipe.learning_rate:g}",
+                )
+                for w in WORKLOADS.values()
+            )
+            columns = ("name", "what", "widths", "parameters", "recipe")
+            console.print(Table("Workloads (--workload NAME)", columns, rows).rich("left"))
+        if self.what in ("all", "methods"):
+            from widebasin.sam import METHODS
+
+            rows = tuple(
+                (name, method.summary, f"{method(0.0).gradients_per_step:g}") for name, method in METHODS.items()
+            )
+            columns = ("name", "what", "gradients per step")
+            console.print(Table("Methods (--methods NAME ...)", columns, rows).rich("left"))
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print the shell's completion script.
+
+    Examples:
+      widebasin completion bash > ~/.local/share/bash-completion/completions/widebasin
+      widebasin completion zsh > ~/.zfunc/_widebasin
+    """
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh"]]
+    """For which shell."""
+
+    def run(self, console: Console) -> None:
+        """Prints the script."""
+        del console
+        with contextlib.suppress(SystemExit):
+            _parse(["--tyro-print-completion", self.shell])
+
+
+Command = Study | Sweep | Train | Report | List | Completion
+
+
+def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
+    """The one way from a spec to an answer."""
+    from widebasin.studies.answering import print_answer, write_answer
+    from widebasin.studies.registry import study_of
+    from widebasin.sweep import resolve
+    from widebasin.sweep.progress import progress_for
+    from widebasin.sweep.run import run
+
+    study_of(spec).check(resolve(spec), options)
+    _keep_compiled_programs()
+    folder = run(
+        spec,
+        output.out if output.out is not None else Path("results") / (spec.study or "sweep"),
+        execution=execution,
+        progress=progress_for(console, output.quiet),
+        overwrite=output.overwrite,
+    )
+    print_answer(write_answer(folder, options), folder, console)
+
+
+def _keep_compiled_programs() -> None:
+    """JAX's persistent cache of compiled programs, unless the user has set one up or turned it off."""
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"] is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(base / "widebasin" / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _parse(arguments: Sequence[str]) -> Command:
+    if len(arguments) > 1 and arguments[0] == "study" and not arguments[1].startswith("-"):
+        _known_study(arguments[1])
+    default = _file_spec(arguments)
+    commands = [
+        Annotated[Study, tyro.conf.subcommand("study")],
+        Annotated[Sweep, tyro.conf.subcommand("sweep", default=Sweep(default))],
+        Annotated[Train, tyro.conf.subcommand("train")],
+        Annotated[Report, tyro.conf.subcommand("report")],
+        Annotated[List, tyro.conf.subcommand("list")],
+        Annotated[Completion, tyro.conf.subcommand("completion")],
+    ]
+    return tyro.cli(
+        Union[tuple(commands)],  # type: ignore[arg-type]  # noqa: UP007
+        prog="widebasin",
+        description=f"widebasin {__version__}: sharpness-aware minimization under overparameterization.\n\n"
+        "Start with: widebasin study overparam",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def _known_study(name: str) -> None:
+    if name not in STUDIES:
+        raise nearest_name("study", name, STUDIES)
+
+
+def _file_spec(arguments: Sequence[str]) -> Spec:
+    """The spec that the flags of ``sweep`` start from: that of --file, if one is given."""
+    arguments = list(arguments)
+    if arguments[:1] != ["sweep"]:
+        return Spec()
+    for position, argument in enumerate(arguments):
+        if argument == "--file" and position + 1 < len(arguments):
+            return read_spec(Path(arguments[position + 1]))
+        if argument.startswith("--file="):
+            return read_spec(Path(argument.removeprefix("--file=")))
+    return Spec()
+
+
+@contextlib.contextmanager
+def _explained(console: Console) -> Iterator[None]:
+    """Turns the errors that a user can mend into a line and an exit code."""
+    from widebasin.training import CheckpointError
+
+    try:
+        yield
+    except UsageError as error:
+        console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(USAGE) from error
+    except (SweepError, CheckpointError) as error:
+        console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(FAILED) from error
+    except KeyboardInterrupt as error:
+        console.print("widebasin: interrupted; the same command continues where it was", style="red")
+        raise SystemExit(INTERRUPTED) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    errors = Console(stderr=True)
+    try:
+        command = _parse(arguments)
+    except UsageError as error:
+        errors.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(USAGE) from error
+    output = Console()
+    with _explained(errors):
+        # A pipe or a file has no width of its own: leave tables whole there.
+        command.run(output if output.is_terminal else Console(width=PIPE_COLUMNS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+"""Reports: statistics, figures, tables and the page. Numbers in, words and pictures out.
+
+``report.statistics`` is the one place for statistics, ``report.figures`` the one for drawing.
+"""

@@ -1,0 +1,74 @@
+"""A report as files: figures as PNG and SVG, and one self-contained HTML page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import matplotlib
+from matplotlib.figure import Figure
+
+from widebasin.report.tables import Table
+
+PNG_DOTS_PER_INCH = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its place in a report.
+
+    Attributes:
+        name: of the files, without ending.
+        title: what it shows.
+        figure: the picture.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study found.
+
+    Attributes:
+        title: of the report.
+        question: that the study asks.
+        findings: sentences, each with its numbers.
+        tables: in order.
+        pictures: in order.
+    """
+
+    title: str
+    question: str
+    findings: tuple[str, ...]
+    tables: tuple[Table, ...]
+    pictures: tuple[Picture, ...]
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """A figure as ``png`` or ``svg``; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "widebasin", "svg.fonttype": "none"}):
+        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(buffer, format=kind, dpi=PNG_DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()
+
+
+def page(answer: Answer, facts: Sequence[tuple[str, str]], spec: str, command: str) -> str:
+    """The HTML page: no scripts, no links to other files, readable on a phone and in print.
+
+    Args:
+        answer: what to show.
+        facts: name and value of everything needed to run it again: versions, device ...
+        spec: the spec as TOML.
+        command: the command that computes it again.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(files("widebasin.report").joinpath("page.html").read_text("utf-8"))
+    pictures = [(p, base64.b64encode(image(p.figure, "png")).decode()) for p in answer.pictures]
+    return template.render(answer=answer, pictures=pictures, facts=facts, spec=spec, command=command)

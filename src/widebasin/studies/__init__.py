@@ -1,0 +1,6 @@
+"""Studies: one file per question, with its grid, its statistic and its pictures. All train through ``sweep``."""
+
+from widebasin.studies.registry import STUDIES
+from widebasin.studies.study import Options, Study
+
+__all__ = ["STUDIES", "Options", "Study"]

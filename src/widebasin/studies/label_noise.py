@@ -1,0 +1,32 @@
+"""Does label noise make the effect stronger? (Finding 6 of arXiv 2311.17539.)
+
+Grid: widths x {SGD, SAM at every radius} x shares of wrong training labels x seeds. Statistic: that of ``overparam``
+at every share of wrong labels.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from widebasin.studies import overparam
+from widebasin.studies.study import Options, Study
+from widebasin.sweep import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+
+QUESTION = "Does the gain of SAM over SGD grow more with the number of parameters when more labels are wrong?"
+
+
+def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+    """Table, findings and figures of the study."""
+    return replace(overparam.answer(spec, results, history, options), question=QUESTION)
+
+
+LABEL_NOISE = Study(
+    name="label-noise",
+    question=QUESTION,
+    spec=Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)),
+    answer=answer,
+)

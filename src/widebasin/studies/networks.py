@@ -1,0 +1,34 @@
+"""The answer of a sweep that belongs to no study: what every group of networks reached, and the learning curves."""
+
+from typing import TYPE_CHECKING
+
+from widebasin.studies.study import Options, Study
+from widebasin.sweep import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+
+QUESTION = "What did the networks of this sweep reach?"
+
+
+def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+    """Table and figures of a sweep."""
+    from widebasin.report import figures, statistics
+    from widebasin.report.page import Answer, Picture
+    from widebasin.report.tables import networks_table
+    from widebasin.workloads import WORKLOADS
+
+    del options
+    metric = statistics.metric_of(results)
+    return Answer(
+        title=WORKLOADS[spec.workload].description,
+        question=QUESTION,
+        findings=(),
+        tables=(networks_table(results, metric),),
+        pictures=(Picture("learning-curves", "Learning curves", figures.learning_curves(history, metric)),),
+    )
+
+
+NETWORKS = Study(name="", question=QUESTION, spec=Spec(), answer=answer, compares=False)

@@ -1,0 +1,76 @@
+"""Does SAM help more as the network grows? (Findings 1 to 3 of arXiv 2311.17539.)
+
+Grid: the widths of a workload x {SGD, SAM at every radius} x seeds. Statistic: per width, SAM's gain over SGD on the
+test split at the radius chosen on validation, paired by seed; and the gain's slope per tenfold parameters.
+"""
+
+from typing import TYPE_CHECKING
+
+from widebasin.studies.study import BASELINE, Options, Study
+from widebasin.sweep import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+
+QUESTION = "Does the gain of SAM over SGD grow with the number of parameters?"
+
+
+def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+    """Table, findings and figures of the study."""
+    from widebasin.report import figures, statistics
+    from widebasin.report.page import Answer, Picture
+    from widebasin.report.tables import gains_table
+    from widebasin.studies.findings import selection_note, trends
+    from widebasin.workloads import WORKLOADS
+
+    del history
+    metric = statistics.metric_of(results)
+    gains = statistics.gain_table(results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(results, BASELINE, options.select, options.at)
+    workload = WORKLOADS[spec.workload]
+    pictures = [
+        Picture(
+            "gain",
+            "Gain against the number of parameters",
+            figures.gain_against_parameters(gains, metric, workload.published),
+        ),
+        Picture(
+            "radius",
+            "Chosen radius against the number of parameters",
+            figures.radius_against_parameters(gains),
+        ),
+        Picture(
+            "accuracy" if metric.name == "accuracy" else "test-loss",
+            f"Test {metric.name} against the number of parameters",
+            figures.metric_against_parameters(gains, metric),
+        ),
+        Picture(
+            "train-loss",
+            "Training loss against the number of parameters",
+            figures.train_loss_against_parameters(gains),
+        ),
+    ]
+    radii = statistics.radius_table(results, options.at)
+    settings = statistics.varying(radii)
+    for key, rows in radii.groupby(settings) if settings else [((), radii)]:
+        suffix = "".join(f"-{name.replace('_', '-')}-{value}" for name, value in zip(settings, key, strict=True))
+        words = "".join(f", {name.replace('_', ' ')} {value}" for name, value in zip(settings, key, strict=True))
+        pictures.append(
+            Picture(
+                f"by-radius{suffix}",
+                f"Test {metric.name} against the radius{words}",
+                figures.metric_against_radius(rows, metric, BASELINE),
+            )
+        )
+    return Answer(
+        title=f"SAM and overparameterization: {workload.description}",
+        question=QUESTION,
+        findings=(*trends(gains, paired, metric, BASELINE, spec.rhos or ()), selection_note(options)),
+        tables=(gains_table(gains, metric, BASELINE),),
+        pictures=tuple(pictures),
+    )
+
+
+OVERPARAM = Study(name="overparam", question=QUESTION, spec=Spec(study="overparam"), answer=answer)

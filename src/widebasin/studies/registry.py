@@ -1,0 +1,16 @@
+"""The studies by name."""
+
+from widebasin.studies.label_noise import LABEL_NOISE
+from widebasin.studies.networks import NETWORKS
+from widebasin.studies.overparam import OVERPARAM
+from widebasin.studies.study import Study
+from widebasin.sweep import Spec, nearest_name
+
+STUDIES: dict[str, Study] = {study.name: study for study in (OVERPARAM, LABEL_NOISE)}
+
+
+def study_of(spec: Spec) -> Study:
+    """The study that a sweep belongs to, or the plain answer for a sweep of its own."""
+    if spec.study and spec.study not in STUDIES:
+        raise nearest_name("study", spec.study, STUDIES)
+    return STUDIES[spec.study] if spec.study else NETWORKS

@@ -1,0 +1,62 @@
+"""What a study is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from widebasin.sweep import Spec, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+
+BASELINE = "sgd"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How results are read; changing these trains nothing."""
+
+    select: Literal["valid", "test"] = "valid"
+    """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
+    at: Literal["final", "best"] = "final"
+    """Report the final epoch, or the best one on the validation split."""
+
+    def check(self) -> None:
+        """Raises ``UsageError`` where a value cannot be."""
+        for argument, value, known in (
+            ("select", self.select, ("valid", "test")),
+            ("at", self.at, ("final", "best")),
+        ):
+            if value not in known:
+                raise UsageError(argument, value, f"must be {' or '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question with its grid and its answer.
+
+    Attributes:
+        name: on the command line.
+        question: one sentence.
+        spec: the default grid.
+        answer: (spec, results, history, options) -> the answer.
+        compares: whether the answer needs the baseline and another method.
+    """
+
+    name: str
+    question: str
+    spec: Spec
+    answer: "Callable[[Spec, pd.DataFrame, pd.DataFrame, Options], Answer]"
+    compares: bool = True
+
+    def check(self, spec: Spec, options: Options) -> None:
+        """Raises ``UsageError`` if the answer cannot be given from a resolved spec."""
+        options.check()
+        if not self.compares:
+            return
+        if BASELINE not in spec.methods or len(spec.methods) < 2:
+            raise UsageError(
+                "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
+            )
