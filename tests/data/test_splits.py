@@ -1,0 +1,70 @@
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from widebasin.data import SplitSizes, split_examples
+
+SIZES = st.integers(1, 12)
+
+
+def as_sets(split):
+    return [set(np.asarray(part).tolist()) for part in split]
+
+
+@given(seed=st.integers(0, 2**31 - 1), train=SIZES, valid=SIZES, test=SIZES, unused=st.sampled_from([0, 7]))
+def test_parts_are_disjoint_and_of_the_asked_sizes(seed, train, valid, test, unused):
+    examples = 36 + unused
+    split = split_examples(jax.random.key(seed), examples, SplitSizes(train, valid, test))
+    assert [len(part) for part in split] == [train, valid, test]
+    together = set().union(*as_sets(split))
+    assert len(together) == train + valid + test
+    assert together <= set(range(examples))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_that_add_up_to_the_data_cover_it(seed):
+    split = split_examples(jax.random.key(seed), 100, SplitSizes(70, 10, 20))
+    assert set().union(*as_sets(split)) == set(range(100))
+
+
+@given(seed=st.integers(0, 2**31 - 1), test=st.integers(1, 10))
+def test_a_fixed_test_set_is_the_same_for_every_key_and_never_trains(seed, test):
+    split = split_examples(jax.random.key(seed), 30, SplitSizes(15, 5, test), fixed_test=10)
+    np.testing.assert_array_equal(split.test, np.arange(20, 20 + test))
+    assert set.union(*as_sets(split)[:2]) == set(range(20))
+
+
+def test_the_key_decides():
+    sizes = SplitSizes(50, 20, 30)
+    first, again, other = (split_examples(jax.random.key(seed), 100, sizes) for seed in (0, 0, 1))
+    for part, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(part, same)
+        assert set(np.asarray(part).tolist()) != set(np.asarray(different).tolist())
+
+
+def test_every_example_is_as_likely_in_every_part():
+    """Over 600 keys an example trains in Binomial(600, 1/2) of them: within 5 standard deviations of 300."""
+    draw = jax.vmap(lambda key: split_examples(key, 20, SplitSizes(10, 5, 5)))
+    counts = np.bincount(np.asarray(draw(jax.random.split(jax.random.key(0), 600)).train).ravel(), minlength=20)
+    assert np.abs(counts - 300).max() < 5 * np.sqrt(600 / 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fixed_test"),
+    [
+        (SplitSizes(70, 10, 21), 0),
+        (SplitSizes(81, 10, 5), 10),
+        (SplitSizes(50, 10, 11), 10),
+        (SplitSizes(0, 10, 10), 0),
+        (SplitSizes(50, 0, 10), 0),
+        (SplitSizes(50, 10, 0), 10),
+        (SplitSizes(50, -1, 10), 0),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_with_all_numbers(sizes, fixed_test):
+    with pytest.raises(ValueError, match="does not fit a data set of 100 examples") as error:
+        split_examples(jax.random.key(0), 100, sizes, fixed_test)
+    assert str(sizes) in str(error.value)
+    assert f"test set of {fixed_test}" in str(error.value)
