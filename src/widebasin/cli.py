@@ -225,6 +225,48 @@ class List:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Measure speed on this machine: a SAM step, an epoch against optax and PyTorch, many networks at once.
+
+    Examples:
+      widebasin bench
+      widebasin bench step --rounds 100
+      widebasin bench epoch --json epoch.json
+    """
+
+    what: tyro.conf.Positional[Literal["all", "step", "epoch", "replicates"]] = "all"
+    """What to measure."""
+    rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
+        None
+    )
+    """How often each contender is timed; medians are over rounds."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Write every time measured, and the machine, to a file."""
+
+    def run(self, console: Console) -> None:
+        """Prints the machine and a table per benchmark."""
+        if self.rounds is not None and self.rounds < 1:
+            raise UsageError("rounds", self.rounds, "must be at least 1")
+        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
+            raise UsageError("json", str(self.json), "must be a file in a folder that exists")
+        import json
+
+        from widebasin.benchmarks import BENCHMARKS, this_machine
+
+        machine = this_machine()
+        console.print(machine.table().rich("left"))
+        found = []
+        for name in BENCHMARKS if self.what == "all" else (self.what,):
+            benchmark = BENCHMARKS[name]
+            console.print(f"{benchmark.question} Measuring ...", style="dim", highlight=False)
+            found.append(benchmark.measure(self.rounds or benchmark.rounds))
+            console.print(found[-1].table().rich())
+        if self.json is not None:
+            record = {"machine": machine.record(), "benchmarks": [benchmark.record() for benchmark in found]}
+            self.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
 class Completion:
     """Print the shell's completion script.
 
@@ -243,7 +285,7 @@ class Completion:
             _parse(["--tyro-print-completion", self.shell])
 
 
-Command = Study | Sweep | Train | Report | List | Completion
+Command = Study | Sweep | Train | Report | List | Bench | Completion
 
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
@@ -286,6 +328,7 @@ def _parse(arguments: Sequence[str]) -> Command:
         Annotated[Train, tyro.conf.subcommand("train")],
         Annotated[Report, tyro.conf.subcommand("report")],
         Annotated[List, tyro.conf.subcommand("list")],
+        Annotated[Bench, tyro.conf.subcommand("bench")],
         Annotated[Completion, tyro.conf.subcommand("completion")],
     ]
     return tyro.cli(

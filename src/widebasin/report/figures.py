@@ -1,20 +1,33 @@
 """The figures, one function each: a table in, a matplotlib figure out. The one place for drawing."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from widebasin.report.statistics import Metric, varying
 from widebasin.sam import METHODS
 
-SIZE = (5.6, 3.9)
+# Inches; small, so that the letters of a figure as wide as a phone can be read.
+WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
+# Letters of a legend that fit the width of a figure.
+LEGEND_LETTERS = 66
 # Okabe & Ito's colours, distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "D", "^", "v", "P", "X")
+GREY = "0.4"
+# Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
+INTERVAL_STRETCH = 1.5
+# With more learning curves than this, the legend names widths and methods instead of curves.
+NAMED_CURVES = 8
 
 
 def method_name(method: Hashable) -> str:
@@ -22,37 +35,75 @@ def method_name(method: Hashable) -> str:
     return METHODS[str(method)].title if method in METHODS else str(method)
 
 
+def setting_value(column: str, value: Any) -> str:
+    """A value of a column of the setting as it is written in text: shares in percent."""
+    if column in ("label_noise", "sparsity"):
+        return f"{100 * value:g}%"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def setting_name(values: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> str:
+    """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
+    return ", ".join(f"{column.replace('_', ' ')} {setting_value(column, values[column])}" for column in columns)
+
+
 def gain_against_parameters(
     gains: pd.DataFrame, metric: Metric, published: Mapping[int, float] | None = None
 ) -> Figure:
-    """Paired gain over the baseline against the number of parameters, with its 95% t interval as a band.
+    """Paired gain over the baseline against the number of parameters, with its 95% t interval.
+
+    The interval of a single series is a band. Several series have bars, drawn side by side a few points apart. An
+    interval far wider than the range of the gains is cut at the axis, and the legend says so.
 
     Args:
         gains: rows of ``statistics.gain_table``.
         metric: of the gains.
         published: number of parameters -> gain, drawn apart and marked as the paper's own.
     """
-    figure, axes = _figure("number of parameters", f"{metric.name} {metric.gain_label}")
+    figure, axes = _figure("number of parameters", metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
-    for label, colour, rows in _series(gains):
-        axes.plot(rows["num_params"], rows["gain"], "o-", color=colour, label=label)
-        if rows["low"].notna().any():
-            axes.fill_between(rows["num_params"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
+    series = _series(gains)
+    certain = gains[np.isfinite(gains["low"]) & np.isfinite(gains["high"])]
+    band = len(series) == 1 and len(certain) > 1
+    for number, one in enumerate(series):
+        beside = _beside(axes, number, len(series))
+        axes.plot(one.rows["num_params"], one.rows["gain"], one.format, color=one.colour, label=one.label, **beside)
+        rows = one.rows[one.rows.index.isin(certain.index)]
+        if band:
+            axes.fill_between(
+                one.rows["num_params"], one.rows["low"], one.rows["high"], color=one.colour, alpha=0.18, linewidth=0
+            )
+        elif len(rows):
+            axes.vlines(rows["num_params"], rows["low"], rows["high"], color=one.colour, alpha=0.6, **beside)
+    extra = []
     if published:
-        axes.plot(list(published), list(published.values()), "s--", color="0.35", label="published (paper)")
-    _parameters_axis(axes)
-    axes.legend(title=f"gain over {_baseline(gains)}, band: 95% interval", title_fontsize="small")
+        extra = axes.plot(list(published), list(published.values()), "s--", color="0.35", label="published (paper)")
+    cut = _limit_gains(axes, [*gains["gain"], 0.0, *(published or {}).values()], certain)
+    _parameters_axis(axes, [*gains["num_params"], *(published or {})])
+    methods = {method_name(m) for m in gains["method"]}
+    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {_baseline(gains)}"
+    if len(certain):
+        title += f"; {'band' if band else 'bars'}: 95% interval{', cut at the axis' if cut else ''}"
+    _legend(figure, [*_handles(series), *extra], title)
     return figure
 
 
 def radius_against_parameters(gains: pd.DataFrame) -> Figure:
-    """The chosen radius rho* against the number of parameters."""
+    """The chosen radius rho* against the number of parameters; equal radii of several series a few points apart."""
     figure, axes = _figure("number of parameters", "chosen radius rho*")
-    for label, colour, rows in _series(gains):
-        axes.plot(rows["num_params"], rows["rho_star"], "o-", color=colour, label=label)
-    _parameters_axis(axes)
-    _radius_scale(axes, "y", gains["rho_star"])
-    axes.legend()
+    series = _series(gains)
+    for number, one in enumerate(series):
+        beside = _beside(axes, number, len(series), diagonal=True)
+        axes.plot(one.rows["num_params"], one.rows["rho_star"], one.format, color=one.colour, label=one.label, **beside)
+    _parameters_axis(axes, gains["num_params"])
+    radii = sorted(set(gains["rho_star"]))
+    if radii[-1] > 0:
+        smallest = next(r for r in radii if r > 0)
+        axes.set_yscale("log") if radii[0] > 0 else axes.set_yscale("symlog", linthresh=smallest)
+    axes.yaxis.set_major_locator(FixedLocator(radii))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    _legend(figure, _handles(series))
     return figure
 
 
@@ -70,114 +121,169 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = "
     """The test metric against the radius, one line per width; the baseline at the left, as radius 0.
 
     Args:
-        radii: rows of ``statistics.radius_table`` of one setting but for the width.
+        radii: rows of ``statistics.radius_table`` of the baseline and one method, of one setting but for the width.
         metric: of the values.
         baseline: the method without a radius.
     """
     figure, axes = _figure("radius rho", f"test {metric.label}")
     widths = sorted(radii["width"].unique())
-    shades = colormaps["viridis"](np.linspace(0.0, 0.88, len(widths)))
-    methods = [m for m in dict.fromkeys(radii["method"]) if m != baseline]
-    positive = sorted(r for r in radii["rho"].unique() if r > 0)
+    shades = _shades(len(widths))
+    mine = radii[radii["method"] != baseline]
+    positive = sorted(r for r in mine["rho"].unique() if r > 0)
     at_zero = positive[0] / 3 if positive else 1.0
-    markers = dict(zip(methods, "osD^v", strict=False))
-    for width, shade in zip(widths, shades, strict=True):
-        of_width = radii[radii["width"] == width]
-        count = of_width["num_params"].iloc[0]
-        base = of_width[of_width["method"] == baseline]
-        for method in methods:
-            rows = of_width[of_width["method"] == method]
-            rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
-            name = f"{count:,}" if len(methods) == 1 else f"{count:,} {method_name(method)}"
-            axes.errorbar(
-                rows["at"],
-                rows["value"],
-                rows["standard_error"],
-                fmt=f"{markers.get(method, 'o')}-",
-                color=shade,
-                label=name,
-            )
-        axes.errorbar([at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade)
+    zero = f"0 ({method_name(baseline)})" if (mine["rho"] == 0).any() else method_name(baseline)
+    handles = []
+    for number, (width, shade) in enumerate(zip(widths, shades, strict=True)):
+        count = f"{radii.loc[radii['width'] == width, 'num_params'].iloc[0]:,}"
+        beside = _beside(axes, number, len(widths))
+        rows = mine[mine["width"] == width]
+        rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
+        axes.errorbar(
+            rows["at"], rows["value"], rows["standard_error"], fmt="o-", color=shade, label=count, markersize=5, **beside
+        )
+        base = radii[(radii["width"] == width) & (radii["method"] == baseline)]
+        axes.errorbar(
+            [at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade, label="_", **beside
+        )
+        handles.append(Line2D([], [], color=shade, marker="o", markersize=5, label=count))
     axes.set_xscale("log")
+    axes.set_xlim(at_zero / 1.3, max(positive, default=at_zero) * 1.3)
     axes.xaxis.set_major_locator(FixedLocator([at_zero, *positive]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: method_name(baseline) if x == at_zero else f"{x:g}"))
-    axes.legend(title="parameters; bars: standard error", title_fontsize="small", fontsize="small", ncols=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: zero if x == at_zero else f"{x:g}"))
+    _legend(figure, handles, f"number of parameters; ×: {method_name(baseline)}; bars: standard error")
     return figure
 
 
-def learning_curves(history: pd.DataFrame, metric: Metric) -> Figure:
-    """Training loss and validation metric against the epoch, one line per width and method, mean over its networks."""
-    figure = Figure(figsize=(SIZE[0], 1.6 * SIZE[1]), layout="constrained")
+def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> Figure:
+    """Training loss and validation metric against the epoch: one line per group of networks that differ by seed alone.
+
+    A line is the mean over its networks and ends where one of them diverges. Few lines are named one by one; of many,
+    the legend names the widths by colour and the methods by dashes.
+    """
+    figure = Figure(figsize=(WIDTH, 1.7 * HEIGHT), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
-    keys = ["width", "method", "rho"]
-    groups = list(history.groupby(keys))
-    colours = colormaps["viridis"](np.linspace(0.0, 0.88, len(groups)))
-    for (key, rows), colour in zip(groups, colours, strict=True):
-        means = rows.groupby("epoch")[["train_loss", f"valid_{metric.name}"]].mean()
-        label = f"width {key[0]} {method_name(key[1])}" + (f" rho {key[2]:g}" if key[1] != "sgd" else "")
-        upper.plot(means.index, means["train_loss"], color=colour, label=label)
-        lower.plot(means.index, metric.scale * means[f"valid_{metric.name}"], color=colour)
+    settings = varying(history)
+    groups = list(history.groupby(["width", "method", "rho", *settings]))
+    widths = sorted(history["width"].unique())
+    methods = list(dict.fromkeys(history["method"]))
+    few = len(groups) <= NAMED_CURVES
+    # One colour per line if they are few, else one per width.
+    colours = dict(zip(widths, _shades(len(widths)), strict=True))
+    each = _shades(len(groups))
+    styles = dict(zip(methods, ("-", "--", ":", "-.") * len(methods), strict=False))
+    marker = "o" if history["epoch"].nunique() == 1 else ""
+    valid = f"valid_{metric.name}"
+    handles = []
+    for number, ((width, method, rho, *_), rows) in enumerate(groups):
+        means = rows.groupby("epoch")[["train_loss", valid]].agg(lambda values: values.to_numpy(float).mean())
+        radius = f", rho {rho:g}" if method != baseline else ""
+        what = setting_name(rows.iloc[0], settings)
+        look: dict[str, Any] = {
+            "color": each[number] if few else colours[width],
+            "linestyle": styles[method],
+            "marker": marker,
+            "label": f"width {width}, {method_name(method)}{radius}{', ' + what if what else ''}",
+        }
+        handles += upper.plot(means.index, means["train_loss"], **look)
+        lower.plot(means.index, metric.scale * means[valid], **look)
+    if not few:
+        handles = [Line2D([], [], color=colours[w], label=f"width {w}") for w in widths]
+        handles += [Line2D([], [], color=GREY, linestyle=styles[m], label=method_name(m)) for m in methods]
     for axes, label in ((upper, "training loss, epoch's mean"), (lower, f"validation {metric.label}")):
         _clean(axes)
         axes.set_ylabel(label)
     lower.set_xlabel("epoch")
-    if len(groups) <= 14:
-        upper.legend(fontsize="small", ncols=2)
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, handles, "" if few else "one line per radius and setting, mean over seeds")
     return figure
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One line: a method in one setting, in order of size."""
+
+    method: str
+    setting: str
+    colour: Any
+    marker: str
+    rows: pd.DataFrame
+
+    @property
+    def label(self) -> str:
+        return f"{self.method}, {self.setting}" if self.setting else self.method
+
+    @property
+    def format(self) -> str:
+        return f"{self.marker}-"
+
+
+def _series(gains: pd.DataFrame) -> list[_Series]:
+    """Where settings differ, they have the colours, else the methods; markers tell methods apart."""
+    columns = varying(gains)
+    names = gains.apply(lambda row: setting_name(row, columns), axis=1)
+    settings, methods = list(dict.fromkeys(names)), list(dict.fromkeys(gains["method"]))
+    coloured = settings if columns else methods
+    colours = COLOURS if len(coloured) <= len(COLOURS) else _shades(len(coloured))
+    return [
+        _Series(
+            method=method_name(method),
+            setting=setting,
+            colour=colours[coloured.index(setting if columns else method)],
+            marker=MARKERS[methods.index(method) % len(MARKERS)],
+            rows=gains[(names == setting) & (gains["method"] == method)].sort_values("num_params"),
+        )
+        for setting in settings
+        for method in methods
+        if ((names == setting) & (gains["method"] == method)).any()
+    ]
+
+
+def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
+    """For a legend: the settings by colour and, if there is a choice, baseline and methods by marker."""
+    settings = {s.setting: s for s in series}
+    methods = {s.method: s for s in series}
+    several = "" not in settings
+    handles = []
+    if several:
+        alone = len(methods) == 1 and not baseline
+        for setting, one in settings.items():
+            handles.append(Line2D([], [], color=one.colour, marker=one.marker if alone else "", label=setting))
+    if baseline:
+        handles.append(Line2D([], [], color=GREY, marker="s", linestyle="--", label=baseline))
+    if not several or len(methods) > 1 or baseline:
+        for method, one in methods.items():
+            handles.append(Line2D([], [], color=GREY if several else one.colour, marker=one.marker, label=method))
+    return handles
 
 
 def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str, column: str) -> Figure:
     figure, axes = _figure("number of parameters", label)
+    series = _series(gains)
+    baseline = _baseline(gains)
     drawn = set()
-    for name, colour, rows in _series(gains):
-        setting = tuple(rows[c].iloc[0] for c in varying(gains))
-        if setting not in drawn:
-            what = setting_name(rows, varying(gains))
-            grey = colour if varying(gains) else "0.4"
-            axes.plot(
-                rows["num_params"],
-                rows[baseline_column],
-                "s--",
-                color=grey,
-                label=f"{_baseline(gains)}{', ' + what if what else ''}",
-            )
-            drawn.add(setting)
-        axes.plot(rows["num_params"], rows[column], "o-", color=colour, label=name)
-    _parameters_axis(axes)
-    axes.legend(fontsize="small")
+    for one in series:
+        if one.setting not in drawn:
+            name = f"{baseline}, {one.setting}" if one.setting else baseline
+            colour = one.colour if one.setting else GREY
+            axes.plot(one.rows["num_params"], one.rows[baseline_column], "s--", color=colour, label=name)
+            drawn.add(one.setting)
+        axes.plot(one.rows["num_params"], one.rows[column], one.format, color=one.colour, label=one.label)
+    _parameters_axis(axes, gains["num_params"])
+    _legend(figure, _handles(series, baseline))
     return figure
-
-
-def _series(gains: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """One line per method and setting: its label, colour and rows in order of size."""
-    columns = varying(gains)
-    groups = gains.groupby([*columns, "method"], sort=False) if len(gains) else []
-    for number, (_, rows) in enumerate(groups):
-        what = setting_name(rows, columns)
-        name = method_name(rows["method"].iloc[0])
-        label = f"{name}, {what}" if what else name
-        yield label, COLOURS[number % len(COLOURS)], rows.sort_values("num_params")
-
-
-def setting_name(rows: pd.DataFrame, columns: list[str]) -> str:
-    """The values of the given columns in words."""
-    parts = []
-    for column in columns:
-        value = rows[column].iloc[0]
-        text = (
-            f"{100 * value:g}%" if column == "label_noise" else f"{value:g}" if isinstance(value, float) else str(value)
-        )
-        parts.append(f"{column.replace('_', ' ')} {text}")
-    return ", ".join(parts)
 
 
 def _baseline(gains: pd.DataFrame) -> str:
     return method_name(gains.attrs.get("baseline", "sgd"))
 
 
+def _shades(count: int) -> list[Any]:
+    return list(colormaps["viridis"](np.linspace(0.0, 0.88, count)))
+
+
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -190,28 +296,69 @@ def _clean(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
 
 
-def _parameters_axis(axes: Axes) -> None:
+def _legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
+    """Above the axes, where it covers no data; the figure grows by its rows."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = max(1, min(len(handles), LEGEND_LETTERS // (longest + 7)))
+    rows = -(-len(handles) // columns) + bool(title)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
+    figure.legend(
+        handles=handles,
+        title=title or None,
+        loc="outside upper left",
+        ncols=columns,
+        alignment="left",
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+        columnspacing=1.2,
+        handlelength=1.8,
+        labelspacing=0.25,
+    )
+
+
+def _beside(axes: Axes, number: int, count: int, diagonal: bool = False) -> dict[str, Transform]:
+    """Draws one of several series a few points (1/72 inch) beside its data, so that none hides another."""
+    if count == 1:
+        return {}
+    shift = (number - (count - 1) / 2) * min(3.0, 12.0 / count) / 72
+    move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.get_figure(root=True).dpi_scale_trans)
+    return {"transform": axes.transData + move}
+
+
+def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> bool:
+    """Sets the limits of an axis of gains; whether an interval is cut."""
+    finite = [v for v in values if np.isfinite(v)]
+    low, high = min(finite), max(finite)
+    lowest = min(low, certain["low"].min()) if len(certain) else low
+    highest = max(high, certain["high"].max()) if len(certain) else high
+    stretch = INTERVAL_STRETCH * (high - low) or np.inf
+    shown = max(lowest, low - stretch), min(highest, high + stretch)
+    margin = 0.05 * (shown[1] - shown[0]) or 1.0
+    axes.set_ylim(shown[0] - margin, shown[1] + margin)
+    return shown != (lowest, highest)
+
+
+def _parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
+    """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
+    counts = sorted(set(counts))
+    margin = (counts[-1] / counts[0]) ** 0.06 if len(counts) > 1 else 2.0
+    low, high = counts[0] / margin, counts[-1] * margin
     axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
+    axes.set_xlim(low, high)
+    for factors in ((1,), (1, 2, 5)):
+        marks = [m * 10.0**k for k in range(13) for m in factors if low <= m * 10.0**k <= high]
+        if len(marks) > 1:
+            break
+    else:
+        marks = counts
+    axes.xaxis.set_major_locator(FixedLocator(marks))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _count(x)))
-    low, high = axes.get_xlim()
-    if high / low < 10:
-        # Less than a decade: mark 1, 2 and 5 of each power of ten, or there would be no number at all.
-        marks = [m * 10.0**k for k in range(-1, 12) for m in (1, 2, 5)]
-        axes.xaxis.set_major_locator(FixedLocator([m for m in marks if low <= m <= high]))
-
-
-def _radius_scale(axes: Axes, which: str, radii: pd.Series) -> None:
-    values = sorted(set(radii))
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    if values and values[0] > 0:
-        (axes.set_yscale if which == "y" else axes.set_xscale)("log")
-    axis.set_major_locator(FixedLocator(values))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
 def _count(value: float) -> str:
+    value = float(f"{value:.3g}")
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{name}"

@@ -14,6 +14,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 SELECTIONS = ("valid", "test")
 EPOCHS = ("final", "best")
+# Means that agree to this relative tolerance are equal: the order of a sum must not choose a radius.
+TIE = 1e-6
 
 # What makes two networks comparable but for the method, its radius and the seed.
 SETTING = [
@@ -48,12 +50,19 @@ class Interval:
 
 
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
-    """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``."""
+    """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
+
+    Raises:
+        ValueError: without values.
+    """
     array = np.asarray(values, np.float64)
+    if not array.size:
+        raise ValueError("values must have at least one value, got none")
     count, mean = len(array), float(np.mean(array))
     if count < 2:
         return Interval(mean, float("nan"), float("nan"), float("nan"), count)
-    error = float(array.std(ddof=1) / np.sqrt(count))
+    with np.errstate(invalid="ignore"):
+        error = float(array.std(ddof=1) / np.sqrt(count))
     half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
     return Interval(mean, error, mean - half, mean + half, count)
 
@@ -81,8 +90,15 @@ class Metric:
 
     @property
     def gain_label(self) -> str:
-        """For axes: gain and unit."""
-        return "gain (percentage points)" if self.unit == "%" else f"gain (decrease of {self.name})"
+        """For axes: what a gain is, and its unit."""
+        if self.unit == "%":
+            return f"gain in test {self.name} (percentage points)"
+        return f"gain: {'increase' if self.higher_is_better else 'decrease'} of test {self.name}"
+
+    @property
+    def gain_unit(self) -> str:
+        """After a gain: ``points`` (percentage points), or empty where the gain has the metric's own unit."""
+        return "points" if self.unit == "%" else ""
 
 
 def metric_of(results: pd.DataFrame) -> Metric:
@@ -96,9 +112,16 @@ def _column(part: str, at: str, metric: Metric) -> str:
     return f"{'best_' if at == 'best' else ''}{part}_{metric.name}"
 
 
-def _worst_for_missing(values: pd.Series, metric: Metric) -> pd.Series:
-    """Diverged networks have no finite loss: for choosing a radius, they count as infinitely bad."""
-    return values.astype(float).where(np.isfinite(values), -np.inf if metric.higher_is_better else np.inf)
+def _scores(results: pd.DataFrame, part: str, at: str, metric: Metric) -> pd.Series:
+    """The metric for choosing, highest best. A network without a finite loss counts as infinitely bad."""
+    values = results[_column(part, at, metric)].astype(float) * (1 if metric.higher_is_better else -1)
+    loss = results[f"{'best_' if at == 'best' else ''}{part}_loss"].astype(float)
+    return values.where(np.isfinite(values) & np.isfinite(loss), -np.inf)
+
+
+def _smallest_of_the_best(means: pd.DataFrame) -> float:
+    best = means["score"].max()
+    return means.loc[means["score"] >= best - TIE * abs(best) if np.isfinite(best) else means["score"] == best, "rho"].min()
 
 
 def chosen_radii(results: pd.DataFrame, select: str = "valid", at: str = "final") -> pd.DataFrame:
@@ -111,19 +134,19 @@ def chosen_radii(results: pd.DataFrame, select: str = "valid", at: str = "final"
         at: ``final`` epoch or ``best`` validation epoch.
 
     Returns:
-        Columns of the setting, ``method`` and ``rho``. Of equal means the smallest radius is taken.
+        Columns of the setting, ``method`` and ``rho``. Of equal means (to 1e-6) the smallest radius is taken. A
+        radius at which a network diverged is taken only if one diverged at every radius.
     """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, got {select!r}")
     if at not in EPOCHS:
         raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
     metric = metric_of(results)
-    sign = 1 if metric.higher_is_better else -1
-    score = sign * _worst_for_missing(results[_column(select, at, metric)], metric)
-    means = results.assign(score=score).groupby([*SETTING, "method", "rho"], sort=True)["score"].mean().reset_index()
-    return means.loc[means.groupby([*SETTING, "method"])["score"].idxmax(), [*SETTING, "method", "rho"]].reset_index(
-        drop=True
-    )
+    scores = results[[*SETTING, "method", "rho"]].assign(score=_scores(results, select, at, metric))
+    # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
+    means = scores.groupby([*SETTING, "method", "rho"])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
+    chosen = means.groupby([*SETTING, "method"])[["rho", "score"]].apply(_smallest_of_the_best)
+    return chosen.rename("rho").reset_index()
 
 
 def paired_gains(
@@ -136,7 +159,8 @@ def paired_gains(
         ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement.
 
     Raises:
-        ValueError: if the table has no network of the baseline, or none of another method.
+        ValueError: if the table has no network of the baseline, none of another method, or no seed of both in a
+            common setting.
     """
     methods = list(dict.fromkeys(results["method"]))
     if baseline not in methods or len(methods) < 2:
@@ -151,6 +175,8 @@ def paired_gains(
     others = values[values["method"] != baseline]
     best = others.merge(chosen_radii(results, select, at), on=[*SETTING, "method", "rho"])
     paired = best.merge(base, on=[*SETTING, "seed"])
+    if paired.empty:
+        raise ValueError(f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair")
     paired["gain"] = (paired["value"] - paired["baseline_value"]) * (1 if metric.higher_is_better else -1)
     return paired
 
@@ -160,8 +186,9 @@ def gain_table(results: pd.DataFrame, baseline: str = "sgd", select: str = "vali
 
     Returns:
         The setting, ``method``, ``rho_star``, ``baseline_value``, ``value``, ``gain``, ``standard_error``, ``low``,
-        ``high`` (95% t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss`` and ``diverged``, the
-        number of diverged networks among those compared.
+        ``high`` (95% t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss``, and
+        ``baseline_diverged`` and ``diverged``, numbers of diverged networks. Means over seeds; NaN where a network
+        has no finite value: none is left out.
     """
     paired = paired_gains(results, baseline, select, at)
     losses = results[[*SETTING, "method", "rho", "seed", "train_loss", "diverged"]]
@@ -174,53 +201,86 @@ def gain_table(results: pd.DataFrame, baseline: str = "sgd", select: str = "vali
         rows.append(
             dict(zip([*SETTING, "method", "rho_star"], key, strict=True))
             | {
-                "baseline_value": group["baseline_value"].mean(),
-                "value": group["value"].mean(),
+                "baseline_value": _mean(group["baseline_value"]),
+                "value": _mean(group["value"]),
                 "gain": gain.mean,
                 "standard_error": gain.standard_error,
                 "low": gain.low,
                 "high": gain.high,
                 "seeds": gain.count,
-                "baseline_train_loss": group["train_loss_of_baseline"].mean(),
-                "train_loss": group["train_loss"].mean(),
-                "diverged": int(group["diverged"].sum() + group["diverged_of_baseline"].sum()),
+                "baseline_train_loss": _mean(group["train_loss_of_baseline"]),
+                "train_loss": _mean(group["train_loss"]),
+                "baseline_diverged": int(group["diverged_of_baseline"].sum()),
+                "diverged": int(group["diverged"].sum()),
             }
         )
     return pd.DataFrame(rows).sort_values([*SETTING, "method"], ignore_index=True)
 
 
-def slope_per_decade(paired: pd.DataFrame) -> Interval | None:
-    """How fast the gain grows with the network, in the metric's unit per tenfold number of parameters.
+def _mean(values: pd.Series) -> float:
+    """NaN if one of the values is."""
+    return float(values.to_numpy(np.float64).mean())
 
-    For every seed the least-squares slope of gain against log10(parameters), then mean and t interval over seeds;
-    seeds with a gain that is not finite are left out.
+
+def slopes_by_seed(paired: pd.DataFrame) -> pd.Series:
+    """For every seed the least-squares slope of gain against log10(parameters).
 
     Args:
         paired: rows of ``paired_gains`` of one method and one setting but for the width.
 
     Returns:
+        Seed -> slope, in the metric's unit per tenfold number of parameters; without the seeds that have fewer than two
+        widths or a gain that is not finite.
+    """
+    slopes = {
+        seed: float(np.polyfit(np.log10(group["num_params"].astype(float)), group["gain"], 1)[0])
+        for seed, group in paired.groupby("seed")
+        if np.isfinite(group["gain"]).all() and group["num_params"].nunique() > 1
+    }
+    return pd.Series(slopes, dtype=float)
+
+
+def slope_per_decade(paired: pd.DataFrame) -> Interval | None:
+    """How fast the gain grows with the network: ``slopes_by_seed``, mean and t interval over seeds.
+
+    Returns:
         ``None`` if there are fewer than two widths, or no seed is left.
     """
-    if paired["num_params"].nunique() < 2:
-        return None
-    slopes = [
-        np.polyfit(np.log10(group["num_params"].astype(float)), group["gain"], 1)[0]
-        for _, group in paired.groupby("seed")
-        if np.isfinite(group["gain"]).all()
-    ]
-    return t_interval(slopes) if slopes else None
+    slopes = slopes_by_seed(paired)
+    return t_interval(slopes) if len(slopes) else None
+
+
+def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
+    """How much faster the gain grows in the second of two settings, paired by seed.
+
+    Args:
+        paired: rows of ``paired_gains`` of one method and one setting but for the width.
+        other: the same in another setting.
+
+    Returns:
+        Of the slopes of the second less those of the first; ``None`` if no seed has both.
+    """
+    differences = (slopes_by_seed(other) - slopes_by_seed(paired)).dropna()
+    return t_interval(differences) if len(differences) else None
 
 
 def radius_table(results: pd.DataFrame, at: str = "final") -> pd.DataFrame:
     """The test metric at every radius: one row per setting, method and radius, over seeds.
 
     Returns:
-        The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit), ``standard_error`` and ``seeds``.
+        The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit; NaN if a network has no finite one),
+        ``standard_error`` and ``seeds``.
     """
     metric = metric_of(results)
     values = results.assign(value=metric.scale * results[_column("test", at, metric)].astype(float))
-    grouped = values.groupby([*SETTING, "method", "rho"])["value"]
-    return grouped.agg(value="mean", standard_error="sem", seeds="count").reset_index()
+    rows = []
+    for key, group in values.groupby([*SETTING, "method", "rho"]):
+        over_seeds = t_interval(group["value"])
+        rows.append(
+            dict(zip([*SETTING, "method", "rho"], key, strict=True))
+            | {"value": over_seeds.mean, "standard_error": over_seeds.standard_error, "seeds": over_seeds.count}
+        )
+    return pd.DataFrame(rows)
 
 
 def varying(table: pd.DataFrame) -> list[str]:

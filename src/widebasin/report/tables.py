@@ -1,5 +1,6 @@
 """Tables as people read them: columns with units, rounded to what the numbers can bear."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,9 +8,13 @@ import numpy as np
 import pandas as pd
 import rich.box
 import rich.table
+from rich.text import Text
 
-from widebasin.report.figures import method_name
-from widebasin.report.statistics import Metric, varying
+from widebasin.report.figures import method_name, setting_value
+from widebasin.report.statistics import Metric, t_interval, varying
+
+# In place of a number that there is none of.
+NONE = "—"
 
 
 @dataclass(frozen=True)
@@ -29,100 +34,80 @@ class Table:
     note: str = ""
 
     def rich(self, justify: Literal["left", "right"] = "right") -> rich.table.Table:
-        """For a terminal."""
+        """For a terminal. Right-aligned cells, which hold numbers, are never broken over lines; headings may be."""
         table = rich.table.Table(
-            title=self.title,
-            caption=self.note or None,
+            title=Text(self.title),
+            caption=Text(self.note) if self.note else None,
             title_justify="left",
             caption_justify="left",
             box=rich.box.SIMPLE_HEAD,
             pad_edge=False,
         )
-        for column in self.columns:
-            table.add_column(column, justify=justify, overflow="fold")
+        for number, column in enumerate(self.columns):
+            longest = max((len(row[number]) for row in self.rows), default=0)
+            table.add_column(
+                Text(column), justify=justify, overflow="fold", min_width=longest if justify == "right" else None
+            )
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))
         return table
 
 
+def decimals(metric: Metric, values: Iterable[float]) -> int:
+    """Decimals of a metric in text: one for percent, else what shows four digits of the middle value."""
+    if metric.unit == "%":
+        return 1
+    sizes = np.abs(np.asarray(list(values), float))
+    sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
+    return int(np.clip(3 - np.floor(np.log10(np.median(sizes))), 0, 12)) if sizes.size else 4
+
+
 def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> Table:
-    """The answer of a study: rows of ``statistics.gain_table`` as text."""
-    unit = f" {metric.unit}" if metric.unit else ""
-    digits = 1 if metric.unit == "%" else 4
+    """The answer of a study: rows of ``statistics.gain_table`` as text, setting by setting."""
+    digits = decimals(metric, gains["baseline_value"])
     settings = varying(gains)
     methods = gains["method"].nunique()
-    one = method_name(str(gains["method"].iloc[0]))
+    gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")
+    name, one = method_name(baseline), method_name(str(gains["method"].iloc[0]))
+    unit = " (%)" if metric.unit == "%" else f" {metric.name}"
+    diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
     columns = [
         *(c.replace("_", " ") for c in settings),
         "width",
         "parameters",
         *(["method"] if methods > 1 else []),
-        f"{method_name(baseline)}{unit}",
-        f"{'value' if methods > 1 else one}{unit}",
-        f"gain ± s.e.{' (points)' if metric.unit == '%' else ''}",
+        f"{name}{unit}",
+        f"{'method' if methods > 1 else one}{unit}",
+        f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}",
         "95% interval",
         "rho*",
-        f"train loss {method_name(baseline)} → {'method' if methods > 1 else one}",
-        *(["diverged"] if gains["diverged"].any() else []),
+        f"train loss {name} → {'method' if methods > 1 else one}",
+        *([f"diverged {name} + {'method' if methods > 1 else one}"] if diverged else []),
     ]
     rows = []
     for row in gains.to_dict("records"):
         certain = np.isfinite(row["standard_error"])
         rows.append(
             (
-                *(_cell(row[c]) for c in settings),
+                *(setting_value(c, row[c]) for c in settings),
                 str(row["width"]),
                 f"{row['num_params']:,}",
                 *([method_name(row["method"])] if methods > 1 else []),
-                f"{row['baseline_value']:.{digits}f}",
-                f"{row['value']:.{digits}f}",
-                f"{row['gain']:+.{digits}f}" + (f" ± {row['standard_error']:.{digits}f}" if certain else ""),
-                f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if certain else "—",
+                _number(row["baseline_value"], f".{digits}f"),
+                _number(row["value"], f".{digits}f"),
+                _number(row["gain"], f"+.{digits}f") + (f" ± {row['standard_error']:.{digits}f}" if certain else ""),
+                f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}" if certain else NONE,
                 f"{row['rho_star']:g}",
-                f"{row['baseline_train_loss']:.3f} → {row['train_loss']:.3f}",
-                *([str(row["diverged"])] if gains["diverged"].any() else []),
+                f"{_number(row['baseline_train_loss'], '.3g')} → {_number(row['train_loss'], '.3g')}",
+                *([f"{row['baseline_diverged']} + {row['diverged']}"] if diverged else []),
             )
         )
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))
-    doubt = "interval: Student t" if gains["seeds"].min() > 1 else "one seed gives no interval"
+    what = "percentage points" if metric.unit == "%" else "more" if metric.higher_is_better else "less"
+    doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
     return Table(
-        title=f"Gain in test {metric.name} over {method_name(baseline)}",
+        title=f"Gain in test {metric.name} over {name}",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"Paired over {seeds} seeds; {doubt}.",
-    )
-
-
-def _cell(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def networks_table(results: pd.DataFrame, metric: Metric) -> Table:
-    """Every group of networks that differ by seed alone: mean and standard error over seeds."""
-    keys = ["width", "num_params", "method", "rho", *varying(results)]
-    digits = 1 if metric.unit == "%" else 4
-    columns = (
-        *(k.replace("_", " ") for k in keys),
-        "networks",
-        "train loss",
-        f"valid {metric.label}",
-        f"test {metric.label}",
-        "± s.e.",
-        "diverged",
-    )
-    rows = []
-    for key, group in results.groupby(keys, sort=False):
-        test = metric.scale * group[f"test_{metric.name}"]
-        error = test.sem()
-        rows.append(
-            (
-                *(_cell(value) for value in key),
-                str(len(group)),
-                f"{group['train_loss'].mean():.3f}",
-                f"{metric.scale * group[f'valid_{metric.name}'].mean():.{digits}f}",
-                f"{test.mean():.{digits}f}",
-                f"{error:.{digits}f}" if error == error else "—",
-                str(int(group["diverged"].sum())),
-            )
-        )
-    return Table("Networks", columns, tuple(rows), "Means over seeds, final epoch.")
+        note=f"Gain: {what} than {name}, " if metric.unit != "%" else f"Gain in {what}, ",
+    )._with_note(f"mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}")

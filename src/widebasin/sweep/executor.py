@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import jax
-
 from widebasin.sam import METHODS
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.execution import Execution
@@ -54,11 +52,12 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
     """
     program = None
     for number, replicates in enumerate(plan.groups(cell.replicates)):
+        checkpoints = Checkpoints(folder.group(cell.name, number, "checkpoint"))
         if folder.finished(cell.name, number):
+            checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
             progress.skip(cell, len(replicates))
             continue
         program = program or Program(cell.task(), METHODS[cell.method], plan)
-        checkpoints = Checkpoints(folder.group(cell.name, number, "checkpoint"))
         progress.begin(cell, len(replicates))
         trained = train(
             program,
@@ -69,7 +68,9 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
         )
         if execution.keep_parameters:
             kept = Checkpoints(folder.group(cell.name, number, "parameters"))
-            kept.save(cell.recipe.epochs, jax.tree.map(lambda leaf: leaf, trained.params))
+            kept.remove()
+            kept.save(cell.recipe.epochs, trained.params)
+            kept.close()
         folder.write_group(cell.name, number, results_rows(cell, trained), history_rows(cell, trained))
         checkpoints.remove()
         progress.end()

@@ -87,7 +87,7 @@ class ResultsFolder:
 
     def check_empty(self) -> None:
         """Raises ``UsageError`` if the folder holds files that are no sweep's."""
-        foreign = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+        foreign = sorted(p.name.removesuffix(".partial") for p in self.path.iterdir() if not p.name.startswith("."))
         foreign = [name for name in foreign if name not in (*OWN_FILES, *OWN_FOLDERS)]
         if foreign:
             raise UsageError(

@@ -1,13 +1,11 @@
-"""Checkpoints of a training run: atomic, verified when read."""
+"""Checkpoints of a training run: atomic, verified before they are read."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -19,10 +17,11 @@ class CheckpointError(Exception):
 
 
 class Checkpoints:
-    """The latest checkpoint of one training run, in one folder, written by orbax.
+    """The latest checkpoints of one training run, in one folder, written by orbax.
 
-    A checkpoint appears whole or not at all (orbax writes aside and renames), and carries a SHA-256 digest of its
-    arrays that is verified on restoring.
+    A checkpoint appears whole or not at all (orbax writes aside and renames). Beside it lies a seal with the SHA-256
+    digest of each of its files, verified before anything is read. A checkpoint without a seal, left by a process that
+    ended between the two, does not count; the one before it is kept for that case.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,11 +29,15 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
 
     def save(self, epoch: int, tree: PyTree) -> None:
-        """Writes the checkpoint of an epoch and removes the one before."""
-        self._open().save(
-            epoch,
-            args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), seal=ocp.args.JsonSave(_seal(tree))),
-        )
+        """Writes the checkpoint of an epoch, a pytree of arrays; the one before is kept, older ones are removed."""
+        manager = self._open()
+        manager.save(epoch, args=ocp.args.StandardSave(tree))
+        seal = self._seal(epoch)
+        aside = seal.with_suffix(".partial")
+        aside.write_text(json.dumps({"format": FORMAT, "sha256": _digests(self.folder / str(epoch))}))
+        aside.replace(seal)
+        for old in set(self.folder.glob("*.seal")) - {self._seal(kept) for kept in manager.all_steps()}:
+            old.unlink()
 
     def restore(self, like: PyTree) -> PyTree | None:
         """The latest checkpoint, with the structure, shapes and dtypes of ``like``; ``None`` if there is none.
@@ -44,53 +47,57 @@ class Checkpoints:
         """
         if not self.folder.exists():
             return None
+        sealed = [epoch for epoch in self._open().all_steps() if self._seal(epoch).exists()]
+        if not sealed:
+            return None
+        epoch = max(sealed)
         try:
-            manager = self._open()
-            epoch = manager.latest_step()
-            if epoch is None:
-                return None
-            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-            found: Any = manager.restore(
-                epoch,
-                args=ocp.args.Composite(tree=ocp.args.StandardRestore(target), seal=ocp.args.JsonRestore()),
-            )
-        except Exception as error:  # orbax and tensorstore raise many types for a damaged folder
-            raise self._damaged(f"cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-        if found.seal != _seal(found.tree):
-            raise self._damaged("does not match its digest")
-        return found.tree
+            seal = json.loads(self._seal(epoch).read_text())
+        except ValueError as error:
+            raise self._unreadable(f"has a damaged seal ({error})") from error
+        if seal["format"] != FORMAT:
+            raise self._unreadable(f"has format {seal['format']}, this version of widebasin reads {FORMAT}")
+        if seal["sha256"] != _digests(self.folder / str(epoch)):
+            raise self._unreadable("is corrupt or truncated: its files do not match their digests")
+        try:
+            return self._open().restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(f"does not fit this training run ({str(error).splitlines()[0]})") from error
 
-    def _damaged(self, what: str) -> CheckpointError:
+    def remove(self) -> None:
+        """Deletes all checkpoints of this run."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Releases what orbax holds; what is saved stays."""
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+
+    def _unreadable(self, what: str) -> CheckpointError:
         return CheckpointError(
             f"checkpoint {self.folder} {what}; delete that folder and run again: "
             "this group of networks then starts from its first epoch, everything else is kept"
         )
 
-    def remove(self) -> None:
-        """Deletes all checkpoints of this run."""
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _seal(self, epoch: int) -> Path:
+        return self.folder / f"{epoch}.seal"
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=1, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
+                max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
 
 
-def _seal(tree: PyTree) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        array = np.asarray(data)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return {"format": FORMAT, "sha256": digest.hexdigest()}
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def _abstract(leaf: PyTree) -> PyTree:
+    """Device arrays by shape; numpy arrays as they are, so that they come back as numpy arrays."""
+    return ocp.utils.to_shape_dtype_struct(leaf) if isinstance(leaf, jax.Array) else leaf

@@ -1,0 +1,17 @@
+"""Benchmarks: what a SAM step, an epoch and a group of replicates cost on this machine, side by side with others."""
+
+from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.machine import Machine, this_machine
+from widebasin.benchmarks.registry import BENCHMARKS, NamedBenchmark
+from widebasin.benchmarks.timing import Timing, interleave
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "Machine",
+    "Measured",
+    "NamedBenchmark",
+    "Timing",
+    "interleave",
+    "this_machine",
+]

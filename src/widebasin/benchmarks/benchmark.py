@@ -1,0 +1,103 @@
+"""What a benchmark finds: rows of contenders, with their ratios and targets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from widebasin.benchmarks.timing import Timing
+from widebasin.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contender.
+
+    Attributes:
+        what: its name.
+        timing: of one unit of work; ``None`` if it was not measured.
+        ratio: its median over that of the contender it is held against; ``None`` if it is held against none.
+        against: what the ratio is held against.
+        target: what the ratio should not exceed; ``None`` if there is no target.
+        more: further columns: heading -> text.
+        missing: why it was not measured.
+    """
+
+    what: str
+    timing: Timing | None
+    ratio: float | None = None
+    against: str = ""
+    target: float | None = None
+    more: tuple[tuple[str, str], ...] = ()
+    missing: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """For JSON: seconds, not rounded."""
+        timing = self.timing
+        return {
+            "what": self.what,
+            "median_seconds": timing.median if timing else None,
+            "quartiles_seconds": list(timing.quartiles) if timing else None,
+            "seconds": list(timing.seconds) if timing else [],
+            "ratio": self.ratio,
+            "against": self.against,
+            "target": self.target,
+            "missing": self.missing,
+            **dict(self.more),
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The findings of one run of one benchmark.
+
+    Attributes:
+        name: on the command line.
+        title: what one unit of work is.
+        rounds: how often each contender was timed.
+        rows: the contenders.
+        note: what is included, and how ratios are to be read.
+    """
+
+    name: str
+    title: str
+    rounds: int
+    rows: tuple[Measured, ...]
+    note: str
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "rounds": self.rounds,
+            "rows": [row.record() for row in self.rows],
+            "note": self.note,
+        }
+
+    def table(self) -> Table:
+        """For people: milliseconds, quartiles, ratios."""
+        more = list(dict.fromkeys(heading for row in self.rows for heading, _ in row.more))
+        columns = ("what", "median ms", "quartiles ms", *more, "ratio", "to", "target")
+        rows = tuple(
+            (
+                row.what,
+                _milliseconds(row.timing.median) if row.timing else row.missing,
+                " to ".join(_milliseconds(q) for q in row.timing.quartiles) if row.timing else "",
+                *(dict(row.more).get(heading, "") for heading in more),
+                "" if row.ratio is None else f"{row.ratio:.2f}",
+                row.against,
+                _target(row),
+            )
+            for row in self.rows
+        )
+        return Table(f"{self.name}: {self.title}", columns, rows, f"Medians of {self.rounds} rounds. {self.note}")
+
+
+def _milliseconds(seconds: float) -> str:
+    """Four digits, which is more than the spread bears."""
+    return f"{1e3 * seconds:.4g}" if seconds < 10 else f"{1e3 * seconds:,.0f}"
+
+
+def _target(row: Measured) -> str:
+    if row.target is None or row.ratio is None:
+        return ""
+    return f"≤ {row.target:g} ({'met' if row.ratio <= row.target else 'missed'})"

@@ -1,0 +1,165 @@
+"""The cost of an epoch of SAM: here, by ``optax.contrib.sam``, in PyTorch; and how near it is to the machine's limit."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.optax_sam import OptaxSAM
+from widebasin.benchmarks.synthetic import CLASSES, FEATURES, mnist_shaped
+from widebasin.benchmarks.timing import Timing, interleave
+from widebasin.benchmarks.torch_sam import TorchSAM, torch_version
+from widebasin.data import SplitSizes, epoch_batches
+from widebasin.models import MLP
+from widebasin.sam import METHODS
+from widebasin.training import CLASSIFICATION, Plan, Program, Recipe, Replicate, Task
+
+WIDTH, RHO, EXAMPLES = 100, 0.05, 10_000
+RECIPE = Recipe(1, 128, learning_rate=0.01, schedule="constant", momentum=0.9, weight_decay=1e-4)
+# Side of the square matrices whose product tells the machine's rate.
+MATMUL_SIZE = {"cpu": 2_048}
+MATMUL_SIZE_ELSEWHERE = 8_192
+
+
+@dataclasses.dataclass(eq=False)
+class ProgramSAM:
+    """The package's own epoch: one replicate, a whole epoch in one compiled loop.
+
+    Attributes:
+        program: compiled for one replicate.
+        state: before the next epoch; leading axis of one.
+        examples: which train, validate and test.
+        hyperparameters: radius, learning rate, weight decay.
+    """
+
+    program: Program
+    state: Any
+    examples: Any
+    hyperparameters: Any
+
+    def epoch(self) -> dict[str, np.ndarray]:
+        """One epoch; returns its metrics."""
+        self.state, metrics = self.program.epoch(self.state, self.examples, self.hyperparameters, last=False)
+        return metrics
+
+    @property
+    def params(self) -> MLP:
+        """A copy of the parameters; the state's own are donated to the next epoch."""
+        return jax.tree.map(lambda leaf: jnp.copy(leaf[0]), self.state.params)
+
+    @property
+    def train_data(self) -> tuple[jax.Array, jax.Array]:
+        """The training inputs and labels of this replicate, in the order of its split."""
+        return self.program.inputs[self.examples.train[0]], self.examples.train_targets[0]
+
+
+def program_sam(examples: int = EXAMPLES, width: int = WIDTH, recipe: Recipe = RECIPE) -> ProgramSAM:
+    """One network on data in the shape of MNIST; one example validates and one tests, so that nearly all is training."""
+    task = Task(
+        build=lambda key: MLP.ladder(FEATURES, CLASSES, width, key=key),
+        dataset=mnist_shaped(examples + 2),
+        sizes=SplitSizes(train=examples, valid=1, test=1),
+        objective=CLASSIFICATION,
+        recipe=recipe,
+    )
+    program = Program(task, METHODS["sam"], Plan(1, "scan", jax.default_backend()))
+    replicate = Replicate(
+        rho=RHO, seed=0, label_noise=0.0, weight_decay=recipe.weight_decay, learning_rate=recipe.learning_rate
+    )
+    return ProgramSAM(program, *program.start([replicate]))
+
+
+def optax_sam(ours: ProgramSAM) -> OptaxSAM:
+    """From the same parameters, on the same data."""
+    return OptaxSAM(ours.params, *ours.train_data, ours.program.task.recipe, RHO)
+
+
+def torch_sam(ours: ProgramSAM) -> TorchSAM:
+    """From the same parameters, on the same data."""
+    params = jax.tree.map(np.asarray, ours.params)
+    inputs, labels = (np.asarray(part) for part in ours.train_data)
+    return TorchSAM(params.weights, params.biases, inputs, labels, ours.program.task.recipe, RHO)
+
+
+def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:
+    """Floating-point operations that the gradient of an MLP's loss on a batch cannot do without.
+
+    Two per weight and example forward, two for the weight's gradient, and two for the gradient of the layer's inputs,
+    which the first layer does not need. Biases, activations and the loss are left out.
+    """
+    weights = [inputs * outputs for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)]
+    return 2 * batch_size * (3 * sum(weights) - weights[0])
+
+
+def measure(rounds: int) -> Benchmark:
+    """Times an epoch of every contender, and a matrix product for the machine's rate."""
+    ours = program_sam()
+    contenders: dict[str, Callable[[], Any]] = {
+        "widebasin, epoch as one program": ours.epoch,
+        "optax.contrib.sam, step by step": _optax_epoch(optax_sam(ours)),
+    }
+    in_torch = f"PyTorch {torch_version()}, step by step".replace("  ", " ")
+    torch_runs = bool(torch_version())
+    if torch_runs:
+        rival = torch_sam(ours)
+        contenders[in_torch] = lambda: rival.epoch(rival.shuffled(RECIPE.batch_size))
+    size = MATMUL_SIZE.get(jax.default_backend(), MATMUL_SIZE_ELSEWHERE)
+    product = f"matrix product {size} x {size}"
+    contenders[product] = _matmul(size)
+    timings = interleave(contenders, rounds)
+
+    limit = 2 * size**3 / timings[product].median
+    steps = EXAMPLES // RECIPE.batch_size
+    sizes = (FEATURES, 3 * WIDTH, WIDTH, CLASSES)
+    flops = steps * METHODS["sam"](RHO).gradients_per_step * gradient_flops(sizes, RECIPE.batch_size)
+    first = next(iter(timings.values()))
+
+    def row(what: str, timing: Timing) -> Measured:
+        if what == product:
+            return Measured(what, timing, more=_rates(limit, limit))
+        rates = _rates(flops / timing.median, limit)
+        return Measured(what, timing, timing.over(first), "widebasin", more=rates)
+
+    rows = [row(what, timing) for what, timing in timings.items()]
+    if not torch_runs:
+        rows.insert(2, Measured(in_torch, None, missing="torch not installed"))
+    with_inputs = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)) * 6 * RECIPE.batch_size
+    return Benchmark(
+        name="epoch",
+        title=f"one epoch of SAM, {EXAMPLES:,} x {FEATURES} floats, MLP {'-'.join(map(str, sizes))}, "
+        f"batch {RECIPE.batch_size}, {steps} steps",
+        rounds=rounds,
+        rows=tuple(rows),
+        note="Included for all: shuffling, gathering batches from memory, both gradients of every step, the update, "
+        "the mean training loss. widebasin's also computes training accuracy and the gradient's norm, and evaluates "
+        "one validation and one test example. GFLOP/s counts the weight matrices' products; with the gradient of the "
+        f"inputs, which nobody needs (6 x weights x batch), it would be {with_inputs / gradient_flops(sizes, 128):.2f} "
+        "times as much. The matrix product is that of jax.numpy in float32.",
+    )
+
+
+def _optax_epoch(rival: OptaxSAM) -> Callable[[], Any]:
+    order = jax.jit(lambda epoch: epoch_batches(jax.random.key(0), epoch, EXAMPLES, RECIPE.batch_size))
+    epoch = 0
+
+    def run() -> Any:
+        nonlocal epoch
+        epoch += 1
+        # Rows of a host array: slicing on the device would dispatch one more program per step.
+        return rival.epoch(np.asarray(order(epoch)))
+
+    return run
+
+
+def _matmul(size: int) -> Callable[[], Any]:
+    matrix = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(jnp.matmul)
+    return lambda: product(matrix, matrix)
+
+
+def _rates(rate: float, limit: float) -> tuple[tuple[str, str], ...]:
+    return ("GFLOP/s", f"{rate / 1e9:,.1f}"), ("of the matrix product's", f"{rate / limit:.0%}")

@@ -1,0 +1,29 @@
+"""The benchmarks by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from widebasin.benchmarks import epoch, replicates, step
+from widebasin.benchmarks.benchmark import Benchmark
+
+
+@dataclass(frozen=True)
+class NamedBenchmark:
+    """A benchmark that only wants to know how often.
+
+    Attributes:
+        question: what it answers.
+        rounds: how often each contender is timed by default.
+        measure: rounds -> findings.
+    """
+
+    question: str
+    rounds: int
+    measure: Callable[[int], Benchmark]
+
+
+BENCHMARKS: dict[str, NamedBenchmark] = {
+    "step": NamedBenchmark("What does a step of SAM cost, in steps of SGD and in gradients?", 40, step.measure),
+    "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
+    "replicates": NamedBenchmark("What is gained by training 35 networks in one program?", 3, replicates.measure),
+}

@@ -1,0 +1,48 @@
+"""Small tasks that train in a moment, shared by the tests of training."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+
+from widebasin.data import SplitSizes, digits, teacher_regression
+from widebasin.models import MLP
+from widebasin.training import CLASSIFICATION, REGRESSION, Recipe, Replicate, Task
+
+DIGITS = Task(
+    build=lambda key: MLP((64, 12, 10), key=key),
+    dataset=digits(),
+    sizes=SplitSizes(train=300, valid=100, test=200),
+    objective=CLASSIFICATION,
+    recipe=Recipe(epochs=4, batch_size=50, learning_rate=0.1, weight_decay=1e-4),
+)
+REGRESSING = Task(
+    build=lambda key: MLP((98, 8, 1), key=key),
+    dataset=teacher_regression(),
+    sizes=SplitSizes(train=300, valid=100, test=200),
+    objective=REGRESSION,
+    recipe=Recipe(epochs=3, batch_size=50, learning_rate=0.01),
+)
+
+
+class SmallConvolution(eqx.Module):
+    """A convolutional network on the 8x8 digits."""
+
+    convolution: eqx.nn.Conv2d
+    linear: eqx.nn.Linear
+
+    def __init__(self, key):
+        first, second = jax.random.split(key)
+        self.convolution = eqx.nn.Conv2d(1, 4, 3, key=first)
+        self.linear = eqx.nn.Linear(4 * 36, 10, key=second)
+
+    def __call__(self, x):
+        return self.linear(jax.nn.relu(self.convolution(x.reshape(1, 8, 8))).ravel())
+
+
+CONVOLUTIONAL = replace(DIGITS, build=SmallConvolution)
+
+
+def replicate(rho=0.0, seed=0, label_noise=0.0, weight_decay=1e-4, learning_rate=0.1):
+    """A replicate with the recipe of ``DIGITS`` where nothing else is said."""
+    return Replicate(rho, seed, label_noise, weight_decay, learning_rate)

@@ -1,0 +1,47 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from widebasin.training import Recipe
+
+
+def recipe(**changes):
+    return Recipe(**({"epochs": 4, "batch_size": 10, "learning_rate": 0.5} | changes))
+
+
+def test_step_schedule_decays_at_the_milestones():
+    relative = recipe(milestones=(0.25, 0.5), decay=0.1).relative_learning_rate(steps_per_epoch=10)
+    values = [float(relative(step)) for step in (0, 9, 10, 19, 20, 39)]
+    assert values == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_cosine_schedule_ends_at_zero():
+    relative = recipe(schedule="cosine").relative_learning_rate(steps_per_epoch=10)
+    steps = np.arange(0, 41, 5)
+    assert [float(relative(s)) for s in steps] == pytest.approx((1 + np.cos(np.pi * steps / 40)) / 2, abs=1e-6)
+
+
+def test_constant_schedule_is_constant():
+    relative = recipe(schedule="constant").relative_learning_rate(steps_per_epoch=10)
+    assert {float(relative(step)) for step in (0, 20, 39)} == {1.0}
+
+
+def test_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match="stepp"):
+        recipe(schedule="stepp").relative_learning_rate(10)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_optimizer_is_heavy_ball_with_decay_of_the_unperturbed_parameters(momentum):
+    learning_rate, decay = 0.1, 0.01
+    optimizer = recipe(momentum=momentum, schedule="constant").optimizer(10, jnp.float32(learning_rate), decay)
+    w = velocity = 0.0
+    w, params = 2.0, jnp.array([2.0])
+    state = optimizer.init(params)
+    for gradient in (1.0, -0.5, 0.25):
+        updates, state = optimizer.update(jnp.array([gradient]), state, params)
+        params = optax.apply_updates(params, updates)
+        velocity = momentum * velocity + (gradient + decay * w)
+        w -= learning_rate * velocity
+    assert float(params[0]) == pytest.approx(w, rel=1e-6)

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from training.tasks import DIGITS, replicate
+
+from widebasin import sam
+from widebasin.training import Checkpoints, Plan, Program, train
+
+GROUP = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def program():
+    return Program(DIGITS, sam.METHODS["sam"], Plan(len(GROUP), "scan", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(program):
+    return train(program, GROUP)
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    jax.tree.map(np.testing.assert_array_equal, one.history, other.history)
+    jax.tree.map(np.testing.assert_array_equal, one.final, other.final)
+    np.testing.assert_array_equal(one.diverged_epoch, other.diverged_epoch)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stops", [(1,), (3,), (2, 3), (1, 1, 2)])
+def test_training_continued_from_checkpoints_is_bit_for_bit_the_uninterrupted_one(
+    program, uninterrupted, stops, tmp_path
+):
+    def stop_at(epoch):
+        def on_epoch(report):
+            if report.epoch == epoch and not report.resumed:
+                raise Interrupted
+
+        return on_epoch
+
+    for epoch in stops:
+        with pytest.raises(Interrupted):
+            train(
+                program,
+                GROUP,
+                checkpoints=Checkpoints(tmp_path / "c"),
+                checkpoint_seconds=0.0,
+                on_epoch=stop_at(epoch),
+            )
+    seen = []
+    continued = train(
+        program,
+        GROUP,
+        checkpoints=Checkpoints(tmp_path / "c"),
+        checkpoint_seconds=0.0,
+        on_epoch=lambda report: seen.append((report.epoch, report.resumed)),
+    )
+    assert_same(continued, uninterrupted)
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
+    assert [resumed for _, resumed in seen] == [epoch < stops[-1] for epoch, _ in seen]
+
+
+def test_training_twice_gives_the_same_bits(program, uninterrupted):
+    assert_same(train(program, GROUP), uninterrupted)
+
+
+def test_history_has_every_replicate_and_epoch(uninterrupted):
+    assert {values.shape for values in uninterrupted.history.values()} == {(len(GROUP), 4)}
+    assert set(uninterrupted.history) == {
+        "gradient_norm",
+        *(f"{part}_{name}" for part in ("train", "valid", "test") for name in ("loss", "accuracy")),
+    }
+    assert all(np.isfinite(values).all() for values in uninterrupted.history.values())
+    assert (uninterrupted.diverged_epoch == 0).all()
+    assert uninterrupted.history["train_loss"][:, -1].mean() < uninterrupted.history["train_loss"][:, 0].mean()
+
+
+def test_a_diverged_replicate_is_marked_and_the_others_are_unharmed(program, uninterrupted):
+    wild = [GROUP[0], replace(GROUP[1], learning_rate=1e20), *GROUP[2:]]
+    trained = train(program, wild)
+    assert trained.diverged_epoch.tolist()[1] in (1, 2)
+    assert trained.diverged_epoch[[0, 2, 3]].tolist() == [0, 0, 0]
+    for name, values in trained.history.items():
+        np.testing.assert_array_equal(values[[0, 2, 3]], uninterrupted.history[name][[0, 2, 3]])
+
+
+def test_training_stops_when_every_replicate_has_diverged(program):
+    seen = []
+    trained = train(
+        program, [replace(r, learning_rate=1e20) for r in GROUP], on_epoch=lambda report: seen.append(report.epoch)
+    )
+    assert (trained.diverged_epoch > 0).all()
+    assert max(seen) == trained.diverged_epoch.max() < 4
+    assert np.isnan(trained.history["valid_loss"][:, -1]).all()
+
+
+def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
+    wild = [GROUP[0], replace(GROUP[1], learning_rate=1e20), *GROUP[2:]]
+    whole = train(program, wild)
+
+    def stop(report):
+        if report.epoch == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0, on_epoch=stop)
+    continued = train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0)
+    assert_same(continued, whole)
