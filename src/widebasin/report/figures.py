@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation, Transform
+from matplotlib.transforms import ScaledTranslation
 
 from widebasin.report.statistics import Metric, varying
 from widebasin.sam import METHODS
@@ -66,15 +67,17 @@ def gain_against_parameters(
     certain = gains[np.isfinite(gains["low"]) & np.isfinite(gains["high"])]
     band = len(series) == 1 and len(certain) > 1
     for number, one in enumerate(series):
-        beside = _beside(axes, number, len(series))
-        axes.plot(one.rows["num_params"], one.rows["gain"], one.format, color=one.colour, label=one.label, **beside)
+        drawn: list[Artist] = [
+            *axes.plot(one.rows["num_params"], one.rows["gain"], one.format, color=one.colour, label=one.label)
+        ]
         rows = one.rows[one.rows.index.isin(certain.index)]
         if band:
             axes.fill_between(
                 one.rows["num_params"], one.rows["low"], one.rows["high"], color=one.colour, alpha=0.18, linewidth=0
             )
         elif len(rows):
-            axes.vlines(rows["num_params"], rows["low"], rows["high"], color=one.colour, alpha=0.6, **beside)
+            drawn.append(axes.vlines(rows["num_params"], rows["low"], rows["high"], color=one.colour, alpha=0.6))
+        _move_beside(axes, drawn, number, len(series))
     extra = []
     if published:
         extra = axes.plot(list(published), list(published.values()), "s--", color="0.35", label="published (paper)")
@@ -93,8 +96,8 @@ def radius_against_parameters(gains: pd.DataFrame) -> Figure:
     figure, axes = _figure("number of parameters", "chosen radius rho*")
     series = _series(gains)
     for number, one in enumerate(series):
-        beside = _beside(axes, number, len(series), diagonal=True)
-        axes.plot(one.rows["num_params"], one.rows["rho_star"], one.format, color=one.colour, label=one.label, **beside)
+        drawn = axes.plot(one.rows["num_params"], one.rows["rho_star"], one.format, color=one.colour, label=one.label)
+        _move_beside(axes, drawn, number, len(series), diagonal=True)
     _parameters_axis(axes, gains["num_params"])
     radii = sorted(set(gains["rho_star"]))
     if radii[-1] > 0:
@@ -135,16 +138,15 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = "
     handles = []
     for number, (width, shade) in enumerate(zip(widths, shades, strict=True)):
         count = f"{radii.loc[radii['width'] == width, 'num_params'].iloc[0]:,}"
-        beside = _beside(axes, number, len(widths))
         rows = mine[mine["width"] == width]
         rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
-        axes.errorbar(
-            rows["at"], rows["value"], rows["standard_error"], fmt="o-", color=shade, label=count, markersize=5, **beside
+        drawn = axes.errorbar(
+            rows["at"], rows["value"], rows["standard_error"], fmt="o-", color=shade, label=count, markersize=5
         )
         base = radii[(radii["width"] == width) & (radii["method"] == baseline)]
-        axes.errorbar(
-            [at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade, label="_", **beside
-        )
+        drawn_base = axes.errorbar([at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade)
+        for line, _, bars in (drawn, drawn_base):
+            _move_beside(axes, [line, *bars], number, len(widths))
         handles.append(Line2D([], [], color=shade, marker="o", markersize=5, label=count))
     axes.set_xscale("log")
     axes.set_xlim(at_zero / 1.3, max(positive, default=at_zero) * 1.3)
@@ -299,9 +301,9 @@ def _clean(axes: Axes) -> None:
 def _legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     """Above the axes, where it covers no data; the figure grows by its rows."""
     longest = max(len(handle.get_label()) for handle in handles)
-    columns = max(1, min(len(handles), LEGEND_LETTERS // (longest + 7)))
-    rows = -(-len(handles) // columns) + bool(title)
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
+    rows = -(-len(handles) // max(1, LEGEND_LETTERS // (longest + 7)))
+    columns = -(-len(handles) // rows)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + bool(title)))
     figure.legend(
         handles=handles,
         title=title or None,
@@ -317,13 +319,13 @@ def _legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     )
 
 
-def _beside(axes: Axes, number: int, count: int, diagonal: bool = False) -> dict[str, Transform]:
-    """Draws one of several series a few points (1/72 inch) beside its data, so that none hides another."""
-    if count == 1:
-        return {}
+def _move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, diagonal: bool = False) -> None:
+    """Moves one of several series a few points (1/72 inch) beside its data, so that none hides another."""
     shift = (number - (count - 1) / 2) * min(3.0, 12.0 / count) / 72
-    move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.get_figure(root=True).dpi_scale_trans)
-    return {"transform": axes.transData + move}
+    move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.figure.dpi_scale_trans)
+    # After drawing: the limits of the axes follow from the data as they are.
+    for artist in drawn:
+        artist.set_transform(axes.transData + move)
 
 
 def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from widebasin.report.tables import Table
 
-PNG_DOTS_PER_INCH = 160
+PNG_DOTS_PER_INCH = 200
 
 
 @dataclass(frozen=True)

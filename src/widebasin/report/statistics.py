@@ -92,7 +92,7 @@ class Metric:
     def gain_label(self) -> str:
         """For axes: what a gain is, and its unit."""
         if self.unit == "%":
-            return f"gain in test {self.name} (percentage points)"
+            return f"{self.name} gain (percentage points)"
         return f"gain: {'increase' if self.higher_is_better else 'decrease'} of test {self.name}"
 
     @property
@@ -121,7 +121,8 @@ def _scores(results: pd.DataFrame, part: str, at: str, metric: Metric) -> pd.Ser
 
 def _smallest_of_the_best(means: pd.DataFrame) -> float:
     best = means["score"].max()
-    return means.loc[means["score"] >= best - TIE * abs(best) if np.isfinite(best) else means["score"] == best, "rho"].min()
+    threshold = best - TIE * abs(best) if np.isfinite(best) else best
+    return means.loc[means["score"] >= threshold, "rho"].min()
 
 
 def chosen_radii(results: pd.DataFrame, select: str = "valid", at: str = "final") -> pd.DataFrame:
@@ -176,7 +177,9 @@ def paired_gains(
     best = others.merge(chosen_radii(results, select, at), on=[*SETTING, "method", "rho"])
     paired = best.merge(base, on=[*SETTING, "seed"])
     if paired.empty:
-        raise ValueError(f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair")
+        raise ValueError(
+            f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair"
+        )
     paired["gain"] = (paired["value"] - paired["baseline_value"]) * (1 if metric.higher_is_better else -1)
     return paired
 

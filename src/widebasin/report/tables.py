@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ class Table:
     note: str = ""
 
     def rich(self, justify: Literal["left", "right"] = "right") -> rich.table.Table:
-        """For a terminal. Right-aligned cells, which hold numbers, are never broken over lines; headings may be."""
+        """For a terminal. In a narrow one, headings and cells are broken at spaces, never within a number."""
         table = rich.table.Table(
             title=Text(self.title),
             caption=Text(self.note) if self.note else None,
@@ -42,9 +42,10 @@ class Table:
             caption_justify="left",
             box=rich.box.SIMPLE_HEAD,
             pad_edge=False,
+            collapse_padding=True,
         )
         for number, column in enumerate(self.columns):
-            longest = max((len(row[number]) for row in self.rows), default=0)
+            longest = max((len(word) for row in self.rows for word in row[number].split()), default=0)
             table.add_column(
                 Text(column), justify=justify, overflow="fold", min_width=longest if justify == "right" else None
             )
@@ -98,16 +99,67 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> T
                 _number(row["gain"], f"+.{digits}f") + (f" ± {row['standard_error']:.{digits}f}" if certain else ""),
                 f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}" if certain else NONE,
                 f"{row['rho_star']:g}",
-                f"{_number(row['baseline_train_loss'], '.3g')} → {_number(row['train_loss'], '.3g')}",
+                f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}",
                 *([f"{row['baseline_diverged']} + {row['diverged']}"] if diverged else []),
             )
         )
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))
-    what = "percentage points" if metric.unit == "%" else "more" if metric.higher_is_better else "less"
+    gain = (
+        "percentage points"
+        if metric.unit == "%"
+        else f"{'in' if metric.higher_is_better else 'de'}crease of the {metric.name}"
+    )
     doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
     return Table(
         title=f"Gain in test {metric.name} over {name}",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"Gain: {what} than {name}, " if metric.unit != "%" else f"Gain in {what}, ",
-    )._with_note(f"mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}")
+        note=f"Gain: {gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}",
+    )
+
+
+def networks_table(results: pd.DataFrame, metric: Metric) -> Table:
+    """Every group of networks that differ by seed alone: mean and standard error over seeds."""
+    keys = ["width", "num_params", "method", "rho", *varying(results)]
+    digits = decimals(metric, metric.scale * results[f"test_{metric.name}"])
+    names = {"num_params": "parameters"}
+    columns = (
+        *(names.get(k, k.replace("_", " ")) for k in keys),
+        "networks",
+        "train loss",
+        f"valid {metric.label}",
+        f"test {metric.label}",
+        "± s.e.",
+        "diverged",
+    )
+    rows = []
+    for key, group in results.groupby(keys, sort=False):
+        test = t_interval(metric.scale * group[f"test_{metric.name}"].astype(float))
+        valid = t_interval(metric.scale * group[f"valid_{metric.name}"].astype(float))
+        rows.append(
+            (
+                *(_key(column, value) for column, value in zip(keys, key, strict=True)),
+                str(len(group)),
+                _three_digits(t_interval(group["train_loss"]).mean),
+                _number(valid.mean, f".{digits}f"),
+                _number(test.mean, f".{digits}f"),
+                _number(test.standard_error, f".{digits}f"),
+                str(int(group["diverged"].sum())),
+            )
+        )
+    note = "Means over seeds, final epoch; s.e.: standard error."
+    return Table("Networks", columns, tuple(rows), note)
+
+
+def _key(column: str, value: Any) -> str:
+    if column == "method":
+        return method_name(value)
+    return f"{value:,}" if column == "num_params" else setting_value(column, value)
+
+
+def _three_digits(value: float) -> str:
+    return _number(value, "#.3g").rstrip(".")
+
+
+def _number(value: float, form: str) -> str:
+    return f"{value:{form}}" if np.isfinite(value) else NONE

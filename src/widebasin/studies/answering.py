@@ -22,7 +22,7 @@ def write_answer(folder: ResultsFolder, options: Options) -> Answer:
             folder.write(f"figures/{picture.name}.{kind}", image(picture.figure, kind))
     record = folder.run_record()
     facts = [*record["versions"].items(), ("platform", record["platform"]), ("device", record["device"])]
-    facts += [(f"plan of {name}", _plan_words(plan)) for name, plan in record["plans"].items()]
+    facts += _plan_facts(record["plans"])
     html = page(answer, facts, spec_toml(spec), shlex.join(record["command"]))
     folder.write("report.html", html.encode())
     return answer
@@ -40,6 +40,14 @@ def print_answer(answer: Answer, folder: ResultsFolder, console: Console) -> Non
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
+    """Cells that are trained alike share a line."""
+    cells: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        cells.setdefault(_plan_words(plan), []).append(name)
+    return [("trained", f"{words}: {', '.join(names) if len(cells) > 1 else 'all'}") for words, names in cells.items()]
 
 
 def _plan_words(plan: dict) -> str:

@@ -1,20 +1,54 @@
 """Findings in words, with their numbers, computed from the results and nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from widebasin.report import statistics
-from widebasin.report.figures import method_name, setting_name
-from widebasin.report.statistics import Metric, varying
+from widebasin.report.figures import method_name, setting_name, setting_value
+from widebasin.report.statistics import Interval, Metric, varying
+from widebasin.report.tables import decimals
 from widebasin.studies.study import Options
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method in one setting, in order of size.
+
+    Attributes:
+        method: as written in text.
+        setting: in words; empty if there is one only.
+        name: what tells it from the others.
+        rows: of ``statistics.gain_table``.
+        paired: rows of ``statistics.paired_gains``.
+    """
+
+    method: str
+    setting: str
+    name: str
+    rows: pd.DataFrame
+    paired: pd.DataFrame
+
+
+def series_of(gains: pd.DataFrame, paired: pd.DataFrame) -> list[Series]:
+    """Every method in every setting."""
+    settings = varying(gains)
+    columns = [*settings, "method"]
+    found = []
+    for key, rows in gains.groupby(columns, sort=False):
+        mine = paired[np.logical_and.reduce([paired[c] == v for c, v in zip(columns, key, strict=True)])]
+        method, setting = method_name(key[-1]), setting_name(rows.iloc[0], settings)
+        parts = [method] if not setting else [method, setting] if gains["method"].nunique() > 1 else [setting]
+        found.append(Series(method, setting, " at ".join(parts), rows.sort_values("num_params"), mine))
+    return found
 
 
 def trends(
     gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, baseline: str, radii: Sequence[float]
 ) -> list[str]:
-    """For every method and setting: how gain and chosen radius move with the number of parameters.
+    """How gain and chosen radius move with the number of parameters: a sentence per method and setting, then of all.
 
     Args:
         gains: rows of ``statistics.gain_table``.
@@ -23,60 +57,131 @@ def trends(
         baseline: the method over which they are measured.
         radii: all that were tried.
     """
-    columns = [*varying(gains), "method"]
-    sentences = []
-    for key, rows in gains.groupby(columns, sort=False):
-        mine = paired[np.logical_and.reduce([paired[c] == v for c, v in zip(columns, key, strict=True)])]
-        rows = rows.sort_values("num_params")
-        setting = setting_name(rows, varying(gains))
-        subject = method_name(key[-1]) + (f" at {setting}" if setting else "")
-        sentences.append(f"{subject}: {_gain_sentence(rows, mine, metric, method_name(baseline))}")
-        sentences += [f"{subject}: {sentence}" for sentence in _radius_sentences(rows, radii)]
-    diverged = int(gains["diverged"].sum())
+    series = series_of(gains, paired)
+    digits = decimals(metric, gains["baseline_value"])
+    sentences = [_gain_sentence(one, metric, method_name(baseline), digits) for one in series]
+    sentences += _radius_sentences(series, radii)
+    # The baseline's networks are compared with those of every method: count them once.
+    settings = ["width", "num_params", *varying(gains)]
+    diverged = int(gains["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
     if diverged:
-        sentences.append(f"{diverged} of the networks compared diverged; they are in the table of results.")
+        effect = "counts with the metric it has" if metric.name == "accuracy" else "leaves no finite gain"
+        sentences.append(f"{diverged} of the networks compared diverged; a diverged network {effect}.")
     return sentences
 
 
-def _gain_sentence(rows: pd.DataFrame, paired: pd.DataFrame, metric: Metric, baseline: str) -> str:
-    digits = 1 if metric.unit == "%" else 4
-    unit = "points" if metric.unit == "%" else metric.name
-    first, last = rows.iloc[0], rows.iloc[-1]
-    slope = statistics.slope_per_decade(paired)
-    if slope is None:
-        return f"{_with_error(first, digits)} {unit} over {baseline} at {first.num_params:,} parameters."
-    interval = f" (95% interval {slope.low:.{digits}f} to {slope.high:.{digits}f})"
-    if not np.isfinite(slope.low):
-        verdict, interval = "one seed gives no interval", ""
-    elif slope.low > 0:
-        verdict = "the gain grows with the number of parameters"
-    elif slope.high < 0:
-        verdict = "the gain shrinks with the number of parameters"
-    else:
-        verdict = "no trend beyond the spread of the seeds"
-    return (
-        f"{verdict}. It goes from {_with_error(first, digits)} {unit} over {baseline} at {first.num_params:,} "
-        f"parameters to {_with_error(last, digits)} at {last.num_params:,}; slope {slope.mean:+.{digits}f} {unit} "
-        f"per tenfold parameters{interval}."
-    )
+def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, column: str) -> list[str]:
+    """For every method, how the slope of the gain differs between the ends of a column of the setting.
 
-
-def _radius_sentences(rows: pd.DataFrame, radii: Sequence[float]) -> list[str]:
+    Args:
+        gains: rows of ``statistics.gain_table``.
+        paired: rows of ``statistics.paired_gains``.
+        metric: of the gains.
+        column: of numbers, such as ``label_noise``; other columns of the setting must have one value.
+    """
+    if varying(gains) != [column]:
+        return []
+    low, high = gains[column].min(), gains[column].max()
+    digits = decimals(metric, gains["baseline_value"])
     sentences = []
-    if rows["rho_star"].nunique() > 1:
-        rank = rows["num_params"].corr(rows["rho_star"], method="spearman")
-        sentences.append(
-            f"the chosen radius goes from {rows['rho_star'].iloc[0]:g} to {rows['rho_star'].iloc[-1]:g} "
-            f"(rank correlation with the number of parameters {rank:+.2f})."
+    for method in dict.fromkeys(gains["method"]):
+        mine = paired[paired["method"] == method]
+        change = statistics.slope_difference(mine[mine[column] == low], mine[mine[column] == high])
+        if change is None:
+            continue
+        name = column.replace("_", " ")
+        ends = setting_value(column, low), setting_value(column, high)
+        verdict = _verdict(
+            change,
+            f"it grows faster at {ends[1]}",
+            f"it grows faster at {ends[0]}",
+            "no difference beyond the spread of the seeds",
         )
-    largest = max(radii)
-    edge = rows.loc[rows["rho_star"] == largest, "num_params"]
-    if len(radii) > 1 and len(edge):
         sentences.append(
-            f"at {' and '.join(f'{n:,}' for n in edge)} parameters the chosen radius is the largest tried "
-            f"({largest:g}); a larger one may do better still."
+            f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {method_name(method)} changes by "
+            f"{_slope(change, metric, digits)}: {verdict}."
         )
     return sentences
+
+
+def _gain_sentence(one: Series, metric: Metric, baseline: str, digits: int) -> str:
+    subject = f"{one.setting[:1].upper()}{one.setting[1:]}: the" if one.setting else "The"
+    subject = f"{subject} gain of {one.method} over {baseline}"
+    first, last = one.rows.iloc[0], one.rows.iloc[-1]
+    unit = f" {metric.gain_unit}" if metric.gain_unit else ""
+    start = f"{_with_error(first, digits)}{unit} at {first.num_params:,} parameters"
+    if one.rows["num_params"].nunique() < 2:
+        interval = f" (95% interval {first.low:+.{digits}f} to {first.high:+.{digits}f})"
+        return f"{subject} is {start}{interval if np.isfinite(first.low) else '; one seed gives no interval'}."
+    course = f"from {start} to {_with_error(last, digits)} at {last.num_params:,}"
+    slope = statistics.slope_per_decade(one.paired)
+    if slope is None:
+        return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
+    verdict = _verdict(
+        slope,
+        "grows with the number of parameters",
+        "shrinks with the number of parameters",
+        "shows no trend beyond the spread of the seeds",
+    )
+    return f"{subject} {verdict}: {course}; slope {_slope(slope, metric, digits)}."
+
+
+def _verdict(change: Interval, up: str, down: str, neither: str) -> str:
+    """What an interval says: its sign where it leaves out 0."""
+    return up if change.low > 0 else down if change.high < 0 else neither
+
+
+def _slope(slope: Interval, metric: Metric, digits: int) -> str:
+    unit = f"{metric.gain_unit} " if metric.gain_unit else ""
+    doubt = f"95% interval {slope.low:+.{digits}f} to {slope.high:+.{digits}f}"
+    doubt = doubt if np.isfinite(slope.low) else "one seed, no interval"
+    return f"{slope.mean:+.{digits}f} {unit}per tenfold parameters ({doubt})"
+
+
+def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:
+    sentences = []
+    courses = [
+        (f"from {one.rows['rho_star'].iloc[0]:g} to {one.rows['rho_star'].iloc[-1]:g}{_rank(one.rows)}", one.name)
+        for one in series
+        if one.rows["rho_star"].nunique() > 1
+    ]
+    if courses:
+        sentences.append(f"Chosen radius, smallest to largest network: {_grouped(courses, len(series))}.")
+    if len(radii) < 2:
+        return sentences
+    for edge, word, other in ((max(radii), "largest", "larger"), (min(radii), "smallest", "smaller")):
+        at = []
+        for one in series:
+            there = one.rows["rho_star"] == edge
+            # A smaller radius comes nearer to the baseline: of use only where the method loses.
+            sizes = one.rows.loc[there if word == "largest" else there & (one.rows["gain"] < 0), "num_params"]
+            if len(sizes) and edge > 0:
+                at.append((f"at {_and([f'{n:,}' for n in sizes])} parameters", one.name))
+        if at:
+            sentences.append(
+                f"The chosen radius is the {word} tried ({edge:g}) {_grouped(at, len(series))}: "
+                f"a {other} one may do better."
+            )
+    return sentences
+
+
+def _grouped(facts: Sequence[tuple[str, str]], series: int) -> str:
+    """Facts with the names of the series they hold for; one series needs no name."""
+    names: dict[str, list[str]] = {}
+    for fact, name in facts:
+        names.setdefault(fact, []).append(name)
+    return "; ".join(fact if series == 1 else f"{fact} ({', '.join(of)})" for fact, of in names.items())
+
+
+def _rank(rows: pd.DataFrame) -> str:
+    """Of few sizes a rank correlation says nothing."""
+    if len(rows) < 4:
+        return ""
+    return f" (rank correlation with size {rows['num_params'].corr(rows['rho_star'], method='spearman'):+.2f})"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def selection_note(options: Options) -> str:
@@ -88,5 +193,8 @@ def selection_note(options: Options) -> str:
 
 
 def _with_error(row: pd.Series, digits: int) -> str:
-    certain = np.isfinite(row.standard_error)
-    return f"{row.gain:+.{digits}f}" + (f" ± {row.standard_error:.{digits}f}" if certain else "")
+    if not np.isfinite(row.gain):
+        return "no finite gain"
+    return f"{row.gain:+.{digits}f}" + (
+        f" ± {row.standard_error:.{digits}f}" if np.isfinite(row.standard_error) else ""
+    )

@@ -1,14 +1,14 @@
 """Does label noise make the effect stronger? (Finding 6 of arXiv 2311.17539.)
 
 Grid: widths x {SGD, SAM at every radius} x shares of wrong training labels x seeds. Statistic: that of ``overparam``
-at every share of wrong labels.
+at every share of wrong labels; and the difference of the gain's slopes between the largest and the smallest share.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.studies import overparam
-from widebasin.studies.study import Options, Study
+from widebasin.studies.study import BASELINE, Options, Study
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -21,7 +21,20 @@ QUESTION = "Does the gain of SAM over SGD grow more with the number of parameter
 
 def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
     """Table, findings and figures of the study."""
-    return replace(overparam.answer(spec, results, history, options), question=QUESTION)
+    from widebasin.report import statistics
+    from widebasin.studies.findings import slope_change
+    from widebasin.workloads import WORKLOADS
+
+    metric = statistics.metric_of(results)
+    gains = statistics.gain_table(results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(results, BASELINE, options.select, options.at)
+    plain = overparam.answer(spec, results, history, options)
+    return replace(
+        plain,
+        title=f"SAM, overparameterization and label noise: {WORKLOADS[spec.workload].description}",
+        question=QUESTION,
+        findings=(*slope_change(gains, paired, metric, "label_noise"), *plain.findings),
+    )
 
 
 LABEL_NOISE = Study(

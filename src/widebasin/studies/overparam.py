@@ -54,16 +54,22 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     ]
     radii = statistics.radius_table(results, options.at)
     settings = statistics.varying(radii)
-    for key, rows in radii.groupby(settings) if settings else [((), radii)]:
-        suffix = "".join(f"-{name.replace('_', '-')}-{value}" for name, value in zip(settings, key, strict=True))
-        words = "".join(f", {name.replace('_', ' ')} {value}" for name, value in zip(settings, key, strict=True))
-        pictures.append(
-            Picture(
-                f"by-radius{suffix}",
-                f"Test {metric.name} against the radius{words}",
-                figures.metric_against_radius(rows, metric, BASELINE),
+    methods = [m for m in spec.methods if m != BASELINE]
+    for method in methods:
+        of_method = radii[radii["method"].isin((BASELINE, method))]
+        for _, rows in of_method.groupby(settings) if settings else [((), of_method)]:
+            one = rows.iloc[0]
+            suffix = f"-{method}" if len(methods) > 1 else ""
+            suffix += "".join(f"-{name.replace('_', '-')}-{one[name]:g}" for name in settings)
+            words = f" of {figures.method_name(method)}"
+            words += "".join(f", {figures.setting_name(one, [name])}" for name in settings)
+            pictures.append(
+                Picture(
+                    f"by-radius{suffix}",
+                    f"Test {metric.name} against the radius{words}",
+                    figures.metric_against_radius(rows, metric, BASELINE),
+                )
             )
-        )
     return Answer(
         title=f"SAM and overparameterization: {workload.description}",
         question=QUESTION,
