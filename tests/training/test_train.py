@@ -23,6 +23,7 @@ def uninterrupted(program):
 
 def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    assert list(one.history) == list(other.history)
     jax.tree.map(np.testing.assert_array_equal, one.history, other.history)
     jax.tree.map(np.testing.assert_array_equal, one.final, other.final)
     np.testing.assert_array_equal(one.diverged_epoch, other.diverged_epoch)

@@ -30,7 +30,5 @@ class Execution:
         """Raises ``UsageError`` where a value cannot be."""
         if self.replicates_at_once is not None and self.replicates_at_once < 1:
             raise UsageError("replicates_at_once", self.replicates_at_once, "must be at least 1")
-        if self.loop not in (None, "scan", "step"):
-            raise UsageError("loop", self.loop, "must be scan or step")
         if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):
             raise UsageError("checkpoint_seconds", self.checkpoint_seconds, "must be a finite number >= 0")

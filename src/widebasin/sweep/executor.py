@@ -1,7 +1,7 @@
 """Carrying out cells: here, one after the other; other executors may send them elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from widebasin.sam import METHODS
 from widebasin.sweep.cells import Cell
@@ -12,6 +12,7 @@ from widebasin.sweep.rows import history_rows, results_rows
 from widebasin.training import Checkpoints, Plan, Program, train
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Carries out cells; the rows do not depend on which executor did."""
 

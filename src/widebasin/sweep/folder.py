@@ -11,6 +11,7 @@
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -193,33 +194,45 @@ class ResultsFolder:
             ) from error
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
-        """Writes a parquet table atomically, with page checksums and the format's version."""
+        """Writes a parquet table atomically, with a digest of its values and the format's version."""
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"widebasin_format": TABLE_FORMAT})
+        metadata = {b"widebasin_format": TABLE_FORMAT, b"widebasin_sha256": _digest(table)}
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **metadata})
         sink = pa.BufferOutputStream()
-        pq.write_table(arrow, sink, write_page_checksum=True)
+        pq.write_table(arrow, sink)
         self.write(str(path.relative_to(self.path)), sink.getvalue().to_pybytes())
 
     def read_table(self, path: Path) -> pd.DataFrame:
-        """Reads a parquet table and verifies its checksums and format.
+        """Reads a parquet table and verifies its digest and format.
 
         Raises:
             SweepError: if the file is missing, truncated, corrupt or of another format.
         """
         remedy = "delete it and run the same command again: only its networks are trained anew"
         try:
-            arrow = pq.read_table(path, page_checksum_verification=True)
+            arrow = pq.read_table(path)
+            table = arrow.to_pandas()
         except FileNotFoundError as error:
             raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # damaged bytes make pyarrow and pandas raise almost anything
             raise SweepError(f"{path} is corrupt or truncated ({str(error).splitlines()[0]}); {remedy}") from error
-        version = (arrow.schema.metadata or {}).get(b"widebasin_format")
+        metadata = arrow.schema.metadata or {}
+        version = metadata.get(b"widebasin_format")
         if version != TABLE_FORMAT:
             raise SweepError(f"{path} has format {version}, this version of widebasin reads {TABLE_FORMAT}; {remedy}")
-        return arrow.to_pandas()
+        if metadata.get(b"widebasin_sha256") != _digest(table):
+            raise SweepError(f"{path} is corrupt: its values do not match their digest; {remedy}")
+        return table
 
     def _text(self, name: str) -> str:
         try:
             return (self.path / name).read_text()
         except OSError:
             return ""
+
+
+def _digest(table: pd.DataFrame) -> bytes:
+    """SHA-256 of names, types and values."""
+    digest = hashlib.sha256(repr(list(table.dtypes.astype(str).items())).encode())
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest().encode()

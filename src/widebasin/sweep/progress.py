@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import rich.progress
@@ -19,6 +19,7 @@ COMPILATION = 5e7
 PLAIN_SECONDS = 10.0
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Is told what a sweep does."""
 

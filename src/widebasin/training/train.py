@@ -90,8 +90,10 @@ def train(
         like = (state, history, final, diverged_epoch, seconds_before)
         restored = checkpoints.restore(like)
         if restored is not None:
-            state, history, final, diverged_epoch, seconds_before = restored
-            history, final = ({k: np.array(v) for k, v in table.items()} for table in (history, final))
+            state, old_history, old_final, diverged_epoch, seconds_before = restored
+            # orbax gives dictionaries back in another order and arrays that cannot be written.
+            history = {name: np.array(old_history[name]) for name in history}
+            final = {name: np.array(old_final[name]) for name in final}
             diverged_epoch = np.array(diverged_epoch)
             first = int(np.asarray(state.epoch)[0])
             if on_epoch is not None:

@@ -1,0 +1,143 @@
+"""The command as a newcomer meets it: help, errors, exit codes, output."""
+
+import json
+import os
+import re
+import subprocess
+
+import pandas as pd
+import pytest
+from sweep.commands import widebasin
+
+from widebasin.studies import STUDIES
+
+TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
+COMMANDS = ("study", "sweep", "train", "report", "list", "bench", "completion")
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("study", "overparam"), ("study", "label-noise")])
+def test_help_explains_and_shows_an_example(command):
+    text = widebasin(*command, "--help", check=0).stdout
+    assert "widebasin study overparam" in text if command == () else "xample" in text
+    assert "{None}" not in text
+
+
+def test_every_study_is_a_command():
+    text = widebasin("study", "--help", check=0).stdout
+    assert all(name in text for name in STUDIES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "remedy"),
+    [
+        (("study", "overparm"), "overparm", "overparam"),
+        (("sweep", "--workload", "digit-mlp"), "digit-mlp", "digits-mlp"),
+        (("sweep", "--methods", "sgd", "smm"), "smm", "sam"),
+        (("sweep", "--rhos", "-0.1"), "rhos", ">= 0"),
+        (("sweep", "--rhos", "nan"), "rhos", "finite"),
+        (("sweep", "--widths", "0"), "widths", "at least 1"),
+        (("sweep", "--widths"), "widths", "empty"),
+        (("sweep", "--label-noise", "1"), "label_noise", "[0, 1)"),
+        (("sweep", "--batch-size", "5000"), "batch_size", "1000"),
+        (("sweep", "--file", "none.toml"), "none.toml", "cannot be read"),
+        (("study", "overparam", "--methods", "sam"), "methods", "sgd"),
+        (("train", "--workload", "minst"), "minst", "Known"),
+        (("report", "nowhere"), "nowhere", "spec.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(tmp_path, arguments, named, remedy):
+    done = widebasin(*arguments, check=2, cwd=tmp_path)
+    assert named in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])
+def test_an_unknown_flag_or_value_exits_with_2(tmp_path, arguments):
+    assert widebasin(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_an_unknown_key_of_a_toml_file_exits_with_2(tmp_path):
+    (tmp_path / "grid.toml").write_text("widht = [4]\n")
+    done = widebasin("sweep", "--file", "grid.toml", check=2, cwd=tmp_path)
+    assert "did you mean 'widths'" in done.stderr
+
+
+def test_flags_win_over_the_file(tmp_path):
+    (tmp_path / "grid.toml").write_text('widths = [4]\nmethods = ["sgd"]\nseeds = 1\nepochs = 2\n')
+    widebasin("sweep", "--file", "grid.toml", "--seeds", "2", "--out", "out", "--quiet", check=0, cwd=tmp_path)
+    results = pd.read_parquet(tmp_path / "out" / "results.parquet")
+    assert (results["seed"].tolist(), results["width"].unique().tolist()) == ([0, 1], [4])
+
+
+def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
+    done = widebasin("study", "overparam", *TINY, check=0, cwd=tmp_path)
+    folder = tmp_path / "results" / "overparam"
+    assert {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {
+        "spec.toml", "run.json", "results.parquet", "history.parquet", "report.html", "figures", "cells"
+    }  # fmt: skip
+    assert len(pd.read_parquet(folder / "results.parquet")) == 2 * 3 * 2
+    assert "Gain in test accuracy over SGD" in done.stdout
+    assert re.search(r"\[100%\] digits-mlp width 8 sam: 4 networks trained", done.stdout)
+    assert "1,850" in done.stdout
+    assert done.stderr == ""
+    names = {p.stem for p in (folder / "figures").iterdir()}
+    assert {"gain", "radius", "accuracy", "train-loss", "by-radius"} <= names
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".png", ".svg"}
+    again = widebasin("study", "overparam", *TINY, check=0, cwd=tmp_path)
+    assert "trained" not in again.stdout
+    assert "Gain in test accuracy over SGD" in again.stdout
+
+
+def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path):
+    done = widebasin("study", "overparam", *TINY, "--quiet", "--out", "o", check=0, cwd=tmp_path)
+    assert "%]" not in done.stdout
+    (tmp_path / "o" / "report.html").unlink()
+    done = widebasin("report", "o", "--select", "test", "--at", "best", check=0, cwd=tmp_path)
+    assert "optimistic" in done.stdout
+    assert "optimistic" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_train_keeps_the_parameters_of_one_network(tmp_path):
+    widebasin("train", "--width", "4", "--rho", "0.1", "--epochs", "2", "--seed", "3", "--quiet", check=0, cwd=tmp_path)
+    results = pd.read_parquet(tmp_path / "results" / "train" / "results.parquet")
+    assert results[["width", "rho", "seed", "method"]].to_numpy().tolist() == [[4, 0.1, 3, "sam"]]
+    assert list((tmp_path / "results" / "train" / "cells").glob("*/group-0.parameters/*.seal"))
+
+
+def test_list_names_everything():
+    text = widebasin("list", check=0).stdout
+    assert all(name in text for name in ("overparam", "label-noise", "digits-mlp", "synthetic-mlp", "sgd", "sam"))
+
+
+def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path):
+    widebasin("sweep", "--widths", "4", "--methods", "sgd", "--seeds", "1", "--epochs", "1", "--out", "o", check=0, cwd=tmp_path)
+    (tmp_path / "o" / "results.parquet").write_bytes(b"PAR1 broken")
+    done = widebasin("report", "o", check=1, cwd=tmp_path)
+    assert "results.parquet is corrupt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_prints_a_script_for_the_shell(shell):
+    script = widebasin("completion", shell, check=0).stdout
+    assert "overparam" in script
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_a_terminal_of_80_columns_shows_the_whole_answer(tmp_path):
+    environment = os.environ | {"COLUMNS": "80", "FORCE_COLOR": "1"}
+    done = widebasin("study", "overparam", *TINY, "--quiet", check=0, cwd=tmp_path, env=environment)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    assert max(map(len, plain.splitlines())) <= 80
+    for text in ("parameters", "95% interval", "1,850"):
+        assert text in plain
+
+
+def test_versions_and_command_are_recorded(tmp_path):
+    widebasin("sweep", "--widths", "4", "--methods", "sgd", "--seeds", "1", "--epochs", "1", "--out", "o", check=0, cwd=tmp_path)
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert record["command"][:2] == ["widebasin", "sweep"]
