@@ -41,7 +41,7 @@ class Measured:
             "against": self.against,
             "target": self.target,
             "missing": self.missing,
-            **dict(self.more),
+            "more": dict(self.more),
         }
 
 
@@ -76,7 +76,8 @@ class Benchmark:
     def table(self) -> Table:
         """For people: milliseconds, quartiles, ratios."""
         more = list(dict.fromkeys(heading for row in self.rows for heading, _ in row.more))
-        columns = ("what", "median ms", "quartiles ms", *more, "ratio", "to", "target")
+        targets = ("target",) if any(row.target is not None for row in self.rows) else ()
+        columns = ("what", "median ms", "quartiles ms", *more, "ratio", "to", *targets)
         rows = tuple(
             (
                 row.what,
@@ -85,11 +86,16 @@ class Benchmark:
                 *(dict(row.more).get(heading, "") for heading in more),
                 "" if row.ratio is None else f"{row.ratio:.2f}",
                 row.against,
-                _target(row),
+                *(_target(row) for _ in targets),
             )
             for row in self.rows
         )
-        return Table(f"{self.name}: {self.title}", columns, rows, f"Medians of {self.rounds} rounds. {self.note}")
+        return Table(
+            f"{self.name}: {self.title}",
+            columns,
+            rows,
+            f"Medians of {self.rounds} round{'s' * (self.rounds != 1)}. {self.note}",
+        )
 
 
 def _milliseconds(seconds: float) -> str:

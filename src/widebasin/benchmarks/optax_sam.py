@@ -59,7 +59,7 @@ class OptaxSAM:
         self._step = jax.jit(step, donate_argnums=(0, 1))
 
     def epoch(self, batches: Any) -> Array:
-        """One step per row of ``batches``, positions in the training data; returns the mean loss of the clean passes."""
+        """One step per row of ``batches``, positions in the training data; returns the clean passes' mean loss."""
         losses = []
         for indices in batches:
             self.params, self.state, loss = self._step(self.params, self.state, indices, self.inputs, self.labels)

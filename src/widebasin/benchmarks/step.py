@@ -81,7 +81,7 @@ def _update(method: sam.Method, batch: tuple[jax.Array, jax.Array]) -> tuple[Ste
         return (optax.apply_updates(params, updates), optimizer_state, method_state), value
 
     compiled = jax.jit(step, donate_argnums=0)
-    params = initial_model()
+    params: Any = initial_model()
     return lambda state: compiled(state, *batch), (params, optimizer.init(params), method.init(params))
 
 

@@ -1,5 +1,6 @@
 """Timing contenders side by side."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def interleave(
     *,
     units: int = 1,
     warm: bool = True,
+    seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Times contenders in turn, round by round (A B C, A B C, ...), so that a busy machine slows all alike.
@@ -60,6 +62,7 @@ def interleave(
         rounds: how often each is timed, at least 1.
         units: units of work in one call; times are per unit.
         warm: whether each is called once, untimed, before the first round: compilation is then left out.
+        seconds: no further round begins once the rounds have taken so long; the first one always runs.
         clock: returns seconds.
 
     Returns:
@@ -70,10 +73,13 @@ def interleave(
     if warm:
         for call in contenders.values():
             jax.block_until_ready(call())
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    begun = clock()
+    for number in range(rounds):
+        if number and clock() - begun >= seconds:
+            break
         for name, call in contenders.items():
             started = clock()
             jax.block_until_ready(call())
-            seconds[name].append((clock() - started) / units)
-    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+            samples[name].append((clock() - started) / units)
+    return {name: Timing(tuple(values)) for name, values in samples.items()}

@@ -18,8 +18,15 @@ def torch_version() -> str:
     return torch.__version__
 
 
+def torch_threads() -> int:
+    """How many threads PyTorch computes with unless it is told otherwise."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 class TorchSAM:
-    """An MLP trained by SAM around ``torch.optim.SGD``, on the CPU with PyTorch's default number of threads.
+    """An MLP trained by SAM around ``torch.optim.SGD``, on the CPU.
 
     Args:
         weights: of the layers, to start from, each ``(outputs, inputs)``.
@@ -28,20 +35,22 @@ class TorchSAM:
         labels: training labels.
         recipe: with a constant learning rate.
         rho: radius.
+        threads: that PyTorch computes with.
     """
 
     def __init__(
         self,
-        weights: list[Float[np.ndarray, "outputs inputs"]],
-        biases: list[Float[np.ndarray, " outputs"]],
+        weights: list[Float[np.ndarray, "_ _"]],
+        biases: list[Float[np.ndarray, " _"]],
         inputs: Float[np.ndarray, "examples features"],
         labels: Int[np.ndarray, " examples"],
         recipe: Recipe,
         rho: float,
+        threads: int,
     ) -> None:
         import torch
 
-        self.torch, self.rho = torch, rho
+        self.torch, self.rho, self.threads = torch, rho, threads
         self.inputs, self.labels = torch.tensor(inputs), torch.tensor(labels, dtype=torch.int64)
         modules: list[Any] = []
         for weight, bias in zip(weights, biases, strict=True):
@@ -63,7 +72,8 @@ class TorchSAM:
         return self.torch.randperm(examples)[: examples // batch_size * batch_size].reshape(-1, batch_size)
 
     def epoch(self, batches: Iterable[Any]) -> float:
-        """One step per row of ``batches``, positions in the training data; returns the mean loss of the clean passes."""
+        """One step per row of ``batches``, positions in the training data; returns the clean passes' mean loss."""
+        self.torch.set_num_threads(self.threads)
         losses = []
         for indices in batches:
             inputs, labels = self.inputs[indices], self.labels[indices]

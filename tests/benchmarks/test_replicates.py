@@ -1,0 +1,43 @@
+"""All at once or one by one, the same networks are trained."""
+
+import itertools
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from widebasin.benchmarks import replicates
+from widebasin.sam import METHODS
+from widebasin.training import Plan, Program, Replicate
+
+
+@pytest.mark.slow
+def test_both_plans_train_the_same_networks():
+    workload = replicates.WORKLOAD
+    task = workload.task(4, replace(workload.recipe, epochs=1))
+    networks = tuple(Replicate(rho, seed, 0.3, 1e-4, 0.1) for rho, seed in itertools.product((0.05, 0.2), range(2)))
+
+    def params(plan):
+        groups = replicates._run(plan, networks, lambda: Program(task, METHODS["sam"], plan))()
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *groups)
+
+    at_once, one_by_one = (jax.tree.leaves(params(Plan(n, "scan", "cpu"))) for n in (len(networks), 1))
+    for a, b in zip(at_once, one_by_one, strict=True):
+        assert a.shape[0] == len(networks)
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_rows_have_both_plans_with_and_without_compilation(monkeypatch):
+    monkeypatch.setattr(replicates, "WIDTHS", (4,))
+    monkeypatch.setattr(replicates, "EPOCHS", 1)
+    monkeypatch.setattr(replicates, "RHOS", (0.05,))
+    found = replicates.measure(1)
+    assert [(row.what, dict(row.more)["compiles"]) for row in found.rows] == [
+        ("width 4, at once", "no"),
+        ("width 4, one by one", "no"),
+        ("width 4, at once", "yes"),
+        ("width 4, one by one", "yes"),
+    ]
+    assert [row.ratio == 1.0 for row in found.rows] == [True, False, True, False]
