@@ -15,7 +15,9 @@ TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs
 COMMANDS = ("study", "sweep", "train", "report", "list", "bench", "completion")
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("study", "overparam"), ("study", "label-noise")])
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("study", "overparam"), ("study", "label-noise")]
+)
 def test_help_explains_and_shows_an_example(command):
     text = widebasin(*command, "--help", check=0).stdout
     assert "widebasin study overparam" in text if command == () else "xample" in text
@@ -54,7 +56,9 @@ def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])
+@pytest.mark.parametrize(
+    "arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")]
+)
 def test_an_unknown_flag_or_value_exits_with_2(tmp_path, arguments):
     assert widebasin(*arguments, cwd=tmp_path).returncode == 2
 
@@ -113,7 +117,21 @@ def test_list_names_everything():
 
 
 def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path):
-    widebasin("sweep", "--widths", "4", "--methods", "sgd", "--seeds", "1", "--epochs", "1", "--out", "o", check=0, cwd=tmp_path)
+    widebasin(
+        "sweep",
+        "--widths",
+        "4",
+        "--methods",
+        "sgd",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        "o",
+        check=0,
+        cwd=tmp_path,
+    )
     (tmp_path / "o" / "results.parquet").write_bytes(b"PAR1 broken")
     done = widebasin("report", "o", check=1, cwd=tmp_path)
     assert "results.parquet is corrupt" in done.stderr
@@ -138,6 +156,20 @@ def test_a_terminal_of_80_columns_shows_the_whole_answer(tmp_path):
 
 
 def test_versions_and_command_are_recorded(tmp_path):
-    widebasin("sweep", "--widths", "4", "--methods", "sgd", "--seeds", "1", "--epochs", "1", "--out", "o", check=0, cwd=tmp_path)
+    widebasin(
+        "sweep",
+        "--widths",
+        "4",
+        "--methods",
+        "sgd",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        "o",
+        check=0,
+        cwd=tmp_path,
+    )
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     assert record["command"][:2] == ["widebasin", "sweep"]

@@ -12,7 +12,13 @@ def test_the_default_study_has_every_network_once():
 
 def test_every_combination_is_there():
     spec = Spec(
-        widths=(3,), methods=("sam",), rhos=(0.1, 0.2), seeds=2, first_seed=5, label_noise=(0.0, 0.4), weight_decay=(0.0, 1e-3)
+        widths=(3,),
+        methods=("sam",),
+        rhos=(0.1, 0.2),
+        seeds=2,
+        first_seed=5,
+        label_noise=(0.0, 0.4),
+        weight_decay=(0.0, 1e-3),
     )
     (cell,) = cells(resolve(spec))
     assert len(cell.replicates) == len(set(cell.replicates)) == 2 * 2 * 2 * 2
@@ -26,7 +32,9 @@ def test_sgd_has_radius_zero_and_is_trained_once_per_seed():
 
 
 def test_the_recipe_of_the_spec_reaches_the_task():
-    (cell,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), epochs=7, batch_size=20, momentum=0.5, schedule="cosine")))
+    (cell,) = cells(
+        resolve(Spec(widths=(3,), methods=("sgd",), epochs=7, batch_size=20, momentum=0.5, schedule="cosine"))
+    )
     recipe = cell.task().recipe
     assert (recipe.epochs, recipe.batch_size, recipe.momentum, recipe.schedule) == (7, 20, 0.5, "cosine")
 

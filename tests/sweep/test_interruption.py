@@ -53,7 +53,10 @@ main(sys.argv[3:])
 
 def killed(event, count, *arguments):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, event, str(count), *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", KILLED, event, str(count), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
@@ -136,9 +139,13 @@ def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
-    mounted = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
-    ).returncode == 0
+    mounted = (
+        mount
+        and subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     if not mounted:
         pytest.skip("mounting a small file system needs root")
     yield disk
@@ -166,7 +173,9 @@ def test_a_disk_that_fills_up_meanwhile_loses_nothing(tmp_path):
         "main(sys.argv[1:])\n"
     )
     arguments = [*SWEEP[:-2], "--out", tmp_path / "results"]
-    done = subprocess.run([sys.executable, "-c", limited, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,10 +9,7 @@ from widebasin.sweep import Execution, Spec, SweepError, UsageError
 from widebasin.sweep.run import run
 
 SPEC = Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=3, label_noise=(0.2,))
-DESIGN_COLUMNS = (
-    "workload model width num_params method rho sparsity pruner label_noise weight_decay seed epochs train_loss "
-    "train_accuracy valid_loss valid_accuracy test_loss test_accuracy best_valid_epoch diverged seconds"
-).split()
+DESIGN_COLUMNS = ["workload", "model", "width", "num_params", "method", "rho", "sparsity", "pruner", "label_noise", "weight_decay", "seed", "epochs", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy", "best_valid_epoch", "diverged", "seconds"]
 
 
 def values(folder):

@@ -136,9 +136,9 @@ def test_label_noise_touches_training_labels_only_and_exactly():
 
 
 def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
-    whole, whole_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
+    _, whole_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
     monkeypatch.setattr(program_module, "EVALUATION_BLOCK", 37)
-    blocks, block_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
+    _, block_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
     for name in whole_metrics:
         np.testing.assert_allclose(whole_metrics[name], block_metrics[name], rtol=1e-5)
 
@@ -159,7 +159,9 @@ def test_one_program_serves_every_radius_and_seed():
     program = Program(DIGITS, sam.METHODS["sam"], Plan(2, "scan", "cpu"))
     last = False
     for rho, seed in ((0.1, 0), (0.2, 5), (0.5, 9)):
-        state, examples, hyperparameters = program.start([replicate(rho=rho, seed=seed), replicate(rho=rho, seed=seed + 1)])
+        state, examples, hyperparameters = program.start(
+            [replicate(rho=rho, seed=seed), replicate(rho=rho, seed=seed + 1)]
+        )
         for _ in range(2):
             state, _ = program.epoch(state, examples, hyperparameters, last=last)
             last = not last

@@ -14,7 +14,7 @@ def corrupt_labels(
     rate: float | Float[Array, ""],
     kind: str = "symmetric",
 ) -> Int[Array, " examples"]:
-    """Gives exactly ``floor(rate * examples)`` of the labels a wrong class.
+    """Gives ``floor(rate * examples)`` of the labels a wrong class (off by one at most beyond 100,000 examples).
 
     * ``symmetric``: a class drawn uniformly among the ``num_classes - 1`` others.
     * ``asymmetric``: the next class, ``(label + 1) mod num_classes``.

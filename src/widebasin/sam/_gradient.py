@@ -83,7 +83,8 @@ def value_and_grad(
         loss_fn: returns a scalar, or ``(scalar, aux)`` with ``has_aux``.
         argnums: which positional arguments are the parameters; several are perturbed together, under one norm.
         has_aux: as in ``jax.value_and_grad``. ``aux`` (batch-norm statistics, logits) is that of the clean pass.
-        rho: the radius; a number or a traced scalar. 0 gives ``jax.value_and_grad``, bit for bit.
+        rho: the radius; a number or a traced scalar. 0 gives ``jax.value_and_grad``, bit for bit
+            wherever the gradient is finite.
         normalize: ``False`` is the unnormalized SAM of the theory, with the ascent ``rho * gradient``.
         mask: which parameters are perturbed; all by default.
         base: the function that differentiates: anything with the signature of ``jax.value_and_grad``, such as

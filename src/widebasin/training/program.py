@@ -1,5 +1,6 @@
 """The compiled programs: initialization, one epoch of training, evaluation, for many replicates at once."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -71,7 +72,6 @@ class Program:
         self.targets = jnp.asarray(task.dataset.targets)
         abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
         self.static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
-        self._initialize = jax.jit(jax.vmap(self._initialize_one))
         self._epoch = jax.jit(self._lift(self._epoch_one, shared=3), donate_argnums=0)
         self._step = jax.jit(self._lift(self._step_one, shared=2), donate_argnums=0)
         self._batches = jax.jit(self._lift(self._batches_one))
@@ -84,7 +84,15 @@ class Program:
         """
         seeds = sorted({r.seed for r in replicates})
         noisy = sorted({(r.seed, r.label_noise) for r in replicates})
-        states = self._initialize(_keys(seeds))
+        keys = _keys(seeds)
+        params, optimizer_states = _initialized(self.task, keys)
+        states = TrainingState(
+            params=params,
+            optimizer=optimizer_states,
+            method=jax.vmap(self.method(0.0).init)(params),
+            key=jax.vmap(key_for, in_axes=(0, None))(keys, "training"),
+            epoch=jnp.zeros(len(seeds), jnp.int32),
+        )
         examples = _prepare_examples(
             _keys([seed for seed, _ in noisy]),
             jnp.array([rate for _, rate in noisy], jnp.float32),
@@ -152,17 +160,6 @@ class Program:
             return jax.tree.map(lambda leaf: leaf[None], one(*squeezed, *arguments[own:]))
 
         return lifted
-
-    def _initialize_one(self, key: Key[Array, ""]) -> TrainingState:
-        params = eqx.filter(self.task.build(key_for(key, "initialization")), eqx.is_inexact_array)
-        optimizer = self.task.recipe.optimizer(self.task.steps_per_epoch, 0.0, 0.0)
-        return TrainingState(
-            params=params,
-            optimizer=optimizer.init(params),
-            method=self.method(0.0).init(params),
-            key=key_for(key, "training"),
-            epoch=jnp.zeros((), jnp.int32),
-        )
 
     def _batches_one(self, state: TrainingState) -> Int[Array, "steps batch_size"]:
         order = key_for(state.key, "batch order")
@@ -257,6 +254,17 @@ class Program:
         # ``last`` is shared by all replicates, so this stays a branch under vmap and costs nothing before the end.
         metrics |= jax.lax.cond(last, evaluate_train, lambda: nothing)
         return state, metrics
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree]:
+    """Parameters and optimizer states; compiled once for all methods that share the task."""
+
+    def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+        params = eqx.filter(task.build(key_for(key, "initialization")), eqx.is_inexact_array)
+        return params, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
+
+    return jax.vmap(initialize)(keys)
 
 
 def _prepare_examples(keys: Key[Array, " n"], rates: Float[Array, " n"], targets: Array, task: Task) -> Examples:

@@ -1,5 +1,6 @@
 """What a workload is."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -44,8 +45,9 @@ class Workload:
     label_noise: float = 0.0
     published: Mapping[int, float] = field(default_factory=dict)
 
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
     def task(self, width: int, recipe: Recipe, label_noise_kind: str = "symmetric") -> Task:
-        """The task of training networks of one width."""
+        """The task of training networks of one width; one object for all its methods, so that they share programs."""
         return Task(
             build=lambda key: self.build(width, key),
             dataset=self.load(),
