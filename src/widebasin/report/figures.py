@@ -341,11 +341,11 @@ def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> 
     return shown != (lowest, highest)
 
 
-def _parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
+def _parameters_axis(axes: Axes, counts: Iterable[float]) -> None:
     """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
-    counts = sorted(set(counts))
-    margin = (counts[-1] / counts[0]) ** 0.06 if len(counts) > 1 else 2.0
-    low, high = counts[0] / margin, counts[-1] * margin
+    sizes = sorted({float(count) for count in counts})
+    margin = (sizes[-1] / sizes[0]) ** 0.06 if len(sizes) > 1 else 2.0
+    low, high = sizes[0] / margin, sizes[-1] * margin
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     for factors in ((1,), (1, 2, 5)):
@@ -353,7 +353,7 @@ def _parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
         if len(marks) > 1:
             break
     else:
-        marks = counts
+        marks = sizes
     axes.xaxis.set_major_locator(FixedLocator(marks))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _count(x)))

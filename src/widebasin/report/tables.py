@@ -34,7 +34,7 @@ class Table:
     note: str = ""
 
     def rich(self, justify: Literal["left", "right"] = "right") -> rich.table.Table:
-        """For a terminal. In a narrow one, headings and cells are broken at spaces, never within a number."""
+        """For a terminal. In a narrow one, long headings and cells are broken over lines; nothing is left out."""
         table = rich.table.Table(
             title=Text(self.title),
             caption=Text(self.note) if self.note else None,
@@ -44,11 +44,8 @@ class Table:
             pad_edge=False,
             collapse_padding=True,
         )
-        for number, column in enumerate(self.columns):
-            longest = max((len(word) for row in self.rows for word in row[number].split()), default=0)
-            table.add_column(
-                Text(column), justify=justify, overflow="fold", min_width=longest if justify == "right" else None
-            )
+        for column in self.columns:
+            table.add_column(Text(column), justify=justify, overflow="fold")
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return table
@@ -83,7 +80,7 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> T
         "95% interval",
         "rho*",
         f"train loss {name} → {'method' if methods > 1 else one}",
-        *([f"diverged {name} + {'method' if methods > 1 else one}"] if diverged else []),
+        *([f"diverged {name}+{'method' if methods > 1 else one}"] if diverged else []),
     ]
     rows = []
     for row in gains.to_dict("records"):
@@ -100,7 +97,7 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> T
                 f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}" if certain else NONE,
                 f"{row['rho_star']:g}",
                 f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}",
-                *([f"{row['baseline_diverged']} + {row['diverged']}"] if diverged else []),
+                *([f"{row['baseline_diverged']}+{row['diverged']}"] if diverged else []),
             )
         )
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))

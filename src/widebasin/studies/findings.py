@@ -96,6 +96,7 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, colu
             f"it grows faster at {ends[1]}",
             f"it grows faster at {ends[0]}",
             "no difference beyond the spread of the seeds",
+            "no verdict",
         )
         sentences.append(
             f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {method_name(method)} changes by "
@@ -119,15 +120,18 @@ def _gain_sentence(one: Series, metric: Metric, baseline: str, digits: int) -> s
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
     verdict = _verdict(
         slope,
-        "grows with the number of parameters",
-        "shrinks with the number of parameters",
-        "shows no trend beyond the spread of the seeds",
+        "grows with the number of parameters:",
+        "shrinks with the number of parameters:",
+        "shows no trend beyond the spread of the seeds:",
+        "goes",
     )
-    return f"{subject} {verdict}: {course}; slope {_slope(slope, metric, digits)}."
+    return f"{subject} {verdict} {course}; slope {_slope(slope, metric, digits)}."
 
 
-def _verdict(change: Interval, up: str, down: str, neither: str) -> str:
-    """What an interval says: its sign where it leaves out 0."""
+def _verdict(change: Interval, up: str, down: str, neither: str, unknown: str) -> str:
+    """What an interval says: its sign where it leaves out 0; without an interval, nothing."""
+    if not np.isfinite(change.low):
+        return unknown
     return up if change.low > 0 else down if change.high < 0 else neither
 
 

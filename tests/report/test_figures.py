@@ -1,0 +1,402 @@
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from report.results_tables import growing, history_table, results_table
+
+from widebasin.report import figures
+from widebasin.report.page import image
+from widebasin.report.statistics import gain_table, metric_of, radius_table
+
+ACCURACY, LOSS = (metric_of(results_table(growing, metric=m)) for m in ("accuracy", "loss"))
+METHODS = ("sgd", "sam", "unnormalized-sam")
+
+
+def gains(**options):
+    return gain_table(results_table(growing, **options))
+
+
+def radii(**options):
+    return radius_table(results_table(growing, **options))
+
+
+def line(figure: Figure, label: str, axes: int = 0) -> np.ndarray:
+    drawn = figure.axes[axes]
+    lines = {line.get_label(): line for line in drawn.lines}
+    # A line with bars is labelled through its container.
+    lines |= {container.get_label(): container.lines[0] for container in drawn.containers}
+    return lines[label].get_xydata()
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def title(figure: Figure) -> str:
+    return figure.legends[0].get_title().get_text()
+
+
+def draw(figure: Figure) -> None:
+    FigureCanvasAgg(figure).draw()
+
+
+def ticks(axis) -> list[str]:
+    return [tick.label1.get_text() for tick in axis.get_major_ticks() if tick.label1.get_text()]
+
+
+def shown_ticks(axes) -> list[str]:
+    """Numbers on the x axis that lie within it."""
+    low, high = axes.get_xlim()
+    return [
+        text.get_text() for text in axes.get_xticklabels() if text.get_text() and low <= text.get_position()[0] <= high
+    ]
+
+
+# Gain against the number of parameters -----------------------------------------------------------------------------
+
+
+def test_gain_draws_the_gains_of_the_table_and_their_interval():
+    table = gains(widths=(10, 30, 100))
+    figure = figures.gain_against_parameters(table, ACCURACY)
+    np.testing.assert_array_equal(line(figure, "SAM"), table[["num_params", "gain"]])
+    (band,) = figure.axes[0].collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices}
+    for row in table.itertuples():
+        assert {(row.num_params, row.low), (row.num_params, row.high)} <= corners
+    assert figure.axes[0].get_xscale() == "log"
+    assert title(figure) == "gain of SAM over SGD; band: 95% interval"
+
+
+def test_gains_of_several_methods_have_bars_for_their_intervals():
+    table = gains(methods=METHODS)
+    figure = figures.gain_against_parameters(table, ACCURACY)
+    assert labels(figure) == ["SAM", "unnormalized SAM"]
+    bars = np.concatenate([bar for part in figure.axes[0].collections for bar in part.get_segments()])
+    rows = table.sort_values(["method", "num_params"])
+    ends = np.stack([rows["num_params"], rows["low"], rows["num_params"], rows["high"]], axis=1)
+    np.testing.assert_allclose(bars, ends.reshape(-1, 2))
+    assert title(figure) == "gain over SGD; bars: 95% interval"
+
+
+def test_several_series_are_drawn_side_by_side():
+    figure = figures.gain_against_parameters(gains(methods=METHODS), ACCURACY)
+    draw(figure)
+    one, other = (
+        next(line for line in figure.axes[0].lines if line.get_label() == label)
+        for label in ("SAM", "unnormalized SAM")
+    )
+    np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
+    apart = other.get_transform().transform(other.get_xydata()) - one.get_transform().transform(one.get_xydata())
+    points = apart / figure.dpi * 72
+    np.testing.assert_allclose(points, [[3.0, 0.0]] * 2, atol=1e-6)
+
+
+def test_published_gains_are_drawn_apart_and_named_as_published():
+    table, published = gains(), {2_000: 1.5, 500_000: 3.0}
+    figure = figures.gain_against_parameters(table, ACCURACY, published)
+    np.testing.assert_array_equal(line(figure, "published (paper)"), list(published.items()))
+    np.testing.assert_array_equal(line(figure, "SAM"), table[["num_params", "gain"]])
+    assert labels(figure) == ["SAM", "published (paper)"]
+    low, high = figure.axes[0].get_xlim()
+    assert low < 1_000 < 500_000 < high
+
+
+def test_one_seed_has_gains_without_interval():
+    figure = figures.gain_against_parameters(gains(seeds=(0,)), ACCURACY)
+    assert len(figure.axes[0].collections) == 0
+    assert title(figure) == "gain of SAM over SGD"
+
+
+def test_one_width_has_a_bar():
+    table = gains(widths=(10,))
+    figure = figures.gain_against_parameters(table, ACCURACY)
+    (bar,) = figure.axes[0].collections[0].get_segments()
+    np.testing.assert_allclose(bar[:, 1], table[["low", "high"]].iloc[0])
+
+
+def test_an_interval_far_wider_than_the_gains_is_cut_and_said_to_be():
+    effects = {0: -0.4, 1: 0.4}
+    results = results_table(
+        lambda n: 0.5 if n.method == "sgd" else growing(n) + effects[n.seed], lambda n: n.rho, seeds=(0, 1)
+    )
+    table = gain_table(results)
+    figure = figures.gain_against_parameters(table, ACCURACY)
+    low, high = figure.axes[0].get_ylim()
+    assert low > table["low"].min()
+    assert high < table["high"].max()
+    assert low < table["gain"].min() < table["gain"].max() < high
+    assert title(figure).endswith("cut at the axis")
+
+
+def test_axis_shows_every_interval_whole_that_is_not_far_wider_than_the_gains():
+    table = gains()
+    low, high = figures.gain_against_parameters(table, ACCURACY).axes[0].get_ylim()
+    assert low < min(0, table["low"].min())
+    assert high > table["high"].max()
+
+
+def test_gain_axis_names_direction_and_unit():
+    axes = figures.gain_against_parameters(gains(), ACCURACY).axes[0]
+    assert axes.get_ylabel() == "accuracy gain (percentage points)"
+    axes = figures.gain_against_parameters(gains(metric="loss"), LOSS).axes[0]
+    assert axes.get_ylabel() == "gain: decrease of test loss"
+
+
+def test_settings_have_colours_and_methods_markers():
+    table = gains(methods=METHODS, label_noise=(0.0, 0.2, 0.4))
+    figure = figures.gain_against_parameters(table, ACCURACY)
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in figure.axes[0].lines[1:]}
+    assert len(looks) == 6
+    assert len({colour for colour, _ in looks.values()}) == 3
+    assert looks["SAM, label noise 20%"][0] == looks["unnormalized SAM, label noise 20%"][0]
+    assert (
+        looks["SAM, label noise 20%"][1]
+        == looks["SAM, label noise 40%"][1]
+        != looks["unnormalized SAM, label noise 0%"][1]
+    )
+    assert labels(figure) == ["label noise 0%", "label noise 20%", "label noise 40%", "SAM", "unnormalized SAM"]
+
+
+def test_many_settings_have_as_many_colours():
+    figure = figures.gain_against_parameters(gains(label_noise=tuple(k / 10 for k in range(9))), ACCURACY)
+    assert len({matplotlib.colors.to_hex(line.get_color()) for line in figure.axes[0].lines[1:]}) == 9
+
+
+# Other figures over the number of parameters -----------------------------------------------------------------------
+
+
+def test_chosen_radius_draws_rho_star_on_a_log_axis_marked_by_the_radii():
+    results = results_table(
+        growing, lambda n: -abs(n.rho - 0.05 * np.log10(n.width)), rhos=(0.05, 0.1), widths=(10, 100)
+    )
+    figure = figures.radius_against_parameters(gain_table(results))
+    np.testing.assert_array_equal(line(figure, "SAM"), [[1_000, 0.05], [100_000, 0.1]])
+    assert figure.axes[0].get_yscale() == "log"
+    draw(figure)
+    assert ticks(figure.axes[0].yaxis) == ["0.05", "0.1"]
+
+
+def test_chosen_radius_zero_has_its_place():
+    results = results_table(growing, lambda n: -abs(n.rho - 0.2 * (n.width > 10)), rhos=(0.0, 0.05, 0.2))
+    figure = figures.radius_against_parameters(gain_table(results))
+    np.testing.assert_array_equal(line(figure, "SAM")[:, 1], [0.0, 0.2])
+    draw(figure)
+    assert ticks(figure.axes[0].yaxis) == ["0", "0.2"]
+    assert np.isfinite(figure.axes[0].transData.transform(line(figure, "SAM"))).all()
+
+
+def test_only_radius_zero():
+    draw(figures.radius_against_parameters(gains(rhos=(0.0,))))
+
+
+def test_equal_radii_of_several_settings_do_not_hide_each_other():
+    figure = figures.radius_against_parameters(gains(label_noise=(0.0, 0.2)))
+    draw(figure)
+    places = [line.get_transform().transform(line.get_xydata()) for line in figure.axes[0].lines]
+    assert (np.abs(places[0] - places[1]) > 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("drawing", "columns", "label"),
+    [
+        (
+            lambda table: figures.metric_against_parameters(table, ACCURACY),
+            ("baseline_value", "value"),
+            "test accuracy (%)",
+        ),
+        (figures.train_loss_against_parameters, ("baseline_train_loss", "train_loss"), "training loss"),
+    ],
+)
+def test_baseline_and_methods_draw_the_values_of_the_table(drawing, columns, label):
+    table = gains(methods=METHODS, widths=(10, 30, 100))
+    figure = drawing(table)
+    for method, name in (("sam", "SAM"), ("unnormalized-sam", "unnormalized SAM")):
+        rows = table[table["method"] == method]
+        np.testing.assert_array_equal(line(figure, name), rows[["num_params", columns[1]]])
+    np.testing.assert_array_equal(line(figure, "SGD"), rows[["num_params", columns[0]]])
+    assert labels(figure) == ["SGD", "SAM", "unnormalized SAM"]
+    assert figure.axes[0].get_ylabel() == label
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_every_setting_has_its_baseline():
+    table = gains(label_noise=(0.0, 0.2))
+    figure = figures.metric_against_parameters(table, ACCURACY)
+    rows = table[table["label_noise"] == 0.2]
+    np.testing.assert_array_equal(line(figure, "SGD, label noise 20%"), rows[["num_params", "baseline_value"]])
+    assert labels(figure) == ["label noise 0%", "label noise 20%", "SGD", "SAM"]
+
+
+# Against the radius ------------------------------------------------------------------------------------------------
+
+
+def test_metric_against_radius_draws_the_table_with_the_baseline_at_the_left():
+    table = radii(rhos=(0.05, 0.1, 0.2))
+    figure = figures.metric_against_radius(table, ACCURACY)
+    for width, label in ((10, "1,000"), (100, "100,000")):
+        rows = table[(table["width"] == width) & (table["method"] == "sam")]
+        np.testing.assert_array_equal(line(figure, label), rows[["rho", "value"]])
+    crosses = [line.get_xydata() for line in figure.axes[0].lines if line.get_marker() == "x"]
+    base = table[table["method"] == "sgd"]["value"]
+    np.testing.assert_allclose(np.concatenate(crosses), [[0.05 / 3, value] for value in base])
+    assert labels(figure) == ["1,000", "100,000"]
+    draw(figure)
+    assert ticks(figure.axes[0].xaxis) == ["SGD", "0.05", "0.1", "0.2"]
+
+
+def test_metric_against_radius_has_bars_of_one_standard_error():
+    table = radii(widths=(10,), rhos=(0.05, 0.2))
+    bars = figures.metric_against_radius(table, ACCURACY).axes[0].collections
+    ends = np.concatenate([bar.get_segments() for bar in bars])[:, :, 1]
+    rows = table.sort_values("method").sort_values("method", key=lambda m: m == "sgd", kind="stable")
+    error = rows["standard_error"]
+    np.testing.assert_allclose(ends, np.stack([rows["value"] - error, rows["value"] + error], axis=1))
+
+
+def test_radius_zero_shares_the_place_of_the_baseline():
+    figure = figures.metric_against_radius(radii(widths=(10,), rhos=(0.0, 0.05)), ACCURACY)
+    np.testing.assert_allclose(line(figure, "1,000")[:, 0], [0.05 / 3, 0.05])
+    draw(figure)
+    assert ticks(figure.axes[0].xaxis) == ["0 (SGD)", "0.05"]
+
+
+@pytest.mark.parametrize("rhos", [(0.1,), (0.0,)])
+def test_one_radius(rhos):
+    figure = figures.metric_against_radius(radii(rhos=rhos), ACCURACY)
+    draw(figure)
+    assert len(line(figure, "1,000")) == 1
+
+
+# Learning curves ---------------------------------------------------------------------------------------------------
+
+
+def test_learning_curves_are_means_over_seeds():
+    history = history_table(results_table(growing, widths=(10,), rhos=(0.2,)))
+    figure = figures.learning_curves(history, ACCURACY)
+    for label, method in (("width 10, SGD", "sgd"), ("width 10, SAM, rho 0.2", "sam")):
+        means = history[history["method"] == method].groupby("epoch").mean(numeric_only=True)
+        for axes, values in ((0, means["train_loss"]), (1, 100 * means["valid_accuracy"])):
+            drawn = line(figure, label, axes)
+            np.testing.assert_array_equal(drawn[:, 0], [1, 2, 3])
+            np.testing.assert_allclose(drawn[:, 1], values)
+    assert labels(figure) == ["width 10, SAM, rho 0.2", "width 10, SGD"]
+
+
+def test_settings_are_not_averaged():
+    history = history_table(results_table(lambda n: n.label_noise, widths=(10,), label_noise=(0.2, 0.4), rhos=(0.2,)))
+    figure = figures.learning_curves(history, ACCURACY)
+    assert line(figure, "width 10, SGD, label noise 40%", axes=1)[-1, 1] == pytest.approx(40.0)
+    assert len(figure.axes[0].lines) == 4
+
+
+def test_many_curves_are_named_by_width_and_method():
+    history = history_table(results_table(growing, rhos=(0.01, 0.02, 0.05, 0.1, 0.2)))
+    figure = figures.learning_curves(history, ACCURACY)
+    assert len(figure.axes[0].lines) == 12
+    assert labels(figure) == ["width 10", "width 100", "SGD", "SAM"]
+
+
+def test_a_curve_ends_where_a_network_diverges():
+    history = history_table(results_table(growing, widths=(10,), rhos=(0.2,)))
+    gone = (history["seed"] == 1) & (history["method"] == "sam") & (history["epoch"] > 1)
+    history.loc[gone, "train_loss"] = np.nan
+    drawn = line(figures.learning_curves(history, ACCURACY), "width 10, SAM, rho 0.2")
+    assert list(np.isfinite(drawn[:, 1])) == [True, False, False]
+
+
+def test_one_epoch_is_a_visible_point():
+    history = history_table(results_table(growing), epochs=1)
+    figure = figures.learning_curves(history, ACCURACY)
+    draw(figure)
+    assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
+
+
+# All ---------------------------------------------------------------------------------------------------------------
+
+CASES = {
+    "one width": {"widths": (10,)},
+    "one radius": {"rhos": (0.1,)},
+    "radius 0 among the radii": {"rhos": (0.0, 0.05, 0.2)},
+    "several settings": {"label_noise": (0.0, 0.2, 0.4, 0.6)},
+    "several methods": {"methods": METHODS},
+    "one seed": {"seeds": (3,)},
+    "some losses not a number": {"metric": "loss", "diverged": lambda n: n.width == 10 and n.seed == 1},
+    "no loss a number": {"metric": "loss", "diverged": lambda n: True},
+    "less than a decade": {"widths": (10, 12, 14)},
+    "many widths": {"widths": tuple(range(10, 110, 10)), "seeds": (0, 1)},
+}
+
+
+def all_figures(options) -> dict[str, Figure]:
+    results = results_table(growing, **options)
+    metric, gains, radii = metric_of(results), gain_table(results), radius_table(results)
+    one = radii[radii["method"].isin(("sgd", "sam")) & (radii["label_noise"] == radii["label_noise"].min())]
+    return {
+        "gain": figures.gain_against_parameters(gains, metric),
+        "radius": figures.radius_against_parameters(gains),
+        "metric": figures.metric_against_parameters(gains, metric),
+        "train loss": figures.train_loss_against_parameters(gains),
+        "by radius": figures.metric_against_radius(one, metric),
+        "learning curves": figures.learning_curves(history_table(results), metric),
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_cut_off_and_no_legend_covers_data(case):
+    for name, figure in all_figures(CASES[case]).items():
+        draw(figure)
+        whole = figure.bbox.padded(1.0)
+        renderer = figure.canvas.get_renderer()
+        for artist in (*figure.axes, *figure.legends):
+            box = artist.get_tightbbox(renderer)
+            assert whole.containsx(box.x0) and whole.containsx(box.x1), (name, artist)  # noqa: PT018
+            assert whole.containsy(box.y0) and whole.containsy(box.y1), (name, artist)  # noqa: PT018
+        for legend in figure.legends:
+            for axes in figure.axes:
+                assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer)), name
+
+
+@pytest.mark.parametrize("widths", [(10,), (10, 12), (15, 16), (30, 40), (10, 100), (1, 3000), (9, 31)])
+def test_the_axis_of_parameters_always_has_numbers(widths):
+    figure = figures.metric_against_parameters(gains(widths=widths), ACCURACY)
+    draw(figure)
+    assert len(shown_ticks(figure.axes[0])) >= min(2, len(widths))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(882.0, "882"), (1_000.0, "1k"), (25_482.0, "25.5k"), (999_999.0, "1M"), (1.2e6, "1.2M"), (3e9, "3G")],
+)
+def test_counts_are_short(count, text):
+    assert figures._count(count) == text
+
+
+def test_labels_of_a_phone_can_be_read():
+    # At 360 pixels of width, 72 points to the inch: no letter is below 8 pixels.
+    for figure in all_figures({}).values():
+        draw(figure)
+        pixels = 360 / figure.get_figwidth() / 72
+        texts = [t for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
+        assert min(text.get_fontsize() for text in texts) * pixels > 8
+
+
+def test_names_in_words():
+    assert figures.method_name("unnormalized-sam") == "unnormalized SAM"
+    assert figures.method_name("a method of one's own") == "a method of one's own"
+    assert figures.setting_name({"label_noise": 0.07, "weight_decay": 1e-4}, ["label_noise", "weight_decay"]) == (
+        "label noise 7%, weight decay 0.0001"
+    )
+    assert figures.setting_name({}, []) == ""
+
+
+def test_drawing_needs_no_display_and_leaves_no_global_figure():
+    assert "matplotlib.pyplot" not in __import__("sys").modules or not matplotlib.pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_same_table_gives_the_same_bytes(kind):
+    first, second = (all_figures({"label_noise": (0.0, 0.2)})["gain"] for _ in range(2))
+    content = image(first, kind)
+    assert image(first, kind) == content
+    assert image(second, kind) == content

@@ -1,0 +1,155 @@
+import io
+
+import pytest
+from report.results_tables import growing, results_table
+from rich.console import Console
+
+from widebasin.report.statistics import gain_table, metric_of
+from widebasin.report.tables import Table, decimals, gains_table, networks_table
+
+ACCURACY, LOSS = (metric_of(results_table(growing, metric=m)) for m in ("accuracy", "loss"))
+
+
+def gains(**options):
+    return gain_table(results_table(growing, **options))
+
+
+def shown(table: Table, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table.rich())
+    return console.file.getvalue()
+
+
+def test_text_of_a_small_table():
+    test = {"sgd": (0.80, 0.82), "sam": (0.83, 0.87)}
+    results = results_table(
+        lambda n: test[n.method][n.seed], lambda n: n.rho, train_loss=lambda n: 1.0 - n.rho, widths=(40,), seeds=(0, 1)
+    )
+    assert gains_table(gain_table(results), ACCURACY) == Table(
+        title="Gain in test accuracy over SGD",
+        columns=(
+            "width",
+            "parameters",
+            "SGD (%)",
+            "SAM (%)",
+            "gain ± s.e. (points)",
+            "95% interval",
+            "rho*",
+            "train loss SGD → SAM",
+        ),
+        rows=(("40", "16,000", "81.0", "85.0", "+4.0 ± 1.0", "-8.7 to +16.7", "0.2", "1.00 → 0.800"),),
+        note="Gain: percentage points, mean paired difference over 2 seeds. s.e.: standard error; interval: Student t.",
+    )
+
+
+def test_a_loss_has_its_name_and_four_digits():
+    results = results_table(
+        lambda n: 0.0123456 if n.method == "sgd" else 0.0100001 + n.seed * 1e-4, metric="loss", widths=(10,)
+    )
+    table = gains_table(gain_table(results), LOSS)
+    assert table.columns[2:5] == ("SGD loss", "SAM loss", "gain ± s.e.")
+    assert table.rows[0][2:5] == ("0.01235", "0.01010", "+0.00225 ± 0.00006")
+    assert table.note.startswith("Gain: decrease of the loss, ")
+
+
+def test_one_seed_shows_no_interval_and_no_error():
+    table = gains_table(gains(seeds=(0,), widths=(10,)), ACCURACY)
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["gain ± s.e. (points)"] == "+6.0"
+    assert row["95% interval"] == "—"
+    assert table.note.endswith("over 1 seed. One seed gives no interval.")
+
+
+def test_several_methods_have_a_column():
+    table = gains_table(gains(methods=("sgd", "sam", "unnormalized-sam"), widths=(10,)), ACCURACY)
+    assert "method (%)" in table.columns
+    assert [row[table.columns.index("method")] for row in table.rows] == ["SAM", "unnormalized SAM"]
+    assert "method" not in gains_table(gains(), ACCURACY).columns
+
+
+def test_settings_that_vary_have_columns_and_keep_their_rows_together():
+    table = gains_table(gains(label_noise=(0.0, 0.35)), ACCURACY)
+    assert [row[:3] for row in table.rows] == [
+        ("0%", "10", "1,000"),
+        ("0%", "100", "100,000"),
+        ("35%", "10", "1,000"),
+        ("35%", "100", "100,000"),
+    ]
+    assert table.columns[:3] == ("label noise", "width", "parameters")
+
+
+def test_diverged_networks_have_a_column_only_where_there_are_some():
+    assert not any("diverged" in column for column in gains_table(gains(), ACCURACY).columns)
+    table = gains_table(gains(diverged=lambda n: n.width == 10 and n.method == "sgd" and n.seed > 0), ACCURACY)
+    assert table.columns[-1] == "diverged SGD+SAM"
+    assert [row[-1] for row in table.rows] == ["2+0", "0+0"]
+
+
+def test_no_number_is_a_dash():
+    results = results_table(growing, metric="loss", diverged=lambda n: n.width == 10)
+    table = gains_table(gain_table(results), LOSS)
+    assert table.rows[0][2:6] == ("—",) * 4
+    assert table.rows[0][7] == "— → —"
+    assert not any("nan" in cell for row in table.rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("values", "digits"), [((0.5, 2.0, 900.0), 3), ((0.0812,), 5), ((123.0, float("nan")), 1), ((), 4), ((0.0,), 4)]
+)
+def test_decimals_show_four_digits_of_the_middle_loss(values, digits):
+    assert decimals(LOSS, values) == digits
+    assert decimals(ACCURACY, values) == 1
+
+
+def test_terminal_of_100_columns_shows_every_cell_whole():
+    table = gains_table(gains(widths=(10, 100, 1000)), ACCURACY)
+    text = shown(table, 100)
+    for row in table.rows:
+        (line,) = (line for line in text.splitlines() if f" {row[1]} " in line)
+        assert [cell for cell in row if cell not in line] == []
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_narrow_terminals_show_every_number():
+    methods, noise = ("sgd", "sam", "unnormalized-sam"), (0.0, 0.4)
+    wide = gains_table(gains(methods=methods, label_noise=noise, diverged=lambda n: n.seed == 0), ACCURACY)
+    for table, width in ((wide, 100), (gains_table(gains(), ACCURACY), 80)):
+        words = shown(table, width).split()
+        numbers = {word for row in table.rows for cell in row for word in cell.split() if any(map(str.isdigit, word))}
+        assert numbers <= set(words)
+
+
+def test_terminal_takes_text_as_it_is():
+    table = Table("[bold]title", ("[red]a wide column",), (("[/]",),), "[note]")
+    text = shown(table, 40)
+    assert all(part in text for part in ("[bold]title", "[red]", "[/]", "[note]"))
+
+
+def test_networks_table_has_every_group_of_networks():
+    results = results_table(
+        lambda n: 0.9 + 0.01 * n.seed, lambda n: 0.5, train_loss=lambda n: 0.25, widths=(40,), rhos=(0.05, 0.2)
+    )
+    table = networks_table(results, ACCURACY)
+    assert table.columns == (
+        "width",
+        "parameters",
+        "method",
+        "rho",
+        "networks",
+        "train loss",
+        "valid accuracy (%)",
+        "test accuracy (%)",
+        "± s.e.",
+        "diverged",
+    )
+    values = ("3", "0.250", "50.0", "91.0", "0.6", "0")
+    assert table.rows == tuple(
+        ("40", "16,000", method, rho, *values) for method, rho in (("SGD", "0"), ("SAM", "0.05"), ("SAM", "0.2"))
+    )
+
+
+def test_networks_table_of_one_seed_and_of_diverged_networks():
+    results = results_table(growing, metric="loss", seeds=(0,), rhos=(0.2,), diverged=lambda n: n.method == "sam")
+    rows = {(row[0], row[2]): row for row in networks_table(results, LOSS).rows}
+    assert rows["10", "SGD"][-2:] == ("—", "0")
+    assert rows["10", "SAM"][-6:] == ("1", "—", "—", "—", "—", "1")

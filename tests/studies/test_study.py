@@ -1,0 +1,49 @@
+import dataclasses
+
+import pytest
+
+from widebasin.studies import STUDIES, Options
+from widebasin.studies.networks import NETWORKS
+from widebasin.studies.registry import study_of
+from widebasin.sweep import Spec, UsageError, resolve
+from widebasin.sweep.cells import cells
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_is_found_by_the_name_in_its_spec(name):
+    study = STUDIES[name]
+    assert study.name == study.spec.study == name
+    assert study.question.endswith("?")
+    assert study_of(resolve(study.spec)) is study
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_default_grid_can_be_run_and_answered(name):
+    spec = resolve(STUDIES[name].spec)
+    STUDIES[name].check(spec, Options())
+    assert len({cell.name for cell in cells(spec)}) == len(spec.widths) * len(spec.methods)
+
+
+def test_a_sweep_of_its_own_has_the_plain_answer():
+    assert study_of(Spec()) is NETWORKS
+
+
+def test_unknown_study_is_told_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'overparam'"):
+        study_of(Spec(study="overparams"))
+
+
+@pytest.mark.parametrize("methods", [("sgd",), ("sam",), ("sam", "unnormalized-sam")])
+def test_comparing_needs_baseline_and_method(methods):
+    spec = resolve(Spec(study="overparam", methods=methods))
+    with pytest.raises(UsageError, match="must name sgd and a method to compare with it"):
+        STUDIES["overparam"].check(spec, Options())
+    NETWORKS.check(dataclasses.replace(spec, study=""), Options())
+
+
+@pytest.mark.parametrize(("field", "value"), [("select", "train"), ("at", "last")])
+def test_options_are_checked(field, value):
+    options = Options()
+    object.__setattr__(options, field, value)
+    with pytest.raises(UsageError, match=field):
+        NETWORKS.check(resolve(Spec()), options)
