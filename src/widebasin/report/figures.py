@@ -341,7 +341,7 @@ def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> 
     return shown != (lowest, highest)
 
 
-def _parameters_axis(axes: Axes, counts: Iterable[float]) -> None:
+def _parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
     """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
     sizes = sorted({float(count) for count in counts})
     margin = (sizes[-1] / sizes[0]) ** 0.06 if len(sizes) > 1 else 2.0
