@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.console import Console
 from widebasin import __version__
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
+from widebasin.sweep.spec import OneFloat, OneInt
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PIPE_COLUMNS = 120
@@ -89,15 +91,14 @@ class Sweep:
     """
 
     grid: Flat[Spec]
-    file: Path | None = None
+    file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """TOML file with the spec."""
-    answer: Flat[Options] = field(default_factory=Options)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
         """Trains the grid and shows what every group of networks reached."""
-        _sweep(self.grid, self.answer, self.execution, self.output, console)
+        _sweep(self.grid, Options(), self.execution, self.output, console)
 
 
 @dataclass(frozen=True)
@@ -111,23 +112,25 @@ class Train:
 
     workload: str = "digits-mlp"
     """Data, model and recipe, by name."""
-    width: int | None = None
-    """Width of the model; the workload's middle one by default."""
+    width: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the ladder's middle)")] = (
+        None
+    )
+    """Width of the model."""
     method: str = "sam"
     """Method of the SAM family, or sgd."""
     rho: float = 0.05
     """Radius; sgd has none."""
     seed: int = 0
     """Of split, initialization, batch order and noisy labels."""
-    label_noise: float | None = None
+    label_noise: OneFloat = None
     """Share of wrong training labels."""
-    weight_decay: float | None = None
+    weight_decay: OneFloat = None
     """Weight decay coefficient."""
-    learning_rate: float | None = None
+    learning_rate: OneFloat = None
     """Learning rate at the start of the schedule."""
-    epochs: int | None = None
+    epochs: OneInt = None
     """Passes over the training set."""
-    batch_size: int | None = None
+    batch_size: OneInt = None
     """Examples per step."""
     output: Flat[Output] = field(default_factory=Output)
 
@@ -138,10 +141,11 @@ class Train:
         if self.workload not in WORKLOADS:
             raise nearest_name("workload", self.workload, WORKLOADS)
         ladder = WORKLOADS[self.workload].widths
+        width = self.width if self.width is not None else ladder[len(ladder) // 2]
         one = lambda value: None if value is None else (value,)  # noqa: E731
         spec = Spec(
             workload=self.workload,
-            widths=(self.width if self.width is not None else ladder[len(ladder) // 2],),
+            widths=(width,),
             methods=(self.method,),
             rhos=(self.rho,),
             seeds=1,
@@ -154,7 +158,8 @@ class Train:
         )
         output = self.output
         if output.out is None:
-            output = dataclasses.replace(output, out=Path("results") / "train")
+            name = f"{self.workload}-width-{width}-{self.method}-rho-{self.rho:g}-seed-{self.seed}"
+            output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
 
 
@@ -169,7 +174,7 @@ class Report:
 
     folder: tyro.conf.Positional[Path]
     """Results folder."""
-    options: Flat[Options] = field(default_factory=Options)
+    answer: Flat[Options] = field(default_factory=Options)
 
     def run(self, console: Console) -> None:
         """Reads the tables of the folder and answers anew."""
@@ -177,7 +182,7 @@ class Report:
         from widebasin.sweep.folder import ResultsFolder
 
         folder = ResultsFolder(self.folder)
-        print_answer(write_answer(folder, self.options), folder, console)
+        print_answer(write_answer(folder, self.answer), folder, console)
 
 
 @dataclass(frozen=True)
@@ -321,18 +326,22 @@ def _keep_compiled_programs() -> None:
 def _parse(arguments: Sequence[str]) -> Command:
     if len(arguments) > 1 and arguments[0] == "study" and not arguments[1].startswith("-"):
         _known_study(arguments[1])
-    default = _file_spec(arguments)
-    commands = [
-        Annotated[Study, tyro.conf.subcommand("study")],
-        Annotated[Sweep, tyro.conf.subcommand("sweep", default=Sweep(default))],
-        Annotated[Train, tyro.conf.subcommand("train")],
-        Annotated[Report, tyro.conf.subcommand("report")],
-        Annotated[List, tyro.conf.subcommand("list")],
-        Annotated[Bench, tyro.conf.subcommand("bench")],
-        Annotated[Completion, tyro.conf.subcommand("completion")],
-    ]
+
+    def subcommand(name: str, command: Any, **options: Any) -> Any:
+        # The whole docstring: tyro by itself leaves out what follows the first paragraph.
+        return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command), **options)]
+
+    subcommands = (
+        subcommand("study", Study),
+        subcommand("sweep", Sweep, default=Sweep(_file_spec(arguments))),
+        subcommand("train", Train),
+        subcommand("report", Report),
+        subcommand("list", List),
+        subcommand("bench", Bench),
+        subcommand("completion", Completion),
+    )
     return tyro.cli(
-        Union[tuple(commands)],  # type: ignore[arg-type]  # noqa: UP007
+        Union[subcommands],  # type: ignore[arg-type]  # noqa: UP007
         prog="widebasin",
         description=f"widebasin {__version__}: sharpness-aware minimization under overparameterization.\n\n"
         "Start with: widebasin study overparam",

@@ -106,9 +106,11 @@ def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path):
 
 def test_train_keeps_the_parameters_of_one_network(tmp_path):
     widebasin("train", "--width", "4", "--rho", "0.1", "--epochs", "2", "--seed", "3", "--quiet", check=0, cwd=tmp_path)
-    results = pd.read_parquet(tmp_path / "results" / "train" / "results.parquet")
+    (folder,) = (tmp_path / "results").iterdir()
+    assert folder.name == "digits-mlp-width-4-sam-rho-0.1-seed-3"
+    results = pd.read_parquet(folder / "results.parquet")
     assert results[["width", "rho", "seed", "method"]].to_numpy().tolist() == [[4, 0.1, 3, "sam"]]
-    assert list((tmp_path / "results" / "train" / "cells").glob("*/group-0.parameters/*.seal"))
+    assert list((folder / "cells").glob("*/group-0.parameters/*.seal"))
 
 
 def test_list_names_everything():

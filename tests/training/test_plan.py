@@ -5,6 +5,7 @@ from training.tasks import CONVOLUTIONAL, DIGITS
 
 from widebasin.training import Plan, choose_plan
 from widebasin.training.plan import MEMORY
+from widebasin.workloads import WORKLOADS
 
 
 @given(st.integers(0, 100), st.integers(1, 40))
@@ -19,6 +20,14 @@ def test_groups_are_few_even_and_keep_the_order(count, at_once):
 
 def test_dense_networks_are_batched_and_scanned():
     assert choose_plan(DIGITS, 35) == Plan(35, "scan", "cpu")
+
+
+def test_wide_networks_are_batched_a_few_at_a_time_in_even_groups_on_cpu():
+    wide = WORKLOADS["digits-mlp"].task(128, DIGITS.recipe)
+    assert choose_plan(wide, 30) == Plan(6, "scan", "cpu")
+    assert choose_plan(wide, 5) == Plan(5, "scan", "cpu")
+    assert choose_plan(wide, 31) == Plan(6, "scan", "cpu")
+    assert choose_plan(WORKLOADS["digits-mlp"].task(1000, DIGITS.recipe), 30) == Plan(3, "scan", "cpu")
 
 
 def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():

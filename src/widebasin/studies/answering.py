@@ -17,9 +17,14 @@ def write_answer(folder: ResultsFolder, options: Options) -> Answer:
     study = study_of(spec)
     study.check(spec, options)
     answer = study.answer(spec, folder.results(), folder.history(), options)
-    for picture in answer.pictures:
-        for kind in ("png", "svg"):
-            folder.write(f"figures/{picture.name}.{kind}", image(picture.figure, kind))
+    drawn = {
+        f"{picture.name}.{kind}": image(picture.figure, kind) for picture in answer.pictures for kind in ("png", "svg")
+    }
+    for name, content in drawn.items():
+        folder.write(f"figures/{name}", content)
+    for path in (folder.path / "figures").iterdir():
+        if path.name not in drawn:  # of another reading of the results
+            path.unlink()
     record = folder.run_record()
     facts = [*record["versions"].items(), ("platform", record["platform"]), ("device", record["device"])]
     facts += _plan_facts(record["plans"])

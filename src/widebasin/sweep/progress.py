@@ -84,7 +84,7 @@ class _Counter:
     def work(self, cell: Cell, networks: int) -> float:
         gradients = METHODS[cell.method](0.0).gradients_per_step
         size = WORKLOADS[cell.workload].num_params(cell.width) * networks
-        return size * gradients * cell.recipe.epochs + COMPILATION
+        return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.replicates)
 
     def start(self, cells: Sequence[Cell]) -> None:
         self.total = sum(self.work(cell, len(cell.replicates)) for cell in cells)

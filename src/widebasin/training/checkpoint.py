@@ -100,4 +100,4 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _abstract(leaf: PyTree) -> PyTree:
     """Device arrays by shape; numpy arrays as they are, so that they come back as numpy arrays."""
-    return ocp.utils.to_shape_dtype_struct(leaf) if isinstance(leaf, jax.Array) else leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) if isinstance(leaf, jax.Array) else leaf

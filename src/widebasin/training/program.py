@@ -130,7 +130,7 @@ class Program:
             state, metrics = self._epoch(state, examples, hyperparameters, *shared, jnp.asarray(last))
         else:
             totals = []
-            batches = self._batches(state)
+            batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
             for step in range(self.task.steps_per_epoch):
                 state, metrics = self._step(state, examples, hyperparameters, batches[:, step], *shared)
                 totals.append(metrics)

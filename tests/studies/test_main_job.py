@@ -1,0 +1,27 @@
+"""The main job as the README gives it: the default study, whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sweep.commands import widebasin
+
+from widebasin.report import statistics
+
+
+@pytest.mark.slow
+def test_the_gain_of_sam_grows_with_the_number_of_parameters(tmp_path):
+    widebasin("study", "overparam", "--quiet", check=0, cwd=tmp_path)
+    results = pd.read_parquet(tmp_path / "results" / "overparam" / "results.parquet")
+    assert len(results) == 6 * 7 * 5
+    assert results.groupby(["width", "method"])["rho"].nunique().unstack().to_numpy().tolist() == [[6, 1]] * 6
+    assert not results["diverged"].any()
+    paired = statistics.paired_gains(results)
+    slope = statistics.slope_per_decade(paired)
+    assert slope is not None
+    assert slope.low > 0
+    gains = statistics.gain_table(results).sort_values("num_params")
+    assert gains["num_params"].tolist() == [882, 1_850, 4_074, 9_674, 25_482, 75_530]
+    assert (gains["low"].iloc[-3:] > 0).all()
+    assert np.corrcoef(np.log(gains["num_params"]), np.log(gains["rho_star"]))[0, 1] > 0.8
+    # Larger networks fit the wrong labels better; that is where SGD loses and SAM does not.
+    assert gains["baseline_train_loss"].is_monotonic_decreasing
