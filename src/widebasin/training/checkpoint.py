@@ -19,8 +19,8 @@ class CheckpointError(Exception):
 class Checkpoints:
     """The latest checkpoints of one training run, in one folder, written by orbax.
 
-    A checkpoint appears whole or not at all (orbax writes aside and renames). Beside it lies a seal with the SHA-256
-    digest of each of its files, verified before anything is read. A checkpoint without a seal, left by a process that
+    A checkpoint appears whole or not at all (orbax writes aside and renames). Beside it lies a seal with the shapes of
+    its arrays and the SHA-256 digest of each of its files, verified before anything is read. A checkpoint without a seal, left by a process that
     ended between the two, does not count; the one before it is kept for that case.
     """
 
@@ -34,7 +34,8 @@ class Checkpoints:
         manager.save(epoch, args=ocp.args.StandardSave(tree))
         seal = self._seal(epoch)
         aside = seal.with_suffix(".partial")
-        aside.write_text(json.dumps({"format": FORMAT, "sha256": _digests(self.folder / str(epoch))}))
+        record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
+        aside.write_text(json.dumps(record))
         aside.replace(seal)
         for old in set(self.folder.glob("*.seal")) - {self._seal(kept) for kept in manager.all_steps()}:
             old.unlink()
@@ -59,10 +60,9 @@ class Checkpoints:
             raise self._unreadable(f"has format {seal['format']}, this version of widebasin reads {FORMAT}")
         if seal["sha256"] != _digests(self.folder / str(epoch)):
             raise self._unreadable("is corrupt or truncated: its files do not match their digests")
-        try:
-            return self._open().restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._unreadable(f"does not fit this training run ({str(error).splitlines()[0]})") from error
+        if seal["arrays"] != _arrays(like):
+            raise self._unreadable("is of another training run: its arrays have other names, shapes or types")
+        return self._open().restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
 
     def remove(self) -> None:
         """Deletes all checkpoints of this run."""
@@ -91,6 +91,11 @@ class Checkpoints:
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
+
+
+def _arrays(tree: PyTree) -> dict[str, str]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _digests(folder: Path) -> dict[str, str]:
