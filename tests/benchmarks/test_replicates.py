@@ -35,9 +35,9 @@ def test_rows_have_both_plans_with_and_without_compilation(monkeypatch):
     monkeypatch.setattr(replicates, "RHOS", (0.05,))
     found = replicates.measure(1)
     assert [(row.what, dict(row.more)["compiles"]) for row in found.rows] == [
-        ("width 4, at once", "no"),
+        ("width 4, as planned", "no"),
         ("width 4, one by one", "no"),
-        ("width 4, at once", "yes"),
+        ("width 4, as planned", "yes"),
         ("width 4, one by one", "yes"),
     ]
     assert [row.ratio == 1.0 for row in found.rows] == [True, False, True, False]
