@@ -20,8 +20,8 @@ class Checkpoints:
     """The latest checkpoints of one training run, in one folder, written by orbax.
 
     A checkpoint appears whole or not at all (orbax writes aside and renames). Beside it lies a seal with the shapes of
-    its arrays and the SHA-256 digest of each of its files, verified before anything is read. A checkpoint without a seal, left by a process that
-    ended between the two, does not count; the one before it is kept for that case.
+    its arrays and the SHA-256 digest of each of its files, verified before anything is read. A checkpoint without a
+    seal, left by a process that ended between the two, does not count; the one before it is kept for that case.
     """
 
     def __init__(self, folder: Path) -> None:
