@@ -12,7 +12,7 @@ from widebasin.training import Recipe
 def torch_version() -> str:
     """PyTorch's version, or empty if it cannot be imported."""
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         return ""
     return torch.__version__
@@ -20,7 +20,7 @@ def torch_version() -> str:
 
 def torch_threads() -> int:
     """How many threads PyTorch computes with unless it is told otherwise."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     return torch.get_num_threads()
 
@@ -48,7 +48,7 @@ class TorchSAM:
         rho: float,
         threads: int,
     ) -> None:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         self.torch, self.rho, self.threads = torch, rho, threads
         self.inputs, self.labels = torch.tensor(inputs), torch.tensor(labels, dtype=torch.int64)
