@@ -30,14 +30,14 @@ def test_text_of_a_small_table():
         columns=(
             "width",
             "parameters",
-            "SGD (%)",
-            "SAM (%)",
+            "SGD %",
+            "SAM %",
             "gain ± s.e. (points)",
             "95% interval",
             "rho*",
             "train loss SGD → SAM",
         ),
-        rows=(("40", "16,000", "81.0", "85.0", "+4.0 ± 1.0", "-8.7 to +16.7", "0.2", "1.00 → 0.800"),),
+        rows=(("40", "16,000", "81.0", "85.0", "+4.0 ± 1.0", "-8.7 to 16.7", "0.2", "1.00 → 0.800"),),
         note="Gain: percentage points, mean paired difference over 2 seeds. s.e.: standard error; interval: Student t.",
     )
 
@@ -62,7 +62,7 @@ def test_one_seed_shows_no_interval_and_no_error():
 
 def test_several_methods_have_a_column():
     table = gains_table(gains(methods=("sgd", "sam", "unnormalized-sam"), widths=(10,)), ACCURACY)
-    assert "method (%)" in table.columns
+    assert "method %" in table.columns
     assert [row[table.columns.index("method")] for row in table.rows] == ["SAM", "unnormalized SAM"]
     assert "method" not in gains_table(gains(), ACCURACY).columns
 

@@ -67,7 +67,7 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> T
     methods = gains["method"].nunique()
     gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")
     name, one = method_name(baseline), method_name(str(gains["method"].iloc[0]))
-    unit = " (%)" if metric.unit == "%" else f" {metric.name}"
+    unit = " %" if metric.unit == "%" else f" {metric.name}"
     diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
     columns = [
         *(c.replace("_", " ") for c in settings),
@@ -94,7 +94,7 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> T
                 _number(row["baseline_value"], f".{digits}f"),
                 _number(row["value"], f".{digits}f"),
                 _number(row["gain"], f"+.{digits}f") + (f" ± {row['standard_error']:.{digits}f}" if certain else ""),
-                f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}" if certain else NONE,
+                f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if certain else NONE,
                 f"{row['rho_star']:g}",
                 f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}",
                 *([f"{row['baseline_diverged']}+{row['diverged']}"] if diverged else []),

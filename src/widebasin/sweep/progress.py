@@ -145,13 +145,12 @@ class TerminalProgress:
     def __init__(self, console: Console) -> None:
         self.counter = _Counter()
         self.bar = rich.progress.Progress(
-            rich.progress.SpinnerColumn(),
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(bar_width=20),
+            rich.progress.BarColumn(bar_width=12),
             rich.progress.TextColumn("{task.percentage:>3.0f}%"),
-            rich.progress.TextColumn("{task.fields[rate]}"),
             rich.progress.TextColumn("{task.fields[left]}"),
+            rich.progress.TextColumn("{task.description}"),
             rich.progress.TextColumn("[dim]{task.fields[metrics]}"),
+            rich.progress.TextColumn("[dim]{task.fields[rate]}"),
             console=console,
             transient=True,
         )
@@ -171,7 +170,7 @@ class TerminalProgress:
     def begin(self, cell: Cell, networks: int) -> None:
         """See ``Progress``."""
         self.counter.begin(cell, networks)
-        self.bar.update(self.line, description=f"{_title(cell)}, {networks} networks", metrics="compiling")
+        self.bar.update(self.line, description=f"width {cell.width} {cell.method} x {networks}", metrics="compiling")
 
     def epoch(self, report: EpochReport) -> None:
         """See ``Progress``."""
@@ -180,7 +179,7 @@ class TerminalProgress:
         self.bar.update(
             self.line,
             completed=self.counter.done,
-            rate=f"{self.counter.images / self.counter.seconds():,.0f} images/s",
+            rate=f"{self.counter.images / self.counter.seconds() / 1e3:,.0f}k examples/s",
             left="" if left is None else f"{_duration(left)} left",
             metrics=self.counter.metrics(report),
         )
