@@ -1,0 +1,72 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from widebasin.sweep import Spec, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.progress import PlainProgress, SilentProgress, TerminalProgress, progress_for
+from widebasin.training import EpochReport, Plan
+
+GRID = cells(resolve(Spec(widths=(4, 8), rhos=(0.1, 0.2), seeds=3, epochs=2)))
+
+
+def report(epoch, networks, resumed=False):
+    metrics = {"train_loss": np.full(networks, 0.5), "valid_accuracy": np.full(networks, 0.75)}
+    return EpochReport(epoch, resumed, metrics, diverged=0)
+
+
+def carry_out(progress, skipped=()):
+    progress.start(GRID)
+    for cell in GRID:
+        for group in Plan(2, "scan", "cpu").groups(cell.replicates):
+            if (cell.width, cell.method) in skipped:
+                progress.skip(cell, len(group))
+                continue
+            progress.begin(cell, len(group))
+            for epoch in (1, 2):
+                progress.epoch(report(epoch, len(group)))
+            progress.end()
+    progress.stop()
+
+
+@pytest.mark.parametrize("skipped", [(), ((4, "sgd"), (8, "sam"))])
+def test_work_done_adds_up_to_the_whole_however_it_is_grouped(skipped):
+    progress = PlainProgress(Console(file=io.StringIO()))
+    carry_out(progress, skipped)
+    assert progress.counter.done == pytest.approx(progress.counter.total)
+    assert progress.counter.finished == progress.counter.networks == 18
+    assert progress.counter.seconds_left() == pytest.approx(0, abs=1e-6)
+
+
+def test_plain_lines_say_share_cell_networks_and_metrics():
+    console = Console(file=io.StringIO(), width=40)
+    carry_out(PlainProgress(console), skipped=((4, "sgd"),))
+    lines = console.file.getvalue().splitlines()
+    assert "digits-mlp width 4 sgd: 2 networks finished before" in lines[0]
+    assert lines[-1].startswith(
+        "[100%] digits-mlp width 8 sam: 2 networks trained, train loss 0.500, valid accuracy 0.750"
+    )
+    shares = [int(line[1:4]) for line in lines]
+    assert shares == sorted(shares)
+
+
+def test_a_terminal_shows_time_left_and_metrics():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    progress = TerminalProgress(console)
+    progress.start(GRID)
+    progress.begin(GRID[1], 6)
+    progress.epoch(report(1, 6))
+    progress.bar.refresh()
+    progress.stop()
+    text = console.file.getvalue()
+    for part in ("width 4 sam x 6", "left", "valid accuracy 0.750"):
+        assert part in text
+
+
+def test_where_output_goes_decides_what_is_shown():
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    assert isinstance(progress_for(terminal, quiet=False), TerminalProgress)
+    assert isinstance(progress_for(Console(file=io.StringIO()), quiet=False), PlainProgress)
+    assert isinstance(progress_for(terminal, quiet=True), SilentProgress)
