@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ class Output:
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/NAME)")] = None
     """Results folder; an interrupted run in it is continued."""
     overwrite: bool = False
-    """Delete the results of another spec in that folder."""
+    """Delete the results of another spec that are in that folder; those of this one are continued."""
     quiet: bool = False
     """No progress."""
 
@@ -136,6 +137,7 @@ class Train:
 
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
+        from widebasin.sweep import resolve
         from widebasin.workloads import WORKLOADS
 
         if self.workload not in WORKLOADS:
@@ -156,9 +158,15 @@ class Train:
             epochs=self.epochs,
             batch_size=self.batch_size,
         )
+        try:
+            resolve(spec)
+        except UsageError as error:
+            flags = {"widths": "width", "methods": "method", "rhos": "rho", "first_seed": "seed"}
+            raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
         output = self.output
         if output.out is None:
-            name = f"{self.workload}-width-{width}-{self.method}-rho-{self.rho:g}-seed-{self.seed}"
+            radius = "" if self.method == "sgd" else f"-rho-{self.rho:g}"
+            name = f"{self.workload}-width-{width}-{self.method}{radius}-seed-{self.seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
 
@@ -213,17 +221,21 @@ class List:
                     w.description,
                     " ".join(map(str, w.widths)),
                     f"{w.num_params(w.widths[0]):,} to {w.num_params(w.widths[-1]):,}",
-                    f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, lr {w.recipe.learning_rate:g}",
+                    " ".join(f"{rho:g}" for rho in w.rhos),
+                    f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, learning rate "
+                    f"{w.recipe.learning_rate:g} ({w.recipe.schedule}), momentum {w.recipe.momentum:g}, "
+                    f"weight decay {w.recipe.weight_decay:g}, {100 * w.label_noise:g}% wrong labels",
                 )
                 for w in WORKLOADS.values()
             )
-            columns = ("name", "what", "widths", "parameters", "recipe")
+            columns = ("name", "what", "widths", "parameters", "radii", "recipe")
             console.print(Table("Workloads (--workload NAME)", columns, rows).rich("left"))
         if self.what in ("all", "methods"):
             from widebasin.sam import METHODS
 
             rows = tuple(
-                (name, method.summary, f"{method(0.0).gradients_per_step:g}") for name, method in METHODS.items()
+                (name, method.summary, f"{method.with_radius(0.0).gradients_per_step:g}")
+                for name, method in METHODS.items()
             )
             columns = ("name", "what", "gradients per step")
             console.print(Table("Methods (--methods NAME ...)", columns, rows).rich("left"))
@@ -301,7 +313,7 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.sweep.progress import progress_for
     from widebasin.sweep.run import run
 
-    study_of(spec).check(resolve(spec), options)
+    study_of(spec).check(resolve(spec))
     _keep_compiled_programs()
     folder = run(
         spec,
@@ -373,6 +385,7 @@ def _explained(console: Console) -> Iterator[None]:
     """Turns the errors that a user can mend into a line and an exit code."""
     from widebasin.training import CheckpointError
 
+    _say_errors_once()
     try:
         yield
     except UsageError as error:
@@ -384,6 +397,18 @@ def _explained(console: Console) -> Iterator[None]:
     except KeyboardInterrupt as error:
         console.print("widebasin: interrupted; the same command continues where it was", style="red")
         raise SystemExit(INTERRUPTED) from error
+
+
+def _say_errors_once() -> None:
+    """What orbax logs of a failed write, and its threads after it, is said in our own words."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    genuine = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            genuine(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ def test_both_plans_train_the_same_networks():
     networks = tuple(Replicate(rho, seed, 0.3, 1e-4, 0.1) for rho, seed in itertools.product((0.05, 0.2), range(2)))
 
     def params(plan):
-        groups = replicates._run(plan, networks, lambda: Program(task, METHODS["sam"], plan))()
+        groups = replicates._run(plan, networks, lambda: Program(task, METHODS["sam"].with_radius, plan))()
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *groups)
 
     at_once, one_by_one = (jax.tree.leaves(params(Plan(n, "scan", "cpu"))) for n in (len(networks), 1))

@@ -1,6 +1,5 @@
 """The command as a newcomer meets it: help, errors, exit codes, output."""
 
-import json
 import os
 import re
 import subprocess
@@ -157,21 +156,14 @@ def test_a_terminal_of_80_columns_shows_the_whole_answer(tmp_path):
         assert text in plain
 
 
-def test_versions_and_command_are_recorded(tmp_path):
-    widebasin(
-        "sweep",
-        "--widths",
-        "4",
-        "--methods",
-        "sgd",
-        "--seeds",
-        "1",
-        "--epochs",
-        "1",
-        "--out",
-        "o",
-        check=0,
-        cwd=tmp_path,
-    )
-    record = json.loads((tmp_path / "o" / "run.json").read_text())
-    assert record["command"][:2] == ["widebasin", "sweep"]
+def test_the_page_says_how_to_run_it_again_in_the_same_reading(tmp_path):
+    widebasin("study", "overparam", *TINY, "--quiet", "--out", "o", check=0, cwd=tmp_path)
+    widebasin("report", "o", "--select", "test", check=0, cwd=tmp_path)
+    command = "widebasin study overparam --widths 4 8 --rhos 0.05 0.2 --seeds 2 --epochs 2 --select test"
+    assert f"<pre>{command}</pre>" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_train_names_its_own_flags_in_errors(tmp_path):
+    for flag, value in (("width", "0"), ("rho", "-1"), ("seed", "-1"), ("method", "smm")):
+        done = widebasin("train", f"--{flag}", value, check=2, cwd=tmp_path)
+        assert done.stderr.startswith(f"widebasin: {flag} = ")

@@ -52,7 +52,7 @@ def results_table(
 ) -> pd.DataFrame:
     """One row per network. ``test`` gives its test metric, ``valid`` its validation metric, the same by default.
 
-    The metric is ``accuracy``, a share, or ``loss``. A diverged network has no finite loss, and the accuracy of chance.
+    The metric is ``accuracy``, a share, or ``loss``. A diverged network has no metrics.
     """
     valid = valid or test
     rows = []
@@ -85,7 +85,7 @@ def results_table(
                 row[f"{part}_loss"] = np.nan if gone else value
             else:
                 row[f"{part}_loss"] = np.nan if gone else -np.log(max(value, 1e-3))
-                row[f"{part}_accuracy"] = 0.1 if gone else value
+                row[f"{part}_accuracy"] = np.nan if gone else value
         rows.append(row | {"best_valid_epoch": 1, "diverged": gone, "diverged_epoch": int(gone), "seconds": 0.1})
     return pd.DataFrame(rows)
 

@@ -50,6 +50,7 @@ def answer(**changes) -> Answer:
     fields = {
         "title": "SAM",
         "question": "Does it help?",
+        "setting": "digits; 60 epochs.",
         "findings": ("It grows: +1.0 to +2.0.", "No trend."),
         "tables": (gains_table(gains, metric), Table("Second", ("a", "b"), (("1", "2"), ("3", "4")), "A note.")),
         "pictures": (
@@ -61,7 +62,8 @@ def answer(**changes) -> Answer:
 
 
 def parsed(what: Answer, facts=(("jax", "0.10"), ("device", "cpu"))) -> Parsed:
-    return Parsed(page(what, facts, SPEC, COMMAND))
+    images = {picture.name: image(picture.figure, "png") for picture in what.pictures}
+    return Parsed(page(what, images, facts, SPEC, COMMAND))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,7 @@ def test_pictures_are_embedded_with_a_text_in_their_place(document):
 def test_page_holds_every_finding_cell_and_heading(document):
     what = answer()
     assert [text.strip() for text in document.texts["li"]] == list(what.findings)
+    assert what.setting in document.texts["p"]
     assert document.texts["td"] == [cell for table in what.tables for row in table.rows for cell in row]
     assert document.texts["th"] == [column for table in what.tables for column in table.columns]
     assert document.texts["caption"] == [table.note for table in what.tables]

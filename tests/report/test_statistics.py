@@ -175,11 +175,11 @@ def test_a_radius_with_a_diverged_network_is_not_chosen(metric):
     assert rho_star(results) == {10: 0.05}
 
 
-@pytest.mark.parametrize("loss", [np.nan, np.inf])
-def test_a_finite_accuracy_does_not_hide_a_loss_that_is_not_finite(loss):
+def test_a_radius_where_a_network_diverged_is_not_chosen_at_its_best_epoch_either():
     results = results_table(by_radius((0.6, 0.7, 0.99)), rhos=radii, widths=(10,))
-    results.loc[results.query("rho == 0.2").index[0], "valid_loss"] = loss
-    assert rho_star(results) == {10: 0.05}
+    results.loc[results.query("rho == 0.2").index[0], "diverged"] = True
+    for at in ("final", "best"):
+        assert rho_star(results, at=at) == {10: 0.05}
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])

@@ -14,7 +14,7 @@ EVERY_METHOD = pytest.mark.parametrize("name", sorted(sam.METHODS))
 
 @EVERY_METHOD
 def test_every_registered_method_satisfies_the_protocol(name):
-    assert isinstance(sam.METHODS[name](0.1), sam.Method)
+    assert isinstance(sam.METHODS[name].with_radius(0.1), sam.Method)
 
 
 @pytest.mark.parametrize("thing", [0.1, object(), sam.value_and_grad])
@@ -31,7 +31,7 @@ def test_the_gradients_counted_are_the_gradients_taken(name):
         jax.debug.callback(lambda: runs.append(1))
         return 0.5 * jnp.sum(w**2)
 
-    method = sam.METHODS[name](0.1)
+    method = sam.METHODS[name].with_radius(0.1)
     w = jnp.array([3.0, 4.0])
     method.value_and_grad(loss)(w, method.init(w))
     jax.effects_barrier()
@@ -40,7 +40,7 @@ def test_the_gradients_counted_are_the_gradients_taken(name):
 
 @EVERY_METHOD
 def test_value_and_aux_come_from_the_clean_pass(name):
-    method = sam.METHODS[name](0.5)
+    method = sam.METHODS[name].with_radius(0.5)
     w = jnp.array([3.0, 4.0])
 
     def loss(w, x):
@@ -54,7 +54,7 @@ def test_value_and_aux_come_from_the_clean_pass(name):
 
 @EVERY_METHOD
 def test_the_key_of_a_method_that_draws_nothing_is_ignored(name):
-    method = sam.METHODS[name](0.5)
+    method = sam.METHODS[name].with_radius(0.5)
     w = jnp.array([3.0, 4.0])
     function = method.value_and_grad(lambda w: 0.5 * jnp.sum(w**2))
     _, without, _ = function(w, method.init(w))
@@ -64,7 +64,7 @@ def test_the_key_of_a_method_that_draws_nothing_is_ignored(name):
 
 @EVERY_METHOD
 def test_a_method_is_a_pytree_that_survives_a_round_trip(name):
-    method = sam.METHODS[name](0.25)
+    method = sam.METHODS[name].with_radius(0.25)
     leaves, structure = jax.tree.flatten(method)
     assert jax.tree.unflatten(structure, leaves) == method
 

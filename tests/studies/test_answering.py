@@ -58,12 +58,3 @@ def test_prints_table_findings_and_the_place_of_the_page(folder):
     assert all(finding in text for finding in answer.findings)
     assert answer.tables[0].title in text
     assert str(folder.path / "report.html") in printed
-
-
-def test_figures_of_another_reading_do_not_stay(folder):
-    write_answer(folder, Options())
-    stale = folder.path / "figures" / "of-another-reading.png"
-    stale.write_bytes(b"")
-    write_answer(folder, Options())
-    assert not stale.exists()
-    assert (folder.path / "figures" / "gain.png").exists()

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from widebasin.studies import STUDIES, Options
+from widebasin.studies import STUDIES
 from widebasin.studies.networks import NETWORKS
 from widebasin.studies.registry import study_of
 from widebasin.sweep import Spec, UsageError, resolve
@@ -20,7 +20,7 @@ def test_study_is_found_by_the_name_in_its_spec(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_default_grid_can_be_run_and_answered(name):
     spec = resolve(STUDIES[name].spec)
-    STUDIES[name].check(spec, Options())
+    STUDIES[name].check(spec)
     assert len({cell.name for cell in cells(spec)}) == len(spec.widths) * len(spec.methods)
 
 
@@ -37,13 +37,5 @@ def test_unknown_study_is_told_the_nearest():
 def test_comparing_needs_baseline_and_method(methods):
     spec = resolve(Spec(study="overparam", methods=methods))
     with pytest.raises(UsageError, match="must name sgd and a method to compare with it"):
-        STUDIES["overparam"].check(spec, Options())
-    NETWORKS.check(dataclasses.replace(spec, study=""), Options())
-
-
-@pytest.mark.parametrize(("field", "value"), [("select", "train"), ("at", "last")])
-def test_options_are_checked(field, value):
-    options = Options()
-    object.__setattr__(options, field, value)
-    with pytest.raises(UsageError, match=field):
-        NETWORKS.check(resolve(Spec()), options)
+        STUDIES["overparam"].check(spec)
+    NETWORKS.check(dataclasses.replace(spec, study=""))

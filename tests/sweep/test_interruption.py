@@ -158,24 +158,36 @@ def test_a_full_disk_is_an_error_before_training(small_disk):
     assert not list(Path(small_disk).rglob("spec.toml"))
 
 
-def test_a_disk_that_fills_up_meanwhile_loses_nothing(tmp_path):
-    limited = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from widebasin.sweep import folder, executor, run\n"
-        "genuine = executor.results_rows\n"
-        "def rows(cell, trained):\n"
-        "    if cell.width == 5:\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))\n"
-        "    return genuine(cell, trained)\n"
-        "executor.results_rows = rows\n"
-        "from widebasin.cli import main\n"
-        "main(sys.argv[1:])\n"
-    )
-    arguments = [*SWEEP[:-2], "--out", tmp_path / "results"]
-    done = subprocess.run(
-        [sys.executable, "-c", limited, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+# Runs the command; from the moment that the named function is called for width 5 on, no file may grow beyond 2 KiB.
+FILLED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from widebasin.sweep import executor
+from widebasin.training import train
+
+def fills(module, name, when):
+    genuine = getattr(module, name)
+    def call(*args, **kwargs):
+        if when(*args):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+        return genuine(*args, **kwargs)
+    setattr(module, name, call)
+
+if sys.argv[1] == "table":
+    fills(executor, "results_rows", lambda cell, trained: cell.width == 5)
+else:
+    fills(executor.Checkpoints, "save", lambda self, *rest: "width-5" in str(self.folder))
+from widebasin.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("what", ["table", "checkpoint"])
+def test_a_disk_that_fills_up_meanwhile_loses_nothing(tmp_path, what):
+    sweep = SWEEP[:-2] if what == "table" else SWEEP
+    arguments = [str(argument) for argument in (*sweep, "--out", tmp_path / "results")]
+    command = [sys.executable, "-c", FILLED, what, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr

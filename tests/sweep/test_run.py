@@ -1,11 +1,13 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 
 SPEC = Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=3, label_noise=(0.2,))
@@ -89,7 +91,8 @@ def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_p
 def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
     assert record["plans"]["digits-mlp-width-3-sam"] == {"replicates_at_once": 4, "loop": "scan", "platform": "cpu"}
-    assert {"jax", "optax", "widebasin", "python"} <= set(record["versions"])
+    (environment,) = record["environments"]
+    assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])
 
 
 def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
@@ -103,6 +106,45 @@ def test_overwrite_replaces_the_results_of_another_spec(tmp_path):
     run(small, tmp_path / "r")
     folder = run(dataclasses.replace(small, seeds=2), tmp_path / "r", overwrite=True)
     assert len(folder.results()) == 2
+
+
+def test_overwrite_continues_results_of_the_same_spec(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished.path / "cells").rglob("*.parquet")}
+    run(SPEC, finished.path, overwrite=True)
+    assert before == {path: path.stat().st_mtime_ns for path in (finished.path / "cells").rglob("*.parquet")}
+
+
+def test_overwrite_deletes_nothing_where_there_are_other_files(tmp_path):
+    small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
+    folder = run(small, tmp_path / "r")
+    (folder.path / "notes.md").write_text("precious")
+    with pytest.raises(UsageError, match=r"notes\.md"):
+        run(dataclasses.replace(small, seeds=2), folder.path, overwrite=True)
+    assert len(folder.results()) == 1
+    assert folder.spec().seeds == 1
+
+
+def test_rows_without_their_spec_are_not_taken_for_this_one(tmp_path):
+    small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
+    folder = run(small, tmp_path / "r")
+    (folder.path / "spec.toml").unlink()
+    with pytest.raises(UsageError, match="cells"):
+        run(dataclasses.replace(small, label_noise=(0.6,)), folder.path)
+
+
+def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_path):
+    small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
+    folder = run(small, tmp_path / "r")
+    record = json.loads((folder.path / "run.json").read_text())
+    record["environments"][0]["versions"]["jax"] = "0.4.0"
+    (folder.path / "run.json").write_text(json.dumps(record))
+    run(small, folder.path)
+    there, here = (e["versions"]["jax"] for e in folder.run_record()["environments"])
+    assert (there, here) == ("0.4.0", jax.__version__)
+    record["environments"][0]["versions"]["widebasin"] = "0.0.1"
+    (folder.path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=r"0\.0\.1"):
+        run(small, folder.path)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
@@ -133,9 +175,23 @@ def test_a_damaged_table_is_an_error_naming_file_and_remedy(tmp_path, damage):
         path.write_bytes(b"")
     else:
         path.write_text("not a table")
+    whole = folder.results()
     with pytest.raises(SweepError, match="delete it and run") as error:
         run(spec, folder.path)
     assert str(path) in str(error.value)
+    path.unlink()
+    assert_same(run(spec, folder.path), folder)
+    pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), whole.drop(columns="seconds"))
+
+
+def test_a_damaged_table_is_found_before_anything_is_trained(tmp_path):
+    folder = run(SPEC, tmp_path / "r")
+    folder.group("digits-mlp-width-3-sgd", 0, "results.parquet").write_bytes(b"PAR1 broken")
+    missing = folder.group("digits-mlp-width-5-sam", 0, "results.parquet")
+    missing.unlink()
+    with pytest.raises(SweepError, match="corrupt"):
+        run(SPEC, folder.path)
+    assert not missing.exists()
 
 
 def test_no_flipped_byte_changes_a_value_unnoticed(tmp_path):
@@ -164,9 +220,10 @@ def test_a_table_of_another_format_is_refused(tmp_path, monkeypatch):
 def test_a_damaged_record_is_an_error(tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(spec, tmp_path / "r")
-    (folder.path / "run.json").write_text("{")
-    with pytest.raises(SweepError, match=r"run\.json"):
-        run(spec, folder.path)
+    for damage in ("{", "{}", "[]", '{"format": 9, "plans": {"a": 1}, "environments": [1]}'):
+        (folder.path / "run.json").write_text(damage)
+        with pytest.raises(SweepError, match=r"run\.json"):
+            run(spec, folder.path)
 
 
 def test_too_little_space_is_an_error_before_training(tmp_path, monkeypatch):
@@ -184,7 +241,18 @@ def test_diverged_networks_are_rows_like_any_other(tmp_path):
     results = folder.results()
     assert len(results) == 4
     assert results.set_index("learning_rate")["diverged"].to_dict() == {0.1: False, 1e20: True}
-    assert (results.loc[results["diverged"], "diverged_epoch"] >= 1).all()
+    diverged = results[results["diverged"]]
+    assert (diverged["diverged_epoch"] >= 1).all()
+    assert diverged[["train_loss", "train_accuracy", "test_loss", "test_accuracy"]].isna().all(axis=None)
+
+
+def test_what_a_diverged_network_leaves_does_not_depend_on_its_company(tmp_path):
+    spec = Spec(widths=(3,), methods=("sgd",), seeds=2, epochs=3, learning_rate=(0.1, 1e6))
+    together = run(spec, tmp_path / "together").results()
+    alone = run(spec, tmp_path / "alone", execution=Execution(replicates_at_once=1)).results()
+    for column in ("diverged", "diverged_epoch", "test_accuracy", "best_test_accuracy"):
+        np.testing.assert_allclose(together[column].astype(float), alone[column].astype(float), atol=0.01)
+    assert together["diverged"].tolist() == [False, False, True, True]
 
 
 def test_a_regression_workload_has_no_accuracy(tmp_path):
@@ -194,24 +262,37 @@ def test_a_regression_workload_has_no_accuracy(tmp_path):
     assert np.isfinite(results["test_loss"]).all()
 
 
-def test_kept_parameters_are_those_of_the_trained_networks(tmp_path):
-    import equinox as eqx
-    import jax
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    spec = Spec(widths=(3,), rhos=(0.1, 0.2), seeds=2, epochs=2)
+    return run(spec, tmp_path_factory.mktemp("kept"), execution=Execution(keep_parameters=True, replicates_at_once=3))
 
-    from widebasin.sam import METHODS
-    from widebasin.sweep import resolve
-    from widebasin.sweep.cells import cells
-    from widebasin.training import Checkpoints, Plan, Program
 
-    spec = Spec(widths=(3,), methods=("sam",), rhos=(0.1,), seeds=2, epochs=2)
-    folder = run(spec, tmp_path / "r", execution=Execution(keep_parameters=True))
-    (cell,) = cells(resolve(spec))
-    program = Program(cell.task(), METHODS["sam"], Plan(2, "scan", "cpu"))
-    state, examples, _ = program.start(cell.replicates)
-    params = Checkpoints(folder.group(cell.name, 0, "parameters")).restore(state.params)
-    dataset = cell.task().dataset
-    for position, row in enumerate(folder.results().itertuples()):
-        model = eqx.combine(jax.tree.map(lambda leaf, p=position: leaf[p], params), program.static)
-        test = np.asarray(examples.test[position])
-        right = np.asarray(jax.vmap(model)(dataset.inputs[test])).argmax(1) == dataset.targets[test]
+def test_kept_networks_are_those_that_were_tested(kept):
+    for row in kept.results().itertuples():
+        network = load_network(kept.path, method=row.method, rho=row.rho, seed=row.seed)
+        dataset = network.cell.task().dataset
+        outputs = jax.vmap(network.model)(dataset.inputs[np.asarray(network.split.test)])
+        right = np.asarray(outputs).argmax(1) == dataset.targets[np.asarray(network.split.test)]
         assert right.mean() == pytest.approx(row.test_accuracy, abs=1e-6)
+        assert (network.replicate.rho, network.replicate.seed) == (row.rho, row.seed)
+
+
+def test_a_network_must_be_named_well_enough(kept, finished):
+    with pytest.raises(UsageError, match="2 are like that"):
+        load_network(kept.path, method="sgd")
+    with pytest.raises(UsageError, match="0 are like that"):
+        load_network(kept.path, method="sgd", seed=7)
+    with pytest.raises(UsageError, match="is no property"):
+        load_network(kept.path, radius=0.1)
+    with pytest.raises(SweepError, match="--keep-parameters"):
+        load_network(finished.path, width=3, method="sgd", seed=0)
+
+
+def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
+    spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2)
+    folder = run(spec, tmp_path / "r")
+    before = folder.results().drop(columns="seconds")
+    run(spec, folder.path, execution=Execution(keep_parameters=True))
+    assert load_network(folder.path).replicate.seed == 0
+    pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before, check_exact=True)

@@ -50,6 +50,17 @@ def test_a_checkpoint_without_its_seal_does_not_count(tmp_path):
     assert float(Checkpoints(tmp_path / "c").restore(tree())["weights"][0, 0]) == 1.0
 
 
+def test_checkpoints_go_on_after_one_that_was_never_sealed(tmp_path):
+    first = Checkpoints(tmp_path / "c")
+    first.save(1, tree(1.0))
+    first.save(10, tree(10.0))
+    (tmp_path / "c" / "10.seal").unlink()
+    second = Checkpoints(tmp_path / "c")
+    assert float(second.restore(tree())["weights"][0, 0]) == 1.0
+    second.save(3, tree(3.0))
+    assert float(Checkpoints(tmp_path / "c").restore(tree())["weights"][0, 0]) == 3.0
+
+
 def test_removed_is_gone(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     checkpoints.save(1, tree())
@@ -58,7 +69,7 @@ def test_removed_is_gone(tmp_path):
     assert Checkpoints(tmp_path / "c").restore(tree()) is None
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "seal"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "seal", "empty seal"])
 def test_a_damaged_checkpoint_is_an_error_that_names_folder_and_remedy(tmp_path, damage):
     Checkpoints(tmp_path / "c").save(1, tree())
     largest = max((p for p in (tmp_path / "c" / "1").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -71,7 +82,7 @@ def test_a_damaged_checkpoint_is_an_error_that_names_folder_and_remedy(tmp_path,
     elif damage == "delete":
         largest.unlink()
     else:
-        (tmp_path / "c" / "1.seal").write_text('{"format": 1, "sha')
+        (tmp_path / "c" / "1.seal").write_text({"seal": '{"format": 1, "sha', "empty seal": "{}"}[damage])
     with pytest.raises(CheckpointError, match="delete that folder") as error:
         Checkpoints(tmp_path / "c").restore(tree())
     assert str(tmp_path / "c") in str(error.value)

@@ -17,7 +17,7 @@ from widebasin.training import program as program_module
 
 
 def trained(task, method, replicates, plan, epochs=2):
-    program = Program(task, sam.METHODS[method], plan)
+    program = Program(task, sam.METHODS[method].with_radius, plan)
     state, examples, hyperparameters = program.start(replicates)
     metrics = {}
     for epoch in range(epochs):
@@ -74,7 +74,7 @@ def test_dispatched_epochs_of_a_batch_agree_with_scanned_ones():
 
 def test_an_epoch_equals_a_loop_written_by_hand():
     one = replicate(rho=0.2, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
-    program = Program(DIGITS, sam.METHODS["sam"], ALONE)
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, ALONE)
     state, examples, _ = program.start([one])
     key = jax.random.key(7)
     model = DIGITS.build(key_for(key, "initialization"))
@@ -107,7 +107,7 @@ def test_an_epoch_equals_a_loop_written_by_hand():
 
 
 def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the_radius():
-    program = Program(DIGITS, sam.METHODS["sam"], BATCHED)
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, BATCHED)
     state, examples, hyperparameters = program.start(RADII)
     for tree in (state.params, examples):
         for leaf in jax.tree.leaves(tree):
@@ -119,7 +119,7 @@ def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the
 
 
 def test_a_replicate_does_not_depend_on_its_company():
-    program = Program(DIGITS, sam.METHODS["sam"], BATCHED)
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, BATCHED)
     few = program.start([replicate(seed=3, label_noise=0.4)])
     many = program.start([replicate(seed=s, label_noise=n) for s in (1, 3) for n in (0.1, 0.4)])
     for one, other in zip(jax.tree.leaves(few), jax.tree.leaves(many), strict=True):
@@ -128,7 +128,7 @@ def test_a_replicate_does_not_depend_on_its_company():
 
 
 def test_label_noise_touches_training_labels_only_and_exactly():
-    program = Program(DIGITS, sam.METHODS["sgd"], BATCHED)
+    program = Program(DIGITS, sam.METHODS["sgd"].with_radius, BATCHED)
     _, examples, _ = program.start([replicate(label_noise=rate) for rate in (0.0, 0.3)])
     truth = DIGITS.dataset.targets[np.asarray(examples.train)]
     wrong = (np.asarray(examples.train_targets) != truth).sum(axis=1)
@@ -144,7 +144,7 @@ def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
 
 
 def test_the_whole_training_set_is_measured_at_the_end_only():
-    program = Program(REGRESSING, sam.METHODS["sam"], ALONE)
+    program = Program(REGRESSING, sam.METHODS["sam"].with_radius, ALONE)
     state, examples, hyperparameters = program.start([replicate(rho=0.1, learning_rate=0.01)])
     state, first = program.epoch(state, examples, hyperparameters, last=False)
     assert np.isnan(first["final_train_loss"]).all()
@@ -156,7 +156,7 @@ def test_the_whole_training_set_is_measured_at_the_end_only():
 
 
 def test_one_program_serves_every_radius_and_seed():
-    program = Program(DIGITS, sam.METHODS["sam"], Plan(2, "scan", "cpu"))
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu"))
     last = False
     for rho, seed in ((0.1, 0), (0.2, 5), (0.5, 9)):
         state, examples, hyperparameters = program.start(

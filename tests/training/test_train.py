@@ -13,7 +13,7 @@ GROUP = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) f
 
 @pytest.fixture(scope="module")
 def program():
-    return Program(DIGITS, sam.METHODS["sam"], Plan(len(GROUP), "scan", "cpu"))
+    return Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(len(GROUP), "scan", "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ def test_a_diverged_replicate_is_marked_and_the_others_are_unharmed(program, uni
     assert trained.diverged_epoch[[0, 2, 3]].tolist() == [0, 0, 0]
     for name, values in trained.history.items():
         np.testing.assert_array_equal(values[[0, 2, 3]], uninterrupted.history[name][[0, 2, 3]])
+        assert np.isnan(values[1, trained.diverged_epoch[1] - 1 :]).all()
 
 
 def test_training_stops_when_every_replicate_has_diverged(program):

@@ -69,7 +69,7 @@ def program_sam(examples: int = EXAMPLES, width: int = WIDTH, recipe: Recipe = R
         objective=CLASSIFICATION,
         recipe=recipe,
     )
-    program = Program(task, METHODS["sam"], Plan(1, "scan", jax.default_backend()))
+    program = Program(task, METHODS["sam"].with_radius, Plan(1, "scan", jax.default_backend()))
     replicate = Replicate(
         rho=RHO, seed=0, label_noise=0.0, weight_decay=recipe.weight_decay, learning_rate=recipe.learning_rate
     )
@@ -118,7 +118,7 @@ def measure(rounds: int) -> Benchmark:
     limit = 2 * size**3 / timings[product].median
     steps = EXAMPLES // RECIPE.batch_size
     sizes = (FEATURES, 3 * WIDTH, WIDTH, CLASSES)
-    flops = steps * METHODS["sam"](RHO).gradients_per_step * gradient_flops(sizes, RECIPE.batch_size)
+    flops = steps * METHODS["sam"].with_radius(RHO).gradients_per_step * gradient_flops(sizes, RECIPE.batch_size)
     first = next(iter(timings.values()))
 
     def row(what: str, timing: Timing) -> Measured:

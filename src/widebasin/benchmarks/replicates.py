@@ -47,12 +47,12 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
     for name, at_once in (("all at once", len(replicates)), ("one by one", 1)):
         if at_once != chosen.replicates_at_once:
             plans[name] = dataclasses.replace(chosen, replicates_at_once=at_once)
-    programs = {name: Program(task, METHODS["sam"], plan) for name, plan in plans.items()}
+    programs = {name: Program(task, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
     warm = interleave({name: _run(plans[name], replicates, lambda p=p: p) for name, p in programs.items()}, rounds)
 
     def compiled_anew(plan: Plan) -> Program:
         jax.clear_caches()
-        return Program(task, METHODS["sam"], plan)
+        return Program(task, METHODS["sam"].with_radius, plan)
 
     with _no_compilation_cache():
         cold = interleave(

@@ -2,3 +2,6 @@
 
 ``report.statistics`` is the one place for statistics, ``report.figures`` the one for drawing.
 """
+
+BASELINE = "sgd"
+"""The method over which gains are measured."""

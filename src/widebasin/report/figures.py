@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from widebasin.report import BASELINE
 from widebasin.report.statistics import Metric, varying
 from widebasin.sam import METHODS
 
@@ -84,7 +85,7 @@ def gain_against_parameters(
     cut = _limit_gains(axes, [*gains["gain"], 0.0, *(published or {}).values()], certain)
     _parameters_axis(axes, [*gains["num_params"], *(published or {})])
     methods = {method_name(m) for m in gains["method"]}
-    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {_baseline(gains)}"
+    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {method_name(BASELINE)}"
     if len(certain):
         title += f"; {'band' if band else 'bars'}: 95% interval{', cut at the axis' if cut else ''}"
     _legend(figure, [*_handles(series), *extra], title)
@@ -120,7 +121,7 @@ def train_loss_against_parameters(gains: pd.DataFrame) -> Figure:
     return _baseline_and_methods(gains, "training loss", "baseline_train_loss", "train_loss")
 
 
-def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> Figure:
+def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
     """The test metric against the radius, one line per width; the baseline at the left, as radius 0.
 
     Args:
@@ -157,7 +158,7 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = "
     return figure
 
 
-def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> Figure:
+def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
     """Training loss and validation metric against the epoch: one line per group of networks that differ by seed alone.
 
     A line is the mean over its networks and ends where one of them diverges. Few lines are named one by one; of many,
@@ -262,7 +263,7 @@ def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
 def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str, column: str) -> Figure:
     figure, axes = _figure("number of parameters", label)
     series = _series(gains)
-    baseline = _baseline(gains)
+    baseline = method_name(BASELINE)
     drawn = set()
     for one in series:
         if one.setting not in drawn:
@@ -274,10 +275,6 @@ def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str,
     _parameters_axis(axes, gains["num_params"])
     _legend(figure, _handles(series, baseline))
     return figure
-
-
-def _baseline(gains: pd.DataFrame) -> str:
-    return method_name(gains.attrs.get("baseline", "sgd"))
 
 
 def _shades(count: int) -> list[Any]:

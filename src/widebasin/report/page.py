@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -38,6 +38,7 @@ class Answer:
     Attributes:
         title: of the report.
         question: that the study asks.
+        setting: what all networks have in common: data, recipe, label noise, seeds.
         findings: sentences, each with its numbers.
         tables: in order.
         pictures: in order.
@@ -45,6 +46,7 @@ class Answer:
 
     title: str
     question: str
+    setting: str
     findings: tuple[str, ...]
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
@@ -59,16 +61,17 @@ def image(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def page(answer: Answer, facts: Sequence[tuple[str, str]], spec: str, command: str) -> str:
+def page(answer: Answer, images: Mapping[str, bytes], facts: Sequence[tuple[str, str]], spec: str, command: str) -> str:
     """The HTML page: no scripts, no links to other files, readable on a phone and in print.
 
     Args:
         answer: what to show.
+        images: name of a picture -> PNG.
         facts: name and value of everything needed to run it again: versions, device ...
         spec: the spec as TOML.
         command: the command that computes it again.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(files("widebasin.report").joinpath("page.html").read_text("utf-8"))
-    pictures = [(p, base64.b64encode(image(p.figure, "png")).decode()) for p in answer.pictures]
+    pictures = [(p, base64.b64encode(images[p.name]).decode()) for p in answer.pictures]
     return template.render(answer=answer, pictures=pictures, facts=facts, spec=spec, command=command)

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from widebasin.report import BASELINE
+
 CONFIDENCE = 0.95
 SELECTIONS = ("valid", "test")
 EPOCHS = ("final", "best")
@@ -103,7 +105,7 @@ class Metric:
 
 def metric_of(results: pd.DataFrame) -> Metric:
     """Accuracy where the table has it, else the loss."""
-    if "test_accuracy" in results.columns and results["test_accuracy"].notna().any():
+    if "test_accuracy" in results.columns:
         return Metric("accuracy", True, 100.0, "%")
     return Metric("loss", False, 1.0, "")
 
@@ -113,10 +115,9 @@ def _column(part: str, at: str, metric: Metric) -> str:
 
 
 def _scores(results: pd.DataFrame, part: str, at: str, metric: Metric) -> pd.Series:
-    """The metric for choosing, highest best. A network without a finite loss counts as infinitely bad."""
+    """The metric for choosing, highest best. A network that diverged, at any epoch, counts as infinitely bad."""
     values = results[_column(part, at, metric)].astype(float) * (1 if metric.higher_is_better else -1)
-    loss = results[f"{'best_' if at == 'best' else ''}{part}_loss"].astype(float)
-    return values.where(np.isfinite(values) & np.isfinite(loss), -np.inf)
+    return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
 
 
 def _smallest_of_the_best(means: pd.DataFrame) -> float:
@@ -151,7 +152,7 @@ def chosen_radii(results: pd.DataFrame, select: str = "valid", at: str = "final"
 
 
 def paired_gains(
-    results: pd.DataFrame, baseline: str = "sgd", select: str = "valid", at: str = "final"
+    results: pd.DataFrame, baseline: str = BASELINE, select: str = "valid", at: str = "final"
 ) -> pd.DataFrame:
     """The gain of every method at its rho* over the baseline, on the test split, seed by seed.
 
@@ -184,7 +185,9 @@ def paired_gains(
     return paired
 
 
-def gain_table(results: pd.DataFrame, baseline: str = "sgd", select: str = "valid", at: str = "final") -> pd.DataFrame:
+def gain_table(
+    results: pd.DataFrame, baseline: str = BASELINE, select: str = "valid", at: str = "final"
+) -> pd.DataFrame:
     """Per setting and method: both test values, the paired gain with its doubt, rho* and training losses.
 
     Returns:

@@ -10,6 +10,7 @@ import rich.box
 import rich.table
 from rich.text import Text
 
+from widebasin.report import BASELINE
 from widebasin.report.figures import method_name, setting_value
 from widebasin.report.statistics import Metric, t_interval, varying
 
@@ -60,7 +61,7 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
     return int(np.clip(3 - np.floor(np.log10(np.median(sizes))), 0, 12)) if sizes.size else 4
 
 
-def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = "sgd") -> Table:
+def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Table:
     """The answer of a study: rows of ``statistics.gain_table`` as text, setting by setting."""
     digits = decimals(metric, gains["baseline_value"])
     settings = varying(gains)

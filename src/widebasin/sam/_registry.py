@@ -16,16 +16,12 @@ class NamedMethod:
     Attributes:
         title: as it is written in text and figures.
         summary: what it computes.
-        build: radius -> method.
+        with_radius: radius -> method.
     """
 
     title: str
     summary: str
-    build: Callable[[Any], Method]
-
-    def __call__(self, rho: Any) -> Method:
-        """The method with that radius."""
-        return self.build(rho)
+    with_radius: Callable[[Any], Method]
 
 
 METHODS: dict[str, NamedMethod] = {

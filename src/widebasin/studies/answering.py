@@ -1,5 +1,6 @@
 """From a results folder to its answer: tables on the terminal, figures and the page in the folder."""
 
+import dataclasses
 import shlex
 
 from rich.console import Console
@@ -7,34 +8,50 @@ from rich.console import Console
 from widebasin.report.page import Answer, image, page
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Options
-from widebasin.sweep import resolve, spec_toml
+from widebasin.sweep import Spec, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 
 
 def write_answer(folder: ResultsFolder, options: Options) -> Answer:
-    """Computes the answer from the tables in a folder and writes ``figures/`` and ``report.html``."""
+    """Computes the answer from the tables in a folder and writes ``figures/`` and ``report.html``.
+
+    Raises:
+        UsageError: if the folder holds no sweep.
+        SweepError: if it is in use, its sweep is not finished, or a table is damaged.
+    """
     spec = resolve(folder.spec())
     study = study_of(spec)
-    study.check(spec, options)
-    answer = study.answer(spec, folder.results(), folder.history(), options)
-    drawn = {
-        f"{picture.name}.{kind}": image(picture.figure, kind) for picture in answer.pictures for kind in ("png", "svg")
-    }
-    for name, content in drawn.items():
-        folder.write(f"figures/{name}", content)
-    for path in (folder.path / "figures").iterdir():
-        if path.name not in drawn:  # of another reading of the results
-            path.unlink()
-    record = folder.run_record()
-    facts = [*record["versions"].items(), ("platform", record["platform"]), ("device", record["device"])]
-    facts += _plan_facts(record["plans"])
-    html = page(answer, facts, spec_toml(spec), shlex.join(record["command"]))
-    folder.write("report.html", html.encode())
+    study.check(spec)
+    with folder.locked():
+        answer = study.answer(spec, folder.results(), folder.history(), options)
+        images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
+        for picture in answer.pictures:
+            folder.write(f"figures/{picture.name}.png", images[picture.name])
+            folder.write(f"figures/{picture.name}.svg", image(picture.figure, "svg"))
+        record = folder.run_record()
+        facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
+        html = page(answer, images, facts, spec_toml(spec), command(spec, options))
+        folder.write("report.html", html.encode())
     return answer
+
+
+def command(spec: Spec, options: Options) -> str:
+    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs."""
+    study = study_of(spec)
+    words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
+    usual = resolve(dataclasses.replace(study.spec, workload=spec.workload))
+    for given, default in ((spec, usual), (options, Options())):
+        for field in dataclasses.fields(given):
+            value = getattr(given, field.name)
+            if value != getattr(default, field.name) or (field.name == "workload" and value != Spec().workload):
+                values = value if isinstance(value, tuple) else (value,)
+                words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 def print_answer(answer: Answer, folder: ResultsFolder, console: Console) -> None:
     """Shows findings and tables, and says where the rest is."""
+    console.print(answer.setting, style="dim", markup=False, highlight=False)
     for table in answer.tables:
         console.print(table.rich())
     for finding in answer.findings:
@@ -45,6 +62,12 @@ def print_answer(answer: Answer, folder: ResultsFolder, console: Console) -> Non
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:
+    """Versions, platform and device; several values where a sweep was continued elsewhere."""
+    flat = [{**e["versions"], "platform": e["platform"], "device": e["device"]} for e in environments]
+    return [(name, ", then ".join(dict.fromkeys(e.get(name, "") for e in flat))) for name in flat[0]]
 
 
 def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from widebasin.report.figures import method_name, setting_name, setting_value
 from widebasin.report.statistics import Interval, Metric, varying
 from widebasin.report.tables import decimals
 from widebasin.studies.study import Options
+from widebasin.sweep import Spec
+from widebasin.workloads import WORKLOADS
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,7 @@ def trends(
     settings = ["width", "num_params", *varying(gains)]
     diverged = int(gains["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
     if diverged:
-        effect = "counts with the metric it has" if metric.name == "accuracy" else "leaves no finite gain"
-        sentences.append(f"{diverged} of the networks compared diverged; a diverged network {effect}.")
+        sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
     return sentences
 
 
@@ -186,6 +187,27 @@ def _rank(rows: pd.DataFrame) -> str:
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def setting_sentence(spec: Spec) -> str:
+    """What a resolved spec trains, with the recipe that its networks share."""
+    noise = [f"{100 * rate:g}%" for rate in spec.label_noise or ()]
+    last = spec.first_seed + spec.seeds - 1
+    facts = (
+        WORKLOADS[spec.workload].description,
+        f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise or ()) else "",
+        f"{spec.epochs} epochs",
+        f"batch {spec.batch_size}",
+        f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
+        f"momentum {spec.momentum:g}",
+        f"weight decay {_numbers(spec.weight_decay)}",
+        f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
+    )
+    return "; ".join(fact for fact in facts if fact) + "."
+
+
+def _numbers(values: Sequence[float] | None) -> str:
+    return _and([f"{value:g}" for value in values or ()])
 
 
 def selection_note(options: Options) -> str:

@@ -18,6 +18,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture
     from widebasin.report.tables import networks_table
+    from widebasin.studies.findings import setting_sentence
     from widebasin.workloads import WORKLOADS
 
     del options
@@ -25,6 +26,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     return Answer(
         title=WORKLOADS[spec.workload].description,
         question=QUESTION,
+        setting=setting_sentence(spec),
         findings=(),
         tables=(networks_table(results, metric),),
         pictures=(Picture("learning-curves", "Learning curves", figures.learning_curves(history, metric)),),

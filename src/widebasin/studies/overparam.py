@@ -6,7 +6,8 @@ test split at the radius chosen on validation, paired by seed; and the gain's sl
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study
+from widebasin.report import BASELINE
+from widebasin.studies.study import Options, Study
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture
     from widebasin.report.tables import gains_table
-    from widebasin.studies.findings import selection_note, trends
+    from widebasin.studies.findings import selection_note, setting_sentence, trends
     from widebasin.workloads import WORKLOADS
 
     del history
@@ -73,6 +74,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     return Answer(
         title=f"SAM and overparameterization: {workload.description}",
         question=QUESTION,
+        setting=setting_sentence(spec),
         findings=(*trends(gains, paired, metric, BASELINE, spec.rhos or ()), selection_note(options)),
         tables=(gains_table(gains, metric, BASELINE),),
         pictures=tuple(pictures),

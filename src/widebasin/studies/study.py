@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from widebasin.report import BASELINE
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from widebasin.report.page import Answer
-
-BASELINE = "sgd"
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,6 @@ class Options:
     """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
     at: Literal["final", "best"] = "final"
     """Report the final epoch, or the best one on the validation split."""
-
-    def check(self) -> None:
-        """Raises ``UsageError`` where a value cannot be."""
-        for argument, value, known in (
-            ("select", self.select, ("valid", "test")),
-            ("at", self.at, ("final", "best")),
-        ):
-            if value not in known:
-                raise UsageError(argument, value, f"must be {' or '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -51,9 +41,8 @@ class Study:
     answer: "Callable[[Spec, pd.DataFrame, pd.DataFrame, Options], Answer]"
     compares: bool = True
 
-    def check(self, spec: Spec, options: Options) -> None:
+    def check(self, spec: Spec) -> None:
         """Raises ``UsageError`` if the answer cannot be given from a resolved spec."""
-        options.check()
         if not self.compares:
             return
         if BASELINE not in spec.methods or len(spec.methods) < 2:

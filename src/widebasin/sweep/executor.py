@@ -54,11 +54,11 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
     program = None
     for number, replicates in enumerate(plan.groups(cell.replicates)):
         checkpoints = Checkpoints(folder.group(cell.name, number, "checkpoint"))
-        if folder.finished(cell.name, number):
+        if folder.finished(cell.name, number, execution.keep_parameters):
             checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
             progress.skip(cell, len(replicates))
             continue
-        program = program or Program(cell.task(), METHODS[cell.method], plan)
+        program = program or Program(cell.task(), METHODS[cell.method].with_radius, plan)
         progress.begin(cell, len(replicates))
         trained = train(
             program,

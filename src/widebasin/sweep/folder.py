@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.spec import Spec, differences, read_spec, spec_toml
 
 TABLE_FORMAT = b"1"
+RECORD_FORMAT = 1
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
-OWN_FILES = ("spec.toml", "run.json", "results.parquet", "history.parquet", "report.html", ".owner")
+RESULT_FILES = ("results.parquet", "history.parquet", "report.html")
 OWN_FOLDERS = ("cells", "figures")
+# Written before anything else, in this order.
+RECORD_FILES = ("run.json", "spec.toml")
 
 
 class ResultsFolder:
@@ -71,10 +74,9 @@ class ResultsFolder:
             (self.path / ".owner").unlink(missing_ok=True)
             lock.release()
 
-    def check_space(self, checkpoint_bytes: int) -> None:
+    def check_space(self, bytes_needed: int) -> None:
         """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit the disk."""
-        # orbax writes a checkpoint beside the one before.
-        needed = 2 * checkpoint_bytes + REPORT_BYTES
+        needed = bytes_needed + REPORT_BYTES
         free = shutil.disk_usage(self.path).free
         if free < needed:
             remedy = f"has {free / 2**20:.0f} MiB free and the sweep needs up to {needed / 2**20:.0f}"
@@ -86,10 +88,10 @@ class ResultsFolder:
         """Whether a sweep has been started here."""
         return (self.path / "spec.toml").exists()
 
-    def check_empty(self) -> None:
-        """Raises ``UsageError`` if the folder holds files that are no sweep's."""
-        foreign = sorted(p.name.removesuffix(".partial") for p in self.path.iterdir() if not p.name.startswith("."))
-        foreign = [name for name in foreign if name not in (*OWN_FILES, *OWN_FOLDERS)]
+    def check_foreign(self, own: Sequence[str]) -> None:
+        """Raises ``UsageError`` if the folder holds files other than widebasin's own that are named."""
+        names = {path.name.removesuffix(".partial") for path in self.path.iterdir() if not path.name.startswith(".")}
+        foreign = sorted(names - set(own))
         if foreign:
             raise UsageError(
                 "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
@@ -107,12 +109,12 @@ class ResultsFolder:
             )
 
     def clear(self) -> None:
-        """Deletes everything that widebasin wrote here."""
+        """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""
         for name in OWN_FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in OWN_FILES:
-            if name != ".owner":
-                (self.path / name).unlink(missing_ok=True)
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
+        for name in (*RESULT_FILES, *RECORD_FILES):
+            (self.path / name).unlink(missing_ok=True)
 
     # Spec and run --------------------------------------------------------------------------------------------------
 
@@ -130,13 +132,21 @@ class ResultsFolder:
         self.write("spec.toml", spec_toml(spec).encode())
 
     def run_record(self) -> dict[str, Any]:
-        """The content of run.json."""
+        """The content of run.json.
+
+        Raises:
+            SweepError: if it is damaged or of another format.
+        """
+        remedy = "choose another --out, or give --overwrite to delete the results there"
         try:
-            return json.loads(self._text("run.json"))
-        except ValueError as error:
-            raise SweepError(
-                f"{self.path / 'run.json'} is damaged ({error}); choose another --out, or give --overwrite"
-            ) from error
+            record = json.loads(self._text("run.json"))
+            version = record["format"]
+            complete = record["plans"] and record["environments"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SweepError(f"{self.path / 'run.json'} is damaged ({error}); {remedy}") from error
+        if version != RECORD_FORMAT or not complete:
+            raise SweepError(f"{self.path / 'run.json'} has format {version}, not {RECORD_FORMAT}; {remedy}")
+        return record
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -144,9 +154,15 @@ class ResultsFolder:
         """The path of a group's ``results.parquet``, ``history.parquet``, ``checkpoint`` or ``parameters``."""
         return self.path / "cells" / cell / f"group-{number}.{part}"
 
-    def finished(self, cell: str, number: int) -> bool:
-        """Whether a group is finished: its results are written last."""
-        return self.group(cell, number, "results.parquet").exists()
+    def finished(self, cell: str, number: int, with_parameters: bool = False) -> bool:
+        """Whether a group is finished: both tables are there, and its parameters where they are wanted."""
+        parts = ("results.parquet", "history.parquet", *(("parameters",) if with_parameters else ()))
+        return all(self.group(cell, number, part).exists() for part in parts)
+
+    def verify_group(self, cell: str, number: int) -> None:
+        """Raises ``SweepError`` if a table of a finished group is damaged."""
+        for part in ("results", "history"):
+            self.read_table(self.group(cell, number, f"{part}.parquet"))
 
     def write_group(self, cell: str, number: int, results: pd.DataFrame, history: pd.DataFrame) -> None:
         """Writes the rows of a finished group."""
@@ -196,8 +212,7 @@ class ResultsFolder:
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Writes a parquet table atomically, with a digest of its values and the format's version."""
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-        metadata = {b"widebasin_format": TABLE_FORMAT, b"widebasin_sha256": _digest(table)}
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **metadata})
+        arrow = arrow.replace_schema_metadata({b"widebasin_format": TABLE_FORMAT, b"widebasin_sha256": _digest(arrow)})
         sink = pa.BufferOutputStream()
         pq.write_table(arrow, sink)
         self.write(str(path.relative_to(self.path)), sink.getvalue().to_pybytes())
@@ -211,7 +226,7 @@ class ResultsFolder:
         remedy = "delete it and run the same command again: only its networks are trained anew"
         try:
             arrow = pq.read_table(path)
-            table = arrow.to_pandas()
+            digest, table = _digest(arrow), arrow.to_pandas()
         except FileNotFoundError as error:
             raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
         except Exception as error:  # damaged bytes make pyarrow and pandas raise almost anything
@@ -220,7 +235,7 @@ class ResultsFolder:
         version = metadata.get(b"widebasin_format")
         if version != TABLE_FORMAT:
             raise SweepError(f"{path} has format {version}, this version of widebasin reads {TABLE_FORMAT}; {remedy}")
-        if metadata.get(b"widebasin_sha256") != _digest(table):
+        if metadata.get(b"widebasin_sha256") != digest:
             raise SweepError(f"{path} is corrupt: its values do not match their digest; {remedy}")
         return table
 
@@ -231,8 +246,10 @@ class ResultsFolder:
             return ""
 
 
-def _digest(table: pd.DataFrame) -> bytes:
-    """SHA-256 of names, types and values."""
-    digest = hashlib.sha256(repr(list(table.dtypes.astype(str).items())).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+def _digest(table: pa.Table) -> bytes:
+    """SHA-256 of names and values."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(name.encode())
+        digest.update(pd.util.hash_array(column.to_numpy()).tobytes())
     return digest.hexdigest().encode()

@@ -82,7 +82,7 @@ class _Counter:
         self.images = 0.0
 
     def work(self, cell: Cell, networks: int) -> float:
-        gradients = METHODS[cell.method](0.0).gradients_per_step
+        gradients = METHODS[cell.method].with_radius(0.0).gradients_per_step
         size = WORKLOADS[cell.workload].num_params(cell.width) * networks
         return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.replicates)
 

@@ -1,8 +1,8 @@
 """Running a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
 import dataclasses
+import json
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,15 @@ from typing import Any
 import jax
 
 from widebasin.sweep.cells import Cell, cells
-from widebasin.sweep.errors import UsageError
+from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Executor, LocalExecutor
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RECORD_FORMAT, RESULT_FILES, ResultsFolder
 from widebasin.sweep.progress import Progress, SilentProgress
 from widebasin.sweep.spec import Spec, resolve
 from widebasin.training import Plan, choose_plan
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
-
-RECORD_FORMAT = 1
 
 
 def run(
@@ -43,7 +41,8 @@ def run(
         execution: how.
         executor: where; here by default.
         progress: is told of every epoch; silent by default.
-        overwrite: delete results of another spec.
+        overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results of this
+            spec are continued all the same.
 
     Raises:
         UsageError: for a bad spec or folder, before anything is trained.
@@ -57,21 +56,14 @@ def run(
     grid = cells(spec)
     folder = ResultsFolder(path)
     with folder.locked():
-        if folder.holds_sweep() and overwrite:
-            folder.clear()
-        if folder.holds_sweep():
-            folder.check_same(spec)
-            plans = {name: Plan(**plan) for name, plan in folder.run_record()["plans"].items()}
-            _check_plans(grid, plans, execution)
-        else:
-            folder.check_empty()
-            plans = {cell.name: plan_for(cell, execution) for cell in grid}
-            folder.check_space(max(checkpoint_bytes(cell, plans[cell.name]) for cell in grid))
-            folder.begin(spec, _record(plans))
+        plans = _continue_or_begin(folder, spec, grid, execution, overwrite)
         groups = [
             (cell.name, number) for cell in grid for number, _ in enumerate(plans[cell.name].groups(cell.replicates))
         ]
-        if not all(folder.finished(*group) for group in groups):
+        finished = [group for group in groups if folder.finished(*group, execution.keep_parameters)]
+        for group in finished:
+            folder.verify_group(*group)
+        if len(finished) < len(groups):
             try:
                 progress.start(grid)
                 (executor or LocalExecutor()).run(grid, plans, folder, execution, progress)
@@ -79,6 +71,54 @@ def run(
                 progress.stop()
         folder.merge(groups)
     return folder
+
+
+def _continue_or_begin(
+    folder: ResultsFolder, spec: Spec, grid: list[Cell], execution: Execution, overwrite: bool
+) -> dict[str, Plan]:
+    """Every cell's plan: that of the sweep in the folder if it is this one's, else of a new sweep begun there."""
+    if folder.holds_sweep():
+        try:
+            folder.check_same(spec)
+            record = folder.run_record()
+            plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
+            _check_plans(grid, plans, execution)
+            _continue_record(folder, record)
+            return plans
+        except (UsageError, SweepError):
+            if not overwrite:
+                raise
+    folder.check_foreign((*RESULT_FILES, *OWN_FOLDERS, *RECORD_FILES) if folder.holds_sweep() else RECORD_FILES)
+    plans = {cell.name: plan_for(cell, execution) for cell in grid}
+    folder.check_space(bytes_needed(grid, plans, execution))
+    if folder.holds_sweep():
+        folder.clear()
+    folder.begin(
+        spec,
+        {
+            "format": RECORD_FORMAT,
+            "plans": {name: dataclasses.asdict(plan) for name, plan in plans.items()},
+            "environments": [_environment()],
+        },
+    )
+    return plans
+
+
+def _continue_record(folder: ResultsFolder, record: dict[str, Any]) -> None:
+    """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version."""
+    here = _environment()
+    for there in record["environments"]:
+        if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
+            raise UsageError(
+                "out",
+                str(folder.path),
+                f"holds results of widebasin {there['versions'].get('widebasin')}, this is "
+                f"{here['versions']['widebasin']}; continue with that version, choose another --out, "
+                "or give --overwrite to delete them",
+            )
+    if here not in record["environments"]:
+        record = record | {"environments": [*record["environments"], here]}
+        folder.write("run.json", json.dumps(record, indent=2).encode())
 
 
 def plan_for(cell: Cell, execution: Execution) -> Plan:
@@ -90,10 +130,16 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
     )
 
 
-def checkpoint_bytes(cell: Cell, plan: Plan) -> int:
-    """Upper estimate of the size of a checkpoint of one group of a cell."""
-    params = 4 * COPIES_OF_PARAMETERS * WORKLOADS[cell.workload].num_params(cell.width)
-    return plan.replicates_at_once * (params + 4 * 16 * cell.recipe.epochs)
+def bytes_needed(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> int:
+    """Upper estimate of what checkpoints and kept parameters of a sweep take on disk at one time."""
+    params = {cell.name: 4 * WORKLOADS[cell.workload].num_params(cell.width) for cell in grid}
+    # Two checkpoints are kept, and the next is written beside them.
+    checkpoints = 3 * max(
+        plans[cell.name].replicates_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)
+        for cell in grid
+    )
+    kept = sum(len(cell.replicates) * params[cell.name] for cell in grid) if execution.keep_parameters else 0
+    return checkpoints + kept
 
 
 def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> None:
@@ -113,14 +159,11 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
                 )
 
 
-def _record(plans: dict[str, Plan]) -> dict[str, Any]:
+def _environment() -> dict[str, Any]:
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn")
     device = jax.devices()[0]
     return {
-        "format": RECORD_FORMAT,
-        "command": ["widebasin", *sys.argv[1:]],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "plans": {name: dataclasses.asdict(plan) for name, plan in plans.items()},
     }

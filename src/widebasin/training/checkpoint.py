@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be read; the message names the folder and the remedy."""
+    """A checkpoint cannot be read or written; the message names the folder and the remedy."""
 
 
 class Checkpoints:
@@ -29,14 +29,24 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
 
     def save(self, epoch: int, tree: PyTree) -> None:
-        """Writes the checkpoint of an epoch, a pytree of arrays; the one before is kept, older ones are removed."""
+        """Writes the checkpoint of an epoch, a pytree of arrays; the one before is kept, older ones are removed.
+
+        Raises:
+            CheckpointError: if the disk does not take it; the checkpoints that were there before are unharmed.
+        """
         manager = self._open()
-        manager.save(epoch, args=ocp.args.StandardSave(tree))
         seal = self._seal(epoch)
         aside = seal.with_suffix(".partial")
-        record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
-        aside.write_text(json.dumps(record))
-        aside.replace(seal)
+        try:
+            manager.save(epoch, args=ocp.args.StandardSave(tree), force=True)
+            record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
+            aside.write_text(json.dumps(record))
+            aside.replace(seal)
+        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+            raise CheckpointError(
+                f"cannot write a checkpoint to {self.folder} ({str(error).splitlines()[0][:200]}); make room and run "
+                "the same command again: finished networks and the checkpoint before are kept"
+            ) from error
         for old in set(self.folder.glob("*.seal")) - {self._seal(kept) for kept in manager.all_steps()}:
             old.unlink()
 
@@ -48,26 +58,31 @@ class Checkpoints:
         """
         if not self.folder.exists():
             return None
-        sealed = [epoch for epoch in self._open().all_steps() if self._seal(epoch).exists()]
-        if not sealed:
+        manager = self._open()
+        for epoch in manager.all_steps():
+            if not self._seal(epoch).exists():
+                manager.delete(epoch)
+        epoch = manager.latest_step()
+        if epoch is None:
             return None
-        epoch = max(sealed)
         try:
             seal = json.loads(self._seal(epoch).read_text())
-        except ValueError as error:
+            version, arrays, digests = seal["format"], seal["arrays"], seal["sha256"]
+        except (ValueError, KeyError, TypeError) as error:
             raise self._unreadable(f"has a damaged seal ({error})") from error
-        if seal["format"] != FORMAT:
-            raise self._unreadable(f"has format {seal['format']}, this version of widebasin reads {FORMAT}")
-        if seal["sha256"] != _digests(self.folder / str(epoch)):
+        if version != FORMAT:
+            raise self._unreadable(f"has format {version}, this version of widebasin reads {FORMAT}")
+        if digests != _digests(self.folder / str(epoch)):
             raise self._unreadable("is corrupt or truncated: its files do not match their digests")
-        if seal["arrays"] != _arrays(like):
+        if arrays != _arrays(like):
             raise self._unreadable("is of another training run: its arrays have other names, shapes or types")
-        return self._open().restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
+        return manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
 
     def remove(self) -> None:
         """Deletes all checkpoints of this run."""
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def close(self) -> None:
         """Releases what orbax holds; what is saved stays."""

@@ -36,8 +36,8 @@ class Trained:
     Attributes:
         replicates: which, in the order of every leading axis here.
         params: final parameters, leading axis over replicates.
-        history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN for epochs that were not run
-            because every replicate had diverged.
+        history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN from the epoch in which a replicate
+            diverged on.
         final: name -> array ``(replicates,)``: ``train_*`` over the whole training set with the final parameters.
         diverged_epoch: the first epoch (from 1) with a loss or gradient that is not finite; 0 if there is none.
         seconds: wall time of the group, compilation included.
@@ -61,7 +61,7 @@ def train(
 ) -> Trained:
     """Trains a group of replicates for the recipe's epochs, all in one program.
 
-    A replicate that diverges goes on with the others and is marked; when all have diverged, training stops.
+    A replicate that diverges is marked and has no metrics from then on; when all have diverged, training stops.
 
     Args:
         program: compiled once, used for any number of groups.
@@ -106,12 +106,14 @@ def train(
         if diverged_epoch.all():
             break
         state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
+        finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
+        diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
+        # What a network of NaNs scores depends on the program; that it has diverged does not.
+        metrics = {name: np.where(diverged_epoch > 0, np.float32(np.nan), values) for name, values in metrics.items()}
         for name in columns:
             history[name][:, epoch] = metrics[name]
         for name in names:
             final[f"train_{name}"][:] = metrics[f"final_train_{name}"]
-        finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
-        diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
         if on_epoch is not None:
             on_epoch(EpochReport(epoch + 1, False, {n: metrics[n] for n in columns}, int((diverged_epoch > 0).sum())))
         now = time.perf_counter()
