@@ -104,6 +104,22 @@ def test_an_interrupted_cell_continues_from_its_checkpoint(tmp_path):
     assert not list(folder.rglob("*.results.parquet"))
 
 
+def test_a_damaged_checkpoint_is_named_and_its_networks_can_start_anew(uninterrupted, tmp_path):
+    folder = tmp_path / "results"
+    killed("epoch", 5, *SWEEP, "--out", folder)
+    (checkpoint,) = (folder / "cells").glob("*/group-0.checkpoint")
+    largest = max((p for p in checkpoint.rglob("4/**/*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-7])
+    done = widebasin(*SWEEP, "--out", folder, check=1)
+    assert str(checkpoint) in done.stderr
+    assert "delete that folder" in done.stderr
+    assert "Traceback" not in done.stderr
+    shutil.rmtree(checkpoint)
+    widebasin(*SWEEP, "--out", folder, check=0)
+    for mine, theirs in zip(tables(folder), uninterrupted, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
 def test_a_second_process_on_the_same_folder_is_told_so_and_stops(tmp_path):
     folder = tmp_path / "results"
     first = start(*SWEEP[:-3], "--epochs", "3000", "--out", folder)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import rich.progress
@@ -19,55 +18,26 @@ COMPILATION = 5e7
 PLAIN_SECONDS = 10.0
 
 
-@runtime_checkable
-class Progress(Protocol):
-    """Is told what a sweep does."""
+class Progress:
+    """Is told what a sweep does, and says nothing."""
 
     def start(self, cells: Sequence[Cell]) -> None:
         """All that will be trained."""
-        ...
 
     def skip(self, cell: Cell, networks: int) -> None:
         """A group that was finished before."""
-        ...
 
     def begin(self, cell: Cell, networks: int) -> None:
         """A group starts."""
-        ...
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch of the group is done."""
-        ...
 
     def end(self) -> None:
         """The group is finished and written."""
-        ...
 
     def stop(self) -> None:
         """The sweep ends, finished or not."""
-        ...
-
-
-class SilentProgress:
-    """Says nothing."""
-
-    def start(self, cells: Sequence[Cell]) -> None:
-        """Nothing."""
-
-    def skip(self, cell: Cell, networks: int) -> None:
-        """Nothing."""
-
-    def begin(self, cell: Cell, networks: int) -> None:
-        """Nothing."""
-
-    def epoch(self, report: EpochReport) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
-
-    def stop(self) -> None:
-        """Nothing."""
 
 
 class _Counter:
@@ -139,7 +109,7 @@ def _title(cell: Cell) -> str:
     return f"{cell.workload} width {cell.width} {cell.method}"
 
 
-class TerminalProgress:
+class TerminalProgress(Progress):
     """One line at the bottom of a terminal: bar, networks, rate, time left, metrics of the running group."""
 
     def __init__(self, console: Console) -> None:
@@ -194,7 +164,7 @@ class TerminalProgress:
         self.bar.stop()
 
 
-class PlainProgress:
+class PlainProgress(Progress):
     """A line per finished group, and one every few seconds within a long one."""
 
     def __init__(self, console: Console) -> None:
@@ -230,9 +200,6 @@ class PlainProgress:
         assert self.counter.cell is not None
         self._print(f"{_title(self.counter.cell)}: {self.counter.group} networks trained, {self.latest}")
 
-    def stop(self) -> None:
-        """See ``Progress``."""
-
     def _print(self, text: str) -> None:
         counter = self.counter
         share = 100 * counter.done / counter.total
@@ -250,7 +217,7 @@ class PlainProgress:
 def progress_for(console: Console, quiet: bool) -> Progress:
     """A bar on a terminal, plain lines elsewhere, nothing if quiet."""
     if quiet:
-        return SilentProgress()
+        return Progress()
     return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
 
 

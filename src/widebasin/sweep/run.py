@@ -14,7 +14,7 @@ from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Executor, LocalExecutor
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RECORD_FORMAT, RESULT_FILES, ResultsFolder
-from widebasin.sweep.progress import Progress, SilentProgress
+from widebasin.sweep.progress import Progress
 from widebasin.sweep.spec import Spec, resolve
 from widebasin.training import Plan, choose_plan
 from widebasin.training.plan import COPIES_OF_PARAMETERS
@@ -52,7 +52,7 @@ def run(
     spec = resolve(spec)
     execution = execution or Execution()
     execution.check()
-    progress = progress or SilentProgress()
+    progress = progress or Progress()
     grid = cells(spec)
     folder = ResultsFolder(path)
     with folder.locked():
