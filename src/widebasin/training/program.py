@@ -73,9 +73,9 @@ class Program:
         abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
         self.static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
         self._epoch = jax.jit(self._lift(self._epoch_one, shared=3), donate_argnums=0)
-        self._step = jax.jit(self._lift(self._step_one, shared=2), donate_argnums=0)
+        self._step = jax.jit(self._lift(self._step_one, shared=1), donate_argnums=0)
         self._batches = jax.jit(self._lift(self._batches_one))
-        self._evaluate = jax.jit(self._lift(self._evaluate_one, shared=2))
+        self._evaluate = jax.jit(self._lift(self._evaluate_one, shared=1))
 
     def start(self, replicates: Sequence[Replicate]) -> tuple[TrainingState, Examples, Hyperparameters]:
         """State, data and hyperparameters of replicates before the first step.
@@ -125,27 +125,32 @@ class Program:
             ``test_*`` at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN
             unless ``last``).
         """
-        shared = (self.inputs, self.targets)
         if self.plan.loop == "scan":
-            state, metrics = self._epoch(state, examples, hyperparameters, *shared, jnp.asarray(last))
+            state, metrics = self._epoch(state, examples, hyperparameters, self.inputs, self.targets, jnp.asarray(last))
         else:
-            totals = []
-            batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
-            for step in range(self.task.steps_per_epoch):
-                state, metrics = self._step(state, examples, hyperparameters, batches[:, step], *shared)
-                totals.append(metrics)
-            metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(0), *totals)
-            state = state._replace(epoch=state.epoch + 1)
-            for part in ("valid", "test"):
-                indices = getattr(examples, part)
-                values = self._evaluate(state.params, indices, self.targets[indices], *shared)
-                metrics |= {f"{part}_{name}": value for name, value in values.items()}
-            if last:
-                values = self._evaluate(state.params, examples.train, examples.train_targets, *shared)
-            else:
-                values = {name: jnp.full(state.epoch.shape, jnp.nan) for name in self.task.objective.names}
-            metrics |= {f"final_train_{name}": value for name, value in values.items()}
+            state, metrics = self._dispatch_epoch(state, examples, hyperparameters, last)
         return state, {name: np.asarray(value) for name, value in metrics.items()}
+
+    def _dispatch_epoch(
+        self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool
+    ) -> tuple[TrainingState, Metrics]:
+        """An epoch step by step from the host."""
+        batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
+        steps = []
+        for step in range(self.task.steps_per_epoch):
+            state, means = self._step(state, examples, hyperparameters, batches[:, step], self.inputs)
+            steps.append(means)
+        metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(0), *steps)
+        nothing = {name: jnp.full(state.epoch.shape, jnp.nan) for name in self.task.objective.names}
+        for prefix, indices, labels in (
+            ("valid", examples.valid, self.targets[examples.valid]),
+            ("test", examples.test, self.targets[examples.test]),
+            ("final_train", examples.train, examples.train_targets),
+        ):
+            wanted = last or prefix != "final_train"
+            values = self._evaluate(state.params, indices, labels, self.inputs) if wanted else nothing
+            metrics |= {f"{prefix}_{name}": value for name, value in values.items()}
+        return state._replace(epoch=state.epoch + 1), metrics
 
     # One replicate -------------------------------------------------------------------------------------------------
 
@@ -178,10 +183,7 @@ class Program:
         hyperparameters: Hyperparameters,
         batch: Int[Array, " batch_size"],
         inputs: Array,
-        targets: Array,
     ) -> tuple[TrainingState, Metrics]:
-        del targets  # the replicate's own, noisy ones are in examples
-
         def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, Metrics]:
             means = {name: values.mean() for name, values in self._measure(params, inputs, targets).items()}
             return means["loss"], means
@@ -204,11 +206,8 @@ class Program:
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, optimizer=optimizer_state, method=method_state), metrics
 
-    def _evaluate_one(
-        self, params: PyTree, indices: Int[Array, " examples"], labels: Array, inputs: Array, targets: Array
-    ) -> Metrics:
+    def _evaluate_one(self, params: PyTree, indices: Int[Array, " examples"], labels: Array, inputs: Array) -> Metrics:
         """Means over the examples at ``indices``, a block at a time."""
-        del targets
         count = indices.shape[0]
         blocks = -(-count // EVALUATION_BLOCK)
         if blocks == 1:
@@ -236,10 +235,10 @@ class Program:
         last: Array,
     ) -> tuple[TrainingState, Metrics]:
         def step(state: TrainingState, batch: Int[Array, " batch_size"]) -> tuple[TrainingState, Metrics]:
-            return self._step_one(state, examples, hyperparameters, batch, inputs, targets)
+            return self._step_one(state, examples, hyperparameters, batch, inputs)
 
         def evaluate(prefix: str, indices: Array, labels: Array) -> Metrics:
-            values = self._evaluate_one(state.params, indices, labels, inputs, targets)
+            values = self._evaluate_one(state.params, indices, labels, inputs)
             return {f"{prefix}_{name}": value for name, value in values.items()}
 
         def evaluate_train() -> Metrics:
