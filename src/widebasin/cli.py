@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import inspect
+import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_nam
 from widebasin.sweep.spec import OneFloat, OneInt
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-PIPE_COLUMNS = 120
+PIPE_COLUMNS = 160
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -74,6 +76,7 @@ class Study:
     """
 
     study: Union[tuple(_study_subcommand(name) for name in STUDIES)]  # type: ignore[valid-type]  # noqa: UP007
+    """Which one."""
 
     def run(self, console: Console) -> None:
         """Runs the study chosen."""
@@ -119,7 +122,7 @@ class Train:
     """Width of the model."""
     method: str = "sam"
     """Method of the SAM family, or sgd."""
-    rho: float = 0.05
+    rho: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 0.05)")] = None
     """Radius; sgd has none."""
     seed: int = 0
     """Of split, initialization, batch order and noisy labels."""
@@ -144,12 +147,15 @@ class Train:
             raise nearest_name("workload", self.workload, WORKLOADS)
         ladder = WORKLOADS[self.workload].widths
         width = self.width if self.width is not None else ladder[len(ladder) // 2]
+        if self.method == "sgd" and self.rho is not None:
+            raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
+        rho = 0.05 if self.rho is None else self.rho
         one = lambda value: None if value is None else (value,)  # noqa: E731
         spec = Spec(
             workload=self.workload,
             widths=(width,),
             methods=(self.method,),
-            rhos=(self.rho,),
+            rhos=(rho,),
             seeds=1,
             first_seed=self.seed,
             label_noise=one(self.label_noise),
@@ -165,10 +171,16 @@ class Train:
             raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
         output = self.output
         if output.out is None:
-            radius = "" if self.method == "sgd" else f"-rho-{self.rho:g}"
+            radius = "" if self.method == "sgd" else f"-rho-{rho:g}"
             name = f"{self.workload}-width-{width}-{self.method}{radius}-seed-{self.seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
+        console.print(
+            f'The network: widebasin.sweep.networks.load_network("{output.out}")',
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,8 @@ class Report:
 
         folder = ResultsFolder(self.folder)
         print_answer(write_answer(folder, self.answer), folder, console)
+        if self.answer != Options():
+            console.print(f"They now show this reading; back with: widebasin report {self.folder}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -264,8 +278,11 @@ class Bench:
         """Prints the machine and a table per benchmark."""
         if self.rounds is not None and self.rounds < 1:
             raise UsageError("rounds", self.rounds, "must be at least 1")
-        if self.json is not None and (self.json.is_dir() or not self.json.parent.is_dir()):
-            raise UsageError("json", str(self.json), "must be a file in a folder that exists")
+        if self.json is not None:
+            try:
+                self.json.open("a").close()
+            except OSError as error:
+                raise UsageError("json", str(self.json), f"cannot be written ({error.strerror})") from error
         import json
 
         from widebasin.benchmarks import BENCHMARKS, this_machine
@@ -298,8 +315,11 @@ class Completion:
     def run(self, console: Console) -> None:
         """Prints the script."""
         del console
-        with contextlib.suppress(SystemExit):
+        script = io.StringIO()
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(script):
             _parse(["--tyro-print-completion", self.shell])
+        # Where the script knows nothing, bash completes file names, folders with a slash.
+        print(script.getvalue().replace("complete -F", "complete -o default -o filenames -F"), end="")
 
 
 Command = Study | Sweep | Train | Report | List | Bench | Completion
@@ -317,7 +337,7 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     _keep_compiled_programs()
     folder = run(
         spec,
-        output.out if output.out is not None else Path("results") / (spec.study or "sweep"),
+        output.out if output.out is not None else Path("results") / _folder_name(spec),
         execution=execution,
         progress=progress_for(console, output.quiet),
         overwrite=output.overwrite,
@@ -325,13 +345,23 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     print_answer(write_answer(folder, options), folder, console)
 
 
+def _folder_name(spec: Spec) -> str:
+    """The study's name, with the workload's where it is not the usual one."""
+    name = spec.study or "sweep"
+    return name if spec.workload == Spec().workload else f"{name}-{spec.workload}"
+
+
 def _keep_compiled_programs() -> None:
     """JAX's persistent cache of compiled programs, unless the user has set one up or turned it off."""
     import jax
 
     if jax.config.values["jax_compilation_cache_dir"] is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "widebasin" / "compiled"))
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "widebasin" / "compiled"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
@@ -394,9 +424,6 @@ def _explained(console: Console) -> Iterator[None]:
     except (SweepError, CheckpointError) as error:
         console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(FAILED) from error
-    except KeyboardInterrupt as error:
-        console.print("widebasin: interrupted; the same command continues where it was", style="red")
-        raise SystemExit(INTERRUPTED) from error
 
 
 def _say_errors_once() -> None:
@@ -411,9 +438,28 @@ def _say_errors_once() -> None:
     sys.unraisablehook = hook
 
 
+def _exit_when_interrupted() -> None:
+    """Ctrl-C ends the process at once, wherever it is; results on disk bear that.
+
+    An exception would be lost where it is raised inside a callback of JAX's, as happens while JAX is imported.
+    """
+
+    def handler(signum: int, frame: object) -> None:
+        del signum, frame
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        os.write(2, f"{show_cursor}\nwidebasin: interrupted; a sweep continues with the same command\n".encode())
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong."""
+    """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong, 130 if interrupted."""
+    _exit_when_interrupted()
     arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"widebasin {__version__}")
+        return
     errors = Console(stderr=True)
     try:
         command = _parse(arguments)
@@ -423,7 +469,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Console()
     with _explained(errors):
         # A pipe or a file has no width of its own: leave tables whole there.
-        command.run(output if output.is_terminal else Console(width=PIPE_COLUMNS))
+        wide = int(os.environ.get("COLUMNS", PIPE_COLUMNS))
+        command.run(output if output.is_terminal else Console(width=wide))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_command_prints_the_machine_and_the_rows(tmp_path):
     ("arguments", "message"),
     [
         (("step", "--rounds", "0"), "rounds = 0: must be at least 1"),
-        (("step", "--json", "no/such/folder/step.json"), "must be a file in a folder that exists"),
+        (("step", "--json", "no/such/folder/step.json"), "cannot be written"),
     ],
 )
 def test_command_refuses_before_it_measures(arguments, message):

@@ -2,12 +2,15 @@
 
 import os
 import re
+import signal
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
-from sweep.commands import widebasin
+from sweep.commands import start, widebasin
 
+from widebasin import __version__
 from widebasin.studies import STUDIES
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
@@ -167,3 +170,46 @@ def test_train_names_its_own_flags_in_errors(tmp_path):
     for flag, value in (("width", "0"), ("rho", "-1"), ("seed", "-1"), ("method", "smm")):
         done = widebasin("train", f"--{flag}", value, check=2, cwd=tmp_path)
         assert done.stderr.startswith(f"widebasin: {flag} = ")
+
+
+def test_help_has_no_word_of_the_source():
+    for command in ((), ("study",), ("sweep",), ("train",), ("bench",)):
+        text = widebasin(*command, "--help", check=0).stdout
+        assert not any(word in text for word in ("noqa", "type:", "``"))
+
+
+def test_version_is_told_both_ways():
+    done = subprocess.run([sys.executable, "-m", "widebasin", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == widebasin("--version", check=0).stdout == f"widebasin {__version__}\n"
+
+
+def test_an_interrupted_sweep_says_so_and_exits_with_130(tmp_path):
+    process = start("sweep", "--widths", "64", "--epochs", "3000", "--out", tmp_path / "o", cwd=tmp_path)
+    while not (tmp_path / "o" / "spec.toml").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130
+    assert "continues with the same command" in output
+    assert "Traceback" not in output
+
+
+def test_another_workload_has_a_folder_of_its_own(tmp_path):
+    arguments = ("--workload", "synthetic-mlp", "--widths", "5", "9", "--rhos", "0.1", "--seeds", "2", "--epochs", "2")
+    done = widebasin("study", "overparam", *arguments, "--quiet", check=0, cwd=tmp_path)
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["overparam-synthetic-mlp"]
+    assert "target variance 1.01" in done.stdout
+
+
+def test_train_refuses_a_radius_for_sgd_and_says_how_to_load_the_network(tmp_path):
+    done = widebasin("train", "--method", "sgd", "--rho", "0.1", check=2, cwd=tmp_path)
+    assert "no radius" in done.stderr
+    arguments = ("--method", "sgd", "--width", "4", "--epochs", "1", "--quiet")
+    done = widebasin("train", *arguments, check=0, cwd=tmp_path)
+    assert 'load_network("results/digits-mlp-width-4-sgd-seed-0")' in done.stdout
+
+
+def test_a_file_for_the_benchmarks_is_tried_before_measuring(tmp_path):
+    done = widebasin("bench", "step", "--json", tmp_path / "none" / "x.json", check=2)
+    assert "json" in done.stderr
+    assert "ratio" not in done.stdout

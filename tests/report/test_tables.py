@@ -38,7 +38,8 @@ def test_text_of_a_small_table():
             "train loss SGD → SAM",
         ),
         rows=(("40", "16,000", "81.0", "85.0", "+4.0 ± 1.0", "-8.7 to 16.7", "0.2", "1.00 → 0.800"),),
-        note="Gain: percentage points, mean paired difference over 2 seeds. s.e.: standard error; interval: Student t.",
+        note="Gain: percentage points, mean paired difference over 2 seeds. s.e.: standard error; interval: Student t. "
+        "Two seeds say little about either.",
     )
 
 

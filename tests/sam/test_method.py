@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from widebasin import sam
-from widebasin.sam._method import check_radius
+from widebasin.sam._method import check_mask, check_radius
 
 EVERY_METHOD = pytest.mark.parametrize("name", sorted(sam.METHODS))
 
@@ -83,3 +83,16 @@ def test_radii_are_accepted(rho):
 
 def test_traced_radii_pass_unseen():
     assert float(jax.jit(lambda rho: (check_radius(rho), rho)[1])(-1.0)) == -1.0
+
+
+@pytest.mark.parametrize("rho", ["0.1", lambda step: 0.1])
+def test_a_radius_that_is_no_number_is_refused_with_a_remedy(rho):
+    with pytest.raises(TypeError, match="rho must be a number"):
+        check_radius(rho)
+
+
+def test_a_mask_that_is_no_function_is_refused_with_a_remedy():
+    with pytest.raises(TypeError, match="lambda gradients"):
+        check_mask({"weight": True})
+    check_mask(None)
+    check_mask(lambda gradients: True)

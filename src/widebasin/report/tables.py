@@ -45,8 +45,10 @@ class Table:
             pad_edge=False,
             collapse_padding=True,
         )
-        for column in self.columns:
-            table.add_column(Text(column), justify=justify, overflow="fold")
+        for number, column in enumerate(self.columns):
+            # Names stay whole, so that they can be copied.
+            is_name = justify == "left" and number == 0
+            table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=is_name)
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return table
@@ -108,6 +110,7 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -
         else f"{'in' if metric.higher_is_better else 'de'}crease of the {metric.name}"
     )
     doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
+    doubt += " Two seeds say little about either." if gains["seeds"].max() == 2 else ""
     return Table(
         title=f"Gain in test {metric.name} over {name}",
         columns=tuple(columns),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.sam._method import Mask, check_radius
+from widebasin.sam._method import Mask, check_mask, check_radius
 
 # The published code's guard: the ascent of a zero gradient is zero, not 0 / 0.
 SMALLEST_NORM = 1e-12
@@ -106,6 +106,11 @@ def value_and_grad(
         (12.5, [3.3, 4.4])
     """
     check_radius(rho)
+    check_mask(mask)
+    if not isinstance(argnums, (int, Sequence)):
+        raise TypeError(
+            f"argnums must be an integer or several, got {argnums!r}; give the radius by name: rho={argnums!r}"
+        )
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     # equinox.filter_value_and_grad differentiates the first argument and takes no argnums.

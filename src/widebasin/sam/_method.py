@@ -52,7 +52,26 @@ class Method(Protocol):
         ...
 
 
+def check_mask(mask: Any) -> None:
+    """Raises ``TypeError`` where a mask is not a function."""
+    if mask is not None and not callable(mask):
+        raise TypeError(
+            f"mask must be a function from gradients to booleans, got {type(mask).__name__}; "
+            "for a pytree of booleans give: lambda gradients: booleans"
+        )
+
+
 def check_radius(rho: Any) -> None:
-    """Raises ``ValueError`` where ``rho`` is a Python number that is no radius; traced values pass unseen."""
+    """Raises where ``rho`` is no radius; the values of arrays and traced scalars pass unseen.
+
+    Raises:
+        TypeError: if ``rho`` is no number at all.
+        ValueError: if it is a Python number that is negative or not finite.
+    """
+    if isinstance(rho, str) or callable(rho):
+        raise TypeError(
+            f"rho must be a number or a scalar array, got {rho!r}; for a schedule, pass its value at the step: "
+            "SAM(rho=schedule(step)) inside the jitted step"
+        )
     if isinstance(rho, Real) and not (math.isfinite(rho) and float(rho) >= 0):
         raise ValueError(f"rho must be a finite number >= 0, got {rho}; rho = 0 is plain gradient descent")

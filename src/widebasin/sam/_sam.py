@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, PyTree
 
 from widebasin.sam._gradient import value_and_grad
-from widebasin.sam._method import Gradient, Mask, check_radius
+from widebasin.sam._method import Gradient, Mask, check_mask, check_radius
 
 
 @jax.tree_util.register_dataclass
@@ -41,6 +41,7 @@ class SAM:
 
     def __post_init__(self) -> None:
         check_radius(self.rho)
+        check_mask(self.mask)
 
     def init(self, params: PyTree) -> PyTree:
         """No state."""

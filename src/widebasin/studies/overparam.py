@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 QUESTION = "Does the gain of SAM over SGD grow with the number of parameters?"
 
+PUBLISHED = (
+    "; dashed: read off the figure of arXiv 2311.17539, with the paper's own data and recipe, the radius chosen on test"
+)
+
 
 def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
     """Table, findings and figures of the study."""
@@ -34,7 +38,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     pictures = [
         Picture(
             "gain",
-            "Gain against the number of parameters",
+            "Gain against the number of parameters" + (PUBLISHED if workload.published else ""),
             figures.gain_against_parameters(gains, metric, workload.published),
         ),
         Picture(

@@ -64,9 +64,8 @@ class ResultsFolder:
                 f"{self.path} is in use by {owner}; wait until it has ended, or choose another folder with --out"
             ) from None
         except OSError as error:
-            raise UsageError(
-                "out", str(self.path), f"cannot be written ({error.strerror}); choose another --out"
-            ) from error
+            why = "is a file, not a folder" if self.path.is_file() else f"cannot be written ({error.strerror})"
+            raise UsageError("out", str(self.path), f"{why}; choose another --out") from error
         try:
             self.write(".owner", f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield

@@ -49,15 +49,18 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
         >>> logits = jax.vmap(network.model)(inputs)  # doctest: +SKIP
     """
     folder = ResultsFolder(Path(path))
+    grid = cells(resolve(folder.spec()))
     found = [
         (cell, number, position, group)
-        for cell in cells(resolve(folder.spec()))
+        for cell in grid
         for number, group in enumerate(Plan(**folder.run_record()["plans"][cell.name]).groups(cell.replicates))
         for position, replicate in enumerate(group)
         if all(_attribute(cell, replicate, name) == value for name, value in which.items())
     ]
     if len(found) != 1:
-        raise UsageError("network", which, f"must name one network of {path}; {len(found)} are like that")
+        raise UsageError(
+            "network", which, f"must name one network of {path}; {len(found)} are like that. {_choice(grid)}"
+        )
     ((cell, number, position, group),) = found
     task = cell.task()
     abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
@@ -75,6 +78,14 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
         replicate=replicate,
         split=split_examples(split_key, len(task.dataset), task.sizes, task.dataset.fixed_test),
     )
+
+
+def _choice(grid: list[Cell]) -> str:
+    """What tells the networks of a sweep apart, and its values."""
+    names = ("width", "method", "rho", "seed", "label_noise", "weight_decay", "learning_rate")
+    networks = [(cell, replicate) for cell in grid for replicate in cell.replicates]
+    values = {name: dict.fromkeys(_attribute(*network, name) for network in networks) for name in names}
+    return "There are " + "; ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items()) + "."
 
 
 def _attribute(cell: Cell, replicate: Replicate, name: str) -> float | int | str:

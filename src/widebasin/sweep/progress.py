@@ -105,6 +105,10 @@ def _mean(values: np.ndarray) -> float:
     return float(finite.mean()) if finite.size else float("nan")
 
 
+def _networks(count: int) -> str:
+    return f"{count} network{'s' * (count != 1)}"
+
+
 def _title(cell: Cell) -> str:
     return f"{cell.workload} width {cell.width} {cell.method}"
 
@@ -179,7 +183,7 @@ class PlainProgress(Progress):
     def skip(self, cell: Cell, networks: int) -> None:
         """See ``Progress``."""
         self.counter.skip(cell, networks)
-        self._print(f"{_title(cell)}: {networks} networks finished before")
+        self._print(f"{_title(cell)}: {_networks(networks)} finished before")
 
     def begin(self, cell: Cell, networks: int) -> None:
         """See ``Progress``."""
@@ -198,7 +202,7 @@ class PlainProgress(Progress):
         """See ``Progress``."""
         self.counter.end()
         assert self.counter.cell is not None
-        self._print(f"{_title(self.counter.cell)}: {self.counter.group} networks trained, {self.latest}")
+        self._print(f"{_title(self.counter.cell)}: {_networks(self.counter.group)} trained, {self.latest}")
 
     def _print(self, text: str) -> None:
         counter = self.counter

@@ -101,7 +101,7 @@ def resolve(spec: Spec) -> Spec:
     _check_list("widths", spec.widths, "a whole number of at least 1", lambda w: w >= 1)
     _check_list("methods", spec.methods, "a name", bool)
     _check_list("rhos", spec.rhos, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
-    _check_list("label_noise", spec.label_noise, "a share in [0, 1)", lambda r: 0 <= r < 1)
+    _check_list("label_noise", spec.label_noise, "a share in [0, 1), such as 0.3 for 30%", lambda r: 0 <= r < 1)
     _check_list("weight_decay", spec.weight_decay, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
     _check_list("learning_rate", spec.learning_rate, "a finite number > 0", lambda r: math.isfinite(r) and r > 0)
     _check("seeds", spec.seeds, "at least 1", spec.seeds >= 1)
@@ -163,9 +163,10 @@ def read_spec(path: Path) -> Spec:
     types = typing.get_type_hints(Spec)
     values = {}
     for key, value in table.items():
-        if key not in types:
+        name = key.replace("-", "_")
+        if name not in types:
             raise nearest_name(f"key in {path}", key, types)
-        values[key] = _typed(key, value, types[key])
+        values[name] = _typed(name, value, types[name])
     return Spec(**values)
 
 
@@ -193,8 +194,13 @@ def spec_toml(spec: Spec) -> str:
 
 def differences(one: Spec, other: Spec) -> list[str]:
     """Where two specs differ, in words."""
+
+    def words(spec: Spec, name: str) -> str:
+        value = getattr(spec, name)
+        return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
     return [
-        f"{field.name}: {getattr(one, field.name)} there, {getattr(other, field.name)} here"
+        f"{field.name}: {words(one, field.name)} there, {words(other, field.name)} here"
         for field in dataclasses.fields(Spec)
         if getattr(one, field.name) != getattr(other, field.name)
     ]
