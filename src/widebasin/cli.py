@@ -468,9 +468,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(USAGE) from error
     output = Console()
     with _explained(errors):
-        # A pipe or a file has no width of its own: leave tables whole there.
-        wide = int(os.environ.get("COLUMNS", PIPE_COLUMNS))
-        command.run(output if output.is_terminal else Console(width=wide))
+        # A pipe or a file has no width of its own: leave tables whole there, unless COLUMNS says how wide.
+        whole = output.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+        command.run(output if whole else Console(width=PIPE_COLUMNS))
 
 
 if __name__ == "__main__":

@@ -23,19 +23,18 @@ class Clock:
         return call
 
 
-def test_median_quartiles_and_spread_of_given_samples():
+def test_median_and_quartiles_of_given_samples():
     timing = Timing((5.0, 1.0, 2.0, 4.0, 3.0))
     assert timing.median == 3.0
     assert timing.quartiles == (2.0, 4.0)
-    assert timing.spread == 2.0
 
 
 def test_median_of_an_even_number_lies_between_the_middle_two():
     assert Timing((4.0, 1.0, 3.0, 100.0)).median == 3.5
 
 
-def test_one_sample_has_no_spread():
-    assert Timing((2.0,)).spread == 0.0
+def test_one_sample_is_its_own_quartiles():
+    assert Timing((2.0,)).quartiles == (2.0, 2.0)
 
 
 def test_no_sample_is_refused():

@@ -295,4 +295,8 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     before = folder.results().drop(columns="seconds")
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).replicate.seed == 0
+    # As a process leaves them that ends while it writes: without their seal they are not kept.
+    next(folder.group("digits-mlp-width-3-sgd", 0, "parameters").glob("*.seal")).unlink()
+    run(spec, folder.path, execution=Execution(keep_parameters=True))
+    assert load_network(folder.path).replicate.seed == 0
     pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before, check_exact=True)

@@ -35,12 +35,6 @@ class Timing:
         low, high = np.quantile(self.seconds, (0.25, 0.75))
         return float(low), float(high)
 
-    @property
-    def spread(self) -> float:
-        """Seconds, the third quartile less the first."""
-        low, high = self.quartiles
-        return high - low
-
     def over(self, other: "Timing") -> float:
         """How many times as long as another contender of the same run: the ratio of the medians."""
         return self.median / other.median

@@ -155,8 +155,9 @@ class ResultsFolder:
 
     def finished(self, cell: str, number: int, with_parameters: bool = False) -> bool:
         """Whether a group is finished: both tables are there, and its parameters where they are wanted."""
-        parts = ("results.parquet", "history.parquet", *(("parameters",) if with_parameters else ()))
-        return all(self.group(cell, number, part).exists() for part in parts)
+        tables = all(self.group(cell, number, part).exists() for part in ("results.parquet", "history.parquet"))
+        # Parameters count from their seal on, as checkpoints do.
+        return tables and (not with_parameters or any(self.group(cell, number, "parameters").glob("*.seal")))
 
     def verify_group(self, cell: str, number: int) -> None:
         """Raises ``SweepError`` if a table of a finished group is damaged."""
