@@ -57,10 +57,11 @@ class Plan:
 def choose_plan(task: Task, replicates: int) -> Plan:
     """The plan for a task and a number of replicates on the default device.
 
-    Convolutions on CPU go one by one and step by step, the careful choice: ``vmap`` makes them grouped convolutions, and
-    XLA may run those inside a compiled loop slowly. Networks of a few filters do not show it. Everything else is batched: on accelerators as many at once
-    as fit the memory, on CPU as many as have about half a million parameters together, where the time per network is
-    least (batches of 30 networks of 75,000 to 270,000 parameters take 1.2 to 1.5 times as long per network).
+    Convolutions on CPU go one by one and step by step, the careful choice: ``vmap`` makes them grouped convolutions,
+    and XLA may run those inside a compiled loop slowly. Networks of a few filters do not show it. Everything else is
+    batched: on accelerators as many at once as fit the memory, on CPU as many as have about half a million parameters
+    together, where the time per network is least (batches of 30 networks of 60,000 to 270,000 parameters take 1.2 to
+    1.5 times as long per network).
     """
     platform = jax.default_backend()
     model = eqx.filter_eval_shape(task.build, jax.random.key(0))
