@@ -1,19 +1,68 @@
 """Gradients of the perturbed loss: the SAM family.
 
-Two ways in:
+Three ways in:
 
 * ``sam.value_and_grad(loss_fn, rho=0.05)`` takes the place of ``jax.value_and_grad(loss_fn)``.
-* A *method* (``sam.SGD()``, ``sam.SAM(rho=0.05)``) is a frozen dataclass of hyperparameters with ``init`` and
-  ``value_and_grad``. Methods are pytrees whose leaves are their hyperparameters, so a method can be passed through
-  ``jax.jit`` and ``jax.vmap``: one compiled program serves every radius.
+* A *method* (``sam.SGD()``, ``sam.SAM(rho=0.05)``, ``sam.ASAM(rho=0.5)`` ...) is a frozen dataclass of hyperparameters
+  with ``init`` and ``value_and_grad``. Methods are pytrees whose leaves are their hyperparameters, so a method can be
+  passed through ``jax.jit`` and ``jax.vmap``: one compiled program serves every radius.
+* ``sam.gradient_transformation(method)`` is a method as an optax transformation, to be chained before an optimizer.
 
-Both only compute gradients. Any optax optimizer, or none, applies them.
+All only compute gradients. Any optax optimizer, or none, applies them.
 """
 
-from widebasin.sam._gradient import ascent_point, value_and_grad
-from widebasin.sam._method import Mask, Method
+from widebasin.sam._asam import ASAM
+from widebasin.sam._ascent import Mask, ascent_point
+from widebasin.sam._batch import Batch
+from widebasin.sam._differentiation import decayed, microbatched
+from widebasin.sam._esam import ESAM
+from widebasin.sam._friendly import FriendlySAM
+from widebasin.sam._gradient import value_and_grad
+from widebasin.sam._gsam import GSAM
+from widebasin.sam._linearized import LinearizedSAM
+from widebasin.sam._loss_scale import DynamicLossScale, all_finite, keep_if
+from widebasin.sam._masks import by_dimensions, by_path
+from widebasin.sam._method import Method, Passes
+from widebasin.sam._periodic import LookSAM, SAMEveryK
+from widebasin.sam._random import RandomPerturbation
 from widebasin.sam._registry import METHODS, NamedMethod
-from widebasin.sam._sam import SAM
+from widebasin.sam._sam import SAM, MultiStepSAM
+from widebasin.sam._schedule import radius_schedule
 from widebasin.sam._sgd import SGD
+from widebasin.sam._ssam import SSAM
+from widebasin.sam._transformation import decoupled_wsam, gradient_transformation
+from widebasin.sam._wsam import WSAM
 
-__all__ = ["METHODS", "SAM", "SGD", "Mask", "Method", "NamedMethod", "ascent_point", "value_and_grad"]
+__all__ = [
+    "ASAM",
+    "ESAM",
+    "GSAM",
+    "METHODS",
+    "SAM",
+    "SGD",
+    "SSAM",
+    "WSAM",
+    "Batch",
+    "DynamicLossScale",
+    "FriendlySAM",
+    "LinearizedSAM",
+    "LookSAM",
+    "Mask",
+    "Method",
+    "MultiStepSAM",
+    "NamedMethod",
+    "Passes",
+    "RandomPerturbation",
+    "SAMEveryK",
+    "all_finite",
+    "ascent_point",
+    "by_dimensions",
+    "by_path",
+    "decayed",
+    "decoupled_wsam",
+    "gradient_transformation",
+    "keep_if",
+    "microbatched",
+    "radius_schedule",
+    "value_and_grad",
+]

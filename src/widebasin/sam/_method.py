@@ -1,62 +1,181 @@
-"""What every method of the SAM family provides."""
+"""What every method of the SAM family provides, and how a step is carried out for all of them."""
 
+import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-Mask = Callable[[PyTree], PyTree]
-"""Which parameters the ascent may move: a function of the gradients (the structure of the parameters) that returns
-booleans, or arrays of booleans, of the same structure or a prefix of it. ``True`` moves. Example, weights but not
-biases: ``lambda gradients: jax.tree.map(lambda g: g.ndim > 1, gradients)``."""
+from widebasin.sam._ascent import Mask, norm
+from widebasin.sam._batch import Batch, average_over_groups
 
 Gradient = Callable[..., tuple[Any, PyTree, PyTree]]
+Evaluation = tuple[Any, PyTree, PyTree]
+Step = Int[Array, ""] | int
 
 
-@runtime_checkable
-class Method(Protocol):
-    """The protocol of the family: hyperparameters in a frozen pytree, gradients out.
+class Passes(NamedTuple):
+    """What one step costs, on average: passes over a full batch.
 
     Attributes:
-        gradients_per_step: how many gradients of a full batch one step costs.
+        forward: evaluations of the loss.
+        backward: reverse sweeps, each of which follows one of the forward passes.
     """
 
-    gradients_per_step: ClassVar[float]
+    forward: float
+    backward: float
+
+    @property
+    def gradients(self) -> float:
+        """The same as a number of gradients of a full batch, a backward pass counted as two forward passes."""
+        return (self.forward + 2.0 * self.backward) / 3.0
+
+
+class Method(abc.ABC):
+    """A method of the family: hyperparameters in a frozen pytree, gradients out.
+
+    To add one: a frozen dataclass, registered by ``jax.tree_util.register_dataclass``, with ``passes_per_step`` and
+    ``evaluate``, and with ``init`` where it carries a state.
+
+    Attributes:
+        m: examples per ascent (m-sharpness): the method acts on every group of ``m`` consecutive examples, and values,
+            gradients and states are averaged over the groups. ``None`` is the whole batch.
+    """
+
+    m: int | None = None
+
+    @property
+    @abc.abstractmethod
+    def passes_per_step(self) -> Passes:
+        """Forward and backward passes of a full batch per step, averaged over steps."""
+
+    @property
+    def gradients_per_step(self) -> float:
+        """How many gradients of a full batch one step costs, averaged over steps."""
+        return self.passes_per_step.gradients
 
     def init(self, params: PyTree) -> PyTree:
         """The state that the method carries from step to step, a pytree of arrays (``()`` for a method without)."""
-        ...
+        del params
+        return ()
+
+    @abc.abstractmethod
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """One group of examples: ``(value, gradients, state)``, with ``value`` from the pass at ``batch.params``."""
+
+    def prepare(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> PyTree:
+        """The state after what is done once per step with the whole batch, before its groups are evaluated."""
+        del batch, key, step
+        return state
 
     def value_and_grad(
         self,
         loss_fn: Callable[..., Any],
         has_aux: bool = False,
         base: Callable[..., Any] = jax.value_and_grad,
+        *,
+        batch_argnums: int | Sequence[int] | None = None,
+        axis_name: str | None = None,
+        merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
     ) -> Gradient:
-        """A function ``(params, state, *args, key=None) -> (value, gradients, state)``.
+        """A function ``(params, state, *args, key=None, step=None) -> (value, gradients, state)``.
 
         Args:
-            loss_fn: ``loss_fn(params, *args)`` returns a scalar, or ``(scalar, aux)`` with ``has_aux``. ``args`` are
-                the same in every pass, so a dropout key among them gives every pass the same mask.
+            loss_fn: ``loss_fn(params, *args)`` returns a scalar, or ``(scalar, aux)`` with ``has_aux``; the scalar is
+                a mean over examples. ``args`` are the same in every pass, so a dropout key among them gives every
+                pass the same mask.
             has_aux: whether ``loss_fn`` returns auxiliary data; then ``value`` is ``(scalar, aux)``.
             base: the function that differentiates, with the signature of ``jax.value_and_grad``, such as
-                ``equinox.filter_value_and_grad`` for a model that holds more than arrays.
+                ``equinox.filter_value_and_grad`` for a model that holds more than arrays, or ``sam.microbatched(32)``.
+            batch_argnums: which arguments of ``loss_fn`` hold examples, along the leading axis of every leaf (the
+                parameters are argument 0); all others by default. Matters to ``m`` and to methods that look at single
+                examples.
+            axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split. Every gradient that a
+                group of ``m`` examples needs is then averaged over the devices that hold the group, values and
+                gradients over all. Under ``jax.jit`` with sharded arrays nothing is needed.
+            merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used where ``m``
+                makes several groups.
 
         Returns:
-            ``value`` and ``aux`` come from the clean pass, at ``params``. ``key`` is for methods that draw random
-            numbers themselves; the others ignore it.
+            ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not
+            finite, all gradients are NaN and the state is the one given. ``key`` is for methods that draw random
+            numbers; the others ignore it. ``step`` takes the place of the count of steps that some methods keep in
+            their state: give it where networks are trained together by ``jax.vmap``, unbatched, so that the steps
+            that cost one gradient still do.
         """
-        ...
+        differentiate = base(loss_fn, has_aux=has_aux)
+
+        def gradient(
+            params: PyTree,
+            state: PyTree,
+            *args: Any,
+            key: Key[Array, ""] | None = None,
+            step: Step | None = None,
+        ) -> Evaluation:
+            batch = Batch.of(
+                loss_fn,
+                differentiate,
+                has_aux,
+                (params, *args),
+                {},
+                params_argnums=0,
+                batch_argnums=batch_argnums,
+                axis_name=axis_name,
+                merge_aux=merge_aux,
+            )
+            return step_of(self, batch, state, key, step)
+
+        return gradient
 
 
-def check_mask(mask: Any) -> None:
+def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: Any = None) -> Evaluation:
+    """One step of a method on a whole batch: its groups, their average, and the guard of the state."""
+    old = state
+    state = method.prepare(batch.whole(), state, key, step)
+
+    def one(group: Batch, index: Any) -> Evaluation:
+        own_key = key if index is None or key is None else jax.random.fold_in(key, index)
+        own_state = state if group.devices is None or index is None else group.devices.own_copy(state)
+        return method.evaluate(group, own_state, own_key, step)
+
+    value, gradients, state = batch.averaged_over_groups(method.m, one)
+    if jax.tree.leaves(old):
+        finite = jnp.isfinite(norm(gradients))
+        state = jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
+    return value, gradients, state
+
+
+@dataclass(frozen=True)
+class Perturbing(Method):
+    """What the methods share that take a gradient at a perturbed point.
+
+    Attributes:
+        rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+    """
+
+    rho: float | Float[Array, "..."] = 0.05
+    mask: Mask | None = field(default=None, kw_only=True, metadata={"static": True})
+    m: int | None = field(default=None, kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        check_radius(self.rho)
+        check_mask(self.mask)
+        if self.m is not None and (not isinstance(self.m, int) or self.m < 1):
+            raise ValueError(f"m must be a number of examples of at least 1, or None for the whole batch, got {self.m}")
+
+
+def check_mask(mask: Any, argument: str = "mask") -> None:
     """Raises ``TypeError`` where a mask is not a function."""
     if mask is not None and not callable(mask):
         raise TypeError(
-            f"mask must be a function from gradients to booleans, got {type(mask).__name__}; "
+            f"{argument} must be a function from gradients to booleans, got {type(mask).__name__}; "
             "for a pytree of booleans give: lambda gradients: booleans"
         )
 
@@ -75,3 +194,25 @@ def check_radius(rho: Any) -> None:
         )
     if isinstance(rho, Real) and not (math.isfinite(rho) and float(rho) >= 0):
         raise ValueError(f"rho must be a finite number >= 0, got {rho}; rho = 0 is plain gradient descent")
+
+
+def check_number(argument: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
+    """Raises ``ValueError`` where a Python number is not what is wanted; arrays and tracers pass unseen."""
+    if isinstance(value, Real) and not holds(float(value)):
+        raise ValueError(f"{argument} must be {wanted}, got {value}")
+
+
+def check_count(argument: str, value: Any) -> None:
+    """Raises ``ValueError`` where a value is not a whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{argument} must be a whole number of at least 1, got {value}")
+
+
+def needed_key(key: Key[Array, ""] | None, method: Method) -> Key[Array, ""]:
+    """The key, or ``ValueError`` if there is none."""
+    if key is None:
+        raise ValueError(
+            f"{type(method).__name__} draws random numbers: give key=, a new one for every step, such as "
+            "jax.random.fold_in(key, step)"
+        )
+    return key

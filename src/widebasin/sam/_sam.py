@@ -1,27 +1,27 @@
-"""Sharpness-aware minimization."""
+"""Sharpness-aware minimization, and its ascent in several steps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 import jax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Key, PyTree
 
-from widebasin.sam._gradient import value_and_grad
-from widebasin.sam._method import Gradient, Mask, check_mask, check_radius
+from widebasin.sam._ascent import ascent_point
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class SAM:
+class SAM(Perturbing):
     """Sharpness-aware minimization: ``g_B(w + rho g_B(w) / ||g_B(w)||)``, the same batch twice.
 
     Attributes:
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
         normalize: ``False`` is the unnormalized SAM of the theory, ``g_B(w + rho g_B(w))``.
         mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
 
-    Source: Foret et al. 2021.
+    Source: Foret et al. 2021; Andriushchenko & Flammarion 2022 (unnormalized, and m-sharpness).
 
     Example:
         >>> import jax.numpy as jnp
@@ -33,34 +33,55 @@ class SAM:
         [1.5, 3.0]
     """
 
-    gradients_per_step: ClassVar[float] = 2.0
-
-    rho: float | Float[Array, "..."] = 0.05
     normalize: bool = field(default=True, metadata={"static": True})
-    mask: Mask | None = field(default=None, metadata={"static": True})
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """Two gradients."""
+        return Passes(2.0, 2.0)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, clean = batch.clean()
+        point = ascent_point(batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask)
+        return value, batch.guarded(batch.gradient(point), clean), state
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MultiStepSAM(Perturbing):
+    """SAM with an ascent of several steps, each of length ``rho / steps`` along the gradient where it starts.
+
+    ``w_0 = w``, ``w_{i+1} = w_i + (rho / steps) g_B(w_i) / ||g_B(w_i)||``, and the gradient is ``g_B(w_steps)``. The
+    path has length ``rho``, so its end lies in the ball of radius ``rho``. ``steps = 1`` is ``SAM``.
+
+    Attributes:
+        rho: length of the ascent's path >= 0.
+        steps: of the ascent; the step costs ``steps + 1`` gradients.
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Foret et al. 2021, appendix; Andriushchenko & Flammarion 2022.
+    """
+
+    steps: int = field(default=2, metadata={"static": True})
 
     def __post_init__(self) -> None:
-        check_radius(self.rho)
-        check_mask(self.mask)
+        super().__post_init__()
+        check_count("steps", self.steps)
 
-    def init(self, params: PyTree) -> PyTree:
-        """No state."""
-        del params
-        return ()
+    @property
+    def passes_per_step(self) -> Passes:
+        """One gradient more than the ascent has steps."""
+        return Passes(self.steps + 1, self.steps + 1)
 
-    def value_and_grad(
-        self,
-        loss_fn: Callable[..., Any],
-        has_aux: bool = False,
-        base: Callable[..., Any] = jax.value_and_grad,
-    ) -> Gradient:
-        """See ``Method.value_and_grad``."""
-        differentiate = value_and_grad(
-            loss_fn, has_aux=has_aux, rho=self.rho, normalize=self.normalize, mask=self.mask, base=base
-        )
-
-        def gradient(params: PyTree, state: PyTree, *args: Any, key: Any = None) -> tuple[Any, PyTree, PyTree]:
-            del key
-            return *differentiate(params, *args), state
-
-        return gradient
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, gradients = batch.clean()
+        point = batch.params
+        for _ in range(self.steps):
+            point = ascent_point(point, gradients, self.rho / self.steps, mask=self.mask)
+            gradients = batch.guarded(batch.gradient(point), gradients)
+        return value, gradients, state

@@ -1,0 +1,81 @@
+"""Adaptive sharpness-aware minimization."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.sam._ascent import Mask, at_least_smallest, masked, moved, norm, widened
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ASAM(Perturbing):
+    """Adaptive SAM: ``g_B(w + rho T^2 g / ||T g||)`` with ``g = g_B(w)`` and ``T = |w| + eta``, entry by entry.
+
+    The ascent is steepest in the norm ``||T^{-1} .||``, which makes it (at ``eta = 0``) invariant under the rescaling
+    of consecutive layers that leaves a ReLU network the same function.
+
+    Attributes:
+        rho: radius >= 0 in that norm; useful values are about ten times those of SAM.
+        eta: keeps parameters near zero from standing still, >= 0.
+        adaptive: which parameters are scaled; ``T = 1`` for the others. All by default, as in the paper; the authors'
+            code scales weights and leaves biases and norms: ``adaptive=sam.by_dimensions(2)``.
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Kwon et al. 2021, equations 7 and 8, and section 4 for ``eta``. ``eta = 0`` is what PyTorch
+    implementations call ``adaptive=True``.
+    """
+
+    eta: float | Float[Array, "..."] = 0.01
+    adaptive: Mask | None = field(default=None, kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("eta", self.eta, lambda eta: 0 <= eta < math.inf, "a finite number >= 0")
+        check_mask(self.adaptive, "adaptive")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """Two gradients."""
+        return Passes(2.0, 2.0)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, clean = batch.clean()
+        point = adaptive_ascent_point(batch.params, clean, self.rho, self.eta, self.adaptive, self.mask)
+        return value, batch.guarded(batch.gradient(point), clean), state
+
+
+def adaptive_ascent_point(
+    params: PyTree,
+    gradients: PyTree,
+    rho: float | Float[Array, "..."],
+    eta: float | Float[Array, "..."],
+    adaptive: Mask | None,
+    mask: Mask | None,
+) -> PyTree:
+    """``w + rho T^2 g / max(||T g||, 1e-12)`` with ``T = |w| + eta`` where adaptive and 1 elsewhere."""
+    gradients = masked(gradients, mask)
+    chosen = (adaptive or (lambda _: True))(gradients)
+
+    def scaled(g: Array | None, p: Any, keep: Any) -> Array | None:
+        if g is None:
+            return None
+        wide = widened(g)
+        size = jnp.abs(jnp.asarray(p, wide.dtype)) + jnp.asarray(eta, jnp.finfo(wide.dtype).dtype)
+        return jnp.where(keep, size, 1.0).astype(wide.dtype) * wide
+
+    def once(tree: PyTree) -> PyTree:
+        keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
+        return jax.tree.map(scaled, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
+
+    first = once(gradients)
+    return moved(params, once(first), rho / at_least_smallest(norm(first)))

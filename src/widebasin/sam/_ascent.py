@@ -1,0 +1,127 @@
+"""The point where the second gradient is taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+Mask = Callable[[PyTree], PyTree]
+"""Which parameters: a function of the gradients (the structure of the parameters) that returns booleans, or arrays of
+booleans, of the same structure or a prefix of it. Example, weights but not biases:
+``lambda gradients: jax.tree.map(lambda g: g.ndim > 1, gradients)``. See also ``by_path`` and ``by_dimensions``."""
+
+# The published code's guard: the ascent of a zero gradient is zero, not 0 / 0.
+SMALLEST_NORM = 1e-12
+
+
+def ascent_point(
+    params: PyTree,
+    gradients: PyTree,
+    rho: float | Float[Array, ""],
+    *,
+    normalize: bool = True,
+    mask: Mask | None = None,
+) -> PyTree:
+    """Where SAM takes its gradient: ``w + rho g / max(||g||, 1e-12)``, or ``w + rho g`` unnormalized.
+
+    The norm is the Euclidean norm over all leaves together, accumulated in at least float32.
+
+    Args:
+        params: any pytree ``w``.
+        gradients: ``g``, of the structure of ``params``; ``None`` at a leaf that is not differentiated, which stays.
+        rho: radius, in the units of the parameters (normalized) or of a step size (unnormalized).
+        normalize: whether the ascent has length ``rho`` whatever the gradient's length.
+        mask: which parameters move; norm and ascent are those of the gradient's masked part.
+
+    Returns:
+        The perturbed parameters, every leaf in its own dtype.
+
+    Source: Foret et al. 2021, equation 2; Andriushchenko & Flammarion 2022 (unnormalized).
+    """
+    gradients = masked(gradients, mask)
+    if not jax.tree.leaves(gradients):
+        return params
+    return moved(params, gradients, rho / at_least_smallest(norm(gradients)) if normalize else rho)
+
+
+def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) -> PyTree:
+    """``w + scale conj(direction)``, computed in at least float32, every leaf in its own dtype.
+
+    JAX's gradient of a real function of complex numbers is the conjugate of the direction of ascent.
+    """
+
+    def move(d: Array | None, p: Any) -> Any:
+        if d is None:
+            return p
+        wide = widened(d)
+        factor = jnp.asarray(scale, jnp.finfo(wide.dtype).dtype)
+        return (jnp.asarray(p, wide.dtype) + factor * jnp.conj(wide)).astype(jnp.asarray(p).dtype)
+
+    return jax.tree.map(move, direction, params, is_leaf=lambda leaf: leaf is None)
+
+
+def masked(gradients: PyTree, mask: Mask | None) -> PyTree:
+    """Zero where the mask says ``False``."""
+    if mask is None:
+        return gradients
+    return jax.tree.map(
+        lambda keep, branch: jax.tree.map(lambda g: jnp.where(keep, g, jnp.zeros_like(g)), branch),
+        mask(gradients),
+        gradients,
+    )
+
+
+def widened(leaf: Array) -> Array:
+    """Half precision as float32; everything else as it is."""
+    return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
+
+
+def norm(tree: PyTree) -> Float[Array, ""]:
+    """Euclidean norm over all leaves together, accumulated in at least float32; 0 of an empty tree."""
+    leaves = jax.tree.leaves(tree)
+    return optax.tree.norm([widened(leaf) for leaf in leaves]) if leaves else jnp.zeros(())
+
+
+def inner_product(left: PyTree, right: PyTree) -> Float[Array, ""]:
+    """``Re <left, right>`` over all leaves together, accumulated in at least float32."""
+    products = jax.tree.map(lambda a, b: jnp.sum(jnp.real(jnp.conj(widened(a)) * widened(b))), left, right)
+    return sum(jax.tree.leaves(products), start=jnp.zeros(()))
+
+
+def at_least_smallest(length: Float[Array, ""]) -> Float[Array, ""]:
+    """``max(length, 1e-12)``: what a norm is divided by."""
+    return jnp.maximum(length, SMALLEST_NORM)
+
+
+def combination(a: Any, left: PyTree, b: Any, right: PyTree) -> PyTree:
+    """``a left + b right``, computed in at least float32, in the dtypes of ``left``."""
+
+    def combine(x: Array, y: Array) -> Array:
+        wide = widened(x)
+        real = jnp.finfo(wide.dtype).dtype
+        return (jnp.asarray(a, real) * wide + jnp.asarray(b, real) * widened(y).astype(wide.dtype)).astype(x.dtype)
+
+    return jax.tree.map(combine, left, right)
+
+
+def without_projection(vector: PyTree, onto: PyTree) -> PyTree:
+    """The component of a vector that is orthogonal to another: ``v - <v, u> u / ||u||^2``; ``v`` where ``u`` is 0."""
+    # One division by the norm at a time: its square leaves the range of float32 much earlier.
+    length = at_least_smallest(norm(onto))
+    unit = jax.tree.map(lambda u: widened(u) / length.astype(jnp.finfo(widened(u).dtype).dtype), onto)
+    return combination(1.0, vector, -inner_product(unit, vector), unit)
+
+
+def zeros_for(params: PyTree) -> PyTree:
+    """Zeros in at least float32 for every floating-point array; ``None`` for leaves that are not differentiated."""
+
+    def zeros(leaf: Any) -> Array | None:
+        array = isinstance(leaf, jax.Array) or hasattr(leaf, "dtype")
+        if not (array or isinstance(leaf, float)) or not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
+            return None
+        return jnp.zeros_like(widened(jnp.asarray(leaf)))
+
+    return jax.tree.map(zeros, params)

@@ -1,0 +1,372 @@
+"""The loss of a batch as a function of the parameters alone: what the methods are written in."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from widebasin.sam._ascent import norm, widened
+
+
+def average_over_groups(stacked: PyTree) -> PyTree:
+    """The mean over the leading axis of every leaf.
+
+    Raises:
+        TypeError: where a leaf is not of floating point: what its average over groups should be is for you to say.
+    """
+
+    def average(path: Any, leaf: Array) -> Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            name = jax.tree_util.keystr(path) or "aux"
+            raise TypeError(
+                f"the auxiliary output {name} has dtype {leaf.dtype}, which cannot be averaged over groups of "
+                "examples; say how to merge it: merge_aux=lambda stacked: ..., with a leading axis over groups"
+            )
+        return widened(leaf).mean(0).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(average, stacked)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a mesh axis that share a group of examples, in ``jax.shard_map``.
+
+    Attributes:
+        axis_name: of the mesh axis.
+        size: devices along it.
+        sharing: consecutive devices that hold one group together.
+    """
+
+    axis_name: str
+    size: int
+    sharing: int
+
+    def own_copy(self, tree: PyTree) -> PyTree:
+        """The same values, differentiated device by device: the gradient is then that of the device's own examples."""
+
+        def vary(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                return leaf
+            try:
+                return jax.lax.pcast(leaf, self.axis_name, to="varying")
+            except ValueError:  # it varies already, which versions of JAX let one ask in different ways
+                return leaf
+
+        return jax.tree.map(vary, tree)
+
+    def mean(self, tree: PyTree) -> PyTree:
+        """Average over the devices that share a group."""
+        if self.sharing == 1:
+            return tree
+        if self.sharing == self.size:
+            return jax.lax.pmean(tree, self.axis_name)
+
+        # Round the ring of each group of devices; groups of an axis are not implemented for pmean in shard_map.
+        def around(leaf: Array) -> Array:
+            total = passing = leaf
+            for _ in range(self.sharing - 1):
+                passing = jax.lax.ppermute(passing, self.axis_name, self._ring())
+                total = total + passing
+            return total / self.sharing
+
+        return jax.tree.map(around, tree)
+
+    def _ring(self) -> list[tuple[int, int]]:
+        k = self.sharing
+        return [(i, i // k * k + (i + 1) % k) for i in range(self.size)]
+
+    def mean_over_all(self, tree: PyTree) -> PyTree:
+        """Average of the floating-point leaves over all devices; other leaves are the same everywhere."""
+        if self.sharing == self.size:
+            return tree
+        return jax.tree.map(
+            lambda leaf: jax.lax.pmean(leaf, self.axis_name) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, tree
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The loss on given examples, as a function of the parameters.
+
+    Attributes:
+        params: where the clean pass is taken.
+        loss_fn: of all arguments.
+        differentiate: value and gradient of ``loss_fn``.
+        has_aux: whether ``loss_fn`` returns auxiliary data.
+        args: positional arguments of ``loss_fn``.
+        kwargs: the rest.
+        params_argnums: which of ``args`` are the parameters, as in ``jax.value_and_grad``.
+        example_argnums: which of ``args`` hold examples.
+        axis_name: see ``Method.value_and_grad``.
+        merge_aux: see ``Method.value_and_grad``.
+        devices: those that hold the examples together; ``None`` outside ``jax.shard_map``.
+    """
+
+    params: PyTree
+    loss_fn: Callable[..., Any]
+    differentiate: Callable[..., Any]
+    has_aux: bool
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    params_argnums: int | tuple[int, ...]
+    example_argnums: tuple[int, ...]
+    axis_name: str | None
+    merge_aux: Callable[[PyTree], PyTree]
+    devices: Devices | None = None
+
+    @classmethod
+    def of(
+        cls,
+        loss_fn: Callable[..., Any],
+        differentiate: Callable[..., Any],
+        has_aux: bool,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        params_argnums: int | tuple[int, ...],
+        batch_argnums: int | Sequence[int] | None,
+        axis_name: str | None,
+        merge_aux: Callable[[PyTree], PyTree],
+    ) -> "Batch":
+        """Checks which arguments are parameters and which hold examples."""
+        positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
+        params = args[params_argnums] if isinstance(params_argnums, int) else tuple(args[i] for i in positions)
+        return cls(
+            params=params,
+            loss_fn=loss_fn,
+            differentiate=differentiate,
+            has_aux=has_aux,
+            args=args,
+            kwargs=kwargs,
+            params_argnums=params_argnums,
+            example_argnums=example_positions(batch_argnums, len(args), positions),
+            axis_name=axis_name,
+            merge_aux=merge_aux,
+        )
+
+    # The loss and its gradient ----------------------------------------------------------------------------------------
+
+    def clean(self) -> tuple[Any, PyTree]:
+        """Value (with ``aux``) and gradients at ``params``."""
+        params = self.params if self.devices is None else self.devices.own_copy(self.params)
+        value, gradients = self.differentiate(*self._placed(params), **self.kwargs)
+        return self._synchronized(value), self._shared(gradients)
+
+    def value(self) -> Any:
+        """Value (with ``aux``) at ``params``: a forward pass alone."""
+        return self._synchronized(self.loss_fn(*self._placed(self.params), **self.kwargs))
+
+    def gradient(self, params: PyTree) -> PyTree:
+        """Gradients at any point."""
+        params = params if self.devices is None else self.devices.own_copy(params)
+        return self._shared(self.differentiate(*self._placed(params), **self.kwargs)[1])
+
+    def guarded(self, gradients: PyTree, clean: PyTree) -> PyTree:
+        """``gradients``, or NaN everywhere if the clean pass's are not finite: the second pass could hide that."""
+        finite = jnp.isfinite(norm(clean))
+        return jax.tree.map(lambda g: jnp.where(finite, g, jnp.full_like(g, jnp.nan)), gradients)
+
+    def _placed(self, params: PyTree) -> list[Any]:
+        args = list(self.args)
+        if isinstance(self.params_argnums, int):
+            args[self.params_argnums] = params
+        else:
+            for i, branch in zip(self.params_argnums, params, strict=True):
+                args[i] = branch
+        return args
+
+    def _shared(self, tree: PyTree) -> PyTree:
+        return tree if self.devices is None else self.devices.mean(tree)
+
+    def _synchronized(self, value: Any) -> Any:
+        if self.devices is None:
+            return value
+        return (self.devices.mean(value[0]), value[1]) if self.has_aux else self.devices.mean(value)
+
+    # Its examples -----------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Number of examples here (in ``jax.shard_map``: on this device).
+
+        Raises:
+            ValueError: if there are none, or arguments disagree.
+        """
+        lengths = {}
+        for position in self.example_argnums:
+            for leaf in jax.tree.leaves(self.args[position]):
+                shape = jnp.shape(leaf)
+                if not shape:
+                    raise ValueError(
+                        f"argument {position} of the loss is no array of examples: it has a leaf of shape (); name the "
+                        "arguments that hold examples by batch_argnums="
+                    )
+                lengths.setdefault(shape[0], position)
+        if len(lengths) > 1:
+            found = ", ".join(f"{length} in argument {position}" for length, position in lengths.items())
+            raise ValueError(
+                f"the arguments of the loss hold different numbers of examples: {found}; name those that hold examples "
+                "by batch_argnums="
+            )
+        if not lengths or 0 in lengths:
+            raise ValueError(
+                "the batch holds no examples: pass them as positional arguments of the loss, or name the arguments by "
+                "batch_argnums="
+            )
+        return next(iter(lengths))
+
+    def at(self, indices: Int[Array, " n"]) -> "Batch":
+        """The examples at these positions.
+
+        Raises:
+            ValueError: where they lie on several devices.
+        """
+        self._refuse_several_devices()
+        return self._with_examples([jax.tree.map(lambda leaf: leaf[indices], tree) for tree in self._examples()])
+
+    def example_losses(
+        self, given: Callable[..., Float[Array, " examples"]] | None = None
+    ) -> Callable[[PyTree], Float[Array, " examples"]]:
+        """A function of the parameters: ``given`` of all arguments, or the loss on every example as a batch of its own.
+
+        Raises:
+            ValueError: where the examples lie on several devices.
+        """
+        self._refuse_several_devices()
+
+        def losses(params: PyTree) -> Float[Array, " examples"]:
+            if given is not None:
+                return given(*self._placed(params), **self.kwargs)
+
+            def one(examples: list[Any]) -> Float[Array, ""]:
+                alone = self._with_examples(jax.tree.map(lambda leaf: leaf[None], examples))
+                value = self.loss_fn(*alone._placed(params), **self.kwargs)
+                return value[0] if self.has_aux else value
+
+            return jax.vmap(one)(self._examples())
+
+        return losses
+
+    def mean_square_of_example_gradients(self) -> PyTree:
+        """The mean over examples of the squared entries of their gradients, one example at a time."""
+        count = self.size
+        params = self.params if self.devices is None else self.devices.own_copy(self.params)
+
+        def squares(index: Any) -> PyTree:
+            alone = self._with_examples(
+                jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(jnp.asarray(leaf), index, 1), self._examples())
+            )
+            _, gradients = self.differentiate(*alone._placed(params), **self.kwargs)
+            return jax.tree.map(lambda g: jnp.abs(widened(g)) ** 2, gradients)
+
+        def add(total: PyTree, index: Int[Array, ""]) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, squares(index)), None
+
+        total, _ = jax.lax.scan(add, squares(0), jnp.arange(1, count))
+        return self._shared(jax.tree.map(lambda t: t / count, total))
+
+    def _examples(self) -> list[Any]:
+        return [self.args[i] for i in self.example_argnums]
+
+    def _with_examples(self, examples: Sequence[Any]) -> "Batch":
+        args = list(self.args)
+        for i, tree in zip(self.example_argnums, examples, strict=True):
+            args[i] = tree
+        return dataclasses.replace(self, args=tuple(args))
+
+    def _refuse_several_devices(self) -> None:
+        if self.devices is not None and self.devices.sharing > 1:
+            raise ValueError(
+                f"a method that selects single examples cannot do so across the devices of {self.axis_name!r} in "
+                "jax.shard_map: give an m that divides the examples of one device, or use jax.jit with sharded arrays"
+            )
+
+    # Its groups -------------------------------------------------------------------------------------------------------
+
+    def whole(self) -> "Batch":
+        """The same on all devices of the axis together."""
+        if self.axis_name is None:
+            return self
+        size = jax.lax.axis_size(self.axis_name)
+        return dataclasses.replace(self, devices=Devices(self.axis_name, size, size))
+
+    def averaged_over_groups(self, m: int | None, evaluate: Callable[["Batch", Any], Any]) -> Any:
+        """The average over groups of ``m`` consecutive examples of ``evaluate(group, number of the group)``.
+
+        ``evaluate`` returns ``(value, gradients, state)``. One group has no number: ``None``.
+
+        Raises:
+            ValueError: if ``m`` does not divide the batch.
+        """
+        if m is None:
+            return evaluate(self.whole(), None)
+        here = self.size
+        size = 1 if self.axis_name is None else jax.lax.axis_size(self.axis_name)
+        total = here * size
+        if total % m:
+            divisors = [d for d in range(1, total + 1) if total % d == 0]
+            nearest = min(divisors, key=lambda d: abs(d - m))
+            raise ValueError(
+                f"m = {m} does not divide the batch of {total} examples; choose a divisor, such as {nearest}, or a "
+                "batch that is a multiple of m (drop the rest of the last one)"
+            )
+        if m == total:
+            return evaluate(self.whole(), None)
+        sharing = max(1, m // here)
+        if math.gcd(m, here) not in (m, here) or size % sharing:
+            raise ValueError(
+                f"m = {m} splits the {here} examples that each of {size} devices holds unevenly; in jax.shard_map one "
+                "of m and the examples per device must divide the other: choose such an m, or use jax.jit with sharded "
+                "arrays"
+            )
+        devices = None if self.axis_name is None else Devices(self.axis_name, size, sharing)
+        first = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name) // sharing * max(1, here // m)
+        shared = dataclasses.replace(self, devices=devices)
+        if here <= m:
+            value, gradients, state = evaluate(shared, first)
+        else:
+            count = here // m
+            grouped = [
+                jax.tree.map(lambda leaf: jnp.reshape(leaf, (count, m, *jnp.shape(leaf)[1:])), tree)
+                for tree in self._examples()
+            ]
+            value, gradients, state = jax.vmap(lambda examples, i: evaluate(shared._with_examples(examples), i))(
+                grouped, first + jnp.arange(count)
+            )
+            value = (value[0].mean(0), self.merge_aux(value[1])) if self.has_aux else value.mean(0)
+            gradients = average_over_groups(gradients)
+            state = jax.tree.map(_average_or_first, state)
+        if devices is not None:
+            value = (devices.mean_over_all(value[0]), value[1]) if self.has_aux else devices.mean_over_all(value)
+            gradients, state = devices.mean_over_all((gradients, state))
+        return value, gradients, state
+
+
+def _average_or_first(leaf: Array) -> Array:
+    """What differs between groups is of floating point; counts and masks are the same in all."""
+    return leaf.mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
+
+
+def example_positions(
+    batch_argnums: int | Sequence[int] | None, arguments: int, params_argnums: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Which positional arguments hold examples: those named, or all that are not parameters.
+
+    Raises:
+        ValueError: where one that is named does not exist or is the parameters.
+    """
+    if batch_argnums is None:
+        return tuple(i for i in range(arguments) if i not in params_argnums)
+    positions = (batch_argnums,) if isinstance(batch_argnums, int) else tuple(batch_argnums)
+    for position in positions:
+        if not 0 <= position < arguments or position in params_argnums:
+            raise ValueError(
+                f"batch_argnums must name positional arguments of the loss that are not its parameters, of {arguments} "
+                f"(counted from 0, parameters {', '.join(map(str, params_argnums))}), got {position}"
+            )
+    return positions

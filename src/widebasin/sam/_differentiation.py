@@ -1,0 +1,126 @@
+"""Functions that differentiate, to be given as ``base``: with bounded memory, with weight decay in every pass."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from widebasin.sam._ascent import Mask, masked, widened
+from widebasin.sam._batch import average_over_groups, example_positions
+from widebasin.sam._method import check_count, check_mask, check_number
+
+
+def microbatched(
+    size: int,
+    base: Callable[..., Any] = jax.value_and_grad,
+    *,
+    batch_argnums: int | Sequence[int] | None = None,
+    merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
+) -> Callable[..., Any]:
+    """Gradient accumulation: the gradient of a batch, ``size`` examples at a time, in the memory of ``size`` examples.
+
+    For a loss that is a mean over examples, value and gradient are those of the whole batch up to rounding. So
+    ``SAM(rho).value_and_grad(loss_fn, base=sam.microbatched(32))`` ascends along the gradient of the whole batch, and
+    accumulates both passes. (m-sharpness is another thing: ``m`` changes what is computed, ``size`` how.)
+
+    Args:
+        size: examples at a time; must divide the batch (with ``m``, the group of ``m``).
+        base: differentiates each part.
+        batch_argnums: which arguments of the loss hold examples; all but the parameters by default.
+        merge_aux: from ``aux`` with a leading axis over parts to ``aux``; averages by default.
+
+    Returns:
+        A function with the signature of ``jax.value_and_grad``.
+    """
+    check_count("size", size)
+
+    def transform(
+        loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
+    ) -> Callable[..., Any]:
+        positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
+
+        def accumulated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
+            places = example_positions(batch_argnums, len(args), positions)
+            examples = [args[i] for i in places]
+            lengths = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(examples) if jnp.shape(leaf)}
+            if len(lengths) != 1 or any(not jnp.shape(leaf) for leaf in jax.tree.leaves(examples)):
+                raise ValueError(
+                    "microbatched needs arguments whose leaves all have the examples along their leading axis, got "
+                    f"lengths {sorted(lengths)}; name them by batch_argnums="
+                )
+            count, rest = divmod(lengths.pop(), size)
+            if rest or not count:
+                raise ValueError(f"size = {size} must divide the batch of {count * size + rest} examples")
+
+            def part(index: Any) -> tuple[Any, PyTree]:
+                def cut(leaf: Any) -> Array:
+                    return jax.lax.dynamic_slice_in_dim(jnp.asarray(leaf), index * size, size)
+
+                placed = list(args)
+                for i, tree in zip(places, examples, strict=True):
+                    placed[i] = jax.tree.map(cut, tree)
+                value, gradients = differentiate(*placed, **kwargs)
+                return value, jax.tree.map(widened, gradients)
+
+            def add(total: PyTree, index: Any) -> tuple[PyTree, Any]:
+                value, gradients = part(index)
+                return jax.tree.map(jnp.add, total, gradients), value
+
+            value, first = part(0)
+            total, values = jax.lax.scan(add, first, jnp.arange(1, count))
+            values = jax.tree.map(lambda one, more: jnp.concatenate([jnp.asarray(one)[None], more]), value, values)
+            like = jax.eval_shape(lambda: differentiate(*args, **kwargs)[1])
+            gradients = jax.tree.map(lambda t, g: (t / count).astype(g.dtype), total, like)
+            merged = (values[0].mean(0), merge_aux(values[1])) if has_aux else values.mean(0)
+            return merged, gradients
+
+        return accumulated
+
+    return transform
+
+
+def decayed(
+    coefficient: float | Float[Array, ""],
+    base: Callable[..., Any] = jax.value_and_grad,
+    *,
+    mask: Mask | None = None,
+) -> Callable[..., Any]:
+    """Weight decay inside the perturbation: every gradient is ``grad L(w) + coefficient * w``, wherever it is taken.
+
+    As if ``coefficient / 2 ||w||^2`` were part of the loss, but for the value, which stays the loss. So the ascent
+    follows the decay as well, and the final gradient decays the perturbed parameters. Weight decay outside the
+    perturbation, on the clean parameters after SAM's gradient, is the optimizer's: ``optax.add_decayed_weights``.
+    Outermost around ``DynamicLossScale.scaled``.
+
+    Args:
+        coefficient: >= 0; may be traced.
+        base: differentiates the loss.
+        mask: which parameters decay; all by default.
+
+    Returns:
+        A function with the signature of ``jax.value_and_grad``.
+    """
+    check_number("coefficient", coefficient, lambda c: 0 <= c < math.inf, "a finite number >= 0")
+    check_mask(mask)
+
+    def transform(
+        loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
+    ) -> Callable[..., Any]:
+        differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
+
+        def with_decay(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
+            value, gradients = differentiate(*args, **kwargs)
+            params = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+            like = jax.tree.map(
+                lambda g, p: None if g is None else jnp.asarray(p), gradients, params, is_leaf=lambda leaf: leaf is None
+            )
+            decay = masked(like, mask)
+            return value, jax.tree.map(lambda g, p: (g + coefficient * p).astype(g.dtype), gradients, decay)
+
+        return with_decay
+
+    return transform

@@ -1,0 +1,77 @@
+"""Efficient sharpness-aware minimization."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, needed_key
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ESAM(Perturbing):
+    """Efficient SAM: a random subset of tensors is perturbed, and the examples that feel it most are descended on.
+
+    The ascent is ``(rho / beta) b g / ||g||`` with ``b = 1`` for each tensor with probability ``beta``, else 0. The
+    gradient at the ascent point is that of the ``ceil(gamma n)`` of ``n`` examples whose loss rises most from ``w`` to
+    there. ``beta = gamma = 1`` is SAM. Needs a key where ``beta < 1``.
+
+    What it saves: the second gradient costs the share ``gamma``, after a forward pass of all examples that chooses
+    them. The first gradient is computed whole: which tensors it needs is not known when the program is compiled.
+
+    Attributes:
+        rho: radius >= 0.
+        beta: probability that a tensor is perturbed, in (0, 1].
+        gamma: share of examples of the second gradient, in (0, 1].
+        example_losses: ``(params, *args) -> losses of the examples``, in the order of the batch; by default the loss of
+            every example as a batch of its own, which is right where examples do not see each other (no batch norm).
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Du et al. 2022, algorithm 1.
+    """
+
+    beta: float | Float[Array, "..."] = 0.6
+    gamma: float = field(default=0.5, metadata={"static": True})
+    example_losses: Callable[..., Float[Array, " examples"]] | None = field(
+        default=None, kw_only=True, metadata={"static": True}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for argument, value in (("beta", self.beta), ("gamma", self.gamma)):
+            check_number(argument, value, lambda share: 0 < share <= 1, "a share in (0, 1]; 1 leaves nothing out")
+        check_mask(self.example_losses, "example_losses")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """A gradient, a forward pass to select, and a gradient of the selected share."""
+        return Passes(2.0, 2.0) if self.gamma == 1 else Passes(2 + self.gamma, 1 + self.gamma)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del step
+        value, clean = batch.clean()
+        point = moved(batch.params, self._chosen(masked(clean, self.mask), key), self._scale(clean))
+        if self.gamma == 1:
+            return value, batch.guarded(batch.gradient(point), clean), state
+        losses = batch.example_losses(self.example_losses)
+        rise = losses(point) - losses(batch.params)
+        _, indices = jax.lax.top_k(rise, math.ceil(self.gamma * batch.size))
+        return value, batch.guarded(batch.at(indices).gradient(point), clean), state
+
+    def _scale(self, clean: PyTree) -> Float[Array, ""]:
+        return self.rho / (at_least_smallest(norm(masked(clean, self.mask))) * self.beta)
+
+    def _chosen(self, gradients: PyTree, key: Key[Array, ""] | None) -> PyTree:
+        if isinstance(self.beta, (int, float)) and self.beta == 1:
+            return gradients
+        leaves, structure = jax.tree.flatten(gradients)
+        kept = jax.random.bernoulli(needed_key(key, self), self.beta, (len(leaves),))
+        return structure.unflatten(jnp.where(kept[i], g, jnp.zeros_like(g)) for i, g in enumerate(leaves))

@@ -1,0 +1,74 @@
+"""Friendly sharpness-aware minimization."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.sam._ascent import ascent_point, combination, zeros_for
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+
+
+class FriendlySAMState(NamedTuple):
+    """State of ``FriendlySAM``.
+
+    Attributes:
+        average: moving average of the clean gradients; shapes of the parameters.
+    """
+
+    average: PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FriendlySAM(Perturbing):
+    """Friendly SAM (F-SAM): the ascent follows the batch gradient less its moving average.
+
+    ``a_t = decay a_{t-1} + (1 - decay) g_t`` from ``a_0 = 0``, ``d = g_t - sigma a_t``, and the gradient is
+    ``g_B(w + rho d / ||d||)``. The average stands for the full gradient, so the ascent is along the batch's noise.
+    ``sigma = 0`` is SAM.
+
+    Attributes:
+        rho: radius >= 0.
+        sigma: share of the average that is subtracted.
+        decay: of the average, in [0, 1).
+        subtract: ``updated``, the average with this gradient (the paper's), or ``previous``, the one before it, which
+            implementations in PyTorch subtract (they also start from the first gradient).
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Li et al. 2024, algorithm 1.
+    """
+
+    sigma: float | Float[Array, "..."] = 1.0
+    decay: float | Float[Array, "..."] = 0.9
+    subtract: Literal["updated", "previous"] = field(default="updated", kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("decay", self.decay, lambda decay: 0 <= decay < 1, "in [0, 1)")
+        if self.subtract not in ("updated", "previous"):
+            raise ValueError(f"subtract must be 'updated' or 'previous', got {self.subtract!r}")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """Two gradients."""
+        return Passes(2.0, 2.0)
+
+    def init(self, params: PyTree) -> FriendlySAMState:
+        """The average is zero."""
+        return FriendlySAMState(zeros_for(params))
+
+    def evaluate(
+        self, batch: Batch, state: FriendlySAMState, key: Key[Array, ""] | None, step: Step | None
+    ) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, clean = batch.clean()
+        average = combination(self.decay, state.average, 1.0 - self.decay, clean)
+        subtracted = average if self.subtract == "updated" else state.average
+        direction = combination(1.0, clean, -self.sigma, subtracted)
+        point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
+        return value, batch.guarded(batch.gradient(point), clean), FriendlySAMState(average)

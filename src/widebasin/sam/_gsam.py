@@ -1,0 +1,57 @@
+"""Surrogate gap guided sharpness-aware minimization."""
+
+import math
+from dataclasses import dataclass, field
+
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.sam._asam import adaptive_ascent_point
+from widebasin.sam._ascent import ascent_point, combination, without_projection
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GSAM(Perturbing):
+    """Surrogate gap guided SAM: ``g_s - alpha (g - <g, u> u)`` with ``g = g_B(w)``, ``u = g_s / ||g_s||``.
+
+    ``g_s`` is SAM's gradient. The part of the clean gradient that is orthogonal to it is subtracted, which lowers the
+    gap between the perturbed and the clean loss without raising the perturbed one. ``alpha = 0`` is SAM. In the paper
+    the radius follows the learning rate: see ``sam.radius_schedule``.
+
+    Attributes:
+        rho: radius >= 0.
+        alpha: weight of the orthogonal part, >= 0.
+        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+            SAM's.
+        mask: which parameters are perturbed; all by default. The decomposition is over all parameters.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Zhuang et al. 2022, algorithm 1.
+    """
+
+    alpha: float | Float[Array, "..."] = 0.1
+    adaptive: bool = field(default=False, kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("alpha", self.alpha, lambda alpha: 0 <= alpha < math.inf, "a finite number >= 0; 0 is SAM")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """Two gradients."""
+        return Passes(2.0, 2.0)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, clean = batch.clean()
+        if self.adaptive:
+            point = adaptive_ascent_point(batch.params, clean, self.rho, 0.0, None, self.mask)
+        else:
+            point = ascent_point(batch.params, clean, self.rho, mask=self.mask)
+        perturbed = batch.gradient(point)
+        gradients = combination(1.0, perturbed, -self.alpha, without_projection(clean, perturbed))
+        return value, batch.guarded(gradients, clean), state

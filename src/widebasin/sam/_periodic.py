@@ -1,0 +1,157 @@
+"""Methods that take a second gradient every few steps only."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from widebasin.sam._ascent import ascent_point, at_least_smallest, combination, norm, without_projection, zeros_for
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, check_number
+
+
+class CountState(NamedTuple):
+    """State of ``SAMEveryK``.
+
+    Attributes:
+        count: finished steps.
+    """
+
+    count: Int[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SAMEveryK(Perturbing):
+    """SAM at every ``k``-th step, the plain gradient in between: ``1 + 1/k`` gradients per step.
+
+    The first step is one of SAM. ``k = 1`` is SAM.
+
+    Attributes:
+        rho: radius >= 0.
+        k: steps from one of SAM to the next.
+        normalize: ``False`` is the unnormalized ascent.
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: MosaicML's Composer (``interval``); Jiang et al. 2023 choose the steps adaptively.
+    """
+
+    k: int = field(default=5, metadata={"static": True})
+    normalize: bool = field(default=True, kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("k", self.k)
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """One gradient, and another at every ``k``-th step."""
+        return Passes(1 + 1 / self.k, 1 + 1 / self.k)
+
+    def init(self, params: PyTree) -> CountState:
+        """No step is finished."""
+        del params
+        return CountState(jnp.zeros((), jnp.int32))
+
+    def evaluate(self, batch: Batch, state: CountState, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key
+        value, clean = batch.clean()
+
+        def perturbed(clean: PyTree) -> PyTree:
+            point = ascent_point(batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask)
+            return batch.guarded(batch.gradient(point), clean)
+
+        gradients = every(self.k, state.count if step is None else step, perturbed, lambda clean: clean, clean)
+        return value, gradients, CountState(state.count + 1)
+
+
+class LookSAMState(NamedTuple):
+    """State of ``LookSAM``.
+
+    Attributes:
+        count: finished steps.
+        orthogonal: the part of the last SAM gradient that was orthogonal to the clean one; shapes of the parameters.
+    """
+
+    count: Int[Array, ""]
+    orthogonal: PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LookSAM(Perturbing):
+    """LookSAM: SAM at every ``k``-th step; in between, the clean gradient and what SAM's last one added to it.
+
+    At a step of SAM the gradient is ``g_s``, and ``v = g_s - <g_s, g> g / ||g||^2`` is kept. At the others it is
+    ``g + alpha ||g|| v / ||v||``. ``k = 1`` is SAM, and so does a step cost ``1 + 1/k`` gradients.
+
+    Attributes:
+        rho: radius >= 0.
+        k: steps from one of SAM to the next.
+        alpha: weight of the direction that is used again, >= 0.
+        per_tensor: ``True`` takes inner products and norms tensor by tensor, as implementations in PyTorch do; the
+            paper's are over all parameters.
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Liu et al. 2022, algorithm 1.
+    """
+
+    k: int = field(default=5, metadata={"static": True})
+    alpha: float | Float[Array, "..."] = 0.7
+    per_tensor: bool = field(default=False, kw_only=True, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("k", self.k)
+        check_number("alpha", self.alpha, lambda alpha: 0 <= alpha < math.inf, "a finite number >= 0")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """One gradient, and another at every ``k``-th step."""
+        return Passes(1 + 1 / self.k, 1 + 1 / self.k)
+
+    def init(self, params: PyTree) -> LookSAMState:
+        """No step is finished; the direction is zero."""
+        return LookSAMState(jnp.zeros((), jnp.int32), zeros_for(params))
+
+    def evaluate(self, batch: Batch, state: LookSAMState, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key
+        value, clean = batch.clean()
+
+        def look(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
+            point = ascent_point(batch.params, clean, self.rho, mask=self.mask)
+            perturbed = batch.guarded(batch.gradient(point), clean)
+            new = self._by_tensor(without_projection, jax.tree.map(_like, perturbed, kept), clean)
+            return perturbed, new
+
+        def reuse(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
+            def add(clean: PyTree, kept: PyTree) -> PyTree:
+                return combination(1.0, clean, self.alpha * norm(clean) / at_least_smallest(norm(kept)), kept)
+
+            return self._by_tensor(add, clean, kept), kept
+
+        count = state.count if step is None else step
+        gradients, orthogonal = every(self.k, count, look, reuse, clean, state.orthogonal)
+        return value, gradients, LookSAMState(state.count + 1, orthogonal)
+
+    def _by_tensor(self, function: Callable[[PyTree, PyTree], PyTree], left: PyTree, right: PyTree) -> PyTree:
+        return jax.tree.map(function, left, right) if self.per_tensor else function(left, right)
+
+
+def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
+    """``then`` at the steps 0, k, 2k ..., ``otherwise`` at the others; only one of them runs."""
+    if k == 1:
+        return then(*operands)
+    return jax.lax.cond(jnp.asarray(count) % k == 0, then, otherwise, *operands)
+
+
+def _like(leaf: Array, kept: Array) -> Array:
+    return leaf.astype(kept.dtype)

@@ -1,0 +1,44 @@
+"""The ablation of the ascent: a random direction in its place."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from widebasin.sam._ascent import ascent_point, zeros_for
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_key
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RandomPerturbation(Perturbing):
+    """The gradient at a random point at distance ``rho``: ``g_B(w + rho z / ||z||)`` with ``z ~ N(0, I)``.
+
+    It tells what SAM's direction adds to the mere averaging over a neighbourhood. Needs a key.
+
+    Attributes:
+        rho: distance >= 0.
+        mask: which parameters are perturbed; all by default.
+        m: examples that share a direction; the whole batch by default.
+
+    Source: the ablation in Foret et al. 2021 and Andriushchenko & Flammarion 2022.
+    """
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """One gradient, and a forward pass for the value at the parameters themselves."""
+        return Passes(2.0, 1.0)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del step
+        key = needed_key(key, self)
+        leaves, structure = jax.tree.flatten(zeros_for(batch.params))
+        keys = jax.random.split(key, max(1, len(leaves)))
+        direction = structure.unflatten(
+            jax.random.normal(k, jnp.shape(leaf), leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)
+        )
+        point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
+        return batch.value(), batch.gradient(point), state

@@ -1,0 +1,49 @@
+"""Weighted sharpness-aware minimization."""
+
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.sam._ascent import ascent_point, combination
+from widebasin.sam._batch import Batch
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WSAM(Perturbing):
+    """Weighted SAM: ``g + gamma / (1 - gamma) (g_s - g)`` with the clean gradient ``g`` and SAM's ``g_s``.
+
+    The gradient of the loss plus ``gamma / (1 - gamma)`` times the sharpness ``L(w + e) - L(w)``. ``gamma = 0`` is SGD,
+    ``gamma = 1/2`` is SAM, more weighs sharpness higher. This is the form in which one optimizer sees both terms; the
+    paper's optimizers apply the sharpness beside the step of the base optimizer: ``sam.decoupled_wsam``. Under plain
+    gradient descent the two agree.
+
+    Attributes:
+        rho: radius >= 0.
+        gamma: weight of the sharpness, in [0, 1).
+        mask: which parameters are perturbed; all by default.
+        m: examples per ascent; the whole batch by default.
+
+    Source: Yue et al. 2023, equation 6.
+    """
+
+    gamma: float | Float[Array, "..."] = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("gamma", self.gamma, lambda gamma: 0 <= gamma < 1, "in [0, 1); 0 is SGD, 0.5 is SAM")
+
+    @property
+    def passes_per_step(self) -> Passes:
+        """Two gradients."""
+        return Passes(2.0, 2.0)
+
+    def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
+        """See ``Method.evaluate``."""
+        del key, step
+        value, clean = batch.clean()
+        perturbed = batch.gradient(ascent_point(batch.params, clean, self.rho, mask=self.mask))
+        weight = self.gamma / (1.0 - self.gamma)
+        return value, batch.guarded(combination(weight, perturbed, 1.0 - weight, clean), clean), state
