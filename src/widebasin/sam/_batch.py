@@ -61,10 +61,10 @@ class Devices:
 
     def mean(self, tree: PyTree) -> PyTree:
         """Average over the devices that share a group."""
-        if self.sharing == 1:
-            return tree
         if self.sharing == self.size:
             return jax.lax.pmean(tree, self.axis_name)
+        if self.sharing == 1:
+            return tree
 
         # Round the ring of each group of devices; groups of an axis are not implemented for pmean in shard_map.
         def around(leaf: Array) -> Array:
