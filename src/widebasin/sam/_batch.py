@@ -46,6 +46,11 @@ class Devices:
     size: int
     sharing: int
 
+    @property
+    def all_together(self) -> bool:
+        """Whether all devices of the axis share one group."""
+        return self.sharing == self.size
+
     def own_copy(self, tree: PyTree) -> PyTree:
         """The same values, differentiated device by device: the gradient is then that of the device's own examples."""
 
@@ -61,7 +66,7 @@ class Devices:
 
     def mean(self, tree: PyTree) -> PyTree:
         """Average over the devices that share a group."""
-        if self.sharing == self.size:
+        if self.all_together:
             return jax.lax.pmean(tree, self.axis_name)
         if self.sharing == 1:
             return tree
@@ -82,7 +87,7 @@ class Devices:
 
     def mean_over_all(self, tree: PyTree) -> PyTree:
         """Average of the floating-point leaves over all devices; other leaves are the same everywhere."""
-        if self.sharing == self.size:
+        if self.all_together:
             return tree
         return jax.tree.map(
             lambda leaf: jax.lax.pmean(leaf, self.axis_name) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, tree

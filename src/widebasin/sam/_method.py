@@ -140,7 +140,8 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
 
     def one(group: Batch, index: Any) -> Evaluation:
         own_key = key if index is None or key is None else jax.random.fold_in(key, index)
-        own_state = state if group.devices is None or index is None else group.devices.own_copy(state)
+        devices = group.devices
+        own_state = state if devices is None or devices.all_together else devices.own_copy(state)
         return method.evaluate(group, own_state, own_key, step)
 
     value, gradients, state = batch.averaged_over_groups(method.m, one)

@@ -72,8 +72,8 @@ class Program:
         self.targets = jnp.asarray(task.dataset.targets)
         abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
         self.static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
-        self._epoch = jax.jit(self._lift(self._epoch_one, shared=3), donate_argnums=0)
-        self._step = jax.jit(self._lift(self._step_one, shared=1), donate_argnums=0)
+        self._epoch = jax.jit(self._lift(self._epoch_one, shared=4), donate_argnums=0)
+        self._step = jax.jit(self._lift(self._step_one, shared=2), donate_argnums=0)
         self._batches = jax.jit(self._lift(self._batches_one))
         self._evaluate = jax.jit(self._lift(self._evaluate_one, shared=1))
 
@@ -125,20 +125,24 @@ class Program:
             ``test_*`` at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN
             unless ``last``).
         """
+        # All replicates are at the same step.
+        first = int(np.asarray(state.epoch)[0]) * self.task.steps_per_epoch
         if self.plan.loop == "scan":
-            state, metrics = self._epoch(state, examples, hyperparameters, self.inputs, self.targets, jnp.asarray(last))
+            state, metrics = self._epoch(
+                state, examples, hyperparameters, self.inputs, self.targets, jnp.asarray(last), jnp.asarray(first)
+            )
         else:
-            state, metrics = self._dispatch_epoch(state, examples, hyperparameters, last)
+            state, metrics = self._dispatch_epoch(state, examples, hyperparameters, last, first)
         return state, {name: np.asarray(value) for name, value in metrics.items()}
 
     def _dispatch_epoch(
-        self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool
+        self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool, first: int
     ) -> tuple[TrainingState, Metrics]:
         """An epoch step by step from the host."""
         batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
         steps = []
         for step in range(self.task.steps_per_epoch):
-            state, means = self._step(state, examples, hyperparameters, batches[:, step], self.inputs)
+            state, means = self._step(state, examples, hyperparameters, batches[:, step], self.inputs, first + step)
             steps.append(means)
         metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(0), *steps)
         nothing = {name: jnp.full(state.epoch.shape, jnp.nan) for name in self.task.objective.names}
@@ -183,6 +187,7 @@ class Program:
         hyperparameters: Hyperparameters,
         batch: Int[Array, " batch_size"],
         inputs: Array,
+        number: Int[Array, ""],
     ) -> tuple[TrainingState, Metrics]:
         def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, Metrics]:
             means = {name: values.mean() for name, values in self._measure(params, inputs, targets).items()}
@@ -192,13 +197,14 @@ class Program:
         optimizer = self.task.recipe.optimizer(
             self.task.steps_per_epoch, hyperparameters.learning_rate, hyperparameters.weight_decay
         )
-        step_key = jax.random.fold_in(key_for(state.key, "method"), optax.tree.get(state.optimizer, "count"))
         (_, means), gradients, method_state = method.value_and_grad(loss_fn, has_aux=True)(
             state.params,
             state.method,
             inputs[examples.train[batch]],
             examples.train_targets[batch],
-            key=step_key,
+            key=jax.random.fold_in(key_for(state.key, "method"), number),
+            # Shared by all replicates, so that a step that takes one gradient stays a branch under vmap.
+            step=number,
         )
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         metrics = {f"train_{name}": value for name, value in means.items()}
@@ -233,9 +239,11 @@ class Program:
         inputs: Array,
         targets: Array,
         last: Array,
+        first: Int[Array, ""],
     ) -> tuple[TrainingState, Metrics]:
-        def step(state: TrainingState, batch: Int[Array, " batch_size"]) -> tuple[TrainingState, Metrics]:
-            return self._step_one(state, examples, hyperparameters, batch, inputs)
+        def step(state: TrainingState, one: tuple[Array, Array]) -> tuple[TrainingState, Metrics]:
+            batch, number = one
+            return self._step_one(state, examples, hyperparameters, batch, inputs, number)
 
         def evaluate(prefix: str, indices: Array, labels: Array) -> Metrics:
             values = self._evaluate_one(state.params, indices, labels, inputs)
@@ -244,7 +252,8 @@ class Program:
         def evaluate_train() -> Metrics:
             return evaluate("final_train", examples.train, examples.train_targets)
 
-        state, steps = jax.lax.scan(step, state, self._batches_one(state))
+        batches = self._batches_one(state)
+        state, steps = jax.lax.scan(step, state, (batches, first + jnp.arange(len(batches))))
         state = state._replace(epoch=state.epoch + 1)
         metrics = {name: values.mean() for name, values in steps.items()}
         metrics |= evaluate("valid", examples.valid, targets[examples.valid])
