@@ -145,10 +145,9 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
         return method.evaluate(group, own_state, own_key, step)
 
     value, gradients, state = batch.averaged_over_groups(method.m, one)
-    if jax.tree.leaves(old):
-        finite = jnp.isfinite(norm(gradients))
-        state = jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
-    return value, gradients, state
+    finite = jnp.isfinite(norm(gradients))
+    gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.full_like(g, jnp.nan)), gradients)
+    return value, gradients, jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
 
 
 @dataclass(frozen=True)
