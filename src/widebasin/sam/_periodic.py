@@ -129,8 +129,9 @@ class LookSAM(Perturbing):
         def look(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
             point = ascent_point(batch.params, clean, self.rho, mask=self.mask)
             perturbed = batch.guarded(batch.gradient(point), clean)
-            new = self._by_tensor(without_projection, jax.tree.map(_like, perturbed, kept), clean)
-            return perturbed, new
+            # No part of g is orthogonal to g, so v is that of g_s - g as well, which loses fewer digits.
+            added = jax.tree.map(lambda p, c, k: p.astype(k.dtype) - c.astype(k.dtype), perturbed, clean, kept)
+            return perturbed, self._by_tensor(self._orthogonal, added, clean)
 
         def reuse(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
             def add(clean: PyTree, kept: PyTree) -> PyTree:
@@ -142,6 +143,16 @@ class LookSAM(Perturbing):
         gradients, orthogonal = every(self.k, count, look, reuse, clean, state.orthogonal)
         return value, gradients, LookSAMState(state.count + 1, orthogonal)
 
+    def _orthogonal(self, added: PyTree, clean: PyTree) -> PyTree:
+        """The part of what SAM adds that is orthogonal to the clean gradient, or zero where that is but rounding.
+
+        It is used at the length of the gradient, whatever its own: rounding errors would become a direction.
+        """
+        orthogonal = without_projection(added, clean)
+        precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(added)), default=0.0)
+        exists = (jnp.asarray(self.rho) > 0) & (norm(orthogonal) > 16 * precision * norm(clean))
+        return jax.tree.map(lambda leaf: jnp.where(exists, leaf, jnp.zeros_like(leaf)), orthogonal)
+
     def _by_tensor(self, function: Callable[[PyTree, PyTree], PyTree], left: PyTree, right: PyTree) -> PyTree:
         return jax.tree.map(function, left, right) if self.per_tensor else function(left, right)
 
@@ -151,7 +162,3 @@ def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[...
     if k == 1:
         return then(*operands)
     return jax.lax.cond(jnp.asarray(count) % k == 0, then, otherwise, *operands)
-
-
-def _like(leaf: Array, kept: Array) -> Array:
-    return leaf.astype(kept.dtype)
