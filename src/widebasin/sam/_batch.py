@@ -232,7 +232,9 @@ class Batch:
             ValueError: where they lie on several devices.
         """
         self._refuse_several_devices()
-        return self._with_examples([jax.tree.map(lambda leaf: leaf[indices], tree) for tree in self._examples()])
+        return self._with_examples(
+            [jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices], tree) for tree in self._examples()]
+        )
 
     def example_losses(
         self, given: Callable[..., Float[Array, " examples"]] | None = None
@@ -353,8 +355,12 @@ class Batch:
 
 
 def _average_or_first(leaf: Array) -> Array:
-    """What differs between groups is of floating point; counts and masks are the same in all."""
-    return leaf.mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
+    """What differs between groups is of floating point; counts and masks are the same in all.
+
+    What is the same in all groups stays so to the bit: a mean of equal numbers need not, and a state that is kept over
+    many steps would drift.
+    """
+    return leaf[0] + (leaf - leaf[0]).mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
 
 
 def example_positions(
