@@ -116,11 +116,13 @@ def without_projection(vector: PyTree, onto: PyTree) -> PyTree:
 
 
 def zeros_for(params: PyTree) -> PyTree:
-    """Zeros in at least float32 for every floating-point array; ``None`` for leaves that are not differentiated."""
+    """Zeros in at least float32 for every floating-point array, ``None`` for everything else.
+
+    Python numbers count as constants, as they do to ``equinox``: a model's dropout rate is no parameter.
+    """
 
     def zeros(leaf: Any) -> Array | None:
-        array = isinstance(leaf, jax.Array) or hasattr(leaf, "dtype")
-        if not (array or isinstance(leaf, float)) or not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact):
+        if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return None
         return jnp.zeros_like(widened(jnp.asarray(leaf)))
 

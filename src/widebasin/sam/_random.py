@@ -35,7 +35,9 @@ class RandomPerturbation(Perturbing):
         """See ``Method.evaluate``."""
         del step
         key = needed_key(key, self)
-        leaves, structure = jax.tree.flatten(zeros_for(batch.params))
+        # Which leaves are parameters is known to the function that differentiates alone.
+        like = jax.eval_shape(lambda: batch.gradient(batch.params))
+        leaves, structure = jax.tree.flatten(zeros_for(jax.tree.map(lambda g: jnp.zeros(g.shape, g.dtype), like)))
         keys = jax.random.split(key, max(1, len(leaves)))
         direction = structure.unflatten(
             jax.random.normal(k, jnp.shape(leaf), leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)
