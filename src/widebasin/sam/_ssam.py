@@ -88,7 +88,7 @@ class SSAM(Perturbing):
             keys = jax.random.split(needed_key(key, self), max(1, len(leaves)))
 
             def scores() -> PyTree:
-                drawn = [jax.random.uniform(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=False)]
+                drawn = [jax.random.uniform(keys[i], leaf.shape) for i, leaf in enumerate(leaves)]
                 return structure.unflatten(drawn)
 
         count = state.count if step is None else step
