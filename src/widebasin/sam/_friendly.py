@@ -1,5 +1,6 @@
 """Friendly sharpness-aware minimization."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -48,6 +49,7 @@ class FriendlySAM(Perturbing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number("sigma", self.sigma, math.isfinite, "a finite number; 0 is SAM")
         check_number("decay", self.decay, lambda decay: 0 <= decay < 1, "in [0, 1)")
         if self.subtract not in ("updated", "previous"):
             raise ValueError(f"subtract must be 'updated' or 'previous', got {self.subtract!r}")
