@@ -51,7 +51,11 @@ class ESAM(Perturbing):
 
     @property
     def passes_per_step(self) -> Passes:
-        """A gradient, a forward pass to select, and a gradient of the selected share."""
+        """A gradient, a forward pass to select, and a gradient of the selected share.
+
+        Compiled, the losses at the parameters are those of the first gradient's forward pass, computed once; where
+        nothing is compiled they are a forward pass more.
+        """
         return Passes(2.0, 2.0) if self.gamma == 1 else Passes(2 + self.gamma, 1 + self.gamma)
 
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
