@@ -106,7 +106,9 @@ class Method(abc.ABC):
             finite, all gradients are NaN and the state is the one given. ``key`` is for methods that draw random
             numbers; the others ignore it. ``step`` takes the place of the count of steps that some methods keep in
             their state: give it where networks are trained together by ``jax.vmap``, unbatched, so that the steps
-            that cost one gradient still do.
+            that cost one gradient still do. A Python number is known when the step is compiled, which leaves no branch
+            in the program: one for the steps with ``step=0`` and one for the others with ``step=1``. On a CPU
+            convolutions need that, since XLA runs them several times slower within a branch.
         """
         differentiate = base(loss_fn, has_aux=has_aux)
 

@@ -158,7 +158,12 @@ class LookSAM(Perturbing):
 
 
 def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
-    """``then`` at the steps 0, k, 2k ..., ``otherwise`` at the others; only one of them runs."""
+    """``then`` at the steps 0, k, 2k ..., ``otherwise`` at the others; only one of them runs.
+
+    A count that is known when the step is compiled leaves no branch in the program.
+    """
     if k == 1:
         return then(*operands)
+    if isinstance(count, int):
+        return (then if count % k == 0 else otherwise)(*operands)
     return jax.lax.cond(jnp.asarray(count) % k == 0, then, otherwise, *operands)
