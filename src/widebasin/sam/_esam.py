@@ -23,7 +23,8 @@ class ESAM(Perturbing):
     there. ``beta = gamma = 1`` is SAM. Needs a key where ``beta < 1``.
 
     What it saves: the second gradient costs the share ``gamma``, after a forward pass of all examples that chooses
-    them. The first gradient is computed whole: which tensors it needs is not known when the program is compiled.
+    them (without ``example_losses`` two, which cost more than is saved from ``gamma = 1/3`` on). The first gradient is
+    computed whole: which tensors it needs is not known when the program is compiled.
 
     Attributes:
         rho: radius >= 0.
@@ -51,12 +52,13 @@ class ESAM(Perturbing):
 
     @property
     def passes_per_step(self) -> Passes:
-        """A gradient, a forward pass to select, and a gradient of the selected share.
+        """A gradient, the forward passes that select, and a gradient of the selected share.
 
-        Compiled, the losses at the parameters are those of the first gradient's forward pass, computed once; where
-        nothing is compiled they are a forward pass more.
+        Two passes select, at ``w`` and at the ascent point. Compiled with ``example_losses`` of which the loss is the
+        mean, the one at ``w`` is that of the first gradient; every example as a batch of its own is another program.
         """
-        return Passes(2.0, 2.0) if self.gamma == 1 else Passes(2 + self.gamma, 1 + self.gamma)
+        selecting = 2 if self.example_losses is None else 1
+        return Passes(2.0, 2.0) if self.gamma == 1 else Passes(1 + selecting + self.gamma, 1 + self.gamma)
 
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
         """See ``Method.evaluate``."""
