@@ -104,6 +104,7 @@ MATRIX = np.array(
     ]
 )
 START = np.array([1.0, -2.0, 0.5, 0.3, -0.7])
+EVERYWHERE = np.ones(5, bool)
 EXAMPLES = np.random.default_rng(1).normal(size=(7, 8, 5))  # steps, examples of a batch, parameters
 RATE = 0.05
 

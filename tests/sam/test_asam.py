@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from sam.family import (
+    EVERYWHERE,
     MATRIX,
     POSITIVE_MATRICES,
     RADII,
@@ -24,7 +25,7 @@ from widebasin import sam
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def asam_by_hand(rho, eta, adaptive=np.ones(5, bool), shown=np.ones(5, bool)):
+def asam_by_hand(rho, eta, adaptive=EVERYWHERE, shown=EVERYWHERE):
     def rule(t, w, batch):
         size = np.where(adaptive, np.abs(w) + eta, 1.0)
         g = np.where(shown, gradient(w, batch), 0.0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import (
+    EVERYWHERE,
     EXAMPLES,
     MATRIX,
     START,
@@ -34,7 +35,7 @@ def example_losses(w, batch):
     return np.array([0.5 * (w - x) @ MATRIX @ (w - x) for x in batch])
 
 
-def esam_by_hand(rho, beta, gamma, kept=(True, True), shown=np.ones(5, bool)):
+def esam_by_hand(rho, beta, gamma, kept=(True, True), shown=EVERYWHERE):
     """With the tensors that are perturbed given."""
 
     def rule(t, w, batch):

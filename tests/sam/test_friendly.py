@@ -3,14 +3,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import EXAMPLES, descent, descent_by_hand, descent_on_quadratic, gradient, length, problem
+from sam.family import EVERYWHERE, EXAMPLES, descent, descent_by_hand, descent_on_quadratic, gradient, length, problem
 
 from widebasin import sam
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def friendly_by_hand(rho, sigma, decay, subtract, shown=np.ones(5, bool)):
+def friendly_by_hand(rho, sigma, decay, subtract, shown=EVERYWHERE):
     average = np.zeros(5)
 
     def rule(t, w, batch):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sam.family import (
+    EVERYWHERE,
     POSITIVE_MATRICES,
     RADII,
     VECTORS,
@@ -26,7 +27,7 @@ def without_part_along(vector, direction):
     return vector - (vector @ unit) * unit
 
 
-def gsam_by_hand(rho, alpha, shown=np.ones(5, bool), adaptive=False):
+def gsam_by_hand(rho, alpha, shown=EVERYWHERE, adaptive=False):
     def rule(t, w, batch):
         g = gradient(w, batch)
         size = np.abs(w) if adaptive else np.ones(5)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import (
+    EVERYWHERE,
     descent,
     descent_by_hand,
     descent_on_quadratic,
@@ -31,7 +32,7 @@ def every_k_by_hand(rho, k, normalize=True):
     return lambda t, w, batch: perturbed(t, w, batch) if t % k == 0 else gradient(w, batch)
 
 
-def looksam_by_hand(rho, k, alpha, parts=WHOLE, shown=np.ones(5, bool)):
+def looksam_by_hand(rho, k, alpha, parts=WHOLE, shown=EVERYWHERE):
     kept = np.zeros(5)
 
     def rule(t, w, batch):
@@ -51,9 +52,7 @@ def looksam_by_hand(rho, k, alpha, parts=WHOLE, shown=np.ones(5, bool)):
 @pytest.mark.parametrize("k", [2, 5])
 def test_sam_every_k_matches_the_closed_form(k, normalize):
     expected = descent_by_hand(every_k_by_hand(0.5, k, normalize))
-    np.testing.assert_allclose(
-        descent_on_quadratic(sam.SAMEveryK(0.5, k, normalize=normalize)), expected, rtol=1e-11
-    )
+    np.testing.assert_allclose(descent_on_quadratic(sam.SAMEveryK(0.5, k, normalize=normalize)), expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize(("parts", "per_tensor"), [(WHOLE, False), (BY_TENSOR, True)], ids=["whole", "by tensor"])

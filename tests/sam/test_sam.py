@@ -1,10 +1,28 @@
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sam.family import (
+    EVERYWHERE,
+    EXAMPLES,
+    MATRIX,
+    START,
+    descent,
+    descent_by_hand,
+    descent_on_quadratic,
+    gradient,
+    length,
+    loss,
+    problem,
+    quadratic,
+    sam_by_hand,
+    tensors,
+    vector,
+)
 
 from widebasin import sam
 
@@ -108,3 +126,108 @@ def test_a_radius_may_follow_a_schedule_in_a_compiled_loop():
     for rho in (0.0, 0.25, 0.5, 0.75):
         expected *= 1 - 0.1 * (1 + rho / np.linalg.norm(expected))
     np.testing.assert_allclose(w, expected, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("normalize", [True, False])
+def test_descent_on_a_quadratic_with_a_new_batch_at_every_step_matches_the_closed_form(normalize):
+    expected = descent_by_hand(sam_by_hand(0.5, normalize))
+    np.testing.assert_allclose(descent_on_quadratic(sam.SAM(0.5, normalize)), expected, rtol=1e-11)
+
+
+# The ascent in several steps
+
+
+def multi_step_by_hand(rho, steps, shown=EVERYWHERE):
+    def rule(t, w, batch):
+        point = w
+        for _ in range(steps):
+            g = np.where(shown, gradient(point, batch), 0.0)
+            point = point + rho / steps * g / length(g)
+        return gradient(point, batch)
+
+    return rule
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("rho", "steps"), [(0.5, 2), (3.0, 5)])
+def test_several_steps_match_the_closed_form(rho, steps):
+    expected = descent_by_hand(multi_step_by_hand(rho, steps))
+    np.testing.assert_allclose(descent_on_quadratic(sam.MultiStepSAM(rho, steps)), expected, rtol=1e-11)
+    assert not np.allclose(expected, descent_by_hand(sam_by_hand(rho)), rtol=1e-3)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_mask_holds_in_every_step_of_the_ascent():
+    expected = descent_by_hand(multi_step_by_hand(0.5, 3, shown=np.arange(5) >= 2))
+    method = sam.MultiStepSAM(0.5, 3, mask=lambda gradients: {"a": False, "b": True})
+    np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_path_has_length_rho_and_ends_higher_than_the_one_step():
+    """The gradient on a quadratic tells where it was taken."""
+
+    def end_and_loss(method):
+        _, found, _ = method.value_and_grad(quadratic)(tensors(START), (), jnp.asarray(EXAMPLES[0]))
+        end = np.linalg.solve(MATRIX, vector(found)) + EXAMPLES[0].mean(0)
+        return end, float(quadratic(tensors(end), jnp.asarray(EXAMPLES[0])))
+
+    rho = 2.0
+    one, loss_of_one = end_and_loss(sam.SAM(rho))
+    many, loss_of_many = end_and_loss(sam.MultiStepSAM(rho, 20))
+    np.testing.assert_allclose(np.linalg.norm(one - START), rho, rtol=1e-12)
+    assert np.linalg.norm(many - START) < rho
+    assert loss_of_many > loss_of_one
+
+
+@pytest.mark.usefixtures("float64")
+def test_one_step_is_sam_bit_for_bit():
+    start = problem()
+    expected = descent(sam.SAM(0.3), start.params, (), start.batches)
+    assert eqx.tree_equal(descent(sam.MultiStepSAM(0.3, 1), start.params, (), start.batches), expected)
+
+
+@pytest.mark.usefixtures("float64")
+def test_several_steps_of_radius_zero_are_the_plain_gradient_bit_for_bit():
+    start = problem()
+    expected = descent(sam.SGD(), start.params, (), start.batches)
+    assert eqx.tree_equal(descent(sam.MultiStepSAM(0.0, 3), start.params, (), start.batches), expected)
+
+
+@pytest.mark.parametrize("steps", [0, -2])
+def test_steps_are_refused_by_name_and_value(steps):
+    with pytest.raises(ValueError, match=f"steps must be a whole number of at least 1, got {steps}"):
+        sam.MultiStepSAM(0.5, steps)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_training_with_momentum_equals_optax_contrib_sam(steps):
+    """optax ascends ``sync_period - 1`` times by its adversary's step, here normalized and of length rho / steps."""
+    rho, start = 0.3, problem()
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    adversary = optax.chain(optax.contrib.normalize(), optax.sgd(rho / steps))
+    theirs = optax.contrib.sam(optax.sgd(0.1, momentum=0.9), adversary, sync_period=steps + 1, opaque_mode=True)
+    method = sam.MultiStepSAM(rho, steps) if steps > 1 else sam.SAM(rho)
+
+    @jax.jit
+    def our_step(params, state, *batch):
+        _, found, _ = method.value_and_grad(loss)(params, (), *batch)
+        updates, state = optimizer.update(found, state, params)
+        return optax.apply_updates(params, updates), state
+
+    @jax.jit
+    def their_step(params, state, *batch):
+        gradient = jax.grad(loss)
+        updates, state = theirs.update(
+            gradient(params, *batch), state, params, grad_fn=lambda w, _: gradient(w, *batch)
+        )
+        return optax.apply_updates(params, updates), state
+
+    ours, our_state = start.params, optimizer.init(start.params)
+    others, their_state = start.params, theirs.init(start.params)
+    for batch in start.batches:
+        ours, our_state = our_step(ours, our_state, *batch)
+        others, their_state = their_step(others, their_state, *batch)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), ours, others)

@@ -3,7 +3,9 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from sam.family import descent_by_hand, descent_on_quadratic, gradient
 
 from widebasin import sam
 
@@ -30,4 +32,10 @@ def test_has_no_hyperparameters():
 
 def test_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        sam.SGD().gradients_per_step = 2.0
+        sam.SGD().m = 2
+
+
+@pytest.mark.usefixtures("float64")
+def test_descent_on_a_quadratic_matches_the_closed_form():
+    expected = descent_by_hand(lambda t, w, batch: gradient(w, batch))
+    np.testing.assert_allclose(descent_on_quadratic(sam.SGD()), expected, rtol=1e-12)

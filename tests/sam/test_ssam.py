@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import (
+    EVERYWHERE,
     EXAMPLES,
     MATRIX,
     START,
@@ -29,7 +30,7 @@ def fisher(w, batch):
     return np.mean([(MATRIX @ (w - x)) ** 2 for x in batch], axis=0)
 
 
-def ssam_by_hand(rho, kept, every, shown=np.ones(5, bool)):
+def ssam_by_hand(rho, kept, every, shown=EVERYWHERE):
     chosen = np.zeros(5, bool)
 
     def rule(t, w, batch):
