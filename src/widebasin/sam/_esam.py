@@ -69,7 +69,8 @@ class ESAM(Perturbing):
             return value, batch.guarded(batch.gradient(point), clean), state
         losses = batch.example_losses(self.example_losses)
         rise = losses(point) - losses(batch.params)
-        _, indices = jax.lax.top_k(rise, math.ceil(self.gamma * batch.size))
+        # Rounded first: 0.07 * 100 is more than 7.
+        _, indices = jax.lax.top_k(rise, math.ceil(round(self.gamma * batch.size, 6)))
         return value, batch.guarded(batch.at(indices).gradient(point), clean), state
 
     def _scale(self, clean: PyTree) -> Float[Array, ""]:
