@@ -3,7 +3,7 @@ from report.results_tables import growing, history_table, results_table
 
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.networks import NETWORKS
-from widebasin.sweep import Spec, resolve
+from widebasin.sweep import Spec, UsageError, resolve
 
 
 def answered(study, results, spec=None, options=None):
@@ -98,3 +98,29 @@ def test_networks_have_their_table_and_learning_curves():
     assert len(answer.tables[0].rows) == 2 * 3
     assert len(answer.pictures[0].figure.axes[0].lines) == 2 * 3
     assert answer.findings == ()
+
+
+def test_methods_are_ranked_by_gain_with_their_cost():
+    spec = Spec(study="methods", widths=(10,), methods=("sgd", "sam", "looksam"), budget="gradients", rhos=(0.05, 0.2))
+    results = results_table(
+        lambda n: growing(n) + (0.05 if n.method == "looksam" else 0.0), widths=(10,), methods=spec.methods
+    )
+    answer = answered(STUDIES["methods"], results, spec)
+    (table,) = answer.tables
+    assert [row[:2] for row in table.rows] == [("LookSAM", "1.2"), ("SAM", "2"), ("SGD", "1")]
+    assert names(answer) == ["gain", "by-radius"]
+    assert answer.findings[:3] == (
+        "2 of 2 methods gain over SGD beyond the spread of the seeds: LookSAM and SAM.",
+        "LookSAM gains most: +11.3 ± 0.2 points.",
+        "Seed by seed, better than SAM beyond the spread of the seeds: LookSAM; worse: none.",
+    )
+    assert "as many gradients for every method as SAM takes" in answer.setting
+
+
+@pytest.mark.parametrize("argument", ["widths", "label_noise", "weight_decay", "learning_rate"])
+def test_methods_are_compared_in_one_setting(argument):
+    values = (8, 16) if argument == "widths" else (0.1, 0.2)
+    spec = resolve(Spec(study="methods", **{"widths": (8,), argument: values}))
+    with pytest.raises(UsageError, match="one setting") as error:
+        STUDIES["methods"].check(spec)
+    assert error.value.argument == argument

@@ -1,3 +1,4 @@
+from widebasin.sam import ASAM, METHODS, SGD
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.cells import cells
 
@@ -43,3 +44,29 @@ def test_names_are_unique_folder_names():
     names = [cell.name for cell in cells(resolve(Spec()))]
     assert len(set(names)) == len(names)
     assert all(name.replace("-", "").isalnum() for name in names)
+
+
+def test_an_equal_number_of_gradients_is_that_of_sam():
+    methods = ("sgd", "sam", "looksam", "multi-step-sam", "linearized-sam")
+    grid = cells(resolve(Spec(widths=(8,), methods=methods, epochs=60, budget="gradients")))
+    assert {cell.method: cell.recipe.epochs for cell in grid} == {
+        "sgd": 120,
+        "sam": 60,
+        "looksam": 100,
+        "multi-step-sam": 40,
+        "linearized-sam": round(120 / METHODS["linearized-sam"].with_radius(0.0).gradients_per_step),
+    }
+    assert all(cell.task().recipe.epochs == cell.recipe.epochs for cell in grid)
+    equal_epochs = cells(resolve(Spec(widths=(8,), methods=methods, epochs=60)))
+    assert {cell.recipe.epochs for cell in equal_epochs} == {60}
+
+
+def test_an_equal_number_of_gradients_is_at_least_one_epoch():
+    grid = cells(resolve(Spec(widths=(8,), methods=("multi-step-sam",), epochs=1, budget="gradients")))
+    assert grid[0].recipe.epochs == 1
+
+
+def test_m_reaches_the_method_but_not_sgd_which_has_no_ascent():
+    sgd, asam = cells(resolve(Spec(widths=(8,), methods=("sgd", "asam"), m=25)))
+    assert asam.with_radius(0.5) == ASAM(0.5, m=25)
+    assert sgd.with_radius(0.0) == SGD()

@@ -47,6 +47,9 @@ BAD = [
     (Spec(batch_size=1001), "batch_size", "at most 1000"),
     (Spec(momentum=1.0), "momentum", "[0, 1)"),
     (Spec(schedule="cosin"), "schedule", "'cosine'"),
+    (Spec(m=0), "m", "divisor of the batch size 100"),
+    (Spec(m=30), "m", "divisor of the batch size 100"),
+    (Spec(budget="gradient"), "budget", "'gradients'"),
 ]
 
 

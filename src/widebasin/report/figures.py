@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -92,6 +92,39 @@ def gain_against_parameters(
     return figure
 
 
+def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric) -> Figure:
+    """Paired gain of every method with its 95% t interval, a line each: by gradients per step, then by gain.
+
+    Args:
+        gains: rows of ``statistics.gain_table`` of one setting, one per method.
+        costs: method -> gradients per step.
+        metric: of the gains.
+    """
+    rows = gains.assign(cost=gains["method"].map(costs)).sort_values(["cost", "gain"], ascending=[False, True])
+    figure, axes = _figure(metric.gain_label, "")
+    figure.set_figheight(max(1.4, 0.24 * len(rows) + 0.7))
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    levels = sorted(set(rows["cost"]))
+    shades = dict(zip(levels, _shades(len(levels)), strict=True))
+    for height, row in enumerate(rows.to_dict("records")):
+        colour = shades[row["cost"]]
+        if np.isfinite(row["low"]):
+            axes.hlines(height, row["low"], row["high"], color=colour, alpha=0.6)
+        axes.plot(row["gain"], height, "o", color=colour)
+    certain = rows[np.isfinite(rows["low"])]
+    finite = rows["gain"][np.isfinite(rows["gain"])]
+    cut = _limit_gains(axes, [*finite, 0.0], certain, "x")
+    axes.set_yticks(range(len(rows)), [method_name(m) for m in rows["method"]])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(visible=False, axis="y")
+    handles = [Line2D([], [], color=shades[c], marker="o", linestyle="", label=f"{c:.3g}") for c in levels]
+    title = f"gain over {method_name(BASELINE)}; gradients per step by colour"
+    if len(certain):
+        title += f"; lines: 95% interval{', cut at the axis' if cut else ''}"
+    _legend(figure, handles, title)
+    return figure
+
+
 def radius_against_parameters(gains: pd.DataFrame) -> Figure:
     """The chosen radius rho* against the number of parameters; equal radii of several series a few points apart."""
     figure, axes = _figure("number of parameters", "chosen radius rho*")
@@ -155,6 +188,51 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = B
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: zero if x == at_zero else f"{x:g}"))
     _legend(figure, handles, f"number of parameters; ×: {method_name(baseline)}; bars: standard error")
+    return figure
+
+
+def methods_against_radius(
+    radii: pd.DataFrame, metric: Metric, methods: Sequence[str], reference: str, baseline: str = BASELINE
+) -> Figure:
+    """The test metric against the radius, a panel per method; in each, baseline and a reference method for comparison.
+
+    Args:
+        radii: rows of ``statistics.radius_table`` of one setting.
+        metric: of the values.
+        methods: in the order of the panels, without the baseline.
+        reference: the method that is drawn in every panel, in grey.
+        baseline: the method without a radius, a level line.
+    """
+    columns = min(3, len(methods))
+    rows = -(-len(methods) // columns)
+    figure = Figure(figsize=(WIDTH, 0.5 + 1.15 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    lines = {m: radii[(radii["method"] == m) & (radii["rho"] > 0)].sort_values("rho") for m in methods}
+    level = radii.loc[radii["method"] == baseline, "value"]
+    positive = sorted(r for r in radii["rho"].unique() if r > 0)
+    for axes, method in zip(panels, methods, strict=False):
+        _clean(axes)
+        axes.axhline(level.iloc[0], color=GREY, linestyle="--", linewidth=1)
+        if reference in lines:
+            axes.plot(lines[reference]["rho"], lines[reference]["value"], "-", color="0.75")
+        axes.plot(lines[method]["rho"], lines[method]["value"], "o-", color=COLOURS[0], markersize=3)
+        axes.set_title(method_name(method), fontsize="small")
+        axes.tick_params(labelsize="small")
+    for axes in panels[len(methods) :]:
+        axes.set_visible(False)
+    for axes in panels[max(0, len(methods) - columns) : len(methods)]:
+        axes.tick_params(labelbottom=True)
+    panels[0].set_xscale("log")
+    panels[0].xaxis.set_major_locator(FixedLocator([positive[0], positive[len(positive) // 2], positive[-1]]))
+    panels[0].xaxis.set_minor_locator(NullLocator())
+    panels[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    figure.supxlabel("radius rho", fontsize="medium")
+    figure.supylabel(f"test {metric.label}", fontsize="medium")
+    handles = [Line2D([], [], color=COLOURS[0], marker="o", markersize=3, label="method")]
+    if reference in lines:
+        handles.append(Line2D([], [], color="0.75", label=method_name(reference)))
+    handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
+    _legend(figure, handles)
     return figure
 
 
@@ -325,7 +403,7 @@ def _move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, d
         artist.set_transform(axes.transData + move)
 
 
-def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> bool:
+def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame, axis: Literal["x", "y"] = "y") -> bool:
     """Sets the limits of an axis of gains; whether an interval is cut."""
     finite = [v for v in values if np.isfinite(v)]
     low, high = min(finite), max(finite)
@@ -334,7 +412,7 @@ def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame) -> 
     stretch = INTERVAL_STRETCH * (high - low) or np.inf
     shown = max(lowest, low - stretch), min(highest, high + stretch)
     margin = 0.05 * (shown[1] - shown[0]) or 1.0
-    axes.set_ylim(shown[0] - margin, shown[1] + margin)
+    (axes.set_ylim if axis == "y" else axes.set_xlim)(shown[0] - margin, shown[1] + margin)
     return shown != (lowest, highest)
 
 

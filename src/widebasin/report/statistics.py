@@ -185,6 +185,23 @@ def paired_gains(
     return paired
 
 
+def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval]:
+    """How much more the other methods gain than a reference method, each at its own rho*, seed by seed.
+
+    Args:
+        paired: rows of ``paired_gains`` of one setting.
+        reference: a method.
+
+    Returns:
+        Method -> difference of the gains; empty without the reference. Methods without a seed in common are left out.
+    """
+    by_seed = paired.pivot(index="seed", columns="method", values="gain")
+    if reference not in by_seed:
+        return {}
+    differences = {m: (by_seed[m] - by_seed[reference]).dropna() for m in by_seed if m != reference}
+    return {str(m): t_interval(values) for m, values in differences.items() if len(values)}
+
+
 def gain_table(
     results: pd.DataFrame, baseline: str = BASELINE, select: str = "valid", at: str = "final"
 ) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Tables as people read them: columns with units, rounded to what the numbers can bear."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,6 +117,50 @@ def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -
         rows=tuple(rows),
         note=f"Gain: {gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}",
     )
+
+
+def methods_table(
+    gains: pd.DataFrame, costs: Mapping[str, tuple[float, int]], metric: Metric, baseline: str = BASELINE
+) -> Table:
+    """Methods against the baseline in one setting, highest gain first.
+
+    Args:
+        gains: rows of ``statistics.gain_table``, one per method.
+        costs: method -> gradients per step and epochs trained; the baseline's too.
+        metric: of the gains.
+        baseline: the method over which they are measured.
+    """
+    digits = decimals(metric, gains["baseline_value"])
+    unit = "%" if metric.unit == "%" else metric.name
+    unsure = gains["diverged"].any() or gains["baseline_diverged"].any()
+
+    def row(method: str, *cells: str, diverged: int) -> tuple[str, ...]:
+        gradients, epochs = costs[method]
+        return (method_name(method), f"{gradients:.3g}", str(epochs), *cells, *([str(diverged)] if unsure else []))
+
+    rows = []
+    for one in gains.sort_values("gain", ascending=False, kind="stable").to_dict("records"):
+        certain = np.isfinite(one["standard_error"])
+        gain = _number(one["gain"], f"+.{digits}f") + (f" ± {one['standard_error']:.{digits}f}" if certain else "")
+        interval = f"{one['low']:.{digits}f} to {one['high']:.{digits}f}" if certain else NONE
+        value = _number(one["value"], f".{digits}f")
+        rows.append(row(one["method"], f"{one['rho_star']:g}", value, gain, interval, diverged=one["diverged"]))
+    first = gains.iloc[0]
+    value = _number(first["baseline_value"], f".{digits}f")
+    rows.append(row(baseline, NONE, value, NONE, NONE, diverged=int(first["baseline_diverged"])))
+    columns = (
+        "method",
+        "gradients per step",
+        "epochs",
+        "rho*",
+        f"test {unit}",
+        f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}",
+        "95% interval",
+        *(["diverged"] if unsure else []),
+    )
+    seeds = int(gains["seeds"].max())
+    note = f"Gain: mean paired difference over {seeds} seed{'' if seeds == 1 else 's'}, each method at its own rho*."
+    return Table(f"Gain in test {metric.name} over {method_name(baseline)}", columns, tuple(rows), note)
 
 
 def networks_table(results: pd.DataFrame, metric: Metric) -> Table:

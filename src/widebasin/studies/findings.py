@@ -106,6 +106,50 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, colu
     return sentences
 
 
+def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, baseline: str, reference: str) -> list[str]:
+    """Which methods gain beyond the spread of the seeds, and which beyond a reference method, in one setting.
+
+    Args:
+        gains: rows of ``statistics.gain_table``, one per method.
+        paired: rows of ``statistics.paired_gains``.
+        metric: of the gains.
+        baseline: the method over which they are measured.
+        reference: the method that the others are compared with in the second sentence; needs not be there.
+    """
+    digits = decimals(metric, gains["baseline_value"])
+    unit = f" {metric.gain_unit}" if metric.gain_unit else ""
+    ranked = gains.sort_values("gain", ascending=False, kind="stable")
+    better = [method_name(method) for method, low in zip(ranked["method"], ranked["low"], strict=True) if low > 0]
+    best = ranked.iloc[0]
+    sentences = [
+        f"{len(better)} of {len(gains)} methods gain over {method_name(baseline)} beyond the spread of the seeds"
+        + (f": {_and(better)}." if better else "."),
+        f"{method_name(best.method)} gains most: {_with_error(best, digits)}{unit}.",
+    ]
+    differences = statistics.differences_from(paired, reference)
+    if differences:
+        above = [method_name(m) for m, d in differences.items() if d.low > 0]
+        below = [method_name(m) for m, d in differences.items() if d.high < 0]
+        name = method_name(reference)
+        sentences.append(
+            f"Seed by seed, better than {name} beyond the spread of the seeds: {_and(above) if above else 'none'}; "
+            f"worse: {_and(below) if below else 'none'}."
+        )
+    diverged = int(gains["diverged"].sum() + gains["baseline_diverged"].iloc[0])
+    if diverged:
+        sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
+    if len(gains) > 2:
+        sentences.append(
+            f"{len(gains)} methods are compared: of intervals of 95%, one in 20 leaves out the truth by chance."
+        )
+    return sentences
+
+
+def edges(gains: pd.DataFrame, paired: pd.DataFrame, radii: Sequence[float]) -> list[str]:
+    """Where the chosen radius is the largest or smallest tried."""
+    return _edge_sentences(series_of(gains, paired), radii)
+
+
 def _gain_sentence(one: Series, metric: Metric, baseline: str, digits: int) -> str:
     subject = f"{one.setting[:1].upper()}{one.setting[1:]}: the" if one.setting else "The"
     subject = f"{subject} gain of {one.method} over {baseline}"
@@ -152,6 +196,11 @@ def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[
     ]
     if courses:
         sentences.append(f"Chosen radius, smallest to largest network: {_grouped(courses, len(series))}.")
+    return sentences + _edge_sentences(series, radii)
+
+
+def _edge_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:
+    sentences: list[str] = []
     if len(radii) < 2:
         return sentences
     for edge, word, other in ((max(radii), "largest", "larger"), (min(radii), "smallest", "smaller")):
@@ -196,11 +245,14 @@ def setting_sentence(spec: Spec) -> str:
     facts = (
         WORKLOADS[spec.workload].description,
         f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise or ()) else "",
-        f"{spec.epochs} epochs",
+        f"{spec.epochs} epochs"
+        if spec.budget == "epochs"
+        else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
         f"batch {spec.batch_size}",
         f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
         f"momentum {spec.momentum:g}",
         f"weight decay {_numbers(spec.weight_decay)}",
+        f"{spec.m} examples per ascent" if spec.m else "",
         f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
     )
     return "; ".join(fact for fact in facts if fact) + "."

@@ -1,12 +1,13 @@
 """The studies by name."""
 
 from widebasin.studies.label_noise import LABEL_NOISE
+from widebasin.studies.methods import METHODS_STUDY
 from widebasin.studies.networks import NETWORKS
 from widebasin.studies.overparam import OVERPARAM
 from widebasin.studies.study import Study
 from widebasin.sweep import Spec, nearest_name
 
-STUDIES: dict[str, Study] = {study.name: study for study in (OVERPARAM, LABEL_NOISE)}
+STUDIES: dict[str, Study] = {study.name: study for study in (OVERPARAM, LABEL_NOISE, METHODS_STUDY)}
 
 
 def study_of(spec: Spec) -> Study:

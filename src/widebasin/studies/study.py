@@ -33,6 +33,7 @@ class Study:
         spec: the default grid.
         answer: (spec, results, history, options) -> the answer.
         compares: whether the answer needs the baseline and another method.
+        check_setting: raises ``UsageError`` where the answer needs something else of a resolved spec.
     """
 
     name: str
@@ -40,9 +41,11 @@ class Study:
     spec: Spec
     answer: "Callable[[Spec, pd.DataFrame, pd.DataFrame, Options], Answer]"
     compares: bool = True
+    check_setting: Callable[[Spec], None] = lambda spec: None
 
     def check(self, spec: Spec) -> None:
         """Raises ``UsageError`` if the answer cannot be given from a resolved spec."""
+        self.check_setting(spec)
         if not self.compares:
             return
         if BASELINE not in spec.methods or len(spec.methods) < 2:

@@ -2,7 +2,9 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
+from widebasin.sam import METHODS, SAM, SGD, Method
 from widebasin.sweep.spec import Spec
 from widebasin.training import Recipe, Replicate, Task
 from widebasin.workloads import WORKLOADS
@@ -17,6 +19,7 @@ class Cell:
         width: of the model.
         method: name.
         recipe: as the spec has it.
+        m: examples per ascent; ``None`` is the whole batch.
         label_noise_kind: symmetric or asymmetric.
         replicates: the networks.
     """
@@ -25,6 +28,7 @@ class Cell:
     width: int
     method: str
     recipe: Recipe
+    m: int | None
     label_noise_kind: str
     replicates: tuple[Replicate, ...]
 
@@ -36,6 +40,18 @@ class Cell:
     def task(self) -> Task:
         """The task that the cell's replicates share."""
         return WORKLOADS[self.workload].task(self.width, self.recipe, self.label_noise_kind)
+
+    def with_radius(self, rho: Any) -> Method:
+        """The cell's method at a radius."""
+        method = METHODS[self.method].with_radius(rho)
+        return method if self.m is None or isinstance(method, SGD) else replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
+
+
+def epochs_of(method: str, epochs: int, budget: str) -> int:
+    """How long a method trains: ``epochs``, or for as many gradients as SAM takes in these (at least one epoch)."""
+    if budget == "epochs":
+        return epochs
+    return max(1, round(epochs * SAM().gradients_per_step / METHODS[method].with_radius(0.0).gradients_per_step))
 
 
 def cells(spec: Spec) -> list[Cell]:
@@ -52,7 +68,6 @@ def cells(spec: Spec) -> list[Cell]:
     assert spec.momentum is not None
     recipe = replace(
         WORKLOADS[spec.workload].recipe,
-        epochs=spec.epochs,
         batch_size=spec.batch_size,
         schedule=spec.schedule,
         momentum=spec.momentum,
@@ -63,7 +78,8 @@ def cells(spec: Spec) -> list[Cell]:
             workload=spec.workload,
             width=width,
             method=method,
-            recipe=recipe,
+            recipe=replace(recipe, epochs=epochs_of(method, spec.epochs, spec.budget)),
+            m=spec.m,
             label_noise_kind=spec.label_noise_kind,
             replicates=tuple(
                 Replicate(rho=rho, seed=seed, label_noise=noise, weight_decay=decay, learning_rate=rate)

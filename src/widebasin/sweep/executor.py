@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from widebasin.sam import METHODS
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
@@ -58,7 +57,7 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
             checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
             progress.skip(cell, len(replicates))
             continue
-        program = program or Program(cell.task(), METHODS[cell.method].with_radius, plan)
+        program = program or Program(cell.task(), cell.with_radius, plan)
         progress.begin(cell, len(replicates))
         trained = train(
             program,

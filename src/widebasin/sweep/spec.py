@@ -16,6 +16,7 @@ import tyro
 from widebasin.sweep.errors import UsageError, nearest_name
 
 FORMAT = 1
+BUDGETS = ("epochs", "gradients")
 
 _WORKLOADS = "(default: the workload's)"
 Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_WORKLOADS)]
@@ -57,6 +58,10 @@ class Spec:
     """Learning-rate schedule: step, cosine or constant."""
     momentum: OneFloat = None
     """Heavy-ball momentum, in [0, 1)."""
+    m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
+    """Examples per ascent (m-sharpness); must divide the batch."""
+    budget: str = "epochs"
+    """What all methods get alike: epochs, or gradients (the epochs are then SAM's, and SGD trains twice as many)."""
     study: Annotated[str, tyro.conf.Suppress] = ""
     """The study that the sweep belongs to; empty for a sweep of its own."""
 
@@ -95,6 +100,7 @@ def resolve(spec: Spec) -> Spec:
     for argument, value, known in (
         ("label_noise_kind", spec.label_noise_kind, LABEL_NOISE_KINDS),
         ("schedule", spec.schedule, SCHEDULES),
+        ("budget", spec.budget, BUDGETS),
     ):
         if value not in known:
             raise nearest_name(argument, str(value), known)
@@ -120,6 +126,12 @@ def resolve(spec: Spec) -> Spec:
         spec.batch_size,
         f"at most {workload.sizes.train}, the number of training examples of {workload.name}",
         spec.batch_size <= workload.sizes.train,
+    )
+    _check(
+        "m",
+        spec.m,
+        f"a divisor of the batch size {spec.batch_size}",
+        spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0),
     )
     assert spec.label_noise is not None
     _check(
