@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
@@ -300,3 +301,14 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).replicate.seed == 0
     pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before, check_exact=True)
+
+
+@pytest.mark.slow
+def test_every_method_of_the_family_trains_by_name(tmp_path):
+    spec = Spec(widths=(3,), methods=tuple(METHODS), rhos=(0.02,), seeds=2, epochs=2, budget="gradients")
+    results = run(spec, tmp_path / "results").results()
+    assert list(results["method"].unique()) == list(METHODS)
+    assert len(results) == 2 * len(METHODS)
+    assert not results["diverged"].any()
+    finals = results.groupby("method")["test_loss"].mean()
+    assert finals.nunique() == len(METHODS), "two methods trained the same networks"

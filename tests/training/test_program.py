@@ -1,5 +1,6 @@
 """What the compiled programs compute, against hand-written loops and against each other."""
 
+import re
 from dataclasses import replace
 
 import equinox as eqx
@@ -44,7 +45,7 @@ def test_sam_at_radius_zero_trains_bit_for_bit_like_sgd():
         np.testing.assert_array_equal(sgd_metrics[name], sam_metrics[name])
 
 
-@pytest.mark.parametrize("method", ["sgd", "sam"])
+@pytest.mark.parametrize("method", ["sgd", "sam", "looksam", "friendly-sam", "random-perturbation"])
 def test_a_replicate_in_a_batch_equals_the_same_network_alone(method):
     together, metrics = trained(DIGITS, method, RADII, BATCHED)
     for position, one in enumerate(RADII):
@@ -166,3 +167,12 @@ def test_one_program_serves_every_radius_and_seed():
             state, _ = program.epoch(state, examples, hyperparameters, last=last)
             last = not last
     assert program._epoch._cache_size() == 1
+
+
+def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
+    """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
+    program = Program(DIGITS, sam.METHODS["looksam"].with_radius, BATCHED)
+    state, examples, hyperparameters = program.start(RADII)
+    batches = np.asarray(program._batches(state))
+    step = jax.make_jaxpr(program._step)(state, examples, hyperparameters, batches[:, 0], program.inputs, 3)
+    assert len(re.findall(r"\bcond\[", str(step))) == 1

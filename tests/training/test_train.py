@@ -66,6 +66,26 @@ def test_training_continued_from_checkpoints_is_bit_for_bit_the_uninterrupted_on
     assert [resumed for _, resumed in seen] == [epoch < stops[-1] for epoch, _ in seen]
 
 
+@pytest.mark.parametrize("method", ["looksam", "sam-every-5", "friendly-sam", "random-ssam", "linearized-sam", "esam"])
+def test_the_state_of_a_method_is_part_of_the_checkpoint(method, tmp_path):
+    """Continued from the end of an epoch of 6 steps, in the middle of a period of 5."""
+    group = GROUP[:2]
+    program = Program(DIGITS, sam.METHODS[method].with_radius, Plan(len(group), "scan", "cpu"))
+    whole = train(program, group)
+
+    def stop(report):
+        if report.epoch == 2:
+            raise Interrupted
+
+    checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
+    with pytest.raises(Interrupted):
+        train(program, group, on_epoch=stop, **checkpoints)
+    resumed = []
+    continued = train(program, group, on_epoch=lambda report: resumed.append(report.resumed), **checkpoints)
+    assert_same(continued, whole)
+    assert resumed == [True, False, False, False]
+
+
 def test_training_twice_gives_the_same_bits(program, uninterrupted):
     assert_same(train(program, GROUP), uninterrupted)
 
