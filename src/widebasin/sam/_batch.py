@@ -64,6 +64,25 @@ class Devices:
 
         return jax.tree.map(vary, tree)
 
+    def refuse_averaged(self, loss: Any) -> None:
+        """Raises where the loss is the same on all devices, though it is differentiated device by device.
+
+        Its gradient would be averaged twice. ``check_vma=False`` does not let one see that, and averages once.
+        """
+        checked = self._varies(jax.lax.pcast(jnp.zeros(()), self.axis_name, to="varying"))
+        if checked and not self._varies(loss):
+            raise ValueError(
+                f"the loss is the same on all devices of {self.axis_name!r}: average it inside loss_fn, or give "
+                f"axis_name={self.axis_name!r}, not both"
+            )
+
+    def _varies(self, leaf: Any) -> bool:
+        try:
+            jax.lax.pcast(leaf, self.axis_name, to="varying")
+        except ValueError:
+            return True
+        return False
+
     def mean(self, tree: PyTree) -> PyTree:
         """Average over the devices that share a group."""
         if self.all_together:
@@ -191,6 +210,7 @@ class Batch:
     def _synchronized(self, value: Any) -> Any:
         if self.devices is None:
             return value
+        self.devices.refuse_averaged(value[0] if self.has_aux else value)
         return (self.devices.mean(value[0]), value[1]) if self.has_aux else self.devices.mean(value)
 
     # Its examples -----------------------------------------------------------------------------------------------------
