@@ -55,10 +55,7 @@ class StudyCommand:
 
 def _study_subcommand(name: str) -> Any:
     study = STUDIES[name]
-    examples = (
-        f"Examples:\n  widebasin study {name}\n"
-        f"  widebasin study {name} --widths 8 32 128 --seeds 10 --out results/more-seeds"
-    )
+    examples = f"Examples:\n  widebasin study {name}\n  widebasin study {name} {study.example}"
     return Annotated[
         StudyCommand,
         tyro.conf.subcommand(name, default=StudyCommand(study.spec), description=f"{study.question}\n\n{examples}"),
@@ -248,7 +245,7 @@ class List:
             from widebasin.sam import METHODS
 
             rows = tuple(
-                (name, method.summary, f"{method.with_radius(0.0).gradients_per_step:g}")
+                (name, method.summary, f"{method.with_radius(0.0).gradients_per_step:.3g}")
                 for name, method in METHODS.items()
             )
             columns = ("name", "what", "gradients per step")
@@ -257,15 +254,16 @@ class List:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure speed on this machine: a SAM step, an epoch against optax and PyTorch, many networks at once.
+    """Measure speed on this machine: steps, an epoch against optax and PyTorch, many networks at once.
 
     Examples:
       widebasin bench
       widebasin bench step --rounds 100
+      widebasin bench methods
       widebasin bench epoch --json epoch.json
     """
 
-    what: tyro.conf.Positional[Literal["all", "step", "epoch", "replicates"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "step", "methods", "epoch", "replicates"]] = "all"
     """What to measure."""
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
         None

@@ -96,5 +96,6 @@ METHODS_STUDY = Study(
         budget="gradients",
     ),
     answer=answer,
+    example="--methods sgd sam looksam asam --widths 128 --seeds 10 --out results/four",
     check_setting=check,
 )

@@ -33,6 +33,7 @@ class Study:
         spec: the default grid.
         answer: (spec, results, history, options) -> the answer.
         compares: whether the answer needs the baseline and another method.
+        example: flags of a second example in the help.
         check_setting: raises ``UsageError`` where the answer needs something else of a resolved spec.
     """
 
@@ -41,6 +42,7 @@ class Study:
     spec: Spec
     answer: "Callable[[Spec, pd.DataFrame, pd.DataFrame, Options], Answer]"
     compares: bool = True
+    example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
     check_setting: Callable[[Spec], None] = lambda spec: None
 
     def check(self, spec: Spec) -> None:

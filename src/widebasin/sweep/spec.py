@@ -18,12 +18,17 @@ from widebasin.sweep.errors import UsageError, nearest_name
 FORMAT = 1
 BUDGETS = ("epochs", "gradients")
 
-_WORKLOADS = "(default: the workload's)"
-Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_WORKLOADS)]
-Floats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_WORKLOADS)]
-OneInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_WORKLOADS)]
-OneFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_WORKLOADS)]
-OneName = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint=_WORKLOADS)]
+
+def _workloads(default: str) -> str:
+    """The hint of a flag whose default is the workload's, unless a study has its own."""
+    return "(default: the workload's)" if default == "None" else f"(default: {default})"
+
+
+Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_workloads)]
+Floats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_workloads)]
+OneInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_workloads)]
+OneFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_workloads)]
+OneName = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint=_workloads)]
 
 
 @dataclass(frozen=True)
