@@ -1,9 +1,10 @@
 """Runs every method on 1, 2, 4 and 8 devices at one m, and prints how far each run is from the one on one device.
 
-The number of devices is fixed when JAX starts, so this is a program: ``python -m sam.devices none|2|16``. All methods
+The number of devices is fixed when JAX starts, so this is a program: ``python -m sam.devices none|2|8``. All methods
 are compiled as one, without optimizations, since compilation is most of the time.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -19,15 +20,23 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.sharding import Mesh, NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
-from sam.regression import NAMES, descend, key_at, loss, method_called, regression  # noqa: E402
+from sam.family import loss, problem  # noqa: E402
 
-# The batch has 32 examples. A group of 2 lies on one device; one of 16 is a device's share of 2, half of it or a
-# quarter; the whole batch is on all. "unchecked" is shard_map with check_vma=False.
+from widebasin import sam  # noqa: E402
+
+# The batch has 16 examples. A group of 2 lies on one device; one of 8 is a device's share of 2, on 2 of 4 and on 4 of
+# 8; the whole batch is on all. "unchecked" is shard_map with check_vma=False.
 RUNS = {
     None: [(2, "unchecked"), (4, "shard_map"), (4, "jit"), (8, "shard_map"), (8, "jit")],
-    2: [(2, "jit"), (4, "unchecked"), (8, "shard_map")],
-    16: [(2, "shard_map"), (4, "jit"), (4, "shard_map"), (8, "unchecked")],
+    2: [(2, "jit"), (4, "shard_map"), (8, "unchecked")],
+    8: [(2, "shard_map"), (4, "jit"), (4, "shard_map"), (8, "unchecked")],
 }
+
+
+def registered(name, m):
+    """The method of the registry with its defaults, at this ``m``."""
+    method = sam.METHODS[name].with_radius(0.3)
+    return method if name == "sgd" else dataclasses.replace(method, m=m)
 
 
 def two_steps(step, params, states, batch):
@@ -35,24 +44,25 @@ def two_steps(step, params, states, batch):
     returned = []
     params = dict.fromkeys(states, params)
     for i in range(2):
-        results = step(params, states, *batch, key_at(i))
+        results = step(params, states, *batch, jax.random.fold_in(jax.random.key(0), i))
         for leaf in jax.tree.leaves(results):
             shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
             assert all(np.array_equal(shards[0], shard) for shard in shards), "the devices disagree"
         returned.append(jax.device_get(results))
         states = {name: state for name, (_, _, state) in results.items()}
-        params = {name: descend(params[name], gradients) for name, (_, gradients, _) in results.items()}
+        gradients = {name: gradients for name, (_, gradients, _) in results.items()}
+        params = jax.tree.map(lambda w, g: w - 0.1 * g, params, gradients)
     return returned
 
 
 def results_of(m, count, way):
     """Two steps of all methods on some devices, in one way."""
-    problem = regression()
+    start, (batch, *_) = problem()
     mesh = Mesh(np.array(jax.devices()[:count]), ("batch",))
     # In shard_map, ESAM selects among the examples of a device.
-    selects = way == "jit" or (m is not None and m <= len(problem.batch[0]) // count)
-    methods = {name: method_called(name, m) for name in NAMES if name != "esam" or selects}
-    states = {name: method.init(problem.params) for name, method in methods.items()}
+    selects = way == "jit" or (m is not None and m <= len(batch[0]) // count)
+    methods = {name: registered(name, m) for name in sam.METHODS if name != "esam" or selects}
+    states = {name: method.init(start) for name, method in methods.items()}
 
     def step(params, states, inputs, targets, key, axis_name=None):
         return {
@@ -61,8 +71,8 @@ def results_of(m, count, way):
         }
 
     if way == "jit":
-        params, states = jax.device_put((problem.params, states), NamedSharding(mesh, P()))
-        batch = jax.device_put(problem.batch, NamedSharding(mesh, P("batch")))
+        params, states = jax.device_put((start, states), NamedSharding(mesh, P()))
+        batch = jax.device_put(batch, NamedSharding(mesh, P("batch")))
         return two_steps(jax.jit(step), params, states, batch)
     step = jax.shard_map(
         functools.partial(step, axis_name="batch"),
@@ -71,7 +81,7 @@ def results_of(m, count, way):
         out_specs=P(),
         check_vma=way == "shard_map",
     )
-    return two_steps(jax.jit(step), problem.params, states, problem.batch)
+    return two_steps(jax.jit(step), start, states, batch)
 
 
 def difference(expected, actual):
