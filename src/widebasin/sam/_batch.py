@@ -128,6 +128,7 @@ class Batch:
         example_argnums: which of ``args`` hold examples.
         axis_name: see ``Method.value_and_grad``.
         merge_aux: see ``Method.value_and_grad``.
+        losses_of_examples: see ``Method.value_and_grad``.
         devices: those that hold the examples together; ``None`` outside ``jax.shard_map``.
     """
 
@@ -141,6 +142,7 @@ class Batch:
     example_argnums: tuple[int, ...]
     axis_name: str | None
     merge_aux: Callable[[PyTree], PyTree]
+    losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None
     devices: Devices | None = None
 
     @classmethod
@@ -156,6 +158,7 @@ class Batch:
         batch_argnums: int | Sequence[int] | None,
         axis_name: str | None,
         merge_aux: Callable[[PyTree], PyTree],
+        losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None,
     ) -> "Batch":
         """Checks which arguments are parameters and which hold examples."""
         positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
@@ -171,6 +174,7 @@ class Batch:
             example_argnums=example_positions(batch_argnums, len(args), positions),
             axis_name=axis_name,
             merge_aux=merge_aux,
+            losses_of_examples=losses_of_examples,
         )
 
     # The loss and its gradient ----------------------------------------------------------------------------------------
@@ -256,10 +260,8 @@ class Batch:
             [jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices], tree) for tree in self._examples()]
         )
 
-    def example_losses(
-        self, given: Callable[..., Float[Array, " examples"]] | None = None
-    ) -> Callable[[PyTree], Float[Array, " examples"]]:
-        """A function of the parameters: ``given`` of all arguments, or the loss on every example as a batch of its own.
+    def example_losses(self) -> Callable[[PyTree], Float[Array, " examples"]]:
+        """A function of the parameters: the losses of the examples, as given or of every example as a batch of its own.
 
         Raises:
             ValueError: where the examples lie on several devices.
@@ -267,8 +269,8 @@ class Batch:
         self._refuse_several_devices()
 
         def losses(params: PyTree) -> Float[Array, " examples"]:
-            if given is not None:
-                return given(*self._placed(params), **self.kwargs)
+            if self.losses_of_examples is not None:
+                return self.losses_of_examples(*self._placed(params), **self.kwargs)
 
             def one(examples: list[Any]) -> Float[Array, ""]:
                 alone = self._with_examples(jax.tree.map(lambda leaf: leaf[None], examples))

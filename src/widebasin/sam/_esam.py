@@ -1,7 +1,6 @@
 """Efficient sharpness-aware minimization."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, needed_key
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key
 
 
 @jax.tree_util.register_dataclass
@@ -23,15 +22,14 @@ class ESAM(Perturbing):
     there. ``beta = gamma = 1`` is SAM. Needs a key where ``beta < 1``.
 
     What it saves: the second gradient costs the share ``gamma``, after a forward pass of all examples that chooses
-    them (without ``example_losses`` two, which cost more than is saved from ``gamma = 1/3`` on). The first gradient is
-    computed whole: which tensors it needs is not known when the program is compiled.
+    them. The first gradient is computed whole: which tensors it needs is not known when the program is compiled. Give
+    ``value_and_grad`` the ``example_losses`` of which the loss is the mean: compiled together, their pass at ``w`` is
+    that of the first gradient. Without them every example is a batch of its own, and the pass at ``w`` one more.
 
     Attributes:
         rho: radius >= 0.
         beta: probability that a tensor is perturbed, in (0, 1].
         gamma: share of examples of the second gradient, in (0, 1].
-        example_losses: ``(params, *args) -> losses of the examples``, in the order of the batch; by default the loss of
-            every example as a batch of its own, which is right where examples do not see each other (no batch norm).
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -40,25 +38,16 @@ class ESAM(Perturbing):
 
     beta: float | Float[Array, "..."] = 0.6
     gamma: float = field(default=0.5, metadata={"static": True})
-    example_losses: Callable[..., Float[Array, " examples"]] | None = field(
-        default=None, kw_only=True, metadata={"static": True}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for argument, value in (("beta", self.beta), ("gamma", self.gamma)):
             check_number(argument, value, lambda share: 0 < share <= 1, "a share in (0, 1]; 1 leaves nothing out")
-        check_mask(self.example_losses, "example_losses")
 
     @property
     def passes_per_step(self) -> Passes:
-        """A gradient, the forward passes that select, and a gradient of the selected share.
-
-        Two passes select, at ``w`` and at the ascent point. Compiled with ``example_losses`` of which the loss is the
-        mean, the one at ``w`` is that of the first gradient; every example as a batch of its own is another program.
-        """
-        selecting = 2 if self.example_losses is None else 1
-        return Passes(2.0, 2.0) if self.gamma == 1 else Passes(1 + selecting + self.gamma, 1 + self.gamma)
+        """A gradient, a forward pass that selects, and a gradient of the selected share, given ``example_losses``."""
+        return Passes(2.0, 2.0) if self.gamma == 1 else Passes(2 + self.gamma, 1 + self.gamma)
 
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
         """See ``Method.evaluate``."""
@@ -67,7 +56,7 @@ class ESAM(Perturbing):
         point = moved(batch.params, self._chosen(masked(clean, self.mask), key), self._scale(clean))
         if self.gamma == 1:
             return value, batch.guarded(batch.gradient(point), clean), state
-        losses = batch.example_losses(self.example_losses)
+        losses = batch.example_losses()
         rise = losses(point) - losses(batch.params)
         # Rounded first: 0.07 * 100 is more than 7.
         _, indices = jax.lax.top_k(rise, math.ceil(round(self.gamma * batch.size, 6)))

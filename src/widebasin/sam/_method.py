@@ -82,6 +82,7 @@ class Method(abc.ABC):
         batch_argnums: int | Sequence[int] | None = None,
         axis_name: str | None = None,
         merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
+        example_losses: Callable[..., Float[Array, " examples"]] | None = None,
     ) -> Gradient:
         """A function ``(params, state, *args, key=None, step=None) -> (value, gradients, state)``.
 
@@ -100,6 +101,9 @@ class Method(abc.ABC):
                 gradients over all. Under ``jax.jit`` with sharded arrays nothing is needed.
             merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used where ``m``
                 makes several groups.
+            example_losses: ``(params, *args) -> losses of the examples``, in their order, of which the loss is the
+                mean; for methods that compare them (``ESAM``). By default the loss of every example as a batch of its
+                own, which is right where examples do not see each other (no batch norm), and slower.
 
         Returns:
             ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not
@@ -110,6 +114,7 @@ class Method(abc.ABC):
             in the program: one for the steps with ``step=0`` and one for the others with ``step=1``. On a CPU
             convolutions need that, since XLA runs them several times slower within a branch.
         """
+        check_function("example_losses", example_losses)
         differentiate = base(loss_fn, has_aux=has_aux)
 
         def gradient(
@@ -129,6 +134,7 @@ class Method(abc.ABC):
                 batch_argnums=batch_argnums,
                 axis_name=axis_name,
                 merge_aux=merge_aux,
+                losses_of_examples=example_losses,
             )
             return step_of(self, batch, state, key, step)
 
@@ -180,6 +186,12 @@ def check_mask(mask: Any, argument: str = "mask") -> None:
             f"{argument} must be a function from gradients to booleans, got {type(mask).__name__}; "
             "for a pytree of booleans give: lambda gradients: booleans"
         )
+
+
+def check_function(argument: str, value: Any) -> None:
+    """Raises ``TypeError`` where something given is not a function."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument} must be a function, got {type(value).__name__}")
 
 
 def check_radius(rho: Any) -> None:

@@ -193,11 +193,14 @@ class Program:
             means = {name: values.mean() for name, values in self._measure(params, inputs, targets).items()}
             return means["loss"], means
 
+        def example_losses(params: PyTree, inputs: Array, targets: Array) -> Float[Array, " batch_size"]:
+            return self._measure(params, inputs, targets)["loss"]
+
         method = self.method(hyperparameters.rho)
         optimizer = self.task.recipe.optimizer(
             self.task.steps_per_epoch, hyperparameters.learning_rate, hyperparameters.weight_decay
         )
-        (_, means), gradients, method_state = method.value_and_grad(loss_fn, has_aux=True)(
+        (_, means), gradients, method_state = method.value_and_grad(loss_fn, True, example_losses=example_losses)(
             state.params,
             state.method,
             inputs[examples.train[batch]],
