@@ -36,6 +36,7 @@ FAMILY: dict[str, sam.Method] = {
 PERTURBING = {name: method for name, method in FAMILY.items() if name != "SGD"}
 DRAWING = {name: FAMILY[name] for name in ("random perturbation", "ESAM", "random SSAM")}
 SEEING_EXAMPLES = {name: FAMILY[name] for name in ("ESAM", "SSAM")}
+ONE_OF_EACH = {name: m for name, m in FAMILY.items() if name == next(n for n in FAMILY if type(FAMILY[n]) is type(m))}
 STATEFUL = {name: method for name, method in FAMILY.items() if jax.tree.leaves(method.init({"w": np.ones(1)}))}
 
 
@@ -57,7 +58,7 @@ BATCH = 16
 
 
 def network(params, inputs):
-    return jnp.tanh(inputs @ params["in"].T + params["bias"]) @ params["out"]
+    return jnp.tanh(inputs @ params["in"].T + params["bias"][None]) @ params["out"]
 
 
 def loss(params, inputs, targets):

@@ -23,10 +23,6 @@ WHOLE, BY_TENSOR = [slice(0, 5)], [slice(0, 2), slice(2, 5)]
 SHOWN = np.arange(5) >= 2
 
 
-def plain(t, w, batch):
-    return gradient(w, batch)
-
-
 def every_k_by_hand(rho, k, normalize=True):
     perturbed = sam_by_hand(rho, normalize)
     return lambda t, w, batch: perturbed(t, w, batch) if t % k == 0 else gradient(w, batch)

@@ -1,8 +1,11 @@
 import equinox as eqx
+import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sam.family import (
     EVERYWHERE,
     EXAMPLES,
@@ -21,8 +24,11 @@ from sam.family import (
 )
 
 from widebasin import sam
+from widebasin.sam._ssam import highest
 
 pytestmark = pytest.mark.usefixtures("float64")
+
+HIGHEST = jax.jit(highest, static_argnums=1)
 
 
 def fisher(w, batch):
@@ -107,9 +113,9 @@ def test_a_step_given_takes_the_place_of_the_count():
     start = problem()
     method = sam.SSAM(0.3, every=3)
     fresh, function = method.init(start.params), jax.jit(method.value_and_grad(loss))
-    for given in range(5):
-        _, _, after = function(start.params, fresh, *start.batches[0], step=given)
-        assert any(np.any(leaf) for leaf in jax.tree.leaves(after.perturbed)) == (given % 3 == 0)
+    for t in range(5):
+        _, _, after = function(start.params, fresh, *start.batches[0], step=t)
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(after.perturbed)) == (t % 3 == 0)
         assert int(after.count) == 1
 
 
@@ -118,6 +124,17 @@ def test_of_equal_scores_the_first_are_chosen():
     w = jnp.ones(6)
     _, _, state = method.value_and_grad(lambda w, x: 0.5 * jnp.sum(w**2) * jnp.mean(x))(w, method.init(w), jnp.ones(3))
     np.testing.assert_array_equal(state.perturbed, [True] * 3 + [False] * 3)
+
+
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])
+@given(scores=hnp.arrays(float, 12, elements=st.sampled_from([0.0, 5e-324, 1e-200, 0.25, 0.5, 1e200, np.inf])))
+def test_the_highest_scores_are_those_that_sorting_finds(sparsity, scores):
+    """Ties included: a stable sort keeps the first of equal ones."""
+    kept = {0.25: 9, 0.5: 6, 0.9: 1}[sparsity]
+    expected = np.isin(np.arange(12), np.argsort(-scores, kind="stable")[:kept])
+    with jax.enable_x64(True):
+        chosen = HIGHEST({"a": jnp.asarray(scores[:4]).reshape(2, 2), "b": jnp.asarray(scores[4:])}, sparsity)
+    np.testing.assert_array_equal(np.concatenate([np.ravel(chosen["a"]), chosen["b"]]), expected)
 
 
 @pytest.mark.parametrize(("size", "sparsity", "kept"), [(100, 0.9, 10), (10, 0.7, 3), (1000, 0.999, 1), (3, 0.5, 1)])
