@@ -4,17 +4,47 @@ import pytest
 
 from widebasin import sam
 
+AT_RADIUS = {
+    "sgd": sam.SGD(),
+    "sam": sam.SAM(rho=0.2),
+    "unnormalized-sam": sam.SAM(rho=0.2, normalize=False),
+    "multi-step-sam": sam.MultiStepSAM(rho=0.2, steps=2),
+    "random-perturbation": sam.RandomPerturbation(rho=0.2),
+    "asam": sam.ASAM(rho=0.2, eta=0.01),
+    "gsam": sam.GSAM(rho=0.2, alpha=0.1),
+    "looksam": sam.LookSAM(rho=0.2, k=5, alpha=0.7),
+    "sam-every-5": sam.SAMEveryK(rho=0.2, k=5),
+    "esam": sam.ESAM(rho=0.2, beta=0.6, gamma=0.5),
+    "friendly-sam": sam.FriendlySAM(rho=0.2, sigma=1.0, decay=0.9),
+    "wsam": sam.WSAM(rho=0.2, gamma=0.9),
+    "ssam": sam.SSAM(rho=0.2, sparsity=0.5, every=100),
+    "random-ssam": sam.SSAM(rho=0.2, sparsity=0.5, scores="random", every=100),
+    "linearized-sam": sam.LinearizedSAM(rho=0.2, normalize=False, fixed_point=False),
+}
+
+
+def test_the_names_are_these():
+    assert set(sam.METHODS) == set(AT_RADIUS)
+
+
+@pytest.mark.parametrize("name", AT_RADIUS)
+def test_a_name_builds_the_method_at_the_radius_with_the_hyperparameters_that_its_summary_tells(name):
+    assert sam.METHODS[name].with_radius(0.2) == AT_RADIUS[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(AT_RADIUS) - {"sgd"}))
+def test_the_radius_may_be_an_array(name):
+    assert float(sam.METHODS[name].with_radius(jnp.asarray(0.25)).rho) == 0.25
+
+
+def test_titles_and_summaries_tell_the_methods_apart():
+    entries = sam.METHODS.values()
+    assert len({entry.title for entry in entries}) == len({entry.summary for entry in entries}) == len(sam.METHODS)
+
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("sgd", sam.SGD()), ("sam", sam.SAM(rho=0.2)), ("unnormalized-sam", sam.SAM(rho=0.2, normalize=False))],
-)
-def test_names_build_the_method_at_the_radius(name, expected):
-    assert sam.METHODS[name].with_radius(0.2) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("sgd", [3.0, 4.0]), ("sam", [3.3, 4.4]), ("unnormalized-sam", [4.5, 6])]
+    [("sgd", [3.0, 4.0]), ("sam", [3.3, 4.4]), ("unnormalized-sam", [4.5, 6]), ("multi-step-sam", [3.3, 4.4])],
 )
 def test_names_compute_what_they_say(name, expected):
     """On 0.5 ||w||^2 at (3, 4) with radius 1/2."""
