@@ -312,6 +312,46 @@ def test_one_epoch_is_a_visible_point():
     assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
 
 
+# Methods -----------------------------------------------------------------------------------------------------------
+
+COSTS = {"sgd": 1.0, "sam": 2.0, "unnormalized-sam": 2.0, "looksam": 1.2}
+FAMILY = ("sgd", "sam", "unnormalized-sam", "looksam")
+
+
+def of_family(value):
+    """Looksam is best by 5 points, unnormalized SAM worst."""
+    bonus = {"looksam": 0.05, "unnormalized-sam": -0.01}
+    return lambda n: value(n) + bonus.get(n.method, 0.0)
+
+
+def test_gain_by_cost_has_the_cheapest_methods_on_top_and_of_these_the_best():
+    table = gain_table(results_table(of_family(growing), widths=(10,), methods=FAMILY))
+    figure = figures.gain_by_cost(table, COSTS, ACCURACY)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["unnormalized SAM", "SAM", "LookSAM"]
+    by_method = table.set_index("method")["gain"]
+    drawn = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
+    order = ("unnormalized-sam", "sam", "looksam")
+    np.testing.assert_allclose(drawn, [(by_method[m], height) for height, m in enumerate(order)])
+    segments = [collection.get_segments()[0] for collection in axes.collections]
+    low, high = (table.set_index("method")[end].loc[list(order)] for end in ("low", "high"))
+    np.testing.assert_allclose([segment[:, 0] for segment in segments], np.stack([low, high], axis=1))
+    assert labels(figure) == ["1.2", "2"]
+
+
+def test_methods_against_radius_has_a_panel_per_method_with_the_reference_and_the_baseline():
+    table = radius_table(results_table(of_family(growing), widths=(10,), methods=FAMILY, rhos=(0.05, 0.1, 0.2)))
+    figure = figures.methods_against_radius(table, ACCURACY, ["unnormalized-sam", "looksam"], "sam")
+    assert [axes.get_title() for axes in figure.axes] == ["unnormalized SAM", "LookSAM"]
+    for axes, method in zip(figure.axes, ("unnormalized-sam", "looksam"), strict=True):
+        level, reference, mine = axes.lines
+        assert level.get_ydata()[0] == table.loc[table["method"] == "sgd", "value"].item()
+        for drawn, name in ((reference, "sam"), (mine, method)):
+            expected = table[table["method"] == name][["rho", "value"]]
+            np.testing.assert_array_equal(drawn.get_xydata(), expected)
+    assert labels(figure) == ["method", "SAM", "SGD"]
+
+
 # All ---------------------------------------------------------------------------------------------------------------
 
 CASES = {
@@ -320,6 +360,7 @@ CASES = {
     "radius 0 among the radii": {"rhos": (0.0, 0.05, 0.2)},
     "several settings": {"label_noise": (0.0, 0.2, 0.4, 0.6)},
     "several methods": {"methods": METHODS},
+    "four methods": {"methods": FAMILY},
     "one seed": {"seeds": (3,)},
     "some losses not a number": {"metric": "loss", "diverged": lambda n: n.width == 10 and n.seed == 1},
     "no loss a number": {"metric": "loss", "diverged": lambda n: True},
@@ -339,6 +380,17 @@ def all_figures(options) -> dict[str, Figure]:
         "train loss": figures.train_loss_against_parameters(gains),
         "by radius": figures.metric_against_radius(one, metric),
         "learning curves": figures.learning_curves(history_table(results), metric),
+    } | of_one_setting(gains, radii, metric)
+
+
+def of_one_setting(gains, radii, metric) -> dict[str, Figure]:
+    """The figures that compare methods in one setting."""
+    first = gains[(gains["width"] == gains["width"].min()) & (gains["label_noise"] == gains["label_noise"].min())]
+    same = radii[(radii["width"] == radii["width"].min()) & (radii["label_noise"] == radii["label_noise"].min())]
+    methods = list(first["method"])
+    return {
+        "methods by radius": figures.methods_against_radius(same, metric, methods, "sam"),
+        "gain by cost": figures.gain_by_cost(first, COSTS, metric),
     }
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from widebasin.report.statistics import (
     SETTING,
     chosen_radii,
+    differences_from,
     gain_table,
     metric_of,
     paired_gains,
@@ -415,3 +416,14 @@ def test_varying_names_what_tells_series_apart():
     results = results_table(growing, label_noise=(0.0, 0.2))
     assert varying(results) == ["label_noise"]
     assert varying(results.assign(weight_decay=results["seed"] * 1e-4)) == ["label_noise", "weight_decay"]
+
+
+def test_differences_from_a_method_are_paired_by_seed():
+    values = {"sgd": (0.5, 0.6, 0.7), "sam": (0.6, 0.8, 0.8), "looksam": (0.7, 0.8, 0.95)}
+    results = results_table(lambda n: values[n.method][n.seed], widths=(10,), rhos=(0.1,), methods=tuple(values))
+    differences = differences_from(paired_gains(results), "sam")
+    assert set(differences) == {"looksam"}
+    expected = t_interval([10.0, 0.0, 15.0])
+    for name in ("mean", "standard_error", "low", "high"):
+        np.testing.assert_allclose(getattr(differences["looksam"], name), getattr(expected, name), rtol=1e-9)
+    assert differences_from(paired_gains(results), "asam") == {}

@@ -5,7 +5,7 @@ from report.results_tables import growing, results_table
 from rich.console import Console
 
 from widebasin.report.statistics import gain_table, metric_of
-from widebasin.report.tables import Table, decimals, gains_table, networks_table
+from widebasin.report.tables import Table, decimals, gains_table, methods_table, networks_table
 
 ACCURACY, LOSS = (metric_of(results_table(growing, metric=m)) for m in ("accuracy", "loss"))
 
@@ -154,3 +154,26 @@ def test_networks_table_of_one_seed_and_of_diverged_networks():
     rows = {(row[0], row[2]): row for row in networks_table(results, LOSS).rows}
     assert rows["10", "SGD"][-2:] == ("—", "0")
     assert rows["10", "SAM"][-6:] == ("1", "—", "—", "—", "—", "1")
+
+
+def test_methods_are_ranked_with_their_cost_and_the_baseline_last():
+    test = {"sgd": (0.80, 0.82), "sam": (0.83, 0.87), "looksam": (0.90, 0.92)}
+    results = results_table(
+        lambda n: test[n.method][n.seed], lambda n: n.rho, widths=(40,), seeds=(0, 1), methods=tuple(test)
+    )
+    table = methods_table(gain_table(results), {"sgd": (1.0, 12), "sam": (2.0, 6), "looksam": (1.2, 10)}, ACCURACY)
+    assert table.columns == (
+        *("method", "gradients per step", "epochs", "rho*", "test %", "gain ± s.e. (points)", "95% interval"),
+    )
+    assert table.rows == (
+        ("LookSAM", "1.2", "10", "0.2", "91.0", "+10.0 ± 0.0", "10.0 to 10.0"),
+        ("SAM", "2", "6", "0.2", "85.0", "+4.0 ± 1.0", "-8.7 to 16.7"),
+        ("SGD", "1", "12", "—", "81.0", "—", "—"),
+    )
+
+
+def test_diverged_networks_of_methods_are_counted():
+    results = results_table(growing, widths=(40,), diverged=lambda n: n.method == "sam" and n.seed == 1)
+    table = methods_table(gain_table(results), {"sgd": (1.0, 2), "sam": (2.0, 1)}, ACCURACY)
+    assert table.columns[-1] == "diverged"
+    assert [row[-1] for row in table.rows] == ["1", "0"]

@@ -207,13 +207,14 @@ def methods_against_radius(
     rows = -(-len(methods) // columns)
     figure = Figure(figsize=(WIDTH, 0.5 + 1.15 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    lines = {m: radii[(radii["method"] == m) & (radii["rho"] > 0)].sort_values("rho") for m in methods}
+    positive = radii[radii["rho"] > 0].sort_values("rho")
+    lines = {method: positive[positive["method"] == method] for method in (*methods, reference)}
     level = radii.loc[radii["method"] == baseline, "value"]
-    positive = sorted(r for r in radii["rho"].unique() if r > 0)
+    marks = sorted(positive["rho"].unique())
     for axes, method in zip(panels, methods, strict=False):
         _clean(axes)
         axes.axhline(level.iloc[0], color=GREY, linestyle="--", linewidth=1)
-        if reference in lines:
+        if len(lines[reference]):
             axes.plot(lines[reference]["rho"], lines[reference]["value"], "-", color="0.75")
         axes.plot(lines[method]["rho"], lines[method]["value"], "o-", color=COLOURS[0], markersize=3)
         axes.set_title(method_name(method), fontsize="small")
@@ -223,13 +224,13 @@ def methods_against_radius(
     for axes in panels[max(0, len(methods) - columns) : len(methods)]:
         axes.tick_params(labelbottom=True)
     panels[0].set_xscale("log")
-    panels[0].xaxis.set_major_locator(FixedLocator([positive[0], positive[len(positive) // 2], positive[-1]]))
+    panels[0].xaxis.set_major_locator(FixedLocator([marks[0], marks[len(marks) // 2], marks[-1]] if marks else []))
     panels[0].xaxis.set_minor_locator(NullLocator())
     panels[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     figure.supxlabel("radius rho", fontsize="medium")
     figure.supylabel(f"test {metric.label}", fontsize="medium")
     handles = [Line2D([], [], color=COLOURS[0], marker="o", markersize=3, label="method")]
-    if reference in lines:
+    if len(lines[reference]):
         handles.append(Line2D([], [], color="0.75", label=method_name(reference)))
     handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
     _legend(figure, handles)
