@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from widebasin import sam
 from widebasin.benchmarks.benchmark import Benchmark, Measured
@@ -24,8 +25,8 @@ TARGET = 2.1
 Step = Callable[[Any], tuple[Any, Any]]
 
 
-def loss_fn(model: MLP, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross entropy of a batch."""
+def loss_fn(model: PyTree, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross entropy of a batch; ``model`` maps one example to logits."""
     return jnp.mean(jax.vmap(CLASSIFICATION.loss)(jax.vmap(model)(inputs), labels))
 
 
