@@ -27,7 +27,8 @@ def microbatched(
     accumulates both passes. (m-sharpness is another thing: ``m`` changes what is computed, ``size`` how.)
 
     Args:
-        size: examples at a time; must divide the batch (with ``m``, the group of ``m``).
+        size: examples at a time; must divide the batch (with ``m``, the group of ``m``; with ``ESAM``, also the number
+            of examples it selects). A batch of fewer is taken whole.
         base: differentiates each part.
         batch_argnums: which arguments of the loss hold examples; all but the parameters by default.
         merge_aux: from ``aux`` with a leading axis over parts to ``aux``; averages by default.
@@ -52,9 +53,12 @@ def microbatched(
                     "microbatched needs arguments whose leaves all have the examples along their leading axis, got "
                     f"lengths {sorted(lengths)}; name them by batch_argnums="
                 )
-            count, rest = divmod(lengths.pop(), size)
+            total = lengths.pop()
+            if 0 < total <= size:
+                return differentiate(*args, **kwargs)
+            count, rest = divmod(total, size)
             if rest or not count:
-                raise ValueError(f"size = {size} must divide the batch of {count * size + rest} examples")
+                raise ValueError(f"size = {size} must divide the batch of {total} examples")
 
             def part(index: Any) -> tuple[Any, PyTree]:
                 def cut(leaf: Any) -> Array:
@@ -71,10 +75,10 @@ def microbatched(
                 return jax.tree.map(jnp.add, total, gradients), value
 
             value, first = part(0)
-            total, values = jax.lax.scan(add, first, jnp.arange(1, count))
+            summed, values = jax.lax.scan(add, first, jnp.arange(1, count))
             values = jax.tree.map(lambda one, more: jnp.concatenate([jnp.asarray(one)[None], more]), value, values)
             like = jax.eval_shape(lambda: differentiate(*args, **kwargs)[1])
-            gradients = jax.tree.map(lambda t, g: (t / count).astype(g.dtype), total, like)
+            gradients = jax.tree.map(lambda t, g: (t / count).astype(g.dtype), summed, like)
             merged = (values[0].mean(0), merge_aux(values[1])) if has_aux else values.mean(0)
             return merged, gradients
 
