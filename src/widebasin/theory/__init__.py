@@ -1,0 +1,10 @@
+"""What the theory of stochastic SAM says for given constants: rates of convergence, and linear stability.
+
+Numbers in, numbers out: no model, no data. The SAM meant is the unnormalized one, ``g_B(w + rho g_B(w))``, with the
+same batch in both gradients; ``rho = 0`` is stochastic gradient descent. Source of both: arXiv 2311.17539.
+"""
+
+from widebasin.theory.convergence import Convergence, convergence
+from widebasin.theory.stability import Condition, Stability, stability
+
+__all__ = ["Condition", "Convergence", "Stability", "convergence", "stability"]

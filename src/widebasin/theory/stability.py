@@ -1,0 +1,98 @@
+"""Linear stability of a minimum under stochastic SAM: conditions that can be checked one by one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from widebasin.theory.numbers import finite, positive
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A necessary condition.
+
+    Attributes:
+        name: of the quantity on the left.
+        value: the left side.
+        bound: the right side; ``None`` where the condition does not exist for this step size and radius.
+        reason: why there is no bound; else empty.
+    """
+
+    name: str
+    value: float
+    bound: float | None
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the condition is met; one that does not exist is."""
+        return self.bound is None or self.value <= self.bound
+
+
+@dataclass(frozen=True)
+class Stability:
+    """The necessary conditions for linear stability.
+
+    Attributes:
+        conditions: on the sharpness and, as far as they were given, on the non-uniformity of orders 2, 3 and 4.
+    """
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all conditions are met. If not, condition (6), which is sufficient, cannot hold."""
+        return all(condition.holds for condition in self.conditions)
+
+
+def stability(
+    *,
+    sharpness: float,
+    learning_rate: float,
+    rho: float = 0.0,
+    nonuniformity: Mapping[int, float] | None = None,
+) -> Stability:
+    """The conditions term by term under which a minimum can be linearly stable for stochastic SAM at batch size 1.
+
+    With per-sample Hessians ``H_i``, their mean ``H``, ``D_k = mean_i H_i^k - H^k``, sharpness
+    ``a = lambda_max(H)`` and non-uniformity ``s_k = max(lambda_max(D_k), 0)^(1/k)``:
+
+    * ``a (1 + rho a) <= 2 / eta``
+    * ``s_2^2 <= 1 / (eta (eta - 2 rho))``, which exists for ``eta > 2 rho`` only
+    * ``s_3^3 <= 1 / (2 eta^2 rho)`` and ``s_4^4 <= 1 / (eta^2 rho^2)``, which exist for ``rho > 0`` only
+
+    At ``rho = 0`` these are those of stochastic gradient descent, ``a <= 2 / eta`` and ``s_2 <= 1 / eta``.
+
+    Args:
+        sharpness: ``a`` >= 0.
+        learning_rate: ``eta`` > 0.
+        rho: radius of the unnormalized ascent, >= 0.
+        nonuniformity: order 2, 3 or 4 -> ``s_k`` >= 0; orders that are left out are not checked.
+
+    Raises:
+        ValueError: naming the argument, if a number is negative or not finite, or an order is none of 2, 3, 4.
+
+    Source: arXiv 2311.17539, condition (7); Wu et al. 2018 at ``rho = 0``. ``D_3`` and ``D_4`` need not be positive
+    semidefinite, so their conditions are necessary only together with the others.
+
+    Example:
+        >>> from widebasin import theory
+        >>> found = theory.stability(sharpness=15.0, nonuniformity={2: 8.0}, learning_rate=0.1, rho=0.04)
+        >>> [(c.name, round(c.value, 2), round(c.bound, 2), c.holds) for c in found.conditions]
+        [('a (1 + rho a)', 24.0, 20.0, False), ('s_2^2', 64.0, 500.0, True)]
+    """
+    a, eta, rho = finite("sharpness", sharpness), positive("learning_rate", learning_rate), finite("rho", rho)
+    conditions = [Condition("a (1 + rho a)", a * (1 + rho * a), 2 / eta)]
+    for order, value in sorted((nonuniformity or {}).items()):
+        if order not in (2, 3, 4):
+            raise ValueError(f"nonuniformity has the orders 2, 3 and 4, got {order}")
+        moment = finite(f"nonuniformity[{order}]", value) ** order
+        name = f"s_{order}^{order}"
+        if order == 2:
+            gap = eta - 2 * rho
+            reason = "" if gap > 0 else f"the learning rate {eta:g} is not above 2 rho = {2 * rho:g}"
+            conditions.append(Condition(name, moment, 1 / (eta * gap) if gap > 0 else None, reason))
+        else:
+            weight = 2 * eta**2 * rho if order == 3 else eta**2 * rho**2
+            reason = "" if weight > 0 else "rho is 0"
+            conditions.append(Condition(name, moment, 1 / weight if weight > 0 else None, reason))
+    return Stability(tuple(conditions))
