@@ -22,7 +22,7 @@ FILTERS = (16, 32)
 TARGET = 1.05
 GRADIENT, SAM_GRADIENT = "gradient", "SAM gradient"
 # What follows the title of a method.
-CHOOSING, TWO_PROGRAMS, ALONE = ", a step that chooses", ", two programs", ", no example_losses"
+CHOOSING, TWO_PROGRAMS, ALONE = ", choosing", ", 2 programs", ", no losses"
 
 Batch = tuple[jax.Array, jax.Array]
 Columns = tuple[tuple[str, str], ...]
@@ -111,12 +111,11 @@ def measure(rounds: int) -> Benchmark:
         f"conv net of {FILTERS[0]} and {FILTERS[1]} filters 3 x 3 on 28 x 28 pixels",
         rounds=rounds,
         rows=tuple(row for network in NETWORKS for row in _measure_network(network, batch, rounds)),
-        note="'gradients' is what the method counts per step (gradients_per_step), the limit; 'time / gradients' the "
-        "time of a step over that of as many gradients. Memory: arguments, outputs and temporaries of the compiled "
+        note="'gradients' is what the method counts per step (gradients_per_step); 'of limit' the time of a step over "
+        "that of as many gradients. 'memory' is over that of SGD: arguments, outputs and temporaries of the compiled "
         "step, what is donated counted once. Times are averages over whole periods of a method; those of SSAM are put "
-        "together from the two kinds of step, one in 100 of which chooses the parameters. 'two programs': the kinds of "
-        "step compiled apart, not as branches of one program. 'no example_losses': ESAM finds the losses of the "
-        "examples itself, one by one.",
+        "together from its steps, one in 100 of them 'choosing' the parameters. '2 programs': the two kinds of step "
+        "compiled apart, not as branches. 'no losses': ESAM is not given those of the examples.",
     )
 
 
@@ -254,10 +253,8 @@ def memory(compiled: Any) -> int | None:
 
 def _counted(method: sam.Method, timing: Timing, gradient: Timing) -> Columns:
     count = method.gradients_per_step
-    return ("gradients", f"{count:.3g}"), ("time / gradients", f"{timing.median / (count * gradient.median):.2f}")
+    return ("gradients", f"{count:.3g}"), ("of limit", f"{timing.median / (count * gradient.median):.2f}")
 
 
 def _memory(size: int | None, of_sgd: int | None) -> Columns:
-    if size is None or of_sgd is None:
-        return ()
-    return ("memory MB", f"{size / 1e6:.3g}"), ("memory / SGD", f"{size / of_sgd:.2f}")
+    return () if size is None or of_sgd is None else (("memory", f"{size / of_sgd:.2f}"),)
