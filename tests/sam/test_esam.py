@@ -84,7 +84,8 @@ def test_the_mask_restricts_the_ascent_and_its_norm():
 def test_the_share_is_rounded_up_and_not_by_floating_point(gamma, examples, taken):
     """With one parameter and the loss ``x w``, whose ascent is up: the largest ``x`` feel it most."""
     x = jnp.asarray(np.random.default_rng(0).permutation(np.arange(1.0, examples + 1)))
-    _, found, _ = sam.ESAM(0.5, 1.0, gamma).value_and_grad(lambda w, x: jnp.mean(x * w))(jnp.asarray(1.0), (), x)
+    function = jax.jit(sam.ESAM(0.5, 1.0, gamma).value_and_grad(lambda w, x: jnp.mean(x * w)))
+    _, found, _ = function(jnp.asarray(1.0), (), x)
     np.testing.assert_allclose(found, np.mean(np.arange(examples - taken + 1, examples + 1)))
 
 
@@ -95,7 +96,7 @@ def test_losses_of_the_examples_given_equal_those_found_one_by_one():
         return (network(params, inputs) - targets) ** 2
 
     def found(**options):
-        value_and_grad = sam.ESAM(0.3, 1.0).value_and_grad(loss, **options)
+        value_and_grad = jax.jit(sam.ESAM(0.3, 1.0).value_and_grad(loss, **options))
         return [value_and_grad(start.params, (), *batch)[:2] for batch in start.batches]
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found(example_losses=given), found())
@@ -109,7 +110,8 @@ def test_losses_of_the_examples_given_are_those_that_select():
         return -0.5 * jnp.sum((offsets @ MATRIX) * offsets, axis=-1)
 
     def found(method, **options):
-        return vector(method.value_and_grad(quadratic, **options)(tensors(START), (), jnp.asarray(BATCH))[1])
+        function = jax.jit(method.value_and_grad(quadratic, **options))
+        return vector(function(tensors(START), (), jnp.asarray(BATCH))[1])
 
     halves = found(sam.ESAM(0.5, 1.0)), found(sam.ESAM(0.5, 1.0), example_losses=negative)
     np.testing.assert_allclose(np.mean(halves, axis=0), found(sam.SAM(0.5)), rtol=1e-12)
@@ -144,9 +146,10 @@ def test_examples_may_be_numpy_arrays_that_a_compiled_function_closes_over():
 
 
 def test_the_whole_needs_no_key_and_a_share_of_tensors_does():
-    assert sam.ESAM(0.5, 1.0).value_and_grad(quadratic)(tensors(START), (), jnp.asarray(BATCH))
+    arguments = tensors(START), (), jnp.asarray(BATCH)
+    assert jax.eval_shape(sam.ESAM(0.5, 1.0).value_and_grad(quadratic), *arguments)
     with pytest.raises(ValueError, match="ESAM draws random numbers: give key="):
-        sam.ESAM(0.5, 0.9).value_and_grad(quadratic)(tensors(START), (), jnp.asarray(BATCH))
+        jax.eval_shape(sam.ESAM(0.5, 0.9).value_and_grad(quadratic), *arguments)
 
 
 @pytest.mark.parametrize("argument", ["beta", "gamma"])

@@ -17,7 +17,7 @@ def dense_model(center, batch):
     def of_flat(w):
         return loss(unravel(w), *batch)
 
-    return np.asarray(jax.grad(of_flat)(flat)), np.asarray(jax.hessian(of_flat)(flat))
+    return jax.tree.map(np.asarray, jax.jit(lambda w: (jax.grad(of_flat)(w), jax.hessian(of_flat)(w)))(flat))
 
 
 def flattened(tree):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, PERTURBING, each, loss, network, problem, step
+from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each, loss, network, problem, step
 
 from widebasin import sam
 
@@ -33,7 +33,7 @@ def test_at_a_minimum_the_gradient_is_zero_and_not_nan(method):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
 
 
-@each(FAMILY)
+@each(ONE_OF_EACH)
 @pytest.mark.usefixtures("float64")
 def test_a_loss_that_is_constant_has_gradient_zero(method):
     w, x = jnp.array([3.0, 4.0]), jnp.ones(4)
@@ -46,14 +46,14 @@ def test_a_loss_that_is_constant_has_gradient_zero(method):
 
 
 # A share of the examples is all that ESAM descends on, whatever is hidden.
-WHOLE_BATCH = FAMILY | {"ESAM": dataclasses.replace(FAMILY["ESAM"], gamma=1.0)}
+WHOLE_BATCH = ONE_OF_EACH | {"ESAM": dataclasses.replace(ONE_OF_EACH["ESAM"], gamma=1.0)}
 
 
 def nothing(gradients):
     return jax.tree.map(lambda _: False, gradients)
 
 
-@each({name: WHOLE_BATCH[name] for name in PERTURBING})
+@each({name: method for name, method in WHOLE_BATCH.items() if name != "SGD"})
 @pytest.mark.usefixtures("float64")
 def test_a_mask_that_hides_everything_leaves_the_plain_gradient(method):
     start = problem()
@@ -68,7 +68,7 @@ def test_a_mask_that_hides_everything_leaves_the_plain_gradient(method):
 @each(ONE_OF_EACH)
 def test_no_parameters_at_all(method):
     state = method.init({})
-    function = method.value_and_grad(lambda params, x: jnp.mean(x))
+    function = jax.jit(method.value_and_grad(lambda params, x: jnp.mean(x)))
     for t in range(3):
         value, gradients, state = function({}, state, jnp.arange(4.0), key=jax.random.key(t))
         assert float(value) == 1.5
@@ -95,9 +95,8 @@ def test_a_tensor_without_entries_changes_nothing(method):
 @each(DRAWING)
 def test_a_tensor_without_entries_draws_nothing(method):
     params = {"a": jnp.zeros((0, 3)), "w": jnp.ones(3), "z": jnp.zeros(0)}
-    _, gradients, _ = method.value_and_grad(lambda p, x: 0.5 * jnp.sum(p["w"] ** 2) * jnp.mean(x))(
-        params, method.init(params), jnp.ones(4), key=jax.random.key(0)
-    )
+    function = jax.jit(method.value_and_grad(lambda p, x: 0.5 * jnp.sum(p["w"] ** 2) * jnp.mean(x)))
+    _, gradients, _ = function(params, method.init(params), jnp.ones(4), key=jax.random.key(0))
     assert {name: g.shape for name, g in gradients.items()} == {"a": (0, 3), "w": (3,), "z": (0,)}
     assert np.all(np.isfinite(gradients["w"]))
 
@@ -124,7 +123,7 @@ def test_half_precision_is_kept_and_states_are_wider(method, dtype):
     assert all(found == wanted for found in floating)
 
 
-@each({name: FAMILY[name] for name in ("ASAM", "GSAM", "LookSAM", "friendly SAM", "WSAM", "SSAM", "linearized SAM")})
+@each({name: FAMILY[name] for name in ("ASAM", "LookSAM", "friendly SAM", "linearized SAM")})
 def test_bfloat16_follows_single_precision(method):
     """Two steps; within 10% of the gradient's largest entry, of 8 bits of precision."""
     start = problem()

@@ -52,8 +52,10 @@ def test_equals_the_drop_in_function(classification, normalize):
         return jax.tree.map(lambda g: g.ndim > 1, gradients)
 
     method = sam.SAM(rho=0.3, normalize=normalize, mask=mask)
-    value, gradient, _ = method.value_and_grad(classification.loss)(classification.params, (), *classification.batch)
-    expected = sam.value_and_grad(classification.loss, rho=0.3, normalize=normalize, mask=mask)(
+    value, gradient, _ = jax.jit(method.value_and_grad(classification.loss))(
+        classification.params, (), *classification.batch
+    )
+    expected = jax.jit(sam.value_and_grad(classification.loss, rho=0.3, normalize=normalize, mask=mask))(
         classification.params, *classification.batch
     )
     jax.tree.map(np.testing.assert_array_equal, (value, gradient), expected)
@@ -98,6 +100,7 @@ def test_one_compiled_program_serves_every_radius():
 def test_vmap_over_radii_equals_a_loop(classification):
     radii = [0.0, 0.01, 0.1, 1.0]
 
+    @jax.jit
     def gradient(method):
         return method.value_and_grad(classification.loss)(classification.params, (), *classification.batch)[1]
 
@@ -110,7 +113,7 @@ def test_vmap_over_radii_equals_a_loop(classification):
 
 def test_the_derivative_in_the_radius_is_the_curvature_along_the_ascent():
     """For 0.5 ||w||^2 the gradient w + rho w / ||w|| has the derivative w / ||w||."""
-    derivative = jax.jacfwd(lambda rho: gradient_of(sam.SAM(rho=rho)))(0.5)
+    derivative = jax.jit(jax.jacfwd(lambda rho: gradient_of(sam.SAM(rho=rho))))(0.5)
     np.testing.assert_allclose(derivative, W / 5, rtol=1e-6)
 
 
@@ -169,7 +172,7 @@ def test_the_path_has_length_rho_and_ends_higher_than_the_one_step():
     """The gradient on a quadratic tells where it was taken."""
 
     def end_and_loss(method):
-        _, found, _ = method.value_and_grad(quadratic)(tensors(START), (), jnp.asarray(EXAMPLES[0]))
+        _, found, _ = jax.jit(method.value_and_grad(quadratic))(tensors(START), (), jnp.asarray(EXAMPLES[0]))
         end = np.linalg.solve(MATRIX, vector(found)) + EXAMPLES[0].mean(0)
         return end, float(quadratic(tensors(end), jnp.asarray(EXAMPLES[0])))
 

@@ -29,15 +29,15 @@ def test_is_the_gradient_of_the_loss_plus_the_weighted_sharpness():
     def loss(params, inputs, targets):
         return jnp.mean((jnp.tanh(inputs @ params["in"].T + params["bias"]) @ params["out"] - targets) ** 2)
 
-    point = sam.ascent_point(start.params, jax.grad(loss)(start.params, *batch), 0.3)
+    point = sam.ascent_point(start.params, jax.jit(jax.grad(loss))(start.params, *batch), 0.3)
     ascent = jax.tree.map(jnp.subtract, point, start.params)
 
     def weighted(params):
         sharpness = loss(jax.tree.map(jnp.add, params, ascent), *batch) - loss(params, *batch)
         return loss(params, *batch) + gamma / (1 - gamma) * sharpness
 
-    _, actual, _ = sam.WSAM(0.3, gamma).value_and_grad(loss)(start.params, (), *batch)
-    expected = jax.grad(weighted)(start.params)
+    _, actual, _ = jax.jit(sam.WSAM(0.3, gamma).value_and_grad(loss))(start.params, (), *batch)
+    expected = jax.jit(jax.grad(weighted))(start.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), actual, expected)
 
 
