@@ -64,6 +64,19 @@ def test_one_group_is_the_whole_batch_bit_for_bit(method):
     )
 
 
+@each({"LookSAM": sam.LookSAM(0.3, 99, m=2), "linearized SAM": sam.LinearizedSAM(0.3, m=2)})
+def test_what_is_kept_over_many_steps_keeps_every_bit_whatever_the_number_of_groups(method):
+    """The mean over seven groups of equal numbers is not always that number."""
+    start = problem()
+    numbers = jnp.arange(1.0, 100.0) / 97
+    assert np.any(jnp.stack([numbers] * 7).mean(0) != numbers)
+    batches = [(inputs[:14], targets[:14]) for inputs, targets in start.batches]
+    params, state, _ = descent(method, start.params, method.init(start.params), batches[:1])
+    _, after, _ = descent(method, params, state, batches[1:])
+    kept = [getattr(s, "orthogonal", None) or s.center for s in (state, after)]
+    jax.tree.map(np.testing.assert_array_equal, *kept)
+
+
 def first_outputs(method, order):
     start = problem()
     batch = [x[order] for x in start.batches[0]]

@@ -104,15 +104,6 @@ def test_around_a_fixed_point_the_process_is_linear_in_the_offset():
     np.testing.assert_array_equal(found(0.0), np.zeros(12))
 
 
-def test_the_center_stays_bit_for_bit_whatever_the_number_of_groups():
-    """The mean over three groups of equal numbers is not always that number."""
-    start = problem()
-    method = sam.LinearizedSAM(0.3, m=5)
-    batches = [(inputs[:15], targets[:15]) for inputs, targets in start.batches]
-    _, state, _ = descent(method, start.params, method.init(start.params), batches)
-    jax.tree.map(np.testing.assert_array_equal, state.center, start.params)
-
-
 def test_the_center_is_a_copy():
     """Of a compiled step that donates parameters and state, neither may own the other's memory."""
     params = problem().params

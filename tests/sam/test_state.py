@@ -121,6 +121,27 @@ def test_where_only_the_perturbed_gradient_of_one_tensor_is_not_finite_all_gradi
         assert_skipped(jax.tree.map(lambda leaf, i=i: leaf[i], (values, gradients, states)), state)
 
 
+def hidden_by_the_ascent(params, inputs):
+    """The gradient of the tensor ``a`` is 0 / 0 at the parameters, which are all ones, and finite where ``b`` rises."""
+    root = jnp.sqrt(params["a"] * (jax.lax.stop_gradient(jnp.sum(params["b"])) - 3.0))
+    return jnp.mean(inputs) * (jnp.sum(root) + 0.5 * jnp.sum(params["b"] ** 2))
+
+
+@each({name: method for name, method in PASSING_TWICE.items() if name != "random perturbation"})
+def test_a_clean_gradient_that_is_not_finite_is_not_hidden_by_a_perturbed_one_that_is(method):
+    """The mask keeps the tensor out of the ascent, which is finite."""
+    params, inputs = {"a": jnp.ones(2), "b": jnp.ones(3)}, jnp.ones(4)
+    clean, moved = (jax.grad(hidden_by_the_ascent)(params | {"b": params["b"] + e}, inputs) for e in (0.0, 0.1))
+    assert np.all(np.isnan(clean["a"]))
+    assert np.all(np.isfinite(moved["a"]))
+    whole = {"beta": 1.0} if isinstance(method, sam.ESAM) else {}
+    method = dataclasses.replace(method, mask=sam.by_path("b"), **whole)
+    state = method.init(params)
+    assert_skipped(
+        jax.jit(method.value_and_grad(hidden_by_the_ascent))(params, state, inputs, key=jax.random.key(0)), state
+    )
+
+
 @each(PERTURBING)
 def test_after_a_step_that_was_skipped_the_descent_goes_on_as_if_it_had_not_been(method):
     start = problem()
