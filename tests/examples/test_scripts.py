@@ -8,12 +8,15 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+NAMES = ("plain_pytree", "equinox_batch_norm", "flax_nnx", "sharded_half_precision")
+
+
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"plain_pytree", "equinox_batch_norm", "flax_nnx"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(NAMES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain_pytree", "equinox_batch_norm", "flax_nnx"])
+@pytest.mark.parametrize("name", NAMES)
 def test_trains_to_95_percent_on_held_out_digits(name):
     """Chance is 10%; a warning is an error."""
     finished = subprocess.run(
