@@ -212,6 +212,25 @@ def test_several_argnums_are_perturbed_under_one_norm(argnums):
     np.testing.assert_allclose(gradients[1]["y"], [4.4], rtol=1e-6)
 
 
+@pytest.mark.parametrize("base", [jax.value_and_grad, sam.microbatched(1)], ids=["whole", "microbatched"])
+@pytest.mark.parametrize("argnums", [(0, 2), (0, -1), (-3, -1), [2, 0]])
+def test_groups_leave_the_parameters_whole_whichever_arguments_they_are(argnums, base):
+    """Two groups of two examples: the mean of their SAM gradients."""
+    examples = jnp.array([[1.0, 0.5], [2.0, -1.0], [0.0, 3.0], [1.0, 1.0]])
+
+    def loss(x, examples, y):
+        return jnp.mean((examples @ (x * y) - 1.0) ** 2)
+
+    def gradients(part, **options):
+        arguments = (jnp.array([3.0, 4.0]), part, jnp.array([1.0, 2.0]))
+        return sam.value_and_grad(loss, argnums, rho=0.1, **options)(*arguments)[1]
+
+    found = gradients(examples, m=2, base=base)
+    assert len(found) == 2
+    for gradient, first, second in zip(found, gradients(examples[:2]), gradients(examples[2:]), strict=True):
+        np.testing.assert_allclose(gradient, (first + second) / 2, rtol=1e-5)
+
+
 def test_a_tuple_of_one_argnum_returns_a_tuple_as_jax_does():
     _, gradients = sam.value_and_grad(half_square_norm, (0,), rho=0.5)(jnp.array([3.0, 4.0]))
     assert isinstance(gradients, tuple)

@@ -393,11 +393,12 @@ def example_positions(
     Raises:
         ValueError: where one that is named does not exist or is the parameters.
     """
+    parameters = {position % arguments for position in params_argnums}  # -1 is the last, as in jax.value_and_grad
     if batch_argnums is None:
-        return tuple(i for i in range(arguments) if i not in params_argnums)
+        return tuple(i for i in range(arguments) if i not in parameters)
     positions = (batch_argnums,) if isinstance(batch_argnums, int) else tuple(batch_argnums)
     for position in positions:
-        if not 0 <= position < arguments or position in params_argnums:
+        if not 0 <= position < arguments or position in parameters:
             raise ValueError(
                 f"batch_argnums must name positional arguments of the loss that are not its parameters, of {arguments} "
                 f"(counted from 0, parameters {', '.join(map(str, params_argnums))}), got {position}"
