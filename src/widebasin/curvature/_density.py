@@ -1,0 +1,94 @@
+"""The density of a spectrum, by stochastic Lanczos quadrature."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+from matfree import decomp
+
+from widebasin.curvature._operator import Apply, LinearOperator, hessian
+
+
+@dataclass(frozen=True)
+class SpectralDensity:
+    """A spectrum as a distribution over the real line.
+
+    Attributes:
+        nodes: ``(probes, dimension)``, Ritz values of every probe.
+        weights: the same shape; each row sums to 1. The mean over probes of ``sum_j weights_j f(nodes_j)`` estimates
+            ``trace(f(A)) / size``.
+        size: of the operator.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    size: int
+
+    def mean_of(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+        """``trace(f(A)) / size`` with its standard error over probes."""
+        values = (self.weights * function(self.nodes)).sum(1)
+        return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+    def density(self, points: np.ndarray, width: float) -> np.ndarray:
+        """The density at points, each node smoothed by a Gaussian of standard deviation ``width``."""
+        if not width > 0:
+            raise ValueError(f"width must be > 0, got {width}")
+        distance = (points[:, None] - self.nodes.ravel()[None]) / width
+        bumps = np.exp(-0.5 * distance**2) / (width * np.sqrt(2 * np.pi))
+        return bumps @ self.weights.ravel() / len(self.weights)
+
+
+def spectral_density(
+    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    key: Key[Array, ""],
+    probes: int = 8,
+    dimension: int = 64,
+    chunk_size: int | None = None,
+) -> SpectralDensity:
+    """The density of the eigenvalues of the Hessian of the mean loss.
+
+    Args:
+        loss_fn: see ``hessian``.
+        params: see ``hessian``.
+        batch: see ``hessian``.
+        key: of the probes.
+        probes: random vectors, at least 2.
+        dimension: of the Krylov space of each, at most the number of parameters.
+        chunk_size: see ``hessian``.
+
+    Source: Golub & Welsch 1969; Ghorbani et al. 2019.
+    """
+    return density_of(
+        hessian(loss_fn, params, batch, chunk_size=chunk_size), key=key, probes=probes, dimension=dimension
+    )
+
+
+def density_of(
+    operator: LinearOperator, *, key: Key[Array, ""], probes: int = 8, dimension: int = 64
+) -> SpectralDensity:
+    """The density of the eigenvalues of an operator; see ``spectral_density``."""
+    if probes < 2:
+        raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
+    if not 1 <= dimension <= operator.size:
+        raise ValueError(f"dimension must be between 1 and the {operator.size} parameters, got {dimension}")
+    starts = jax.random.normal(key, (probes, operator.size), operator.dtype)
+    nodes, weights = _quadrature(operator.apply, dimension, starts, operator.arguments)
+    return SpectralDensity(np.asarray(nodes, np.float64), np.asarray(weights, np.float64), operator.size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _quadrature(apply: Apply, dimension: int, starts: Array, arguments: Any) -> tuple[Array, Array]:
+    def one(start: Array) -> tuple[Array, Array]:
+        _, tridiagonal, _, _ = decomp.tridiag_sym(dimension, reortho="full")(apply, start, arguments)
+        values, vectors = jnp.linalg.eigh(tridiagonal)
+        return values, vectors[0] ** 2
+
+    return jax.lax.map(one, starts)

@@ -1,0 +1,178 @@
+"""Eigenvalues by Lanczos' method, with a Krylov space that grows until they stand still."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+from matfree import decomp
+
+from widebasin.curvature._operator import Apply, LinearOperator, hessian
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Eigenvalues at one end of a spectrum, with what is known about their error.
+
+    Attributes:
+        eigenvalues: ``(k,)``, from the end inwards: descending for the top, ascending for the bottom; fewer where the
+            Krylov space holds fewer different ones and the operator is too large to be solved exactly.
+        eigenvectors: ``(k, size)``, of length 1; ``operator.direction`` gives their shapes of parameters.
+        residuals: ``(k,)``: ``||A v - lambda v||``, computed anew. There is an eigenvalue within it of ``lambda``.
+        converged: whether every residual and every change as the Krylov space last grew are within the tolerance.
+        products: of the operator with a vector, in total.
+    """
+
+    eigenvalues: np.ndarray
+    eigenvectors: Array
+    residuals: np.ndarray
+    converged: bool
+    products: int
+
+
+def top_eigenvalues(
+    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    k: int = 1,
+    *,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> Eigenpairs:
+    """The ``k`` largest eigenvalues of the Hessian of the mean loss; the first is the sharpness.
+
+    See ``hessian`` for ``loss_fn``, ``params``, ``batch`` and ``chunk_size``, ``eigenpairs`` for the rest.
+    """
+    return eigenpairs(
+        hessian(loss_fn, params, batch, chunk_size=chunk_size),
+        k,
+        "top",
+        key=key,
+        tolerance=tolerance,
+        most_products=most_products,
+    )
+
+
+def bottom_eigenvalues(
+    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    k: int = 1,
+    *,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> Eigenpairs:
+    """The ``k`` smallest eigenvalues of the Hessian of the mean loss; see ``top_eigenvalues``."""
+    return eigenpairs(
+        hessian(loss_fn, params, batch, chunk_size=chunk_size),
+        k,
+        "bottom",
+        key=key,
+        tolerance=tolerance,
+        most_products=most_products,
+    )
+
+
+def eigenpairs(
+    operator: LinearOperator,
+    k: int = 1,
+    end: str = "top",
+    *,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    absolute: float = 0.0,
+    most_products: int = 1000,
+) -> Eigenpairs:
+    """Eigenvalues at one end of the spectrum of an operator.
+
+    Lanczos' method with full reorthogonalization, from a random vector, in a Krylov space of 20, 40, 80 ... dimensions
+    (at least ``2 k``), until every residual ``||A v - lambda v||`` and every change of an eigenvalue from one space to
+    the next are at most ``tolerance`` times the largest modulus found. Residuals alone do not tell that an eigenvalue
+    was missed; a spectrum that is clustered at its end needs the growth. Eigenvalues that are equal are found once, as
+    with any method from one vector. A space of the whole dimension is solved exactly.
+
+    Args:
+        operator: symmetric.
+        k: how many.
+        end: ``top`` or ``bottom``.
+        key: of the vector to start from; a fixed one by default.
+        tolerance: relative to the largest modulus of an eigenvalue.
+        absolute: what is as good as zero, for operators that may be nothing but rounding errors.
+        most_products: stop growing there; the result then says that it is not converged.
+
+    Raises:
+        ValueError: if ``k`` is not between 1 and the dimension, or another argument is out of its range.
+    """
+    if not 1 <= k <= operator.size:
+        raise ValueError(f"k must be between 1 and the {operator.size} parameters, got {k}")
+    if end not in ("top", "bottom"):
+        raise ValueError(f"end must be 'top' or 'bottom', got {end!r}")
+    if not tolerance > 0 or most_products < 1:
+        raise ValueError(f"tolerance must be > 0 and most_products at least 1, got {tolerance} and {most_products}")
+    key = jax.random.key(0) if key is None else key
+    start = jax.random.normal(key, (operator.size,), operator.dtype)
+    sign = 1 if end == "top" else -1
+    dimension, products, before = max(20, 2 * k), 0, None
+    while True:
+        exact = dimension >= operator.size
+        if exact:
+            values, vectors = np.linalg.eigh(np.asarray(operator.dense(), np.float64))
+            vectors = jnp.asarray(vectors.T, operator.dtype)
+            products += operator.size
+        else:
+            values, vectors = _ritz_pairs(*_lanczos(operator.apply, dimension, start, operator.arguments))
+            products += dimension
+            # The space holds every eigenvalue there is, each once: only equal ones are left to find.
+            exact = k <= len(values) < dimension
+        order = np.argsort(-sign * values, kind="stable")[:k]
+        chosen, vectors = values[order], vectors[order]
+        residuals = np.asarray(
+            _residuals(operator.apply, vectors, jnp.asarray(chosen, operator.dtype), operator.arguments), np.float64
+        )
+        products += len(chosen)
+        scale = max(tolerance * np.abs(values).max(), absolute, np.finfo(np.float64).tiny)
+        still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
+        converged = bool(still and np.all(residuals <= scale))
+        following = min(2 * dimension, operator.size)
+        if converged or dimension >= operator.size or products + following + k > most_products:
+            return Eigenpairs(chosen, vectors, residuals, converged, products)
+        before, dimension = chosen, following
+
+
+def _ritz_pairs(basis: Array, tridiagonal: Array) -> tuple[np.ndarray, Array]:
+    """Eigenvalues and eigenvectors (one per row) within the Krylov space, of as many dimensions as it really has.
+
+    Where the space is exhausted, what follows in the basis is rounding error, and no longer orthogonal.
+    """
+    gram = np.asarray(basis @ basis.T, np.float64)
+    off = np.abs(gram - np.eye(len(gram)))
+    tolerance = float(np.sqrt(np.finfo(basis.dtype).eps))
+    sound = [np.max(off[: j + 1, j]) < tolerance for j in range(len(gram))]
+    dimension = max(1, len(sound) if all(sound) else sound.index(False))
+    values, coefficients = np.linalg.eigh(np.asarray(tridiagonal, np.float64)[:dimension, :dimension])
+    vectors = jnp.asarray(coefficients.T, basis.dtype) @ basis[:dimension]
+    return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _lanczos(apply: Apply, dimension: int, start: Array, arguments: Any) -> tuple[Array, Array]:
+    """Basis of the Krylov space (one vector per row) and the tridiagonal matrix in it."""
+    basis, tridiagonal, _, _ = decomp.tridiag_sym(dimension, reortho="full")(apply, start, arguments)
+    return jnp.asarray(basis), jnp.asarray(tridiagonal)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _residuals(apply: Apply, vectors: Array, values: Array, arguments: Any) -> Array:
+    def one(pair: tuple[Array, Array]) -> Array:
+        vector, value = pair
+        return jnp.linalg.norm(apply(vector, arguments) - value * vector)
+
+    return jax.lax.map(one, (vectors, values))

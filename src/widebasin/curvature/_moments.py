@@ -1,0 +1,258 @@
+"""How uneven the Hessians of single examples are, and whether stochastic SAM would stay at a minimum."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.curvature._eigenvalues import Eigenpairs, eigenpairs
+from widebasin.curvature._flat import Flattening, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._operator import Apply, LinearOperator, hessian
+
+ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
+
+ORDERS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class HessianMoments:
+    """Sharpness and non-uniformity of the per-sample Hessians ``H_i`` with mean ``H``.
+
+    Attributes:
+        sharpness: ``lambda_max(H)``.
+        nonuniformity: order k -> ``s_k = max(lambda_max(D_k), 0)^(1/k)`` with ``D_k = mean_i H_i^k - H^k``. ``D_3`` and
+            ``D_4`` need not be positive semidefinite, hence the maximum.
+        eigenpairs: 1 -> of ``H``, k -> of ``D_k``, with their residuals.
+        converged: whether all are.
+    """
+
+    sharpness: float
+    nonuniformity: dict[int, float]
+    eigenpairs: dict[int, Eigenpairs]
+
+    @property
+    def converged(self) -> bool:
+        """Whether every eigenvalue is."""
+        return all(pairs.converged for pairs in self.eigenpairs.values())
+
+
+@dataclass(frozen=True)
+class LinearStability:
+    """Condition (6): whether the second moment of stochastic SAM, linearized at a minimum, does not grow.
+
+    Attributes:
+        value: ``lambda_max(S)``. It is at least 1 wherever a direction changes no example's gradient.
+        stable: whether it is at most 1, to the tolerance of the eigenvalue.
+        eigenpairs: with the residual.
+    """
+
+    value: float
+    stable: bool
+    eigenpairs: Eigenpairs
+
+    @property
+    def converged(self) -> bool:
+        """Whether the eigenvalue is."""
+        return self.eigenpairs.converged
+
+
+def hessian_moments(
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    *,
+    orders: Sequence[int] = ORDERS,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> HessianMoments:
+    """Sharpness and non-uniformity, without any matrix: a product with ``D_k`` takes ``k`` products with each ``H_i``.
+
+    Args:
+        example_loss: ``(params, example) -> loss`` of one example.
+        params: see ``hessian``.
+        batch: the examples; a random subset is what the paper takes.
+        orders: of the moments.
+        key: see ``eigenpairs``.
+        tolerance: see ``eigenpairs``.
+        most_products: see ``eigenpairs``, for each order.
+        chunk_size: examples at a time.
+
+    Raises:
+        ValueError: as ``hessian``; if an order is below 2.
+
+    Source: arXiv 2311.17539, section on linear stability; Wu et al. 2018 for order 2.
+    """
+    options: dict[str, Any] = {"key": key, "tolerance": tolerance, "most_products": most_products}
+    found = {1: eigenpairs(mean_hessian(example_loss, params, batch, chunk_size=chunk_size), 1, "top", **options)}
+    for order in orders:
+        operator = moment_operator(example_loss, params, batch, order, chunk_size=chunk_size)
+        # Of examples that are all alike, D_k is the rounding error of a difference of k-th powers.
+        rounding = 100 * float(jnp.finfo(operator.dtype).eps) * abs(float(found[1].eigenvalues[0])) ** order
+        found[order] = eigenpairs(operator, 1, "top", absolute=rounding, **options)
+    return HessianMoments(
+        sharpness=float(found[1].eigenvalues[0]),
+        nonuniformity={k: max(float(found[k].eigenvalues[0]), 0.0) ** (1 / k) for k in orders},
+        eigenpairs=found,
+    )
+
+
+def stability(
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    *,
+    learning_rate: float,
+    rho: float = 0.0,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> LinearStability:
+    """Whether stochastic SAM at batch size 1 would stay at this minimum: condition (6), ``lambda_max(S) <= 1``.
+
+    Args:
+        example_loss: ``(params, example) -> loss`` of one example.
+        params: the minimum.
+        batch: the examples that it is trained on.
+        learning_rate: ``eta``.
+        rho: radius of the unnormalized ascent; 0 is stochastic gradient descent.
+        key: see ``eigenpairs``.
+        tolerance: see ``eigenpairs``.
+        most_products: see ``eigenpairs``.
+        chunk_size: examples at a time.
+
+    Raises:
+        ValueError: as ``hessian``; if ``learning_rate`` is not positive or ``rho`` negative.
+
+    Source: arXiv 2311.17539, condition (6).
+    """
+    operator = second_moment_operator(
+        example_loss, params, batch, learning_rate=learning_rate, rho=rho, chunk_size=chunk_size
+    )
+    pairs = eigenpairs(operator, 1, "top", key=key, tolerance=tolerance, most_products=most_products)
+    value = float(pairs.eigenvalues[0])
+    return LinearStability(value, value <= 1 + max(tolerance, float(pairs.residuals[0])), pairs)
+
+
+def mean_hessian(
+    example_loss: ExampleLoss, params: PyTree, batch: PyTree, *, chunk_size: int | None = None
+) -> LinearOperator:
+    """``H``, the Hessian of the mean of the examples' losses."""
+    return hessian(_mean_of(example_loss), params, batch, chunk_size=chunk_size)
+
+
+def moment_operator(
+    example_loss: ExampleLoss, params: PyTree, batch: PyTree, order: int, *, chunk_size: int | None = None
+) -> LinearOperator:
+    """``D_k = mean_i H_i^k - H^k``."""
+    if order < 2:
+        raise ValueError(f"order must be at least 2, got {order}: the first moment of H_i about its mean is 0")
+    return _per_example(example_loss, params, batch, _moment_apply, chunk_size, (), order)
+
+
+def second_moment_operator(
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    *,
+    learning_rate: float,
+    rho: float = 0.0,
+    chunk_size: int | None = None,
+) -> LinearOperator:
+    """``S = mean_i M_i^2`` with ``M_i = I - eta H_i - eta rho H_i^2``, one step of linearized SAM on example ``i``.
+
+    Equal to ``(I - eta H - eta rho H^2)^2 + eta (eta - 2 rho) D_2 + 2 eta^2 rho D_3 + eta^2 rho^2 D_4``.
+    """
+    if not learning_rate > 0 or not rho >= 0:
+        raise ValueError(f"learning_rate must be > 0 and rho >= 0, got {learning_rate} and {rho}")
+    constants = (jnp.asarray(learning_rate), jnp.asarray(rho))
+    return _per_example(example_loss, params, batch, _second_moment_apply, chunk_size, constants)
+
+
+def _mean_of(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
+    return _cached_mean(example_loss)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_mean(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
+    def mean_loss(params: PyTree, batch: PyTree) -> Float[Array, ""]:
+        return jnp.mean(jax.vmap(lambda example: example_loss(params, example))(batch))
+
+    return mean_loss
+
+
+def _per_example(
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    make: Callable[..., Apply],
+    chunk_size: int | None,
+    constants: tuple[Array, ...],
+    *static: Any,
+) -> LinearOperator:
+    # Of the same checks as the mean Hessian.
+    mean = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
+    apply = make(example_loss, mean.flattening, mean.apply, checked_chunk_size(chunk_size), *static)
+    return LinearOperator(apply, (*mean.arguments, constants), mean.flattening, mean.dtype)
+
+
+def _example_product(
+    example_loss: ExampleLoss, flattening: Flattening, point: Array, arrays: Any
+) -> Callable[..., Array]:
+    def product(example: PyTree, vector: Array) -> Array:
+        gradient = jax.grad(lambda p: example_loss(flattening.params(p, arrays), example))
+        return jax.jvp(gradient, (point,), (vector,))[1]
+
+    return product
+
+
+@functools.lru_cache(maxsize=64)
+def _moment_apply(
+    example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None, order: int
+) -> Apply:
+    def apply(vector: Array, arguments: Any) -> Array:
+        point, arrays, batch, _ = arguments
+        product = _example_product(example_loss, flattening, point, arrays)
+
+        def power(example: PyTree) -> Array:
+            return jax.lax.fori_loop(0, order, lambda _, v: product(example, v), vector)
+
+        def of_chunk(chunk: PyTree) -> Array:
+            return jax.vmap(power)(chunk).sum(0)
+
+        total = sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector))
+        of_mean = jax.lax.fori_loop(0, order, lambda _, v: mean(v, (point, arrays, batch)), vector)
+        return total / batch_size(batch) - of_mean
+
+    return apply
+
+
+@functools.lru_cache(maxsize=64)
+def _second_moment_apply(
+    example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None
+) -> Apply:
+    del mean
+
+    def apply(vector: Array, arguments: Any) -> Array:
+        point, arrays, batch, (learning_rate, rho) = arguments
+        product = _example_product(example_loss, flattening, point, arrays)
+
+        def step(example: PyTree, vector: Array) -> Array:
+            ascent = vector + rho.astype(vector.dtype) * product(example, vector)
+            return vector - learning_rate.astype(vector.dtype) * product(example, ascent)
+
+        def twice(example: PyTree) -> Array:
+            return jax.lax.fori_loop(0, 2, lambda _, v: step(example, v), vector)
+
+        def of_chunk(chunk: PyTree) -> Array:
+            return jax.vmap(twice)(chunk).sum(0)
+
+        return sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
+
+    return apply

@@ -1,0 +1,162 @@
+"""Hessian and Gauss-Newton matrix as linear operators over a data set."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from widebasin.curvature._flat import Flattening, batch_size, checked_chunk_size, sum_over_chunks
+
+Apply = Callable[[Float[Array, " size"], Any], Float[Array, " size"]]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOperator:
+    """A symmetric matrix that is known by its products with vectors.
+
+    Attributes:
+        apply: ``(vector, arguments) -> vector``; the same function for all operators of one kind, so that programs that
+            use it compile once.
+        arguments: parameters and data.
+        flattening: how a vector is a direction in parameter space.
+        dtype: of the vectors.
+    """
+
+    apply: Apply
+    arguments: Any
+    flattening: Flattening
+    dtype: Any
+
+    @property
+    def size(self) -> int:
+        """Dimension of the space."""
+        return self.flattening.size
+
+    def __matmul__(self, vector: Float[Array, " size"]) -> Float[Array, " size"]:
+        """The product with a vector."""
+        if vector.shape != (self.size,):
+            raise ValueError(f"a vector of shape ({self.size},) is needed, got {vector.shape}")
+        return _apply(self.apply, vector.astype(self.dtype), self.arguments)
+
+    def direction(self, vector: Float[Array, " size"]) -> PyTree:
+        """A vector in the shapes of the parameters."""
+        return self.flattening.direction(vector)
+
+    def dense(self) -> Float[Array, "size size"]:
+        """The whole matrix, from as many products as it has columns: for small models."""
+        return _dense(self.apply, self.size, self.dtype, self.arguments)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(apply: Apply, vector: Array, arguments: Any) -> Array:
+    return apply(vector, arguments)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _dense(apply: Apply, size: int, dtype: Any, arguments: Any) -> Array:
+    columns = jax.lax.map(lambda row: apply(row, arguments), jnp.eye(size, dtype=dtype))
+    return (columns + columns.T) / 2
+
+
+def hessian(
+    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    chunk_size: int | None = None,
+) -> LinearOperator:
+    """The Hessian of the mean loss over a batch: a product is a derivative of the gradient along the vector.
+
+    Args:
+        loss_fn: ``(params, batch) -> mean loss`` over the examples of the batch. A loss whose examples see each other,
+            such as batch norm in training mode, is not one.
+        params: any pytree; floating-point arrays are differentiated.
+        batch: any pytree of arrays with the examples along their leading axis.
+        chunk_size: examples at a time; bounds the memory. All at once by default.
+
+    Raises:
+        ValueError: if the loss is not scalar, parameters are not finite, or the batch has no examples.
+    """
+    flattening, arrays = Flattening.of(params)
+    _check_scalar(loss_fn, params, batch)
+    vector = flattening.vector(params)
+    apply = _hessian_apply(loss_fn, flattening, checked_chunk_size(chunk_size))
+    return LinearOperator(apply, (vector, arrays, batch), flattening, vector.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _hessian_apply(loss_fn: Callable[..., Any], flattening: Flattening, chunk_size: int | None) -> Apply:
+    def apply(vector: Array, arguments: Any) -> Array:
+        point, arrays, batch = arguments
+
+        def product(chunk: PyTree) -> Array:
+            def gradient(point: Array) -> Array:
+                return jax.grad(lambda p: loss_fn(flattening.params(p, arrays), chunk))(point)
+
+            return batch_size(chunk) * jax.jvp(gradient, (point,), (vector,))[1]
+
+        return sum_over_chunks(product, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
+
+    return apply
+
+
+def gauss_newton(
+    model_fn: Callable[[PyTree, PyTree], PyTree],
+    loss_of_outputs: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    chunk_size: int | None = None,
+) -> LinearOperator:
+    """The generalized Gauss-Newton matrix ``J^T (d^2 L / d outputs^2) J`` of a mean loss over a batch.
+
+    The Hessian without the curvature of the model itself; where the loss is a negative log-likelihood of an
+    exponential family (cross entropy, squared error), it is the Fisher information.
+
+    Args:
+        model_fn: ``(params, batch) -> outputs``.
+        loss_of_outputs: ``(outputs, batch) -> mean loss``.
+        params: see ``hessian``.
+        batch: see ``hessian``.
+        chunk_size: see ``hessian``.
+    """
+    flattening, arrays = Flattening.of(params)
+    _check_scalar(lambda p, b: loss_of_outputs(model_fn(p, b), b), params, batch)
+    vector = flattening.vector(params)
+    apply = _gauss_newton_apply(model_fn, loss_of_outputs, flattening, checked_chunk_size(chunk_size))
+    return LinearOperator(apply, (vector, arrays, batch), flattening, vector.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _gauss_newton_apply(
+    model_fn: Callable[..., Any], loss_of_outputs: Callable[..., Any], flattening: Flattening, chunk_size: int | None
+) -> Apply:
+    def apply(vector: Array, arguments: Any) -> Array:
+        point, arrays, batch = arguments
+
+        def product(chunk: PyTree) -> Array:
+            def model(point: Array) -> PyTree:
+                return model_fn(flattening.params(point, arrays), chunk)
+
+            outputs, tangent = jax.jvp(model, (point,), (vector,))
+            gradient = jax.grad(lambda outputs: loss_of_outputs(outputs, chunk))
+            _, curved = jax.jvp(gradient, (outputs,), (tangent,))
+            _, transposed = jax.vjp(model, point)
+            return batch_size(chunk) * transposed(curved)[0]
+
+        return sum_over_chunks(product, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
+
+    return apply
+
+
+def _check_scalar(loss_fn: Callable[..., Any], params: PyTree, batch: PyTree) -> None:
+    batch_size(batch)
+    shapes = jax.tree.leaves(jax.eval_shape(lambda b: loss_fn(params, b), batch))
+    if len(shapes) != 1 or shapes[0].shape != ():
+        raise ValueError(
+            f"the loss must be one scalar, got shapes {[leaf.shape for leaf in shapes]}: take the mean over examples"
+        )

@@ -1,0 +1,68 @@
+"""The trace of an operator, by random probes."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+from matfree import stochtrace
+
+from widebasin.curvature._operator import Apply, LinearOperator, hessian
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An estimate of a trace.
+
+    Attributes:
+        estimate: the mean over probes.
+        standard_error: of that mean.
+        probes: how many.
+    """
+
+    estimate: float
+    standard_error: float
+    probes: int
+
+
+def trace(
+    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    params: PyTree,
+    batch: PyTree,
+    *,
+    key: Key[Array, ""],
+    probes: int = 32,
+    chunk_size: int | None = None,
+) -> Trace:
+    """The trace of the Hessian of the mean loss, by Hutchinson's estimator: the mean of ``z^T H z`` over random signs.
+
+    Args:
+        loss_fn: see ``hessian``.
+        params: see ``hessian``.
+        batch: see ``hessian``.
+        key: of the probes.
+        probes: at least 2; the standard error falls with their square root.
+        chunk_size: see ``hessian``.
+
+    Source: Hutchinson 1990.
+    """
+    return trace_of(hessian(loss_fn, params, batch, chunk_size=chunk_size), key=key, probes=probes)
+
+
+def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32) -> Trace:
+    """The trace of an operator; see ``trace``."""
+    if probes < 2:
+        raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
+    start = jnp.zeros(operator.size, operator.dtype)
+    values = _samples(operator.apply, probes, key, start, operator.arguments)
+    return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _samples(apply: Apply, probes: int, key: Key[Array, ""], like: Array, arguments: Any) -> Array:
+    vectors = stochtrace.sampler_signs(like, num=probes)(key)
+    integrand = stochtrace.monte_carlo_trace()
+    return jax.lax.map(lambda vector: integrand(apply, vector, arguments), vectors)

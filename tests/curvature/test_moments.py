@@ -1,0 +1,122 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from curvature.problems import example_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from widebasin import curvature, theory
+
+
+def dense_moment(classifier, order):
+    powers = np.mean([np.linalg.matrix_power(h, order) for h in classifier.hessians], axis=0)
+    return powers - np.linalg.matrix_power(classifier.hessian, order)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("chunk_size", [None, 7])
+def test_the_operator_of_a_moment_equals_the_dense_one(classifier, order, chunk_size):
+    operator = curvature.moment_operator(
+        example_loss, classifier.params, classifier.batch, order, chunk_size=chunk_size
+    )
+    expected = dense_moment(classifier, order)
+    np.testing.assert_allclose(operator.dense(), expected, atol=1e-12 * max(1, np.abs(expected).max()))
+
+
+def test_sharpness_and_nonuniformity_equal_the_dense_ones(classifier):
+    found = curvature.hessian_moments(example_loss, classifier.params, classifier.batch, tolerance=1e-9)
+    assert found.converged
+    np.testing.assert_allclose(found.sharpness, np.linalg.eigvalsh(classifier.hessian)[-1], rtol=1e-8)
+    assert list(found.nonuniformity) == [2, 3, 4]
+    for order, value in found.nonuniformity.items():
+        largest = np.linalg.eigvalsh(dense_moment(classifier, order))[-1]
+        np.testing.assert_allclose(value, largest ** (1 / order), rtol=1e-8)
+
+
+def test_equal_examples_have_no_nonuniformity(classifier):
+    same = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 5, axis=0), classifier.batch)
+    found = curvature.hessian_moments(example_loss, classifier.params, same)
+    assert all(value < 1e-3 * found.sharpness for value in found.nonuniformity.values())
+    assert found.converged
+
+
+@pytest.mark.parametrize(("learning_rate", "rho"), [(0.3, 0.1), (0.3, 0.0), (0.05, 0.4)])
+def test_the_second_moment_equals_the_dense_one_and_the_sum_of_its_terms(classifier, learning_rate, rho):
+    operator = curvature.second_moment_operator(
+        example_loss, classifier.params, classifier.batch, learning_rate=learning_rate, rho=rho, chunk_size=10
+    )
+    identity, h = np.eye(len(classifier.hessian)), classifier.hessian
+    steps = identity - learning_rate * classifier.hessians @ (identity + rho * classifier.hessians)
+    expected = np.mean(steps @ steps, axis=0)
+    np.testing.assert_allclose(operator.dense(), expected, atol=1e-12)
+    first = identity - learning_rate * h - learning_rate * rho * h @ h
+    terms = first @ first + learning_rate * (learning_rate - 2 * rho) * dense_moment(classifier, 2)
+    terms += 2 * learning_rate**2 * rho * dense_moment(classifier, 3)
+    terms += learning_rate**2 * rho**2 * dense_moment(classifier, 4)
+    np.testing.assert_allclose(expected, terms, atol=1e-12)
+    found = curvature.stability(
+        example_loss, classifier.params, classifier.batch, learning_rate=learning_rate, rho=rho, tolerance=1e-9
+    )
+    np.testing.assert_allclose(found.value, np.linalg.eigvalsh(expected)[-1], atol=1e-8)
+    assert found.stable == (np.linalg.eigvalsh(expected)[-1] <= 1 + 1e-9)
+    assert found.converged
+
+
+def quadratic(w, matrix):
+    """An example whose Hessian is the example itself."""
+    return 0.5 * w @ matrix @ w
+
+
+def simulated(hessians, learning_rate, rho, steps):
+    """Exact second moments: ``E ||w_t||^2`` from ``E w_t w_t^T``, which a step maps linearly, starting from ``I``."""
+    identity = np.eye(hessians.shape[-1])
+    steps_of = identity - learning_rate * hessians @ (identity + rho * hessians)
+    moment = identity
+    traces = [np.trace(moment)]
+    for _ in range(steps):
+        moment = np.mean(steps_of @ moment @ np.swapaxes(steps_of, 1, 2), axis=0)
+        traces.append(np.trace(moment))
+    return np.array(traces)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), learning_rate=st.floats(0.02, 1.0), share=st.floats(0.0, 0.6))
+def test_where_condition_six_holds_simulated_second_moments_do_not_grow(seed, learning_rate, share):
+    roots = np.random.default_rng(seed).normal(size=(4, 3, 2))
+    hessians = roots @ np.swapaxes(roots, 1, 2)
+    rho = share * learning_rate
+    found = curvature.stability(
+        quadratic, jnp.zeros(3), jnp.asarray(hessians), learning_rate=learning_rate, rho=rho, tolerance=1e-9
+    )
+    traces = simulated(hessians, learning_rate, rho, 30)
+    if found.stable:
+        assert (traces[1:] <= traces[:-1] * (1 + 1e-7)).all()
+    else:
+        # The direction of the largest eigenvalue grows at once.
+        direction = np.asarray(found.eigenpairs.eigenvectors[0])
+        identity = np.eye(3)
+        steps = identity - learning_rate * hessians @ (identity + rho * hessians)
+        assert np.mean(np.sum((steps @ direction) ** 2, axis=-1)) > 1
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), learning_rate=st.floats(0.02, 1.0))
+def test_where_the_sharpness_breaks_its_bound_simulated_second_moments_explode(seed, learning_rate):
+    roots = np.random.default_rng(seed).normal(size=(4, 3, 2))
+    hessians = roots @ np.swapaxes(roots, 1, 2)
+    sharpness = float(np.linalg.eigvalsh(hessians.mean(0))[-1])
+    if not theory.stability(sharpness=sharpness, learning_rate=learning_rate).holds:
+        traces = simulated(hessians, learning_rate, 0.0, 50)
+        assert traces[-1] > traces[0]
+
+
+@pytest.mark.parametrize("options", [{"learning_rate": 0.0}, {"learning_rate": 0.1, "rho": -1.0}])
+def test_step_sizes_that_cannot_be_are_refused(classifier, options):
+    with pytest.raises(ValueError, match="learning_rate must be > 0 and rho >= 0"):
+        curvature.stability(example_loss, classifier.params, classifier.batch, **options)
+
+
+def test_an_order_below_two_is_refused(classifier):
+    with pytest.raises(ValueError, match="order"):
+        curvature.moment_operator(example_loss, classifier.params, classifier.batch, 1)
