@@ -40,10 +40,12 @@ def test_lanczos_equals_arpack_where_the_space_is_much_smaller_than_the_dimensio
     values = np.concatenate([np.linspace(-1, 1, 1990), np.linspace(2, 4, 10)])
     operator = diagonal(values)
     found = curvature.eigenpairs(operator, 5, tolerance=1e-8)
+
+    def product(vector):
+        return np.asarray(operator @ jnp.asarray(vector.ravel(), jnp.float64))
+
     arpack = scipy.sparse.linalg.eigsh(
-        scipy.sparse.linalg.LinearOperator(
-            (2000, 2000), matvec=lambda v: np.asarray(operator @ jnp.asarray(v.ravel()))
-        ),
+        scipy.sparse.linalg.LinearOperator((2000, 2000), matvec=product, dtype=np.float64),
         k=5,
         which="LA",
         return_eigenvectors=False,
