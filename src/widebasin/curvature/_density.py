@@ -34,11 +34,11 @@ class SpectralDensity:
         values = (self.weights * function(self.nodes)).sum(1)
         return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
-    def density(self, points: np.ndarray, width: float) -> np.ndarray:
+    def density(self, points: np.ndarray | Array, width: float) -> np.ndarray:
         """The density at points, each node smoothed by a Gaussian of standard deviation ``width``."""
         if not width > 0:
             raise ValueError(f"width must be > 0, got {width}")
-        distance = (points[:, None] - self.nodes.ravel()[None]) / width
+        distance = (np.asarray(points)[:, None] - self.nodes.ravel()[None]) / width
         bumps = np.exp(-0.5 * distance**2) / (width * np.sqrt(2 * np.pi))
         return bumps @ self.weights.ravel() / len(self.weights)
 
