@@ -1,5 +1,7 @@
 """The command as a newcomer meets it: help, errors, exit codes, output."""
 
+import dataclasses
+import json
 import os
 import re
 import signal
@@ -10,16 +12,16 @@ import pandas as pd
 import pytest
 from sweep.commands import start, widebasin
 
-from widebasin import __version__
+from widebasin import __version__, theory
 from widebasin.studies import STUDIES
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
-COMMANDS = ("study", "sweep", "train", "report", "list", "bench", "completion")
+COMMANDS = ("study", "sweep", "train", "report", "list", "theory", "bench", "completion")
+SUBCOMMANDS = (*(("study", name) for name in STUDIES), ("theory", "convergence"), ("theory", "stability"))
+CONSTANTS = ("theory", "convergence", "--smoothness-each", "2", "--smoothness", "1", "--pl", "0.5")
 
 
-@pytest.mark.parametrize(
-    "command", [(), *((name,) for name in COMMANDS), ("study", "overparam"), ("study", "label-noise")]
-)
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), *SUBCOMMANDS])
 def test_help_explains_and_shows_an_example(command):
     text = widebasin(*command, "--help", check=0).stdout
     assert "widebasin study overparam" in text if command == () else "xample" in text
@@ -47,6 +49,13 @@ def test_every_study_is_a_command():
         (("study", "overparam", "--methods", "sam"), "methods", "sgd"),
         (("train", "--workload", "minst"), "minst", "Known"),
         (("report", "nowhere"), "nowhere", "spec.toml"),
+        (("study", "methods", "--widths", "4", "8"), "widths", "one value"),
+        (("sweep", "--m", "30"), "m = 30", "divisor of the batch size 100"),
+        ((*CONSTANTS, "--rho", "-1"), "rho = -1.0", ">= 0"),
+        ((*CONSTANTS[:-1], "4"), "pl = 4.0", "at most 1"),
+        ((*CONSTANTS, "--share", "2"), "share = 2.0", "(0, 1)"),
+        (("theory", "stability", "--sharpness", "1", "--learning-rate", "0.1", "--s3", "-1"), "s3 = -1.0", ">= 0"),
+        ((*CONSTANTS, "--json", "no/such.json"), "no/such.json", "cannot be written"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -213,3 +222,28 @@ def test_a_file_for_the_benchmarks_is_tried_before_measuring(tmp_path):
     done = widebasin("bench", "step", "--json", tmp_path / "none" / "x.json", check=2)
     assert "json" in done.stderr
     assert "ratio" not in done.stdout
+
+
+def test_theory_prints_what_it_writes(tmp_path):
+    done = widebasin(*CONSTANTS, "--rho", "0.1", "--json", "found.json", check=0, cwd=tmp_path)
+    found = json.loads((tmp_path / "found.json").read_text())
+    expected = theory.convergence(smoothness_each=2.0, smoothness=1.0, pl=0.5, rho=0.1)
+    assert found == dataclasses.asdict(expected) | {"guaranteed": True, "steps": expected.steps(0.01)}
+    assert f"{found['factor']:.6g}" in done.stdout
+    done = widebasin(*CONSTANTS, "--rho", "1", "--json", "found.json", check=0, cwd=tmp_path)
+    assert "nothing is guaranteed" in done.stdout
+    assert json.loads((tmp_path / "found.json").read_text())["steps"] is None
+
+
+def test_theory_says_which_condition_is_broken_and_which_does_not_exist(tmp_path):
+    numbers = ("--sharpness", "15", "--s2", "8", "--s4", "10", "--learning-rate", "0.1", "--rho", "0.06")
+    done = widebasin("theory", "stability", *numbers, "--json", "found.json", check=0, cwd=tmp_path)
+    assert "not linearly stable" in done.stdout
+    assert "not above 2 rho = 0.12" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert not found["holds"]
+    assert [(c["name"], c["holds"]) for c in found["conditions"]] == [
+        ("a (1 + rho a)", False),
+        ("s_2^2", True),
+        ("s_4^4", True),
+    ]
