@@ -40,7 +40,7 @@ def test_every_method_gives_the_same_on_1_2_4_and_8_devices(m):
     """Values, gradients and states of two steps, in float64, under ``jax.jit`` and in ``jax.shard_map``."""
     finished = subprocess.run(
         [sys.executable, "-m", "sam.devices", m],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,
