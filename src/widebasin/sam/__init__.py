@@ -13,7 +13,7 @@ All only compute gradients. Any optax optimizer, or none, applies them.
 
 from widebasin.sam._asam import ASAM
 from widebasin.sam._ascent import Mask, ascent_point
-from widebasin.sam._batch import Batch
+from widebasin.sam._batch import Batch, average_over_groups, concatenate_over_groups
 from widebasin.sam._differentiation import decayed, microbatched
 from widebasin.sam._esam import ESAM
 from widebasin.sam._friendly import FriendlySAM
@@ -22,7 +22,7 @@ from widebasin.sam._gsam import GSAM
 from widebasin.sam._linearized import LinearizedSAM
 from widebasin.sam._loss_scale import DynamicLossScale, all_finite, keep_if
 from widebasin.sam._masks import by_dimensions, by_path
-from widebasin.sam._method import Method, Passes
+from widebasin.sam._method import Method, Passes, Perturbing
 from widebasin.sam._periodic import LookSAM, SAMEveryK
 from widebasin.sam._random import RandomPerturbation
 from widebasin.sam._registry import METHODS, NamedMethod
@@ -52,12 +52,15 @@ __all__ = [
     "MultiStepSAM",
     "NamedMethod",
     "Passes",
+    "Perturbing",
     "RandomPerturbation",
     "SAMEveryK",
     "all_finite",
     "ascent_point",
+    "average_over_groups",
     "by_dimensions",
     "by_path",
+    "concatenate_over_groups",
     "decayed",
     "decoupled_wsam",
     "gradient_transformation",

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._ascent import Mask, at_least_smallest, masked, moved, norm, widened
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class ASAM(Perturbing):
     """Adaptive SAM: ``g_B(w + rho T^2 g / ||T g||)`` with ``g = g_B(w)`` and ``T = |w| + eta``, entry by entry.

@@ -81,8 +81,12 @@ def widened(leaf: Array) -> Array:
 
 def norm(tree: PyTree) -> Float[Array, ""]:
     """Euclidean norm over all leaves together, accumulated in at least float32; 0 of an empty tree."""
-    leaves = jax.tree.leaves(tree)
-    return optax.tree.norm([widened(leaf) for leaf in leaves]) if leaves else jnp.zeros(())
+    leaves = [widened(leaf) for leaf in jax.tree.leaves(tree)]
+    if not leaves:
+        return jnp.zeros(())
+    square = optax.tree.norm(leaves, squared=True)
+    # Twice, so that the derivative at zero is zero and not NaN.
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
 
 def inner_product(left: PyTree, right: PyTree) -> Float[Array, ""]:

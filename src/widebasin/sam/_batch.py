@@ -32,6 +32,14 @@ def average_over_groups(stacked: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(average, stacked)
 
 
+def concatenate_over_groups(stacked: PyTree) -> PyTree:
+    """One row per example again: the leading axes over groups and over the examples of a group made one.
+
+    For ``aux`` that holds something of every example, such as logits: ``merge_aux=sam.concatenate_over_groups``.
+    """
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stacked)
+
+
 @dataclass(frozen=True)
 class Devices:
     """The devices of a mesh axis that share a group of examples, in ``jax.shard_map``.
@@ -267,10 +275,17 @@ class Batch:
             ValueError: where the examples lie on several devices.
         """
         self._refuse_several_devices()
+        size = self.size
 
         def losses(params: PyTree) -> Float[Array, " examples"]:
             if self.losses_of_examples is not None:
-                return self.losses_of_examples(*self._placed(params), **self.kwargs)
+                found = self.losses_of_examples(*self._placed(params), **self.kwargs)
+                if jnp.shape(found) != (size,):
+                    raise ValueError(
+                        f"example_losses must return one loss for each of the {size} examples, got shape "
+                        f"{jnp.shape(found)}"
+                    )
+                return found
 
             def one(examples: list[Any]) -> Float[Array, ""]:
                 alone = self._with_examples(jax.tree.map(lambda leaf: leaf[None], examples))
@@ -346,6 +361,7 @@ class Batch:
             )
         if m == total:
             return evaluate(self.whole(), None)
+        refuse_keyword_examples(self.kwargs, here)
         sharing = max(1, m // here)
         if math.gcd(m, here) not in (m, here) or size % sharing:
             raise ValueError(
@@ -374,6 +390,16 @@ class Batch:
             value = (devices.mean_over_all(value[0]), value[1]) if self.has_aux else devices.mean_over_all(value)
             gradients, state = devices.mean_over_all((gradients, state))
         return value, gradients, state
+
+
+def refuse_keyword_examples(kwargs: Mapping[str, Any], size: int) -> None:
+    """Raises ``ValueError`` where an argument given by keyword looks like examples: only positional ones are cut."""
+    for name, tree in kwargs.items():
+        if any(jnp.ndim(leaf) and jnp.shape(leaf)[0] == size for leaf in jax.tree.leaves(tree)):
+            raise ValueError(
+                f"the argument {name!r}, given by keyword, has as many rows as there are examples ({size}), and the "
+                "batch is to be cut: give examples by position, or close over what are none"
+            )
 
 
 def _average_or_first(leaf: Array) -> Array:

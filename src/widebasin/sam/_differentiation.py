@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from widebasin.sam._ascent import Mask, masked, widened
-from widebasin.sam._batch import average_over_groups, example_positions
+from widebasin.sam._batch import average_over_groups, example_positions, refuse_keyword_examples
 from widebasin.sam._method import check_count, check_mask, check_number
 
 
@@ -56,6 +56,7 @@ def microbatched(
             total = lengths.pop()
             if 0 < total <= size:
                 return differentiate(*args, **kwargs)
+            refuse_keyword_examples(kwargs, total)
             count, rest = divmod(total, size)
             if rest or not count:
                 raise ValueError(f"size = {size} must divide the batch of {total} examples")
@@ -123,7 +124,7 @@ def decayed(
                 lambda g, p: None if g is None else jnp.asarray(p), gradients, params, is_leaf=lambda leaf: leaf is None
             )
             decay = masked(like, mask)
-            return value, jax.tree.map(lambda g, p: (g + coefficient * p).astype(g.dtype), gradients, decay)
+            return value, jax.tree.map(lambda g, p: (g + coefficient * jnp.conj(p)).astype(g.dtype), gradients, decay)
 
         return with_decay
 

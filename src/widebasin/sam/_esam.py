@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class ESAM(Perturbing):
     """Efficient SAM: a random subset of tensors is perturbed, and the examples that feel it most are descended on.

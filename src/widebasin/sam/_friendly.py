@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import jax
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point, combination, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
 
 class FriendlySAMState(NamedTuple):
@@ -22,7 +21,7 @@ class FriendlySAMState(NamedTuple):
     average: PyTree
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class FriendlySAM(Perturbing):
     """Friendly SAM (F-SAM): the ascent follows the batch gradient less its moving average.
@@ -36,7 +35,8 @@ class FriendlySAM(Perturbing):
         sigma: share of the average that is subtracted.
         decay: of the average, in [0, 1).
         subtract: ``updated``, the average with this gradient (the paper's), or ``previous``, the one before it, which
-            implementations in PyTorch subtract (they also start from the first gradient).
+            implementations in PyTorch subtract (they also start from the first gradient). At ``sigma = 1`` both give
+            the same direction.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from widebasin.sam._ascent import Mask
 from widebasin.sam._batch import Batch, average_over_groups
-from widebasin.sam._method import step_of
+from widebasin.sam._method import is_whole_number, step_of
 from widebasin.sam._sam import SAM
 
 
@@ -63,10 +63,11 @@ def value_and_grad(
         (12.5, [3.3, 4.4])
     """
     method = SAM(rho, normalize, mask=mask, m=m)
-    if not isinstance(argnums, (int, Sequence)):
+    if not (is_whole_number(argnums) or isinstance(argnums, Sequence)):
         raise TypeError(
             f"argnums must be an integer or several, got {argnums!r}; give the radius by name: rho={argnums!r}"
         )
+    argnums = tuple(argnums) if isinstance(argnums, Sequence) else int(argnums)
     # equinox.filter_value_and_grad differentiates the first argument and takes no argnums.
     differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}))
 
@@ -78,7 +79,7 @@ def value_and_grad(
             has_aux,
             args,
             kwargs,
-            params_argnums=argnums if isinstance(argnums, int) else tuple(argnums),
+            params_argnums=argnums,
             batch_argnums=batch_argnums,
             axis_name=axis_name,
             merge_aux=merge_aux,

@@ -3,16 +3,15 @@
 import math
 from dataclasses import dataclass, field
 
-import jax
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._asam import adaptive_ascent_point
 from widebasin.sam._ascent import ascent_point, combination, without_projection
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class GSAM(Perturbing):
     """Surrogate gap guided SAM: ``g_s - alpha (g - <g, u> u)`` with ``g = g_B(w)``, ``u = g_s / ||g_s||``.

@@ -9,7 +9,7 @@ from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, register_method
 
 
 class LinearizedSAMState(NamedTuple):
@@ -22,7 +22,7 @@ class LinearizedSAMState(NamedTuple):
     center: PyTree
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class LinearizedSAM(Perturbing):
     """SAM on the quadratic model of the batch loss around a center ``c``, by Hessian-vector products.

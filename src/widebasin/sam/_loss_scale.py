@@ -62,23 +62,27 @@ class DynamicLossScale:
     def scaled(self, base: Callable[..., Any] = jax.value_and_grad) -> Callable[..., Any]:
         """A function with the signature of ``jax.value_and_grad`` that scales the loss before, and unscales after.
 
-        Gradients are returned in at least float32.
+        Value and gradients are returned in at least float32.
         """
 
         def transform(
             loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
         ) -> Callable[..., Any]:
-            def scaled_loss(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-                output = loss_fn(*args, **kwargs)
-                loss = output[0] if has_aux else output
-                return loss * self.scale.astype(loss.dtype), output
+            def scaled(loss: Array) -> Array:
+                return loss.astype(jnp.promote_types(loss.dtype, jnp.float32)) * self.scale
 
-            differentiate = base(scaled_loss, has_aux=True, **({} if argnums == 0 else {"argnums": argnums}), **options)
+            def scaled_loss(*args: Any, **kwargs: Any) -> Any:
+                output = loss_fn(*args, **kwargs)
+                return (scaled(output[0]), output[1]) if has_aux else scaled(output)
+
+            options = options | ({} if argnums == 0 else {"argnums": argnums})
+            differentiate = base(scaled_loss, has_aux=has_aux, **options)
 
             def unscaled(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
-                (_, output), gradients = differentiate(*args, **kwargs)
+                value, gradients = differentiate(*args, **kwargs)
                 # Powers of two divide exactly.
-                return output, jax.tree.map(
+                value = (value[0] / self.scale, value[1]) if has_aux else value / self.scale
+                return value, jax.tree.map(
                     lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / self.scale, gradients
                 )
 
@@ -105,7 +109,7 @@ def all_finite(gradients: PyTree) -> Bool[Array, ""]:
 
 
 def keep_if(finite: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    """``new`` where a step is finite, else ``old``: skips a step in a compiled loop.
+    """``new`` where a step is finite, else ``old``: skips a step in a compiled loop. What is no array stays.
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,4 +117,8 @@ def keep_if(finite: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
         >>> sam.keep_if(jnp.array(False), {"w": jnp.array(jnp.nan)}, {"w": jnp.array(3.0)})["w"].item()
         3.0
     """
-    return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+    def choose(new: Any, old: Any) -> Any:
+        return jnp.where(finite, new, old) if hasattr(new, "dtype") else new
+
+    return jax.tree.map(choose, new, old)

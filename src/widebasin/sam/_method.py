@@ -1,11 +1,12 @@
 """What every method of the SAM family provides, and how a step is carried out for all of them."""
 
 import abc
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from widebasin.sam._ascent import Mask, norm
 from widebasin.sam._batch import Batch, average_over_groups
 
+M = TypeVar("M", bound="Method")
 Gradient = Callable[..., tuple[Any, PyTree, PyTree]]
 Evaluation = tuple[Any, PyTree, PyTree]
 Step = Int[Array, ""] | int
@@ -95,7 +97,7 @@ class Method(abc.ABC):
                 ``equinox.filter_value_and_grad`` for a model that holds more than arrays, or ``sam.microbatched(32)``.
             batch_argnums: which arguments of ``loss_fn`` hold examples, along the leading axis of every leaf (the
                 parameters are argument 0); all others by default. Matters to ``m`` and to methods that look at single
-                examples.
+                examples. Arguments by keyword are none.
             axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split. Every gradient that a
                 group of ``m`` examples needs is then averaged over the devices that hold the group, values and
                 gradients over all. Under ``jax.jit`` with sharded arrays nothing is needed.
@@ -109,10 +111,11 @@ class Method(abc.ABC):
             ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not
             finite, all gradients are NaN and the state is the one given. ``key`` is for methods that draw random
             numbers; the others ignore it. ``step`` takes the place of the count of steps that some methods keep in
-            their state: give it where networks are trained together by ``jax.vmap``, unbatched, so that the steps
-            that cost one gradient still do. A Python number is known when the step is compiled, which leaves no branch
-            in the program: one for the steps with ``step=0`` and one for the others with ``step=1``. On a CPU
-            convolutions need that, since XLA runs them several times slower within a branch.
+            their state, from 0, and is to be advanced by finite steps only. Give it where networks are trained together
+            by ``jax.vmap``, unbatched, so that the steps that cost one gradient still do. A Python number is known when
+            the step is compiled, which leaves no branch in the program: one for the steps with ``step=0`` and one for
+            the others with ``step=1``. On a CPU convolutions need that, since XLA runs them several times slower within
+            a branch.
         """
         check_function("example_losses", example_losses)
         differentiate = base(loss_fn, has_aux=has_aux)
@@ -143,6 +146,18 @@ class Method(abc.ABC):
 
 def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: Any = None) -> Evaluation:
     """One step of a method on a whole batch: its groups, their average, and the guard of the state."""
+    for leaf in jax.tree.leaves(method):
+        if jnp.ndim(leaf):
+            raise ValueError(
+                f"hyperparameters of {type(method).__name__} must be scalars, got one of shape {jnp.shape(leaf)}; for "
+                "several values at once, jax.vmap over the method"
+            )
+    expected = jax.tree.structure(jax.eval_shape(lambda: method.init(batch.params)))
+    if jax.tree.structure(state) != expected:
+        raise ValueError(
+            f"the state is none of {type(method).__name__} for these parameters: its structure is "
+            f"{jax.tree.structure(state)}, that of {type(method).__name__}.init(params) is {expected}"
+        )
     old = state
     state = method.prepare(batch.whole(), state, key, step)
 
@@ -156,6 +171,33 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
     finite = jnp.isfinite(norm(gradients))
     gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.full_like(g, jnp.nan)), gradients)
     return value, gradients, jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
+
+
+def register_method(cls: type[M]) -> type[M]:
+    """Makes a frozen dataclass a pytree: fields are leaves, but for those whose metadata say ``static``.
+
+    As ``jax.tree_util.register_dataclass``, except that nothing is checked when JAX puts one together again: the leaves
+    may then be axes, differences of hyperparameters, or placeholders.
+    """
+    static = tuple(f.name for f in dataclasses.fields(cls) if f.metadata.get("static"))  # pyright: ignore[reportArgumentType]
+    leaves = tuple(f.name for f in dataclasses.fields(cls) if not f.metadata.get("static"))  # pyright: ignore[reportArgumentType]
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
+
+    def flatten(method: M) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(method, n) for n in leaves), tuple(getattr(method, n) for n in static)
+
+    def flatten_with_keys(method: M) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        values, rest = flatten(method)
+        return tuple(zip(keys, values, strict=True)), rest
+
+    def unflatten(rest: tuple[Any, ...], values: Any) -> M:
+        method = object.__new__(cls)
+        for name, value in zip((*leaves, *static), (*values, *rest), strict=True):
+            object.__setattr__(method, name, value)
+        return method
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 @dataclass(frozen=True)
@@ -175,7 +217,7 @@ class Perturbing(Method):
     def __post_init__(self) -> None:
         check_radius(self.rho)
         check_mask(self.mask)
-        if self.m is not None and (not isinstance(self.m, int) or self.m < 1):
+        if self.m is not None and not (is_whole_number(self.m) and self.m >= 1):
             raise ValueError(f"m must be a number of examples of at least 1, or None for the whole batch, got {self.m}")
 
 
@@ -218,8 +260,13 @@ def check_number(argument: str, value: Any, holds: Callable[[float], bool], want
 
 def check_count(argument: str, value: Any) -> None:
     """Raises ``ValueError`` where a value is not a whole number of at least 1."""
-    if not isinstance(value, int) or value < 1:
+    if not (is_whole_number(value) and value >= 1):
         raise ValueError(f"{argument} must be a whole number of at least 1, got {value}")
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is an integer of Python or NumPy."""
+    return hasattr(value, "__index__") and not isinstance(value, bool | jax.Array)
 
 
 def needed_key(key: Key[Array, ""] | None, method: Method) -> Key[Array, ""]:

@@ -1,6 +1,7 @@
 """Methods that take a second gradient every few steps only."""
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point, at_least_smallest, combination, norm, without_projection, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, check_number
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, check_number, register_method
 
 
 class CountState(NamedTuple):
@@ -24,7 +25,7 @@ class CountState(NamedTuple):
     count: Int[Array, ""]
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class SAMEveryK(Perturbing):
     """SAM at every ``k``-th step, the plain gradient in between: ``1 + 1/k`` gradients per step.
@@ -83,7 +84,7 @@ class LookSAMState(NamedTuple):
     orthogonal: PyTree
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class LookSAM(Perturbing):
     """LookSAM: SAM at every ``k``-th step; in between, the clean gradient and what SAM's last one added to it.
@@ -149,8 +150,8 @@ class LookSAM(Perturbing):
         It is used at the length of the gradient, whatever its own: rounding errors would become a direction.
         """
         orthogonal = without_projection(added, clean)
-        precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(added)), default=0.0)
-        exists = (jnp.asarray(self.rho) > 0) & (norm(orthogonal) > 16 * precision * norm(clean))
+        precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(clean)), default=0.0)
+        exists = (jnp.asarray(self.rho) > 0) & (norm(orthogonal) > 4 * precision * norm(clean))
         return jax.tree.map(lambda leaf: jnp.where(exists, leaf, jnp.zeros_like(leaf)), orthogonal)
 
     def _by_tensor(self, function: Callable[[PyTree, PyTree], PyTree], left: PyTree, right: PyTree) -> PyTree:
@@ -164,6 +165,6 @@ def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[...
     """
     if k == 1:
         return then(*operands)
-    if isinstance(count, int):
-        return (then if count % k == 0 else otherwise)(*operands)
+    if not isinstance(count, jax.Array):
+        return (then if operator.index(count) % k == 0 else otherwise)(*operands)
     return jax.lax.cond(jnp.asarray(count) % k == 0, then, otherwise, *operands)

@@ -8,10 +8,10 @@ from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_key
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_key, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class RandomPerturbation(Perturbing):
     """The gradient at a random point at distance ``rho``: ``g_B(w + rho z / ||z||)`` with ``z ~ N(0, I)``.

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass, field
 
-import jax
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class SAM(Perturbing):
     """Sharpness-aware minimization: ``g_B(w + rho g_B(w) / ||g_B(w)||)``, the same batch twice.
@@ -35,6 +34,11 @@ class SAM(Perturbing):
 
     normalize: bool = field(default=True, metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.normalize, bool):
+            raise TypeError(f"normalize must be True or False, got {self.normalize!r}")
+
     @property
     def passes_per_step(self) -> Passes:
         """Two gradients."""
@@ -48,7 +52,7 @@ class SAM(Perturbing):
         return value, batch.guarded(batch.gradient(point), clean), state
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class MultiStepSAM(Perturbing):
     """SAM with an ascent of several steps, each of length ``rho / steps`` along the gradient where it starts.

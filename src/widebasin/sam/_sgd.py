@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import jax
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Method, Passes, Step
+from widebasin.sam._method import Evaluation, Method, Passes, Step, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class SGD(Method):
     """The plain gradient of the batch, ``g_B(w)``: one gradient per step. Equals ``SAM(rho=0)``."""

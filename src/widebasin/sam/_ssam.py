@@ -17,6 +17,7 @@ from widebasin.sam._method import (
     check_count,
     check_number,
     needed_key,
+    register_method,
 )
 from widebasin.sam._periodic import every
 
@@ -33,7 +34,7 @@ class SSAMState(NamedTuple):
     perturbed: PyTree
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class SSAM(Perturbing):
     """Sparse SAM: SAM's ascent, kept in the share ``1 - sparsity`` of the parameters: ``w + rho b g / ||g||``.
@@ -73,8 +74,8 @@ class SSAM(Perturbing):
         return Passes(2 + extra, 2 + extra)
 
     def init(self, params: PyTree) -> SSAMState:
-        """Nothing is chosen: the first step does."""
-        return SSAMState(jnp.zeros((), jnp.int32), jax.tree.map(lambda z: jnp.zeros(z.shape, bool), zeros_for(params)))
+        """All parameters, until a step chooses; the first one does."""
+        return SSAMState(jnp.zeros((), jnp.int32), jax.tree.map(lambda z: jnp.ones(z.shape, bool), zeros_for(params)))
 
     def prepare(self, batch: Batch, state: SSAMState, key: Key[Array, ""] | None, step: Step | None) -> SSAMState:
         """Chooses the parameters, at every ``every``-th step."""

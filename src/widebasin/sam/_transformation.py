@@ -44,6 +44,11 @@ def gradient_transformation(method: Method, rho: Schedule | None = None) -> opta
     is not finite, all that comes out is NaN and the state stays; ``optax.apply_if_finite`` around the optimizer, after
     this transformation in the chain, then skips the step.
 
+    ``grad_fn`` must be the gradient function of the very examples whose gradients are given. So accumulate after this
+    transformation, ``chain(gradient_transformation(...), optax.MultiSteps(...))``, not around it, and average over
+    devices in ``grad_fn`` as in the gradients. Parts of the parameters are chosen by the method's ``mask``:
+    ``optax.masked`` and ``optax.multi_transform`` hide the others from it.
+
     Args:
         method: its ``m`` must be ``None``, and it must not select examples: a gradient function hides them.
         rho: step -> radius, in place of the method's; see also ``radius_schedule``. It advances with every update.
@@ -55,7 +60,11 @@ def gradient_transformation(method: Method, rho: Schedule | None = None) -> opta
     Raises:
         ValueError: if the method needs to see examples.
     """
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be one of the family, such as sam.SAM(rho=0.05), got {method!r}")
     _refuse_examples(method)
+    if rho is not None and not callable(rho):
+        raise TypeError(f"rho must be a schedule (step -> radius), got {rho!r}; a fixed radius is the method's")
     if rho is not None and not isinstance(method, Perturbing):
         raise ValueError(f"rho is a schedule of the radius, and {type(method).__name__} has none")
 
@@ -104,10 +113,13 @@ def decoupled_wsam(
 
     Returns:
         A transformation whose ``update(gradients, state, params, *, grad_fn)`` needs ``grad_fn``. Where a gradient is
-        not finite the update is NaN and the state of the optimizer is the one given.
+        not finite the update is NaN and the state of the optimizer is the one given. The sharpness moves every
+        parameter: freeze some around this transformation (``optax.masked``), not in ``optimizer``.
 
     Source: Yue et al. 2023, algorithm 1.
     """
+    if not isinstance(method, WSAM):
+        raise TypeError(f"method must be a sam.WSAM, whose two terms are taken apart, got {method!r}")
     _refuse_examples(method)
     optimizer = optax.with_extra_args_support(optimizer)
 

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-import jax
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point, combination
 from widebasin.sam._batch import Batch
-from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number
+from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
 
-@jax.tree_util.register_dataclass
+@register_method
 @dataclass(frozen=True)
 class WSAM(Perturbing):
     """Weighted SAM: ``g + gamma / (1 - gamma) (g_s - g)`` with the clean gradient ``g`` and SAM's ``g_s``.
