@@ -173,6 +173,22 @@ def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
     program = Program(DIGITS, sam.METHODS["looksam"].with_radius, BATCHED)
     state, examples, hyperparameters = program.start(RADII)
-    batches = np.asarray(program._batches(state))
-    step = jax.make_jaxpr(program._step)(state, examples, hyperparameters, batches[:, 0], program.inputs, 3)
-    assert len(re.findall(r"\bcond\[", str(step))) == 1
+    shared = (program.inputs, program.targets, np.asarray(False), np.asarray(0))
+    epoch = str(jax.make_jaxpr(program._epoch)(state, examples, hyperparameters, *shared))
+    assert len(re.findall(r"\bcond\[", epoch)) == 2  # and that of the evaluation at the end
+
+
+def test_dispatched_steps_have_no_branch():
+    program = Program(DIGITS, sam.METHODS["looksam"].with_radius, replace(BATCHED, loop="step"))
+    state, examples, hyperparameters = program.start(RADII)
+    batch = np.asarray(program._batches(state))[:, 0]
+    for step in program._steps.values():
+        jaxpr = jax.make_jaxpr(step)(state, examples, hyperparameters, batch, program.inputs, 3)
+        assert "cond[" not in str(jaxpr)
+
+
+def test_dispatched_steps_of_two_kinds_agree_with_scanned_ones():
+    scanned, _ = trained(DIGITS, "sam-every-5", RADII, BATCHED)
+    stepped, _ = trained(DIGITS, "sam-every-5", RADII, replace(BATCHED, loop="step"))
+    for one, other in zip(leaves(scanned), leaves(stepped), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)

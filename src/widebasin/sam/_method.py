@@ -52,6 +52,11 @@ class Method(abc.ABC):
     m: int | None = None
 
     @property
+    def period(self) -> int:
+        """Steps 0, ``period``, 2 ``period`` ... are of one kind, the others of another; 1 where all are alike."""
+        return 1
+
+    @property
     @abc.abstractmethod
     def passes_per_step(self) -> Passes:
         """Forward and backward passes of a full batch per step, averaged over steps."""

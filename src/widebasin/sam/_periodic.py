@@ -50,6 +50,11 @@ class SAMEveryK(Perturbing):
         check_count("k", self.k)
 
     @property
+    def period(self) -> int:
+        """``k``."""
+        return self.k
+
+    @property
     def passes_per_step(self) -> Passes:
         """One gradient, and another at every ``k``-th step."""
         return Passes(1 + 1 / self.k, 1 + 1 / self.k)
@@ -112,6 +117,11 @@ class LookSAM(Perturbing):
         super().__post_init__()
         check_count("k", self.k)
         check_number("alpha", self.alpha, lambda alpha: 0 <= alpha < math.inf, "a finite number >= 0")
+
+    @property
+    def period(self) -> int:
+        """``k``."""
+        return self.k
 
     @property
     def passes_per_step(self) -> Passes:

@@ -23,7 +23,7 @@ class RandomPerturbation(Perturbing):
         mask: which parameters are perturbed; all by default.
         m: examples that share a direction; the whole batch by default.
 
-    Source: the ablation in Foret et al. 2021 and Andriushchenko & Flammarion 2022.
+    Source: the ablation in Andriushchenko & Flammarion 2022.
     """
 
     @property

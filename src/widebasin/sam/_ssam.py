@@ -68,6 +68,11 @@ class SSAM(Perturbing):
             raise ValueError(f"scores must be 'fisher' or 'random', got {self.scores!r}")
 
     @property
+    def period(self) -> int:
+        """``every``."""
+        return self.every
+
+    @property
     def passes_per_step(self) -> Passes:
         """Two gradients, and with ``fisher`` another at every ``every``-th step."""
         extra = 1 / self.every if self.scores == "fisher" else 0.0

@@ -73,7 +73,11 @@ class Program:
         abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
         self.static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
         self._epoch = jax.jit(self._lift(self._epoch_one, shared=4), donate_argnums=0)
-        self._step = jax.jit(self._lift(self._step_one, shared=2), donate_argnums=0)
+        # Two programs where steps are of two kinds: within a branch, XLA runs convolutions slowly on a CPU.
+        self._steps = {
+            kind: jax.jit(self._lift(functools.partial(self._step_one, kind=kind), shared=2), donate_argnums=0)
+            for kind in (0, 1)
+        }
         self._batches = jax.jit(self._lift(self._batches_one))
         self._evaluate = jax.jit(self._lift(self._evaluate_one, shared=1))
 
@@ -140,9 +144,11 @@ class Program:
     ) -> tuple[TrainingState, Metrics]:
         """An epoch step by step from the host."""
         batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
+        period = self.method(0.0).period
         steps = []
         for step in range(self.task.steps_per_epoch):
-            state, means = self._step(state, examples, hyperparameters, batches[:, step], self.inputs, first + step)
+            run = self._steps[min(1, (first + step) % period)]
+            state, means = run(state, examples, hyperparameters, batches[:, step], self.inputs, first + step)
             steps.append(means)
         metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(0), *steps)
         nothing = {name: jnp.full(state.epoch.shape, jnp.nan) for name in self.task.objective.names}
@@ -188,7 +194,10 @@ class Program:
         batch: Int[Array, " batch_size"],
         inputs: Array,
         number: Int[Array, ""],
+        kind: int | None = None,
     ) -> tuple[TrainingState, Metrics]:
+        """Step ``number``; ``kind`` is 0 or 1 where the first of a period or another one is compiled by itself."""
+
         def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, Metrics]:
             means = {name: values.mean() for name, values in self._measure(params, inputs, targets).items()}
             return means["loss"], means
@@ -207,7 +216,7 @@ class Program:
             examples.train_targets[batch],
             key=jax.random.fold_in(key_for(state.key, "method"), number),
             # Shared by all replicates, so that a step that takes one gradient stays a branch under vmap.
-            step=number,
+            step=number if kind is None else kind,
         )
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         metrics = {f"train_{name}": value for name, value in means.items()}
