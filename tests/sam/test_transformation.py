@@ -417,3 +417,17 @@ def test_decoupled_wsam_keeps_the_state_of_its_optimizer_where_a_gradient_is_not
     updates, state = optimizer.update(jax.grad(root)(w), start, w, grad_fn=jax.grad(root))
     assert np.isnan(updates).all()
     assert_equal(state.optimizer, start.optimizer)
+
+
+def test_parameters_are_frozen_after_the_decoupled_sharpness():
+    params = {"frozen": jnp.array([1.0, 2.0]), "tuned": jnp.array([3.0, -1.0])}
+    gradient = jax.grad(lambda p: 0.5 * jnp.sum(p["frozen"] ** 2) + jnp.sum(p["tuned"] ** 2))
+    decoupled = sam.decoupled_wsam(optax.sgd(0.1), 0.1, sam.WSAM(0.5))
+    frozen = optax.masked(optax.set_to_zero(), {"frozen": True, "tuned": False})
+    found, alone = (
+        chain.update(gradient(params), chain.init(params), params, grad_fn=gradient)[0]
+        for chain in (optax.chain(decoupled, frozen), decoupled)
+    )
+    np.testing.assert_array_equal(found["frozen"], [0.0, 0.0])
+    np.testing.assert_array_equal(found["tuned"], alone["tuned"])
+    assert alone["frozen"].all()

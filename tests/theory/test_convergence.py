@@ -156,6 +156,7 @@ GOOD = {"smoothness_each": 2.0, "smoothness": 1.0, "pl": 0.5}
         ("rho", math.inf, ">= 0"),
         ("batch_size", 0, "at least 1"),
         ("learning_rate", -1.0, "> 0"),
+        ("learning_rate", 0.0, "> 0"),
         ("pl_convention", "polyak", "'half' or 'full'"),
     ],
 )

@@ -38,11 +38,11 @@ class Flattening:
         differentiated = [_is_floating(leaf) for leaf in leaves]
         if not any(differentiated):
             raise ValueError("params has no floating-point array to differentiate")
-        for leaf, floating in zip(leaves, differentiated, strict=True):
+        pairs = list(zip(leaves, differentiated, strict=True))
+        for leaf, floating in pairs:
             if floating and not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
                 raise ValueError("params has entries that are not finite: curvature there has no meaning")
-        rest = [leaf for leaf, floating in zip(leaves, differentiated, strict=True) if not floating]
-        pairs = list(zip(leaves, differentiated, strict=True))
+        rest = [leaf for leaf, floating in pairs if not floating]
         return cls(
             structure,
             tuple(tuple(leaf.shape) if floating else None for leaf, floating in pairs),

@@ -175,12 +175,8 @@ def second_moment_operator(
     return _per_example(example_loss, params, batch, _second_moment_apply, chunk_size, constants)
 
 
-def _mean_of(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
-    return _cached_mean(example_loss)
-
-
 @functools.lru_cache(maxsize=64)
-def _cached_mean(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
+def _mean_of(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
     def mean_loss(params: PyTree, batch: PyTree) -> Float[Array, ""]:
         return jnp.mean(jax.vmap(lambda example: example_loss(params, example))(batch))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.sam._ascent import ascent_point, zeros_for
+from widebasin.sam._ascent import ascent_point
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_key, register_method
 
@@ -37,10 +37,11 @@ class RandomPerturbation(Perturbing):
         key = needed_key(key, self)
         # Which leaves are parameters is known to the function that differentiates alone.
         like = jax.eval_shape(lambda: batch.gradient(batch.params))
-        leaves, structure = jax.tree.flatten(zeros_for(jax.tree.map(lambda g: jnp.zeros(g.shape, g.dtype), like)))
+        leaves, structure = jax.tree.flatten(like)
         keys = jax.random.split(key, max(1, len(leaves)))
         direction = structure.unflatten(
-            jax.random.normal(k, jnp.shape(leaf), leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)
+            jax.random.normal(k, leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
+            for k, leaf in zip(keys, leaves, strict=False)
         )
         point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
         return batch.value(), batch.gradient(point), state

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from widebasin.sam._batch import Batch
 from widebasin.sam._esam import ESAM
+from widebasin.sam._loss_scale import all_finite, keep_if
 from widebasin.sam._method import Method, Perturbing, step_of
 from widebasin.sam._ssam import SSAM
 from widebasin.sam._wsam import WSAM
@@ -114,7 +115,8 @@ def decoupled_wsam(
     Returns:
         A transformation whose ``update(gradients, state, params, *, grad_fn)`` needs ``grad_fn``. Where a gradient is
         not finite the update is NaN and the state of the optimizer is the one given. The sharpness moves every
-        parameter: freeze some around this transformation (``optax.masked``), not in ``optimizer``.
+        parameter: freeze some after this transformation, not in ``optimizer``, by
+        ``optax.chain(decoupled_wsam(...), optax.masked(optax.set_to_zero(), frozen))``.
 
     Source: Yue et al. 2023, algorithm 1.
     """
@@ -135,8 +137,7 @@ def decoupled_wsam(
         steps, after = optimizer.update(updates, state.optimizer, params, **extra)
         # combined = g + gamma / (1 - gamma) (g_s - g)
         steps = jax.tree.map(lambda s, c, g: s - (rate * (c - g)).astype(s.dtype), steps, combined, updates)
-        finite = jnp.isfinite(optax.tree.norm(combined))
-        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state.optimizer)
+        after = keep_if(all_finite(combined), after, state.optimizer)
         return steps, DecoupledState(state.count + 1, after)
 
     return optax.GradientTransformationExtraArgs(init, update)

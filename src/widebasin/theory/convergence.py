@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from widebasin.theory.numbers import finite, positive
+from widebasin.theory.numbers import not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def convergence(
     if pl_convention not in ("half", "full"):
         raise ValueError(f"pl_convention must be 'half' or 'full', got {pl_convention!r}")
     a = positive("pl", pl) / (1.0 if pl_convention == "half" else 2.0)
-    finite("rho", rho)
+    not_negative("rho", rho)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if smooth > beta * (1 + 1e-12):
@@ -93,9 +93,7 @@ def convergence(
     descent = 2 * a - (a + k) * beta * rho
     growth = k * smooth * (1 + beta * rho) ** 2
     max_rho = 2 * a / ((a + k) * beta)
-    if learning_rate is None:
-        learning_rate = max(descent, 0.0) / (2 * growth)
-    factor = (
-        1 - positive("learning_rate", learning_rate) * descent + growth * learning_rate**2 if learning_rate else 1.0
-    )
-    return Convergence(learning_rate, min(factor, 1.0), max_rho, max(descent, 0.0) / growth)
+    largest = max(descent, 0.0) / growth
+    eta = largest / 2 if learning_rate is None else positive("learning_rate", learning_rate)
+    factor = 1 - eta * descent + growth * eta**2
+    return Convergence(eta, min(max(factor, 0.0), 1.0), max_rho, largest)

@@ -10,7 +10,7 @@ def positive(argument: str, value: float) -> float:
     return float(value)
 
 
-def finite(argument: str, value: float) -> float:
+def not_negative(argument: str, value: float) -> float:
     """The value, or ``ValueError`` naming the argument if it is not a finite number >= 0."""
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{argument} must be a finite number >= 0, got {value}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from widebasin.theory.numbers import finite, positive
+from widebasin.theory.numbers import not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stability:
 
     @property
     def holds(self) -> bool:
-        """Whether all conditions are met. If not, condition (6), which is sufficient, cannot hold."""
+        """Whether all conditions are met. If not, and all ``D_k`` are positive semidefinite, (6) cannot hold."""
         return all(condition.holds for condition in self.conditions)
 
 
@@ -80,12 +80,13 @@ def stability(
         >>> [(c.name, round(c.value, 2), round(c.bound, 2), c.holds) for c in found.conditions]
         [('a (1 + rho a)', 24.0, 20.0, False), ('s_2^2', 64.0, 500.0, True)]
     """
-    a, eta, rho = finite("sharpness", sharpness), positive("learning_rate", learning_rate), finite("rho", rho)
+    a, rho = not_negative("sharpness", sharpness), not_negative("rho", rho)
+    eta = positive("learning_rate", learning_rate)
     conditions = [Condition("a (1 + rho a)", a * (1 + rho * a), 2 / eta)]
     for order, value in sorted((nonuniformity or {}).items()):
         if order not in (2, 3, 4):
             raise ValueError(f"nonuniformity has the orders 2, 3 and 4, got {order}")
-        moment = finite(f"nonuniformity[{order}]", value) ** order
+        moment = not_negative(f"nonuniformity[{order}]", value) ** order
         name = f"s_{order}^{order}"
         if order == 2:
             gap = eta - 2 * rho
