@@ -4,14 +4,11 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import json
 import logging
-import math
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -23,13 +20,12 @@ from widebasin import __version__
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.spec import OneFloat, OneInt
+from widebasin.theory_commands import JsonFile, TheoryCommand, probe_json, write_json
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PIPE_COLUMNS = 160
 
 Flat = tyro.conf.OmitArgPrefixes
-JsonFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")]
-OneNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: not checked)")]
 
 
 @dataclass(frozen=True)
@@ -281,7 +277,7 @@ class Bench:
         """Prints the machine and a table per benchmark."""
         if self.rounds is not None and self.rounds < 1:
             raise UsageError("rounds", self.rounds, "must be at least 1")
-        _probe_json(self.json)
+        probe_json(self.json)
         from widebasin.benchmarks import BENCHMARKS, this_machine
 
         machine = this_machine()
@@ -292,160 +288,7 @@ class Bench:
             console.print(f"{benchmark.question} Measuring ...", style="dim", highlight=False)
             found.append(benchmark.measure(self.rounds or benchmark.rounds))
             console.print(found[-1].table().rich())
-        _write_json(self.json, {"machine": machine.record(), "benchmarks": [one.record() for one in found]})
-
-
-@dataclass(frozen=True)
-class ConvergenceCommand:
-    """Rate and step size at which stochastic SAM is guaranteed to converge.
-
-    Examples:
-      widebasin theory convergence --smoothness-each 2 --smoothness 1 --pl 0.5
-      widebasin theory convergence --smoothness-each 2 --smoothness 1 --pl 0.5 --rho 0.1 --batch-size 8
-    """
-
-    smoothness_each: float
-    """beta: a Lipschitz constant of every example's gradient."""
-    smoothness: float
-    """lambda: of the gradient of the mean loss."""
-    pl: float
-    """Constant of the Polyak-Lojasiewicz inequality of the mean loss."""
-    rho: float = 0.0
-    """Radius of the unnormalized ascent; 0 is stochastic gradient descent."""
-    batch_size: int = 1
-    """Examples per step, drawn with replacement."""
-    pl_convention: Literal["half", "full"] = "half"
-    """half: 1/2 ||grad f||^2 >= pl f; full: ||grad f||^2 >= pl f."""
-    learning_rate: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the best one)")
-    ] = None
-    """Step size."""
-    share: float = 0.01
-    """Share of the first loss, for the number of steps."""
-    json: JsonFile = None
-    """File for the numbers."""
-
-    def run(self, console: Console) -> None:
-        """Prints the statement."""
-        from widebasin import theory
-        from widebasin.report.tables import Table
-
-        _probe_json(self.json)
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("share", "json")}
-        found = _checked(lambda: theory.convergence(**given))
-        steps = _checked(lambda: found.steps(self.share))
-        rows = (
-            ("learning rate", f"{found.learning_rate:.6g}"),
-            ("factor of the expected loss per step", f"{found.factor:.6g}"),
-            (f"steps to {self.share:g} of the loss, at most", f"{steps:,}"),
-            ("radii that contract, below", f"{found.max_rho:.6g}"),
-            ("learning rates that contract, below", f"{found.max_learning_rate:.6g}"),
-        )
-        reached = {"steps": steps if math.isfinite(steps) else None}
-        verdict = "guaranteed" if found.guaranteed else "nothing is guaranteed"
-        console.print(Table(f"Convergence: {verdict}", ("quantity", "value"), rows).rich("left"))
-        _write_json(self.json, dataclasses.asdict(found) | {"guaranteed": found.guaranteed} | reached)
-
-
-@dataclass(frozen=True)
-class StabilityCommand:
-    """Whether a minimum can be linearly stable for stochastic SAM, condition by condition.
-
-    Examples:
-      widebasin theory stability --sharpness 15 --learning-rate 0.1
-      widebasin theory stability --sharpness 15 --s2 8 --s3 9 --s4 10 --learning-rate 0.1 --rho 0.02
-    """
-
-    sharpness: float
-    """Largest eigenvalue of the Hessian."""
-    learning_rate: float
-    """Step size."""
-    rho: float = 0.0
-    """Radius of the unnormalized ascent; 0 is stochastic gradient descent."""
-    s2: OneNumber = None
-    """Non-uniformity of order 2."""
-    s3: OneNumber = None
-    """Non-uniformity of order 3."""
-    s4: OneNumber = None
-    """Non-uniformity of order 4."""
-    json: JsonFile = None
-    """File for the numbers."""
-
-    def run(self, console: Console) -> None:
-        """Prints the conditions."""
-        from widebasin import theory
-        from widebasin.report.tables import Table
-
-        _probe_json(self.json)
-        moments = {k: v for k, v in ((2, self.s2), (3, self.s3), (4, self.s4)) if v is not None}
-        found = _checked(
-            lambda: theory.stability(
-                sharpness=self.sharpness, learning_rate=self.learning_rate, rho=self.rho, nonuniformity=moments
-            )
-        )
-        rows = tuple(
-            (
-                c.name,
-                f"{c.value:.6g}",
-                "no bound" if c.bound is None else f"{c.bound:.6g}",
-                "holds" if c.holds else "broken",
-            )
-            for c in found.conditions
-        )
-        verdict = "not ruled out" if found.holds else "not linearly stable"
-        note = "\n".join(f"{c.name} has no bound: {c.reason}." for c in found.conditions if c.bound is None)
-        console.print(Table(f"Stability: {verdict}", ("condition", "value", "at most", ""), rows, note).rich("left"))
-        record = [dataclasses.asdict(c) | {"holds": c.holds} for c in found.conditions]
-        _write_json(self.json, {"holds": found.holds, "conditions": record})
-
-
-def _theory_subcommand(name: str, command: Any) -> Any:
-    return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command))]
-
-
-@dataclass(frozen=True)
-class TheoryCommand:
-    """What the theory says for given constants: convergence, stability.
-
-    Examples:
-      widebasin theory convergence --smoothness-each 2 --smoothness 1 --pl 0.5 --rho 0.1
-      widebasin theory stability --sharpness 15 --s2 8 --learning-rate 0.1 --rho 0.02
-    """
-
-    statement: (
-        _theory_subcommand("convergence", ConvergenceCommand) | _theory_subcommand("stability", StabilityCommand)  # type: ignore[valid-type]
-    )
-    """Which one."""
-
-    def run(self, console: Console) -> None:
-        """Runs the statement chosen."""
-        self.statement.run(console)
-
-
-def _checked(compute: Callable[[], Any]) -> Any:
-    """The result, with a ``ValueError`` of the theory as the user's error: ``ARGUMENT must ..., got VALUE``."""
-    try:
-        return compute()
-    except ValueError as error:
-        found = re.fullmatch(r"(?:nonuniformity\[(\d)\]|(\w+)) (.*), got (\S+)", str(error), re.DOTALL)
-        if found is None:
-            raise
-        order, argument, remedy, value = found.groups()
-        raise UsageError(argument or f"s{order}", float(value), remedy) from error
-
-
-def _probe_json(path: Path | None) -> None:
-    """Raises ``UsageError`` before any work if the file cannot be written."""
-    if path is not None:
-        try:
-            path.open("a").close()
-        except OSError as error:
-            raise UsageError("json", str(path), f"cannot be written ({error.strerror})") from error
-
-
-def _write_json(path: Path | None, record: Any) -> None:
-    if path is not None:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(self.json, {"machine": machine.record(), "benchmarks": [one.record() for one in found]})
 
 
 @dataclass(frozen=True)
