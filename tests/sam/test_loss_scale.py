@@ -275,3 +275,14 @@ def test_all_finite_and_keep_if_see_a_single_entry(bad):
     assert not bool(sam.all_finite(broken))
     assert_equal(sam.keep_if(sam.all_finite(broken), broken, good), good)
     assert_equal(sam.keep_if(sam.all_finite(good), good, broken), good)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_nothing_is_promoted_unasked(dtype):
+    """Under strict promotion; the value and the gradients come in float32."""
+    scale = sam.DynamicLossScale.starting_at(8.0)
+    with jax.numpy_dtype_promotion("strict"):
+        value_and_grad = sam.SAM(rho=0.5).value_and_grad(lambda w: jnp.sum(w**2), base=scale.scaled())
+        value, gradient, _ = value_and_grad(jnp.asarray([3.0, 4.0], dtype), ())
+    assert value.dtype == gradient.dtype == jnp.float32
+    np.testing.assert_allclose((value, *gradient), (25.0, 2 * 3.3, 2 * 4.4), rtol=float(4 * jnp.finfo(dtype).eps))

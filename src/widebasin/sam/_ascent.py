@@ -74,9 +74,14 @@ def masked(gradients: PyTree, mask: Mask | None) -> PyTree:
     )
 
 
+def wide_dtype(dtype: Any) -> Any:
+    """float32 for half precision, else the type itself; unlike ``jnp.promote_types``, under strict promotion too."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+
+
 def widened(leaf: Array) -> Array:
     """Half precision as float32; everything else as it is."""
-    return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
+    return leaf.astype(wide_dtype(leaf.dtype))
 
 
 def norm(tree: PyTree) -> Float[Array, ""]:

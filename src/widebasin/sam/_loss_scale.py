@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from widebasin.sam._ascent import norm
+from widebasin.sam._ascent import norm, wide_dtype, widened
 from widebasin.sam._method import check_count, check_number
 
 
@@ -68,8 +68,11 @@ class DynamicLossScale:
         def transform(
             loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
         ) -> Callable[..., Any]:
+            def scale_for(leaf: Array) -> Array:
+                return self.scale.astype(jnp.finfo(wide_dtype(leaf.dtype)).dtype)
+
             def scaled(loss: Array) -> Array:
-                return loss.astype(jnp.promote_types(loss.dtype, jnp.float32)) * self.scale
+                return widened(loss) * scale_for(loss)
 
             def scaled_loss(*args: Any, **kwargs: Any) -> Any:
                 output = loss_fn(*args, **kwargs)
@@ -81,9 +84,10 @@ class DynamicLossScale:
             def unscaled(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
                 value, gradients = differentiate(*args, **kwargs)
                 # Powers of two divide exactly.
-                value = (value[0] / self.scale, value[1]) if has_aux else value / self.scale
-                return value, jax.tree.map(
-                    lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / self.scale, gradients
+                loss = value[0] if has_aux else value
+                loss = loss / scale_for(loss)
+                return (loss, value[1]) if has_aux else loss, jax.tree.map(
+                    lambda g: widened(g) / scale_for(g), gradients
                 )
 
             return unscaled

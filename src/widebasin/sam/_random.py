@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.sam._ascent import ascent_point
+from widebasin.sam._ascent import ascent_point, wide_dtype
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_key, register_method
 
@@ -40,8 +39,7 @@ class RandomPerturbation(Perturbing):
         leaves, structure = jax.tree.flatten(like)
         keys = jax.random.split(key, max(1, len(leaves)))
         direction = structure.unflatten(
-            jax.random.normal(k, leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
-            for k, leaf in zip(keys, leaves, strict=False)
+            jax.random.normal(k, leaf.shape, wide_dtype(leaf.dtype)) for k, leaf in zip(keys, leaves, strict=False)
         )
         point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
         return batch.value(), batch.gradient(point), state
