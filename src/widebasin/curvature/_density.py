@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 from matfree import decomp
 
-from widebasin.curvature._operator import Apply, LinearOperator, hessian
+from widebasin.curvature._flat import Where
+from widebasin.curvature._mean_loss import MeanLoss
+from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class SpectralDensity:
 
 
 def spectral_density(
-    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    loss_fn: MeanLoss,
     params: PyTree,
     batch: PyTree,
     *,
     key: Key[Array, ""],
     probes: int = 8,
     dimension: int = 64,
+    where: Where | None = None,
     chunk_size: int | None = None,
 ) -> SpectralDensity:
     """The density of the eigenvalues of the Hessian of the mean loss.
@@ -62,12 +65,13 @@ def spectral_density(
         key: of the probes.
         probes: random vectors, at least 2.
         dimension: of the Krylov space of each, at most the number of parameters.
+        where: see ``hessian``.
         chunk_size: see ``hessian``.
 
     Source: Golub & Welsch 1969; Ghorbani et al. 2019.
     """
     return density_of(
-        hessian(loss_fn, params, batch, chunk_size=chunk_size), key=key, probes=probes, dimension=dimension
+        hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size), key=key, probes=probes, dimension=dimension
     )
 
 
@@ -81,7 +85,7 @@ def density_of(
         raise ValueError(f"dimension must be between 1 and the {operator.size} parameters, got {dimension}")
     starts = jax.random.normal(key, (probes, operator.size), operator.dtype)
     nodes, weights = _quadrature(operator.apply, dimension, starts, operator.arguments)
-    return SpectralDensity(np.asarray(nodes, np.float64), np.asarray(weights, np.float64), operator.size)
+    return SpectralDensity(finite_products(nodes), finite_products(weights), operator.size)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

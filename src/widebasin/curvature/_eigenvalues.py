@@ -8,10 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 from matfree import decomp
 
-from widebasin.curvature._operator import Apply, LinearOperator, hessian
+from widebasin.curvature._flat import Where
+from widebasin.curvature._mean_loss import MeanLoss
+from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
+from widebasin.curvature._progress import Progress, reporting
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Eigenpairs:
 
 
 def top_eigenvalues(
-    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    loss_fn: MeanLoss,
     params: PyTree,
     batch: PyTree,
     k: int = 1,
@@ -43,24 +46,27 @@ def top_eigenvalues(
     key: Key[Array, ""] | None = None,
     tolerance: float = 1e-3,
     most_products: int = 1000,
+    where: Where | None = None,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> Eigenpairs:
     """The ``k`` largest eigenvalues of the Hessian of the mean loss; the first is the sharpness.
 
-    See ``hessian`` for ``loss_fn``, ``params``, ``batch`` and ``chunk_size``, ``eigenpairs`` for the rest.
+    See ``hessian`` for ``loss_fn``, ``params``, ``batch``, ``where`` and ``chunk_size``, ``eigenpairs`` for the rest.
     """
     return eigenpairs(
-        hessian(loss_fn, params, batch, chunk_size=chunk_size),
+        hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size),
         k,
         "top",
         key=key,
         tolerance=tolerance,
         most_products=most_products,
+        progress=progress,
     )
 
 
 def bottom_eigenvalues(
-    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    loss_fn: MeanLoss,
     params: PyTree,
     batch: PyTree,
     k: int = 1,
@@ -68,16 +74,19 @@ def bottom_eigenvalues(
     key: Key[Array, ""] | None = None,
     tolerance: float = 1e-3,
     most_products: int = 1000,
+    where: Where | None = None,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> Eigenpairs:
     """The ``k`` smallest eigenvalues of the Hessian of the mean loss; see ``top_eigenvalues``."""
     return eigenpairs(
-        hessian(loss_fn, params, batch, chunk_size=chunk_size),
+        hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size),
         k,
         "bottom",
         key=key,
         tolerance=tolerance,
         most_products=most_products,
+        progress=progress,
     )
 
 
@@ -90,6 +99,7 @@ def eigenpairs(
     tolerance: float = 1e-3,
     absolute: float = 0.0,
     most_products: int = 1000,
+    progress: Progress | None = None,
 ) -> Eigenpairs:
     """Eigenvalues at one end of the spectrum of an operator.
 
@@ -102,37 +112,60 @@ def eigenpairs(
     Args:
         operator: symmetric.
         k: how many.
-        end: ``top`` or ``bottom``.
+        end: ``top``, ``bottom``, or ``modulus`` for the largest in modulus, whose first is the spectral norm.
         key: of the vector to start from; a fixed one by default.
         tolerance: relative to the largest modulus of an eigenvalue.
         absolute: what is as good as zero, for operators that may be nothing but rounding errors.
         most_products: stop growing there; the result then says that it is not converged.
+        progress: called with the number of products so far, while they are made.
 
     Raises:
-        ValueError: if ``k`` is not between 1 and the dimension, or another argument is out of its range.
+        ValueError: if ``k`` is not between 1 and the dimension, another argument is out of its range, or products with
+            the operator are not finite.
     """
     if not 1 <= k <= operator.size:
         raise ValueError(f"k must be between 1 and the {operator.size} parameters, got {k}")
-    if end not in ("top", "bottom"):
-        raise ValueError(f"end must be 'top' or 'bottom', got {end!r}")
+    if end not in _ORDERS:
+        raise ValueError(f"end must be 'top', 'bottom' or 'modulus', got {end!r}")
     if not tolerance > 0 or most_products < 1:
         raise ValueError(f"tolerance must be > 0 and most_products at least 1, got {tolerance} and {most_products}")
     key = jax.random.key(0) if key is None else key
     start = jax.random.normal(key, (operator.size,), operator.dtype)
-    sign = 1 if end == "top" else -1
+    with reporting(operator, progress) as counted:
+        return _growing(counted, k, end, start, tolerance, absolute, most_products)
+
+
+_ORDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "top": lambda values: -values,
+    "bottom": lambda values: values,
+    "modulus": lambda values: -np.abs(values),
+}
+
+
+def _growing(
+    operator: LinearOperator,
+    k: int,
+    end: str,
+    start: Array,
+    tolerance: float,
+    absolute: float,
+    most_products: int,
+) -> Eigenpairs:
+    """In Krylov spaces that grow until the eigenvalues stand still."""
     dimension, products, before = max(20, 2 * k), 0, None
     while True:
         exact = dimension >= operator.size
         if exact:
-            values, vectors = np.linalg.eigh(np.asarray(operator.dense(), np.float64))
+            values, vectors = np.linalg.eigh(finite_products(operator.dense()))
             vectors = jnp.asarray(vectors.T, operator.dtype)
             products += operator.size
         else:
-            values, vectors = _ritz_pairs(*_lanczos(operator.apply, dimension, start, operator.arguments))
+            basis, tridiagonal = _lanczos(operator.apply, dimension, start, operator.arguments)
+            values, vectors = _ritz_pairs(basis, tridiagonal)
             products += dimension
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
             exact = k <= len(values) < dimension
-        order = np.argsort(-sign * values, kind="stable")[:k]
+        order = np.argsort(_ORDERS[end](values), kind="stable")[:k]
         chosen, vectors = values[order], vectors[order]
         residuals = np.asarray(
             _residuals(operator.apply, vectors, jnp.asarray(chosen, operator.dtype), operator.arguments), np.float64
@@ -157,7 +190,7 @@ def _ritz_pairs(basis: Array, tridiagonal: Array) -> tuple[np.ndarray, Array]:
     tolerance = float(np.sqrt(np.finfo(basis.dtype).eps))
     sound = [np.max(off[: j + 1, j]) < tolerance for j in range(len(gram))]
     dimension = max(1, len(sound) if all(sound) else sound.index(False))
-    values, coefficients = np.linalg.eigh(np.asarray(tridiagonal, np.float64)[:dimension, :dimension])
+    values, coefficients = np.linalg.eigh(finite_products(tridiagonal[:dimension, :dimension]))
     vectors = jnp.asarray(coefficients.T, basis.dtype) @ basis[:dimension]
     return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
 

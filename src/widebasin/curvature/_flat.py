@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
+Where = Callable[[str, Any], bool]
+
 
 @dataclass(frozen=True)
 class Flattening:
@@ -28,25 +30,35 @@ class Flattening:
     constants: tuple[Any, ...]
 
     @classmethod
-    def of(cls, params: PyTree) -> tuple["Flattening", list[Array]]:
-        """The layout of parameters, and the arrays that stay as they are (integers, keys).
+    def of(cls, params: PyTree, where: Where | None = None) -> tuple["Flattening", list[Array]]:
+        """The layout of the parameters that ``where`` chooses, and the arrays that stay as they are (the others).
 
         Raises:
-            ValueError: if no leaf is a floating-point array, or one is not finite.
+            ValueError: if no leaf is a floating-point array, ``where`` chooses none, or one is not finite.
         """
-        leaves, structure = jax.tree.flatten(params)
-        differentiated = [_is_floating(leaf) for leaf in leaves]
-        if not any(differentiated):
+        with_paths, structure = jax.tree_util.tree_flatten_with_path(params)
+        paths = [jax.tree_util.keystr(path) for path, _ in with_paths]
+        leaves = [leaf for _, leaf in with_paths]
+        floating = [is_floating(leaf) for leaf in leaves]
+        if not any(floating):
             raise ValueError("params has no floating-point array to differentiate")
-        pairs = list(zip(leaves, differentiated, strict=True))
-        for leaf, floating in pairs:
-            if floating and not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
-                raise ValueError("params has entries that are not finite: curvature there has no meaning")
-        rest = [leaf for leaf, floating in pairs if not floating]
+        for path, leaf in zip(paths, leaves, strict=True):
+            if is_floating(leaf) and not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
+                raise ValueError(f"params{path} has entries that are not finite: curvature there has no meaning")
+        chosen = [
+            can_be and (where is None or bool(where(path, leaf)))
+            for path, leaf, can_be in zip(paths, leaves, floating, strict=True)
+        ]
+        if not any(chosen):
+            known = [path for path, can_be in zip(paths, floating, strict=True) if can_be]
+            shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
+            raise ValueError(f"where chooses none of the parameters; their paths are {shown}")
+        pairs = list(zip(leaves, chosen, strict=True))
+        rest = [leaf for leaf, differentiated in pairs if not differentiated]
         return cls(
             structure,
-            tuple(tuple(leaf.shape) if floating else None for leaf, floating in pairs),
-            tuple(str(leaf.dtype) for leaf, floating in pairs if floating),
+            tuple(tuple(leaf.shape) if differentiated else None for leaf, differentiated in pairs),
+            tuple(str(leaf.dtype) for leaf, differentiated in pairs if differentiated),
             tuple(None if hasattr(leaf, "dtype") else leaf for leaf in rest),
         ), [leaf for leaf in rest if hasattr(leaf, "dtype")]
 
@@ -56,8 +68,9 @@ class Flattening:
         return sum(math.prod(shape) for shape in self.shapes if shape is not None)
 
     def vector(self, params: PyTree) -> Float[Array, " size"]:
-        """The floating-point leaves, one after the other, in their common dtype."""
-        leaves = [leaf for leaf in jax.tree.leaves(params) if _is_floating(leaf)]
+        """The differentiated leaves, one after the other, in their common dtype."""
+        pairs = zip(jax.tree.leaves(params), self.shapes, strict=True)
+        leaves = [leaf for leaf, shape in pairs if shape is not None]
         dtype = jnp.result_type(*leaves)
         return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
 
@@ -84,8 +97,23 @@ class Flattening:
             start = stop
         return jax.tree.unflatten(self.structure, leaves)
 
+    def coordinates(self, direction: PyTree, dtype: Any) -> Float[Array, " size"]:
+        """The vector of a direction, the inverse of ``direction``; ``None`` for a leaf means that it does not move.
 
-def _is_floating(leaf: Any) -> bool:
+        Raises:
+            ValueError: if the direction is not like the parameters.
+        """
+        pieces = []
+        for leaf, shape in zip(self.structure.flatten_up_to(direction), self.shapes, strict=True):
+            if shape is None:
+                continue
+            if leaf is not None and jnp.shape(leaf) != shape:
+                raise ValueError(f"a direction has the shapes of the parameters: {shape} is needed, got {leaf.shape}")
+            pieces.append(jnp.zeros(math.prod(shape), dtype) if leaf is None else jnp.ravel(leaf).astype(dtype))
+        return jnp.concatenate(pieces)
+
+
+def is_floating(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 

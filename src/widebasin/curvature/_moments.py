@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.curvature._eigenvalues import Eigenpairs, eigenpairs
-from widebasin.curvature._flat import Flattening, batch_size, checked_chunk_size, sum_over_chunks
-from widebasin.curvature._operator import Apply, LinearOperator, hessian
-
-ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
+from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._mean_loss import ExampleLoss, MeanLoss, check_example_loss
+from widebasin.curvature._operator import Apply, LinearOperator, checked_hessian
+from widebasin.curvature._progress import Progress
 
 ORDERS = (2, 3, 4)
 
@@ -69,7 +69,9 @@ def hessian_moments(
     key: Key[Array, ""] | None = None,
     tolerance: float = 1e-3,
     most_products: int = 1000,
+    where: Where | None = None,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> HessianMoments:
     """Sharpness and non-uniformity, without any matrix: a product with ``D_k`` takes ``k`` products with each ``H_i``.
 
@@ -81,7 +83,9 @@ def hessian_moments(
         key: see ``eigenpairs``.
         tolerance: see ``eigenpairs``.
         most_products: see ``eigenpairs``, for each order.
+        where: see ``hessian``; all Hessians are then those diagonal blocks.
         chunk_size: examples at a time.
+        progress: called with the number of products so far, over all orders.
 
     Raises:
         ValueError: as ``hessian``; if an order is below 2.
@@ -89,12 +93,21 @@ def hessian_moments(
     Source: arXiv 2311.17539, section on linear stability; Wu et al. 2018 for order 2.
     """
     options: dict[str, Any] = {"key": key, "tolerance": tolerance, "most_products": most_products}
-    found = {1: eigenpairs(mean_hessian(example_loss, params, batch, chunk_size=chunk_size), 1, "top", **options)}
+    blocks: dict[str, Any] = {"where": where, "chunk_size": chunk_size}
+    mean = mean_hessian(example_loss, params, batch, **blocks)
+    found = {1: eigenpairs(mean, 1, "top", progress=progress, **options)}
     for order in orders:
-        operator = moment_operator(example_loss, params, batch, order, chunk_size=chunk_size)
+        operator = moment_operator(example_loss, params, batch, order, **blocks)
         # Of examples that are all alike, D_k is the rounding error of a difference of k-th powers.
         rounding = 100 * float(jnp.finfo(operator.dtype).eps) * abs(float(found[1].eigenvalues[0])) ** order
-        found[order] = eigenpairs(operator, 1, "top", absolute=rounding, **options)
+        found[order] = eigenpairs(
+            operator,
+            1,
+            "top",
+            absolute=rounding,
+            progress=_continued(progress, sum(pairs.products for pairs in found.values())),
+            **options,
+        )
     return HessianMoments(
         sharpness=float(found[1].eigenvalues[0]),
         nonuniformity={k: max(float(found[k].eigenvalues[0]), 0.0) ** (1 / k) for k in orders},
@@ -112,7 +125,9 @@ def stability(
     key: Key[Array, ""] | None = None,
     tolerance: float = 1e-3,
     most_products: int = 1000,
+    where: Where | None = None,
     chunk_size: int | None = None,
+    progress: Progress | None = None,
 ) -> LinearStability:
     """Whether stochastic SAM at batch size 1 would stay at this minimum: condition (6), ``lambda_max(S) <= 1``.
 
@@ -125,7 +140,9 @@ def stability(
         key: see ``eigenpairs``.
         tolerance: see ``eigenpairs``.
         most_products: see ``eigenpairs``.
+        where: see ``hessian``.
         chunk_size: examples at a time.
+        progress: see ``eigenpairs``.
 
     Raises:
         ValueError: as ``hessian``; if ``learning_rate`` is not positive or ``rho`` negative.
@@ -133,27 +150,43 @@ def stability(
     Source: arXiv 2311.17539, condition (6).
     """
     operator = second_moment_operator(
-        example_loss, params, batch, learning_rate=learning_rate, rho=rho, chunk_size=chunk_size
+        example_loss, params, batch, learning_rate=learning_rate, rho=rho, where=where, chunk_size=chunk_size
     )
-    pairs = eigenpairs(operator, 1, "top", key=key, tolerance=tolerance, most_products=most_products)
+    pairs = eigenpairs(operator, 1, "top", key=key, tolerance=tolerance, most_products=most_products, progress=progress)
     value = float(pairs.eigenvalues[0])
     return LinearStability(value, value <= 1 + max(tolerance, float(pairs.residuals[0])), pairs)
 
 
+def _continued(progress: Progress | None, products: int) -> Progress | None:
+    return None if progress is None else lambda further: progress(products + further)
+
+
 def mean_hessian(
-    example_loss: ExampleLoss, params: PyTree, batch: PyTree, *, chunk_size: int | None = None
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    *,
+    where: Where | None = None,
+    chunk_size: int | None = None,
 ) -> LinearOperator:
     """``H``, the Hessian of the mean of the examples' losses."""
-    return hessian(_mean_of(example_loss), params, batch, chunk_size=chunk_size)
+    check_example_loss(example_loss, params, batch)
+    return checked_hessian(_mean_of(example_loss), params, batch, where=where, chunk_size=chunk_size)
 
 
 def moment_operator(
-    example_loss: ExampleLoss, params: PyTree, batch: PyTree, order: int, *, chunk_size: int | None = None
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    order: int,
+    *,
+    where: Where | None = None,
+    chunk_size: int | None = None,
 ) -> LinearOperator:
     """``D_k = mean_i H_i^k - H^k``."""
     if order < 2:
         raise ValueError(f"order must be at least 2, got {order}: the first moment of H_i about its mean is 0")
-    return _per_example(example_loss, params, batch, _moment_apply, chunk_size, (), order)
+    return _per_example(example_loss, params, batch, _moment_apply, where, chunk_size, (), order)
 
 
 def second_moment_operator(
@@ -163,6 +196,7 @@ def second_moment_operator(
     *,
     learning_rate: float,
     rho: float = 0.0,
+    where: Where | None = None,
     chunk_size: int | None = None,
 ) -> LinearOperator:
     """``S = mean_i M_i^2`` with ``M_i = I - eta H_i - eta rho H_i^2``, one step of linearized SAM on example ``i``.
@@ -172,11 +206,11 @@ def second_moment_operator(
     if not learning_rate > 0 or not rho >= 0:
         raise ValueError(f"learning_rate must be > 0 and rho >= 0, got {learning_rate} and {rho}")
     constants = (jnp.asarray(learning_rate), jnp.asarray(rho))
-    return _per_example(example_loss, params, batch, _second_moment_apply, chunk_size, constants)
+    return _per_example(example_loss, params, batch, _second_moment_apply, where, chunk_size, constants)
 
 
-@functools.lru_cache(maxsize=64)
-def _mean_of(example_loss: ExampleLoss) -> Callable[[PyTree, PyTree], Float[Array, ""]]:
+@functools.lru_cache(maxsize=256)
+def _mean_of(example_loss: ExampleLoss) -> MeanLoss:
     def mean_loss(params: PyTree, batch: PyTree) -> Float[Array, ""]:
         return jnp.mean(jax.vmap(lambda example: example_loss(params, example))(batch))
 
@@ -188,17 +222,18 @@ def _per_example(
     params: PyTree,
     batch: PyTree,
     make: Callable[..., Apply],
+    where: Where | None,
     chunk_size: int | None,
     constants: tuple[Array, ...],
     *static: Any,
 ) -> LinearOperator:
     # Of the same checks as the mean Hessian.
-    mean = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
+    mean = mean_hessian(example_loss, params, batch, where=where, chunk_size=chunk_size)
     apply = make(example_loss, mean.flattening, mean.apply, checked_chunk_size(chunk_size), *static)
     return LinearOperator(apply, (*mean.arguments, constants), mean.flattening, mean.dtype)
 
 
-def _example_product(
+def example_product(
     example_loss: ExampleLoss, flattening: Flattening, point: Array, arrays: Any
 ) -> Callable[..., Array]:
     def product(example: PyTree, vector: Array) -> Array:
@@ -208,13 +243,13 @@ def _example_product(
     return product
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _moment_apply(
     example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None, order: int
 ) -> Apply:
     def apply(vector: Array, arguments: Any) -> Array:
         point, arrays, batch, _ = arguments
-        product = _example_product(example_loss, flattening, point, arrays)
+        product = example_product(example_loss, flattening, point, arrays)
 
         def power(example: PyTree) -> Array:
             return jax.lax.fori_loop(0, order, lambda _, v: product(example, v), vector)
@@ -229,7 +264,7 @@ def _moment_apply(
     return apply
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _second_moment_apply(
     example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None
 ) -> Apply:
@@ -237,7 +272,7 @@ def _second_moment_apply(
 
     def apply(vector: Array, arguments: Any) -> Array:
         point, arrays, batch, (learning_rate, rho) = arguments
-        product = _example_product(example_loss, flattening, point, arrays)
+        product = example_product(example_loss, flattening, point, arrays)
 
         def step(example: PyTree, vector: Array) -> Array:
             ascent = vector + rho.astype(vector.dtype) * product(example, vector)

@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.curvature._flat import Flattening, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss
 
 Apply = Callable[[Float[Array, " size"], Any], Float[Array, " size"]]
 
@@ -51,6 +53,17 @@ class LinearOperator:
         return _dense(self.apply, self.size, self.dtype, self.arguments)
 
 
+def finite_products(values: Array) -> np.ndarray:
+    """What was computed from products with an operator, in double precision.
+
+    Raises:
+        ValueError: if it is not finite.
+    """
+    if not bool(jnp.isfinite(values).all()):
+        raise ValueError("products with the operator are not finite: the loss or its derivatives overflow at params")
+    return np.asarray(values, np.float64)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(apply: Apply, vector: Array, arguments: Any) -> Array:
     return apply(vector, arguments)
@@ -63,10 +76,11 @@ def _dense(apply: Apply, size: int, dtype: Any, arguments: Any) -> Array:
 
 
 def hessian(
-    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    loss_fn: MeanLoss,
     params: PyTree,
     batch: PyTree,
     *,
+    where: Where | None = None,
     chunk_size: int | None = None,
 ) -> LinearOperator:
     """The Hessian of the mean loss over a batch: a product is a derivative of the gradient along the vector.
@@ -76,20 +90,31 @@ def hessian(
             such as batch norm in training mode, is not one.
         params: any pytree; floating-point arrays are differentiated.
         batch: any pytree of arrays with the examples along their leading axis.
+        where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. The operator is that
+            diagonal block of the Hessian. Paths are those of ``jax.tree_util.keystr``, such as ``.layers[0].weight``
+            or ``['encoder']['kernel']``. All by default.
         chunk_size: examples at a time; bounds the memory. All at once by default.
 
     Raises:
-        ValueError: if the loss is not scalar, parameters are not finite, or the batch has no examples.
+        ValueError: if the loss is not scalar, not finite or not the mean over two parts of the examples; if parameters
+            are not finite, ``where`` chooses none, or the batch has no examples.
     """
-    flattening, arrays = Flattening.of(params)
-    _check_scalar(loss_fn, params, batch)
+    check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
+    return checked_hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size)
+
+
+def checked_hessian(
+    loss_fn: MeanLoss, params: PyTree, batch: PyTree, *, where: Where | None, chunk_size: int | None
+) -> LinearOperator:
+    """``hessian`` of a loss that is known to be a mean."""
+    flattening, arrays = Flattening.of(params, where)
     vector = flattening.vector(params)
     apply = _hessian_apply(loss_fn, flattening, checked_chunk_size(chunk_size))
     return LinearOperator(apply, (vector, arrays, batch), flattening, vector.dtype)
 
 
-@functools.lru_cache(maxsize=64)
-def _hessian_apply(loss_fn: Callable[..., Any], flattening: Flattening, chunk_size: int | None) -> Apply:
+@functools.lru_cache(maxsize=256)
+def _hessian_apply(loss_fn: MeanLoss, flattening: Flattening, chunk_size: int | None) -> Apply:
     def apply(vector: Array, arguments: Any) -> Array:
         point, arrays, batch = arguments
 
@@ -110,6 +135,7 @@ def gauss_newton(
     params: PyTree,
     batch: PyTree,
     *,
+    where: Where | None = None,
     chunk_size: int | None = None,
 ) -> LinearOperator:
     """The generalized Gauss-Newton matrix ``J^T (d^2 L / d outputs^2) J`` of a mean loss over a batch.
@@ -122,16 +148,31 @@ def gauss_newton(
         loss_of_outputs: ``(outputs, batch) -> mean loss``.
         params: see ``hessian``.
         batch: see ``hessian``.
+        where: see ``hessian``.
         chunk_size: see ``hessian``.
+
+    Raises:
+        ValueError: as ``hessian``.
     """
-    flattening, arrays = Flattening.of(params)
-    _check_scalar(lambda p, b: loss_of_outputs(model_fn(p, b), b), params, batch)
+    check_mean_loss(
+        _of_model(model_fn, loss_of_outputs),
+        params,
+        batch,
+        checked_chunk_size(chunk_size),
+        "loss_of_outputs(model_fn(params, batch), batch)",
+    )
+    flattening, arrays = Flattening.of(params, where)
     vector = flattening.vector(params)
     apply = _gauss_newton_apply(model_fn, loss_of_outputs, flattening, checked_chunk_size(chunk_size))
     return LinearOperator(apply, (vector, arrays, batch), flattening, vector.dtype)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
+def _of_model(model_fn: Callable[..., Any], loss_of_outputs: Callable[..., Any]) -> MeanLoss:
+    return lambda params, batch: loss_of_outputs(model_fn(params, batch), batch)
+
+
+@functools.lru_cache(maxsize=256)
 def _gauss_newton_apply(
     model_fn: Callable[..., Any], loss_of_outputs: Callable[..., Any], flattening: Flattening, chunk_size: int | None
 ) -> Apply:
@@ -151,12 +192,3 @@ def _gauss_newton_apply(
         return sum_over_chunks(product, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
 
     return apply
-
-
-def _check_scalar(loss_fn: Callable[..., Any], params: PyTree, batch: PyTree) -> None:
-    batch_size(batch)
-    shapes = jax.tree.leaves(jax.eval_shape(lambda b: loss_fn(params, b), batch))
-    if len(shapes) != 1 or shapes[0].shape != ():
-        raise ValueError(
-            f"the loss must be one scalar, got shapes {[leaf.shape for leaf in shapes]}: take the mean over examples"
-        )

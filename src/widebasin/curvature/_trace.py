@@ -1,16 +1,17 @@
 """The trace of an operator, by random probes."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 from matfree import stochtrace
 
-from widebasin.curvature._operator import Apply, LinearOperator, hessian
+from widebasin.curvature._flat import Where
+from widebasin.curvature._mean_loss import MeanLoss
+from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class Trace:
 
 
 def trace(
-    loss_fn: Callable[[PyTree, PyTree], Float[Array, ""]],
+    loss_fn: MeanLoss,
     params: PyTree,
     batch: PyTree,
     *,
     key: Key[Array, ""],
     probes: int = 32,
+    where: Where | None = None,
     chunk_size: int | None = None,
 ) -> Trace:
     """The trace of the Hessian of the mean loss, by Hutchinson's estimator: the mean of ``z^T H z`` over random signs.
@@ -45,11 +47,12 @@ def trace(
         batch: see ``hessian``.
         key: of the probes.
         probes: at least 2; the standard error falls with their square root.
+        where: see ``hessian``.
         chunk_size: see ``hessian``.
 
     Source: Hutchinson 1990.
     """
-    return trace_of(hessian(loss_fn, params, batch, chunk_size=chunk_size), key=key, probes=probes)
+    return trace_of(hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size), key=key, probes=probes)
 
 
 def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32) -> Trace:
@@ -57,7 +60,7 @@ def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32)
     if probes < 2:
         raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
     start = jnp.zeros(operator.size, operator.dtype)
-    values = _samples(operator.apply, probes, key, start, operator.arguments)
+    values = finite_products(_samples(operator.apply, probes, key, start, operator.arguments))
     return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)
 
 

@@ -1,0 +1,101 @@
+"""A mean loss over a batch: its value, a chunk at a time, and the check that it is one."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float, PyTree
+
+from widebasin.curvature._flat import Flattening, batch_size, sum_over_chunks
+
+MeanLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
+ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
+
+
+def mean_over_chunks(loss_fn: MeanLoss, params: PyTree, batch: PyTree, chunk_size: int | None) -> Float[Array, ""]:
+    """The mean loss over a batch, from those over its chunks."""
+
+    def total(chunk: PyTree) -> Array:
+        return batch_size(chunk) * loss_fn(params, chunk)
+
+    zero = jnp.zeros((), jax.eval_shape(total, batch).dtype)
+    return sum_over_chunks(total, batch, chunk_size, zero) / batch_size(batch)
+
+
+def check_mean_loss(
+    loss_fn: MeanLoss, params: PyTree, batch: PyTree, chunk_size: int | None = None, name: str = "loss_fn"
+) -> None:
+    """Whether a loss is a scalar and the mean over examples, which it must be for chunks to make sense.
+
+    Its value on the first examples, as many as a chunk has, is compared with the mean over two parts of them. Of
+    parameters or data that are being traced there is no value to compare.
+
+    Raises:
+        ValueError: if the loss is no scalar, not finite, or not the mean over two parts; of parameters, as
+            ``Flattening.of``.
+    """
+    count = batch_size(batch)
+    flattening, arrays = Flattening.of(params)
+    shapes = _shapes(lambda batch: loss_fn(params, batch), batch, name)
+    if shapes != [()]:
+        raise ValueError(f"{name} must be one scalar, got shapes {shapes}: take the mean over examples")
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((params, batch))):
+        return
+    examples = count if chunk_size is None else min(count, max(chunk_size, 2))
+    values = _whole_and_parts(loss_fn, flattening, examples, flattening.vector(params), arrays, batch)
+    whole, *parts = (float(value) for value in values)
+    if not math.isfinite(whole):
+        raise ValueError(f"{name} is {whole} at these params: curvature there has no meaning")
+    if examples == 1:
+        return
+    half = examples // 2
+    mean = (half * parts[0] + (examples - half) * parts[1]) / examples
+    # Rounding errors of a loss that is as good as zero may differ between the whole and its parts.
+    eps = float(jnp.finfo(values[0].dtype).eps)
+    if not abs(whole - mean) <= eps**0.5 * max(map(abs, (whole, *parts))) + 10 * eps:
+        raise ValueError(
+            f"{name} is not a mean over examples: it is {whole:.6g} on {examples} of them, but {mean:.6g} as the mean "
+            "over two parts of these. Take the mean instead of the sum, and let no example see another: batch norm "
+            "must use its running statistics (inference mode)"
+        )
+
+
+def check_example_loss(example_loss: ExampleLoss, params: PyTree, batch: PyTree) -> None:
+    """Whether a loss of one example is a scalar.
+
+    Raises:
+        ValueError: if not.
+    """
+    batch_size(batch)
+    first = jax.eval_shape(lambda batch: jax.tree.map(lambda leaf: leaf[0], batch), batch)
+    shapes = _shapes(lambda example: example_loss(params, example), first, "example_loss")
+    if shapes != [()]:
+        raise ValueError(f"example_loss must be one scalar for one example, got shapes {shapes}")
+
+
+def _shapes(function: Callable[[PyTree], PyTree], argument: PyTree, name: str) -> list[tuple[int, ...]]:
+    try:
+        return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(function, argument))]
+    except NameError as error:
+        if "axis name" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} takes a mean over the examples of a batch ({error}), so examples see each other: batch norm must "
+            "use its running statistics (inference mode)"
+        ) from error
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _whole_and_parts(
+    loss_fn: MeanLoss, flattening: Flattening, examples: int, point: Array, arrays: list[Array], batch: PyTree
+) -> list[Any]:
+    params, half = flattening.params(point, arrays), examples // 2
+    ranges = [(0, examples), (0, half), (half, examples)] if half else [(0, examples)]
+    return [
+        loss_fn(params, jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], batch))
+        for start, stop in ranges
+    ]
