@@ -262,9 +262,10 @@ class Bench:
       widebasin bench step --rounds 100
       widebasin bench methods
       widebasin bench epoch --json epoch.json
+      widebasin bench curvature
     """
 
-    what: tyro.conf.Positional[Literal["all", "step", "methods", "epoch", "replicates"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "step", "methods", "epoch", "replicates", "curvature"]] = "all"
     """What to measure."""
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
         None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widebasin.benchmarks import epoch, methods, replicates, step
+from widebasin.benchmarks import curvature, epoch, methods, replicates, step
 from widebasin.benchmarks.benchmark import Benchmark
 
 
@@ -27,4 +27,7 @@ BENCHMARKS: dict[str, NamedBenchmark] = {
     "methods": NamedBenchmark("What does a step of every method cost, in time and memory?", 11, methods.measure),
     "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
     "replicates": NamedBenchmark("What is gained by training 35 networks in one program?", 3, replicates.measure),
+    "curvature": NamedBenchmark(
+        "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure
+    ),
 }
