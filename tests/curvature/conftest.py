@@ -1,6 +1,6 @@
 import jax
 import pytest
-from curvature.problems import problem
+from curvature.problems import problem, smooth_problem
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +14,9 @@ def float64():
 def classifier():
     with jax.enable_x64(True):
         return problem()
+
+
+@pytest.fixture(scope="session")
+def network():
+    with jax.enable_x64(True):
+        return smooth_problem()

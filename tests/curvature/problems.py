@@ -1,4 +1,4 @@
-"""A classifier of 67 parameters in float64, small enough for dense Hessians of the mean loss and of every example."""
+"""Classifiers in float64, small enough for dense Hessians of the mean loss and of every example."""
 
 from typing import NamedTuple
 
@@ -28,11 +28,37 @@ def mean_loss(params, batch):
 
 
 def problem(examples=23) -> Problem:
-    """Call it in float64."""
+    """A ReLU network of 64 parameters. Call it in float64."""
     keys = jax.random.split(jax.random.key(0), 3)
     batch = jax.random.normal(keys[0], (examples, 4)), jax.random.randint(keys[1], (examples,), 0, 3)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), MLP((4, 5, 4, 3), key=keys[2]))
+    return Problem(params, batch, *dense_hessians(example_loss, params, batch))
+
+
+def smooth_example_loss(params, example):
+    inputs, label = example
+    hidden = jnp.tanh(inputs @ params["first"]["kernel"] + params["first"]["bias"])
+    return optax.softmax_cross_entropy_with_integer_labels(hidden @ params["last"]["kernel"], label)
+
+
+def smooth_loss(params, batch):
+    return jnp.mean(jax.vmap(lambda example: smooth_example_loss(params, example))(batch))
+
+
+def smooth_problem(examples=12) -> Problem:
+    """A network of 300 parameters without kinks. Call it in float64."""
+    keys = jax.random.split(jax.random.key(1), 5)
+    params = {
+        "first": {"kernel": jax.random.normal(keys[0], (12, 20)), "bias": 0.1 * jax.random.normal(keys[1], (20,))},
+        "last": {"kernel": 0.3 * jax.random.normal(keys[2], (20, 2))},
+    }
+    batch = jax.random.normal(keys[3], (examples, 12)), jax.random.randint(keys[4], (examples,), 0, 2)
+    return Problem(params, batch, *dense_hessians(smooth_example_loss, params, batch))
+
+
+def dense_hessians(example_loss, params, batch) -> tuple[np.ndarray, np.ndarray]:
+    """Of the mean loss and of every example."""
     flat, unravel = ravel_pytree(params)
-    dense = jax.jit(jax.hessian(lambda v, *batch: mean_loss(unravel(v), batch)))
     each = jax.jit(jax.vmap(jax.hessian(lambda v, *example: example_loss(unravel(v), example)), (None, 0, 0)))
-    return Problem(params, batch, np.asarray(dense(flat, *batch)), np.asarray(each(flat, *batch)))
+    hessians = np.asarray(each(flat, *batch))
+    return hessians.mean(0), hessians

@@ -7,8 +7,17 @@ computed over the whole batch given, a chunk at a time, so memory is that of a c
 Precision is that of the parameters: for eight digits, use float64 (``jax.enable_x64``).
 """
 
+from widebasin.curvature._constants import (
+    Constants,
+    Estimate,
+    constants,
+    constants_at_minimum,
+    least_squares_constants,
+)
 from widebasin.curvature._density import SpectralDensity, spectral_density
 from widebasin.curvature._eigenvalues import Eigenpairs, bottom_eigenvalues, eigenpairs, top_eigenvalues
+from widebasin.curvature._landscape import Landscape, filter_normalized_direction, landscape
+from widebasin.curvature._layers import LayerCurvature, by_layer
 from widebasin.curvature._moments import (
     HessianMoments,
     LinearStability,
@@ -18,24 +27,46 @@ from widebasin.curvature._moments import (
     stability,
 )
 from widebasin.curvature._operator import LinearOperator, gauss_newton, hessian
+from widebasin.curvature._sharpness import (
+    AverageSharpness,
+    Sharpness,
+    average_sharpness,
+    normalized_logits,
+    worst_case_sharpness,
+)
 from widebasin.curvature._trace import Trace, trace
 
 __all__ = [
+    "AverageSharpness",
+    "Constants",
     "Eigenpairs",
+    "Estimate",
     "HessianMoments",
+    "Landscape",
+    "LayerCurvature",
     "LinearOperator",
     "LinearStability",
+    "Sharpness",
     "SpectralDensity",
     "Trace",
+    "average_sharpness",
     "bottom_eigenvalues",
+    "by_layer",
+    "constants",
+    "constants_at_minimum",
     "eigenpairs",
+    "filter_normalized_direction",
     "gauss_newton",
     "hessian",
     "hessian_moments",
+    "landscape",
+    "least_squares_constants",
     "moment_operator",
+    "normalized_logits",
     "second_moment_operator",
     "spectral_density",
     "stability",
     "top_eigenvalues",
     "trace",
+    "worst_case_sharpness",
 ]

@@ -131,6 +131,8 @@ def eigenpairs(
         raise ValueError(f"tolerance must be > 0 and most_products at least 1, got {tolerance} and {most_products}")
     key = jax.random.key(0) if key is None else key
     start = jax.random.normal(key, (operator.size,), operator.dtype)
+    if operator.support is not None:
+        start = start * operator.support
     with reporting(operator, progress) as counted:
         return _growing(counted, k, end, start, tolerance, absolute, most_products)
 
@@ -152,10 +154,10 @@ def _growing(
     most_products: int,
 ) -> Eigenpairs:
     """In Krylov spaces that grow until the eigenvalues stand still."""
-    dimension, products, before = max(20, 2 * k), 0, None
+    dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
     while True:
-        exact = dimension >= operator.size
-        if exact:
+        exact = dimension == operator.size
+        if exact and operator.support is None:
             values, vectors = np.linalg.eigh(finite_products(operator.dense()))
             vectors = jnp.asarray(vectors.T, operator.dtype)
             products += operator.size
@@ -164,7 +166,7 @@ def _growing(
             values, vectors = _ritz_pairs(basis, tridiagonal)
             products += dimension
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
-            exact = k <= len(values) < dimension
+            exact = exact or k <= len(values) < dimension
         order = np.argsort(_ORDERS[end](values), kind="stable")[:k]
         chosen, vectors = values[order], vectors[order]
         residuals = np.asarray(
@@ -173,9 +175,9 @@ def _growing(
         products += len(chosen)
         scale = max(tolerance * np.abs(values).max(), absolute, np.finfo(np.float64).tiny)
         still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
-        converged = bool(still and np.all(residuals <= scale))
+        converged = bool(still and len(chosen) == k and np.all(residuals <= scale))
         following = min(2 * dimension, operator.size)
-        if converged or dimension >= operator.size or products + following + k > most_products:
+        if converged or dimension == operator.size or products + following + k > most_products:
             return Eigenpairs(chosen, vectors, residuals, converged, products)
         before, dimension = chosen, following
 

@@ -103,12 +103,17 @@ class Flattening:
         Raises:
             ValueError: if the direction is not like the parameters.
         """
+        try:
+            leaves = self.structure.flatten_up_to(direction)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"a direction must be a pytree like params: {error}") from error
         pieces = []
-        for leaf, shape in zip(self.structure.flatten_up_to(direction), self.shapes, strict=True):
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
             if shape is None:
                 continue
-            if leaf is not None and jnp.shape(leaf) != shape:
-                raise ValueError(f"a direction has the shapes of the parameters: {shape} is needed, got {leaf.shape}")
+            if leaf is not None and getattr(leaf, "shape", None) != shape:
+                found = getattr(leaf, "shape", leaf)
+                raise ValueError(f"a direction must be like params: an array of shape {shape} is needed, got {found}")
             pieces.append(jnp.zeros(math.prod(shape), dtype) if leaf is None else jnp.ravel(leaf).astype(dtype))
         return jnp.concatenate(pieces)
 
@@ -136,8 +141,11 @@ def batch_size(batch: PyTree) -> int:
 
 
 def sum_over_chunks(
-    function: Callable[[PyTree], Float[Array, " size"]], batch: PyTree, chunk_size: int | None, zero: Array
-) -> Float[Array, " size"]:
+    function: Callable[[PyTree], Float[Array, "*shape"]],
+    batch: PyTree,
+    chunk_size: int | None,
+    zero: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
     """The sum of ``function(chunk)`` over chunks of ``chunk_size`` examples, one at a time; the last may be smaller."""
     count = batch_size(batch)
     size = count if chunk_size is None else min(chunk_size, count)

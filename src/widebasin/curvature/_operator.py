@@ -26,12 +26,15 @@ class LinearOperator:
         arguments: parameters and data.
         flattening: how a vector is a direction in parameter space.
         dtype: of the vectors.
+        support: 1 for the coordinates that the matrix acts on where it is a diagonal block, 0 for the others, which are
+            no part of its spectrum; ``None`` for all.
     """
 
     apply: Apply
     arguments: Any
     flattening: Flattening
     dtype: Any
+    support: Float[Array, " size"] | None = None
 
     @property
     def size(self) -> int:

@@ -1,0 +1,217 @@
+"""Estimates of the constants that the theorem on convergence needs: smoothness and Polyak-Łojasiewicz."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.curvature._eigenvalues import eigenpairs
+from widebasin.curvature._example_norms import largest_example_norm
+from widebasin.curvature._flat import Flattening, batch_size, sum_over_chunks
+from widebasin.curvature._mean_loss import ExampleLoss
+from widebasin.curvature._moments import mean_hessian
+from widebasin.curvature._operator import finite_products
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A constant, and what is known about it.
+
+    Attributes:
+        value: the number.
+        kind: in words, on which side of the truth it lies.
+    """
+
+    value: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What ``widebasin.theory.convergence`` asks for: ``theory.convergence(**found.values, rho=0.1)``.
+
+    They never contradict each other: ``pl <= smoothness <= smoothness_each``.
+
+    Attributes:
+        smoothness_each: ``beta``, a Lipschitz constant of the gradient of every example's loss.
+        smoothness: ``lambda``, of the mean loss.
+        pl: ``a`` in ``(1/2) ||grad f||^2 >= a f``.
+        converged: whether all eigenvalues are.
+    """
+
+    smoothness_each: Estimate
+    smoothness: Estimate
+    pl: Estimate
+    converged: bool
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The three numbers by their names."""
+        return {name: getattr(self, name).value for name in ("smoothness_each", "smoothness", "pl")}
+
+
+def constants(
+    example_loss: ExampleLoss,
+    trajectory: Sequence[PyTree],
+    batch: PyTree,
+    *,
+    lowest: float = 0.0,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> Constants:
+    """What the constants are at least, or at most, by what is seen at the points of a trajectory.
+
+    * ``smoothness_each``: the largest ``||H_i||_2`` of any example at any point; ``beta`` is at least that.
+    * ``smoothness``: the largest ``||H||_2`` of the mean loss, or, where that is more, the largest
+      ``||grad f||^2 / (2 (f - lowest))``, which no smooth function exceeds; ``lambda`` is at least that.
+    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points with ``f = lowest`` say
+      nothing.
+
+    A rate computed from them is thus what the theorem can promise at best, not a guarantee.
+
+    Args:
+        example_loss: ``(params, example) -> loss`` of one example.
+        trajectory: a list of points, all of one structure; one is enough.
+        batch: the examples.
+        lowest: the infimum of the mean loss; 0 where the model can interpolate.
+        key: see ``eigenpairs``.
+        tolerance: see ``eigenpairs``; of the norms of single examples as well.
+        most_products: see ``eigenpairs``, for each norm at each point.
+        chunk_size: examples at a time, each with a Krylov space of its own.
+
+    Raises:
+        ValueError: as ``hessian``; if ``trajectory`` is empty, or the loss is not above ``lowest``.
+
+    Source: the quantities of arXiv 2311.17539; that ``||grad f||^2 <= 2 lambda (f - inf f)``: Nesterov 2004, (2.1.7).
+    """
+    if len(trajectory) == 0:
+        raise ValueError("trajectory must have at least one point, a pytree of parameters")
+    each, mean, ratios, converged = [], [], [], True
+    for params in trajectory:
+        operator = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
+        pairs = eigenpairs(operator, 1, "modulus", key=key, tolerance=tolerance, most_products=most_products)
+        mean.append(abs(float(pairs.eigenvalues[0])))
+        norm, sound = largest_example_norm(
+            example_loss, operator, key=key, tolerance=tolerance, most_products=most_products, chunk_size=chunk_size
+        )
+        each.append(norm)
+        converged &= pairs.converged and sound
+        value, square = map(
+            float, _loss_and_squared_gradient(example_loss, operator.flattening, chunk_size, operator.arguments)
+        )
+        if value < lowest:
+            raise ValueError(f"lowest must be at most the loss at every point, got {lowest:g} above {value:g}")
+        if value > lowest:
+            ratios.append(square / (2 * (value - lowest)))
+    if not ratios:
+        raise ValueError(f"the loss is {lowest:g} at every point of trajectory: pl needs one where it is more")
+    smoothness = max(*mean, *ratios)
+    return Constants(
+        Estimate(max(*each, smoothness), "largest seen: a lower bound"),
+        Estimate(smoothness, "largest seen: a lower bound"),
+        Estimate(min(ratios), "smallest seen: an upper bound"),
+        converged,
+    )
+
+
+def constants_at_minimum(
+    example_loss: ExampleLoss,
+    params: PyTree,
+    batch: PyTree,
+    *,
+    threshold: float | None = None,
+    tolerance: float = 1e-6,
+    chunk_size: int | None = None,
+) -> Constants:
+    """The constants of the quadratic model at a minimum where every example's gradient is 0.
+
+    There ``f_i(w* + x) = x^T H_i x / 2`` to second order, all ``H_i`` positive semidefinite. So ``beta`` is the largest
+    eigenvalue of any ``H_i``, ``lambda`` that of their mean ``H``, and ``a`` the smallest positive one of ``H``, as
+    ``||H x||^2 / 2 >= a x^T H x / 2``. For models small enough for a dense ``H``.
+
+    Args:
+        example_loss: ``(params, example) -> loss`` of one example.
+        params: the minimum.
+        batch: the examples.
+        threshold: eigenvalues of ``H`` above this share of the largest are positive; the square root of the rounding
+            error of the parameters' precision by default.
+        tolerance: of ``beta``; see ``eigenpairs``.
+        chunk_size: examples at a time.
+
+    Raises:
+        ValueError: as ``hessian``; if there are more than 10,000 parameters, or ``H`` has a negative eigenvalue beyond
+            the threshold or is zero, so that this is no such minimum.
+    """
+    operator = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
+    if operator.size > 10_000:
+        raise ValueError(f"the Hessian must be dense: params may have 10,000 entries at most, got {operator.size}")
+    share = float(jnp.finfo(operator.dtype).eps) ** 0.5 if threshold is None else threshold
+    if not 0 < share < 1:
+        raise ValueError(f"threshold must lie in (0, 1), got {share}")
+    values = np.linalg.eigvalsh(finite_products(operator.dense()))
+    largest = float(values[-1])
+    if largest <= 0 or values[0] < -share * largest:
+        raise ValueError(
+            f"params must be a minimum with some curvature: eigenvalues of its Hessian run from {values[0]:.3g} to "
+            f"{largest:.3g}"
+        )
+    each, converged = largest_example_norm(example_loss, operator, tolerance=tolerance, chunk_size=chunk_size)
+    kind = "of the quadratic model at this point"
+    return Constants(
+        Estimate(max(each, largest), kind),
+        Estimate(largest, kind),
+        Estimate(float(values[values > share * largest][0]), kind),
+        converged,
+    )
+
+
+def least_squares_constants(inputs: Float[np.ndarray | Array, "examples features"]) -> Constants:
+    """The constants of linear least squares, ``f_i(w) = (w . x_i - y_i)^2``, everywhere and exactly.
+
+    ``H_i = 2 x_i x_i^T`` wherever ``w`` is, so ``beta = 2 max_i ||x_i||^2``, ``lambda = 2 s_max`` and ``a = 2 s_min``,
+    with ``s`` the eigenvalues of ``X^T X / n`` that are not 0. Indeed ``f - min f = d^T S d`` for ``d`` the distance to
+    a minimizer, ``grad f = 2 S d``, and ``2 ||S d||^2 >= 2 s_min d^T S d``. Targets do not matter; several outputs,
+    ``||W x_i - y_i||^2``, have the same constants. With half the square as the loss, all are half as large.
+
+    Args:
+        inputs: ``(examples, features)``.
+
+    Raises:
+        ValueError: if there is no input, or all are 0 or one is not finite.
+    """
+    rows = np.asarray(inputs, np.float64)
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all() or not rows.any():
+        raise ValueError(f"inputs must be a finite matrix (examples, features), not all 0, got shape {rows.shape}")
+    singular = np.linalg.svd(rows, compute_uv=False)
+    # Those of an exact 0 are rounding errors of this size.
+    singular = singular[singular > singular[0] * max(rows.shape) * np.finfo(np.float64).eps]
+    return Constants(
+        Estimate(2 * float((rows**2).sum(1).max()), "exact"),
+        Estimate(2 * float(singular[0] ** 2) / len(rows), "exact"),
+        Estimate(2 * float(singular[-1] ** 2) / len(rows), "exact"),
+        True,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _loss_and_squared_gradient(
+    example_loss: ExampleLoss, flattening: Flattening, chunk_size: int | None, arguments: Any
+) -> tuple[Array, Array]:
+    point, arrays, batch = arguments
+
+    def total(chunk: PyTree) -> Array:
+        def loss(vector: Array) -> Array:
+            return jax.vmap(lambda example: example_loss(flattening.params(vector, arrays), example))(chunk).sum()
+
+        value, gradient = jax.value_and_grad(loss)(point)
+        return jnp.append(gradient, value)
+
+    mean = sum_over_chunks(total, batch, chunk_size, jnp.zeros(len(point) + 1, point.dtype)) / batch_size(batch)
+    return mean[-1], jnp.vdot(mean[:-1], mean[:-1])

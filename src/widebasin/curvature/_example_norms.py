@@ -1,0 +1,85 @@
+"""The largest spectral norm of any example's Hessian."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+from matfree import decomp
+
+from widebasin.curvature._flat import Flattening, batch_size
+from widebasin.curvature._mean_loss import ExampleLoss
+from widebasin.curvature._moments import example_product
+from widebasin.curvature._operator import LinearOperator, finite_products
+
+
+def largest_example_norm(
+    example_loss: ExampleLoss,
+    mean: LinearOperator,
+    *,
+    key: Key[Array, ""] | None = None,
+    tolerance: float = 1e-3,
+    most_products: int = 1000,
+    chunk_size: int | None = None,
+) -> tuple[float, bool]:
+    """``max_i ||H_i||_2``, and whether it is converged; see ``eigenpairs``, whose criteria hold for every example.
+
+    Examples that cannot be the largest, by their residual, are not waited for.
+
+    Args:
+        example_loss: ``(params, example) -> loss`` of one example.
+        mean: its ``mean_hessian``, which knows the point and the examples.
+        key: of the vector to start from.
+        tolerance: relative to the norm.
+        most_products: with each example's Hessian.
+        chunk_size: examples at a time, each with a Krylov space of its own.
+    """
+    start = jax.random.normal(jax.random.key(0) if key is None else key, (mean.size,), mean.dtype)
+    dimension, products, before = min(20, mean.size), 0, None
+    while True:
+        found = _norms(example_loss, mean.flattening, dimension, chunk_size, start, mean.arguments)
+        norms, residuals, dimensions = (finite_products(one) for one in found)
+        products += dimension + 1
+        largest = float(norms.max())
+        scale = max(tolerance * largest, np.finfo(np.float64).tiny)
+        # A space that ends before its dimension holds every eigenvalue there is, as does the whole one.
+        exact = dimension >= mean.size or bool((dimensions < dimension).all())
+        still = exact or (before is not None and abs(largest - before) <= scale)
+        converged = still and bool((residuals[norms + residuals >= largest] <= scale).all())
+        following = min(2 * dimension, mean.size)
+        if converged or exact or products + following + 1 > most_products:
+            return largest, converged
+        before, dimension = largest, following
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _norms(
+    example_loss: ExampleLoss,
+    flattening: Flattening,
+    dimension: int,
+    chunk_size: int | None,
+    start: Array,
+    arguments: Any,
+) -> tuple[Array, Array, Array]:
+    """Of every example: the norm, the residual of its eigenvector, and the dimension that its space really has."""
+    point, arrays, batch = arguments
+    product = example_product(example_loss, flattening, point, arrays)
+    tolerance = jnp.finfo(start.dtype).eps ** 0.5
+
+    def of_example(example: Any) -> tuple[Array, Array, Array]:
+        lanczos = decomp.tridiag_sym(dimension, reortho="full")
+        basis, tridiagonal, _, _ = map(jnp.asarray, lanczos(lambda vector: product(example, vector), start))
+        # Where the space is exhausted, what follows in the basis is rounding error, and no longer orthogonal.
+        off = jnp.triu(jnp.abs(basis @ basis.T - jnp.eye(dimension, dtype=start.dtype)))
+        sound = jnp.cumprod(off.max(0) < tolerance).astype(bool)
+        within = jnp.where(sound[:, None] & sound[None], tridiagonal, 0)
+        values, coefficients = jnp.linalg.eigh(within)
+        vector = coefficients[:, jnp.argmax(jnp.abs(values))] @ jnp.where(sound[:, None], basis, 0)
+        vector = vector / jnp.linalg.norm(vector)
+        image = product(example, vector)
+        value = vector @ image
+        return jnp.abs(value), jnp.linalg.norm(image - value * vector), sound.sum()
+
+    return jax.lax.map(of_example, batch, batch_size=chunk_size or batch_size(batch))

@@ -1,0 +1,135 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from curvature.problems import mean_loss
+
+from widebasin import curvature
+
+
+def total_loss(params, batch):
+    return len(batch[1]) * mean_loss(params, batch)
+
+
+def batch_normalized(params, batch):
+    """Standardized over the examples, as batch norm in training mode."""
+    outputs = jax.vmap(params)(batch[0])
+    return jnp.mean(((outputs - outputs.mean(0)) / outputs.std(0)) ** 3)
+
+
+@pytest.mark.parametrize("loss_fn", [total_loss, batch_normalized])
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_a_loss_that_is_no_mean_over_examples_is_refused(classifier, loss_fn, chunk_size):
+    with pytest.raises(ValueError, match="loss_fn is not a mean over examples"):
+        curvature.hessian(loss_fn, classifier.params, classifier.batch, chunk_size=chunk_size)
+
+
+def test_the_values_and_the_remedy_are_named(classifier):
+    halves = [jax.tree.map(lambda leaf, part=part: leaf[part], classifier.batch) for part in (slice(11), slice(11, 23))]
+    whole = total_loss(classifier.params, classifier.batch)
+    parts = sum(len(half[1]) * total_loss(classifier.params, half) for half in halves) / 23
+    with pytest.raises(ValueError, match=f"{whole:.6g} on 23 of them, but {parts:.6g} as the mean .*inference mode"):
+        curvature.top_eigenvalues(total_loss, classifier.params, classifier.batch)
+
+
+def test_the_gauss_newton_matrix_of_a_sum_is_refused(classifier):
+    with pytest.raises(ValueError, match=r"loss_of_outputs.* is not a mean over examples"):
+        curvature.gauss_newton(
+            lambda params, batch: jax.vmap(params)(batch[0]),
+            lambda outputs, batch: jnp.sum(outputs**2),
+            classifier.params,
+            classifier.batch,
+        )
+
+
+@pytest.mark.parametrize("measure", ["worst_case_sharpness", "average_sharpness", "landscape", "by_layer"])
+def test_every_measure_asks_for_a_mean(classifier, measure):
+    options = {
+        "worst_case_sharpness": {"rho": 0.1, "m": None},
+        "average_sharpness": {"rho": 0.1, "key": jax.random.key(0)},
+        "landscape": {"directions": [classifier.params]},
+        "by_layer": {"key": jax.random.key(0)},
+    }[measure]
+    with pytest.raises(ValueError, match="not a mean over examples"):
+        getattr(curvature, measure)(total_loss, classifier.params, classifier.batch, **options)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_rounding_errors_are_no_reason(dtype):
+    """A loss that is nothing but rounding errors, as at the end of training, and one of 12 digits that cancel."""
+    inputs = jax.random.normal(jax.random.key(0), (301, 40), dtype)
+    w = jax.random.normal(jax.random.key(1), (40,), dtype)
+    targets = jnp.asarray(np.asarray(inputs, np.float64) @ np.asarray(w, np.float64), dtype)
+
+    def residuals(w, batch):
+        return jnp.mean((batch[0] @ w - batch[1]) ** 2)
+
+    assert 0 < residuals(w, (inputs, targets)) < jnp.finfo(dtype).eps
+    curvature.hessian(residuals, w, (inputs, targets))
+    curvature.hessian(residuals, w, (inputs, targets), chunk_size=10)
+    curvature.hessian(lambda w, batch: jnp.mean(batch[0] @ w), w, (inputs - inputs.mean(0), targets))
+
+
+def test_one_example_and_traced_parameters_are_not_compared(classifier):
+    first = jax.tree.map(lambda leaf: leaf[:1], classifier.batch)
+    curvature.hessian(total_loss, classifier.params, first)
+    vector = jnp.ones(len(classifier.hessian))
+    product = jax.jit(lambda params: curvature.hessian(mean_loss, params, classifier.batch) @ vector)
+    np.testing.assert_allclose(product(classifier.params), classifier.hessian @ vector, atol=1e-12)
+
+
+def test_batch_norm_over_a_named_axis_is_refused_with_the_remedy(classifier):
+    """``equinox.nn.BatchNorm`` in training mode, in the loss of one example: the axis exists in a batch only."""
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, "batch", mode="batch")
+
+    def loss_of_one(params, example):
+        return jnp.mean(norm(params(example[0]), state)[0] ** 2)
+
+    with pytest.raises(ValueError, match=r"example_loss takes a mean over .* batch .*inference mode"):
+        curvature.hessian_moments(loss_of_one, classifier.params, classifier.batch)
+    with pytest.raises(ValueError, match=r"loss_fn takes a mean over .* batch .*inference mode"):
+        curvature.hessian(
+            lambda params, batch: jnp.mean(jax.vmap(lambda example: loss_of_one(params, example))(batch)),
+            classifier.params,
+            classifier.batch,
+        )
+    inference = eqx.nn.inference_mode(norm)
+
+    def loss_at_running_statistics(params, example):
+        return jnp.mean(inference(params(example[0]), state)[0] ** 2)
+
+    curvature.moment_operator(loss_at_running_statistics, classifier.params, classifier.batch, 2)
+
+
+def test_a_misspelt_name_in_the_loss_stays_a_name_error(classifier):
+    with pytest.raises(NameError, match="misspelt"):
+        curvature.hessian(lambda params, batch: misspelt, classifier.params, classifier.batch)
+
+
+def test_an_example_loss_that_is_no_scalar_is_refused(classifier):
+    with pytest.raises(ValueError, match=r"example_loss must be one scalar for one example, got shapes \[\(3,\)\]"):
+        curvature.hessian_moments(lambda params, example: params(example[0]), classifier.params, classifier.batch)
+
+
+def test_a_loss_that_is_not_finite_is_refused(classifier):
+    with pytest.raises(ValueError, match="loss_fn is inf at these params"):
+        curvature.hessian(
+            lambda params, batch: mean_loss(params, batch) / jnp.zeros(()), classifier.params, classifier.batch
+        )
+
+
+@pytest.mark.parametrize("measure", [curvature.top_eigenvalues, curvature.trace, curvature.spectral_density])
+def test_derivatives_that_are_not_finite_are_refused(measure):
+    """``|w|^1.5`` at 0: the loss is 0, its second derivative infinite."""
+    options = {} if measure is curvature.top_eigenvalues else {"key": jax.random.key(0)}
+    with pytest.raises(ValueError, match="products with the operator are not finite"):
+        measure(lambda w, batch: jnp.sum((w**2) ** 0.75) * batch.mean(), jnp.zeros(100), jnp.ones(3), **options)
+
+
+def test_moments_of_derivatives_that_are_not_finite_are_refused():
+    def loss(w, example):
+        return jnp.sum((w**2) ** 0.75) * example
+
+    with pytest.raises(ValueError, match="products with the operator are not finite"):
+        curvature.constants(loss, [jnp.zeros(3)], jnp.ones(3))

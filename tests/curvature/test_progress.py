@@ -1,0 +1,68 @@
+import jax.numpy as jnp
+import pytest
+from curvature.problems import mean_loss
+
+from widebasin import curvature
+
+
+def squares(w, batch):
+    return 0.5 * jnp.sum(batch.mean(0) * w**2)
+
+
+@pytest.fixture
+def operator():
+    """Of 100 dimensions, for which spaces of 20 and 40 are enough."""
+    return curvature.hessian(squares, jnp.zeros(100), jnp.broadcast_to(jnp.geomspace(1e-3, 1, 100), (2, 100)))
+
+
+def test_every_product_is_reported_once_and_in_order(operator):
+    reported = []
+    found = curvature.eigenpairs(operator, 2, progress=reported.append)
+    assert found.products == 20 + 2 + 40 + 2
+    assert reported == list(range(1, found.products + 1))
+
+
+def test_reports_change_no_number(operator):
+    plain, reported = (curvature.eigenpairs(operator, 2, progress=progress) for progress in (None, lambda products: 0))
+    assert list(plain.eigenvalues) == list(reported.eigenvalues)
+
+
+def test_another_function_does_not_compile_again(classifier):
+    traces = []
+
+    def loss(params, batch):
+        traces.append(1)
+        return mean_loss(params, batch)
+
+    def once():
+        before, reported = len(traces), []
+        curvature.top_eigenvalues(loss, classifier.params, classifier.batch, progress=lambda n: reported.append(n))
+        assert reported
+        return len(traces) - before
+
+    assert once() > 1
+    assert once() == 1  # the check that the loss is a scalar
+
+
+def test_an_error_stops_the_run_and_does_not_outlive_it(operator):
+    def stop(products):
+        if products == 3:
+            raise RuntimeError("enough")
+
+    with pytest.raises(Exception, match="enough"):
+        curvature.eigenpairs(operator, 2, progress=stop)
+    reported = []
+    found = curvature.eigenpairs(operator, 2, progress=reported.append)
+    assert reported[-1] == found.products
+
+
+def test_moments_are_counted_over_all_orders():
+    def loss(w, matrix):
+        return 0.5 * w @ matrix @ w
+
+    matrices, reported = jnp.stack([jnp.eye(3), jnp.diag(jnp.arange(3.0))]), []
+    found = curvature.hessian_moments(loss, jnp.zeros(3), matrices, orders=(2, 3), progress=reported.append)
+    assert reported == list(range(1, sum(pairs.products for pairs in found.eigenpairs.values()) + 1))
+    reported.clear()
+    stable = curvature.stability(loss, jnp.zeros(3), matrices, learning_rate=0.1, progress=reported.append)
+    assert reported == list(range(1, stable.eigenpairs.products + 1))
