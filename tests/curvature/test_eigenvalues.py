@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse.linalg
-from curvature.problems import mean_loss
+from curvature.problems import smooth_loss
 
 from widebasin import curvature
 
@@ -19,20 +19,26 @@ def weighted_squares(w, batch):
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_the_ends_of_the_spectrum_equal_those_of_the_dense_matrix(classifier, k):
-    expected = np.linalg.eigvalsh(classifier.hessian)
+def test_the_ends_of_the_spectrum_equal_those_of_the_dense_matrix(network, k):
+    expected = np.linalg.eigvalsh(network.hessian)
     options = {"k": k, "tolerance": 1e-9}
-    top = curvature.top_eigenvalues(mean_loss, classifier.params, classifier.batch, **options)
-    bottom = curvature.bottom_eigenvalues(mean_loss, classifier.params, classifier.batch, **options)
+    top = curvature.top_eigenvalues(smooth_loss, network.params, network.batch, **options)
+    bottom = curvature.bottom_eigenvalues(smooth_loss, network.params, network.batch, **options)
     np.testing.assert_allclose(top.eigenvalues, expected[::-1][:k], atol=1e-8)
     np.testing.assert_allclose(bottom.eigenvalues, expected[:k], atol=1e-8)
     for pairs in (top, bottom):
         assert pairs.converged
+        assert pairs.products < 300  # from Krylov spaces, not from the dense matrix
         vectors = np.asarray(pairs.eigenvectors)
         np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=1e-8)
-        residuals = np.linalg.norm(vectors @ classifier.hessian - pairs.eigenvalues[:, None] * vectors, axis=1)
+        residuals = np.linalg.norm(vectors @ network.hessian - pairs.eigenvalues[:, None] * vectors, axis=1)
         np.testing.assert_allclose(pairs.residuals, residuals, atol=1e-12)
         assert (pairs.residuals < 1e-8).all()
+
+
+def test_the_largest_in_modulus_is_the_spectral_norm():
+    found = curvature.eigenpairs(diagonal(np.linspace(-3, 2, 300)), 2, "modulus", tolerance=1e-8)
+    np.testing.assert_allclose(found.eigenvalues, np.linspace(-3, 2, 300)[:2], atol=1e-8)
 
 
 def test_lanczos_equals_arpack_where_the_space_is_much_smaller_than_the_dimension():

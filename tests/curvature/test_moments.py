@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature.problems import example_loss
+from curvature.problems import example_loss, smooth_example_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,14 +24,20 @@ def test_the_operator_of_a_moment_equals_the_dense_one(classifier, order, chunk_
     np.testing.assert_allclose(operator.dense(), expected, atol=1e-12 * max(1, np.abs(expected).max()))
 
 
-def test_sharpness_and_nonuniformity_equal_the_dense_ones(classifier):
-    found = curvature.hessian_moments(example_loss, classifier.params, classifier.batch, tolerance=1e-9)
+def test_sharpness_nonuniformity_and_stability_equal_the_dense_ones(network):
+    arguments = smooth_example_loss, network.params, network.batch
+    found = curvature.hessian_moments(*arguments, tolerance=1e-10)
     assert found.converged
-    np.testing.assert_allclose(found.sharpness, np.linalg.eigvalsh(classifier.hessian)[-1], rtol=1e-8)
+    np.testing.assert_allclose(found.sharpness, np.linalg.eigvalsh(network.hessian)[-1], rtol=1e-8)
     assert list(found.nonuniformity) == [2, 3, 4]
     for order, value in found.nonuniformity.items():
-        largest = np.linalg.eigvalsh(dense_moment(classifier, order))[-1]
+        largest = np.linalg.eigvalsh(dense_moment(network, order))[-1]
         np.testing.assert_allclose(value, largest ** (1 / order), rtol=1e-8)
+    stable = curvature.stability(*arguments, learning_rate=0.2, rho=0.05, tolerance=1e-10)
+    steps = np.eye(300) - 0.2 * network.hessians @ (np.eye(300) + 0.05 * network.hessians)
+    np.testing.assert_allclose(stable.value, np.linalg.eigvalsh(np.mean(steps @ steps, axis=0))[-1], rtol=1e-8)
+    # From Krylov spaces, not from the dense matrices.
+    assert max(pairs.products for pairs in (*found.eigenpairs.values(), stable.eigenpairs)) < 300
 
 
 def test_equal_examples_have_no_nonuniformity(classifier):

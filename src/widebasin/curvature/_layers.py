@@ -23,8 +23,8 @@ class LayerCurvature:
 
     Attributes:
         num_params: of the layer.
-        top: the largest eigenvalues of its block of the Hessian; eigenvectors are as long as those of the whole Hessian,
-            with zeros for the other layers.
+        top: the largest eigenvalues of its block of the Hessian. Eigenvectors have an entry for every parameter of the
+            network, 0 in other layers.
         trace: of its block. Those of all layers add up to the trace of the Hessian.
     """
 

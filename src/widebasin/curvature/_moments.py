@@ -186,7 +186,7 @@ def moment_operator(
     """``D_k = mean_i H_i^k - H^k``."""
     if order < 2:
         raise ValueError(f"order must be at least 2, got {order}: the first moment of H_i about its mean is 0")
-    return _per_example(example_loss, params, batch, _moment_apply, where, chunk_size, (), order)
+    return _per_example(example_loss, params, batch, _moment_apply, where, chunk_size, (jnp.asarray(order),))
 
 
 def second_moment_operator(
@@ -225,11 +225,10 @@ def _per_example(
     where: Where | None,
     chunk_size: int | None,
     constants: tuple[Array, ...],
-    *static: Any,
 ) -> LinearOperator:
     # Of the same checks as the mean Hessian.
     mean = mean_hessian(example_loss, params, batch, where=where, chunk_size=chunk_size)
-    apply = make(example_loss, mean.flattening, mean.apply, checked_chunk_size(chunk_size), *static)
+    apply = make(example_loss, mean.flattening, mean.apply, checked_chunk_size(chunk_size))
     return LinearOperator(apply, (*mean.arguments, constants), mean.flattening, mean.dtype)
 
 
@@ -244,11 +243,10 @@ def example_product(
 
 
 @functools.lru_cache(maxsize=256)
-def _moment_apply(
-    example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None, order: int
-) -> Apply:
+def _moment_apply(example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None) -> Apply:
     def apply(vector: Array, arguments: Any) -> Array:
-        point, arrays, batch, _ = arguments
+        # The order is an argument, so that all orders share a program.
+        point, arrays, batch, (order,) = arguments
         product = example_product(example_loss, flattening, point, arrays)
 
         def power(example: PyTree) -> Array:
