@@ -135,7 +135,7 @@ def average_sharpness(
     flattening, arrays = Flattening.of(params, where)
     point, keys = flattening.vector(params), jax.random.split(key, samples)
     rises = np.asarray(
-        _mean_rises(loss_fn, flattening, adaptive, chunk_size, keys, rho, point, arrays, batch), np.float64
+        _mean_rises(loss_fn, flattening, chunk_size, adaptive, keys, rho, point, arrays, batch), np.float64
     )
     _check_finite(rises)
     return AverageSharpness(float(rises.mean()), _standard_error(rises), rises)
@@ -169,19 +169,19 @@ def _standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else math.nan
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _worst_rises(
     loss_fn: MeanLoss,
     flattening: Flattening,
     m: int,
     steps: int,
-    adaptive: bool,
-    rho: Array,
+    adaptive: bool | Array,
+    rho: float | Array,
     point: Array,
     arrays: list[Array],
     batch: PyTree,
 ) -> tuple[Array, Array]:
-    scale = jnp.abs(point) if adaptive else jnp.ones_like(point)
+    scale = jnp.where(adaptive, jnp.abs(point), 1)
 
     def of_group(group: PyTree) -> tuple[Array, Array]:
         def loss(perturbation: Array) -> Array:
@@ -276,19 +276,19 @@ def _checks(steps: int) -> tuple[Array, Array]:
     return jnp.asarray(checks), jnp.asarray(needed)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _mean_rises(
     loss_fn: MeanLoss,
     flattening: Flattening,
-    adaptive: bool,
     chunk_size: int | None,
+    adaptive: bool | Array,
     keys: Key[Array, " samples"],
-    rho: Array,
+    rho: float | Array,
     point: Array,
     arrays: list[Array],
     batch: PyTree,
 ) -> Array:
-    scale = jnp.asarray(rho, point.dtype) * (jnp.abs(point) if adaptive else jnp.ones_like(point))
+    scale = jnp.asarray(rho, point.dtype) * jnp.where(adaptive, jnp.abs(point), 1)
 
     def loss(vector: Array) -> Array:
         return mean_over_chunks(loss_fn, flattening.params(vector, arrays), batch, chunk_size)
