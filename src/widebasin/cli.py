@@ -198,9 +198,10 @@ class Report:
         """Reads the tables of the folder and answers anew."""
         from widebasin.studies.answering import print_answer, write_answer
         from widebasin.sweep.folder import ResultsFolder
+        from widebasin.sweep.progress import tracker
 
         folder = ResultsFolder(self.folder)
-        print_answer(write_answer(folder, self.answer), folder, console)
+        print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():
             console.print(f"They now show this reading; back with: widebasin report {self.folder}", soft_wrap=True)
 
@@ -255,7 +256,7 @@ class List:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure speed on this machine: steps, an epoch against optax and PyTorch, many networks at once.
+    """Measure speed on this machine: steps, an epoch against optax and PyTorch, many networks at once, curvature.
 
     Examples:
       widebasin bench
@@ -322,10 +323,14 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.studies.answering import print_answer, write_answer
     from widebasin.studies.registry import study_of
     from widebasin.sweep import resolve
-    from widebasin.sweep.progress import progress_for
+    from widebasin.sweep.progress import progress_for, tracker
     from widebasin.sweep.run import run
 
-    study_of(spec).check(resolve(spec))
+    study = study_of(spec)
+    study.check(resolve(spec))
+    options.check()
+    if study.instruments is not None:
+        execution = dataclasses.replace(execution, keep_parameters=True)
     _keep_compiled_programs()
     folder = run(
         spec,
@@ -334,7 +339,7 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
         progress=progress_for(console, output.quiet),
         overwrite=output.overwrite,
     )
-    print_answer(write_answer(folder, options), folder, console)
+    print_answer(write_answer(folder, options, tracker(console, output.quiet)), folder, console)
 
 
 def _folder_name(spec: Spec) -> str:

@@ -433,15 +433,6 @@ def test_labels_of_a_phone_can_be_read():
         assert min(text.get_fontsize() for text in texts) * pixels > 8
 
 
-def test_names_in_words():
-    assert figures.method_name("unnormalized-sam") == "unnormalized SAM"
-    assert figures.method_name("a method of one's own") == "a method of one's own"
-    assert figures.setting_name({"label_noise": 0.07, "weight_decay": 1e-4}, ["label_noise", "weight_decay"]) == (
-        "label noise 7%, weight decay 0.0001"
-    )
-    assert figures.setting_name({}, []) == ""
-
-
 def test_drawing_needs_no_display_and_leaves_no_global_figure():
     assert "matplotlib.pyplot" not in __import__("sys").modules or not matplotlib.pyplot.get_fignums()
 

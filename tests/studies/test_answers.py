@@ -3,12 +3,13 @@ from report.results_tables import growing, history_table, results_table
 
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.networks import NETWORKS
+from widebasin.studies.study import Tables
 from widebasin.sweep import Spec, UsageError, resolve
 
 
 def answered(study, results, spec=None, options=None):
     spec = resolve(spec or Spec(study=study.name, rhos=(0.05, 0.2)))
-    return study.answer(spec, results, history_table(results), options or Options())
+    return study.answer(spec, Tables(results, history_table(results)), options or Options())
 
 
 def names(answer):

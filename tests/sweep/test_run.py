@@ -273,8 +273,8 @@ def test_kept_networks_are_those_that_were_tested(kept):
     for row in kept.results().itertuples():
         network = load_network(kept.path, method=row.method, rho=row.rho, seed=row.seed)
         dataset = network.cell.task().dataset
-        outputs = jax.vmap(network.model)(dataset.inputs[np.asarray(network.split.test)])
-        right = np.asarray(outputs).argmax(1) == dataset.targets[np.asarray(network.split.test)]
+        outputs = jax.vmap(network.model)(dataset.inputs[np.asarray(network.examples.test)])
+        right = np.asarray(outputs).argmax(1) == dataset.targets[np.asarray(network.examples.test)]
         assert right.mean() == pytest.approx(row.test_accuracy, abs=1e-6)
         assert (network.replicate.rho, network.replicate.seed) == (row.rho, row.seed)
 
@@ -282,7 +282,7 @@ def test_kept_networks_are_those_that_were_tested(kept):
 def test_a_network_must_be_named_well_enough(kept, finished):
     with pytest.raises(UsageError, match="2 are like that"):
         load_network(kept.path, method="sgd")
-    with pytest.raises(UsageError, match="0 are like that"):
+    with pytest.raises(UsageError, match="names no network"):
         load_network(kept.path, method="sgd", seed=7)
     with pytest.raises(UsageError, match="is no property"):
         load_network(kept.path, radius=0.1)

@@ -120,3 +120,10 @@ def test_from_twice_the_radius_on_the_condition_on_s2_does_not_exist():
 def test_numbers_that_cannot_be_are_refused_by_name(argument, value):
     with pytest.raises(ValueError, match=argument):
         theory.stability(**{"sharpness": 1.0, "learning_rate": 0.1} | {argument: value})
+
+
+@given(learning_rate=st.floats(1e-4, 10.0), rho=st.floats(0.0, 10.0))
+def test_the_largest_sharpness_meets_its_condition_and_no_larger_one_does(learning_rate, rho):
+    largest = theory.largest_sharpness(learning_rate=learning_rate, rho=rho)
+    for factor, holds in ((1 - 1e-9, True), (1 + 1e-9, False)):
+        assert theory.stability(sharpness=factor * largest, learning_rate=learning_rate, rho=rho).holds is holds

@@ -17,6 +17,8 @@ class Dataset:
         num_classes: number of classes, or ``None`` for regression.
         fixed_test: the last so many examples are the official test set; 0 if there is none, then the test set is
             drawn by seed like the others.
+        shuffled: whether the split is drawn by seed; if not, the training examples come first, those to validate on
+            next, and the test set last, for every seed.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Dataset:
     targets: Integer[np.ndarray, " examples"] | Float[np.ndarray, "examples ..."]
     num_classes: int | None
     fixed_test: int = 0
+    shuffled: bool = True
 
     def __len__(self) -> int:
         """Number of examples."""

@@ -25,7 +25,9 @@ class Split(NamedTuple):
     test: Int[Array, " test"]
 
 
-def split_examples(key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_test: int = 0) -> Split:
+def split_examples(
+    key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_test: int = 0, shuffled: bool = True
+) -> Split:
     """Draws a split from a key.
 
     Args:
@@ -34,6 +36,7 @@ def split_examples(key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_
         sizes: how many to draw for each part.
         fixed_test: if positive, the test part is the first ``sizes.test`` of the last ``fixed_test`` examples and
             only training and validation examples are drawn, from the others.
+        shuffled: if not, the examples are taken in their order, whatever the key.
 
     Raises:
         ValueError: if the sizes do not fit the data.
@@ -42,6 +45,6 @@ def split_examples(key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_
     drawn = sizes.train + sizes.valid + (0 if fixed_test else sizes.test)
     if min(sizes.train, sizes.valid, sizes.test) < 1 or drawn > pool or sizes.test > (fixed_test or sizes.test):
         raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
-    order = jax.random.permutation(key, pool)
+    order = jax.random.permutation(key, pool) if shuffled else jnp.arange(pool)
     train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
     return Split(train, valid, pool + jnp.arange(sizes.test) if fixed_test else rest)

@@ -1,12 +1,11 @@
 """The figures, one function each: a table in, a matplotlib figure out. The one place for drawing."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,38 +14,25 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from matplotlib.transforms import ScaledTranslation
 
 from widebasin.report import BASELINE
+from widebasin.report.drawing import (
+    COLOURS,
+    GREY,
+    HEIGHT,
+    MARKERS,
+    WIDTH,
+    clean,
+    legend,
+    method_name,
+    new_figure,
+    setting_name,
+    shades,
+)
 from widebasin.report.statistics import Metric, varying
-from widebasin.sam import METHODS
 
-# Inches; small, so that the letters of a figure as wide as a phone can be read.
-WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
-# Letters of a legend that fit the width of a figure.
-LEGEND_LETTERS = 66
-# Okabe & Ito's colours, distinguishable with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "D", "^", "v", "P", "X")
-GREY = "0.4"
 # Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
 INTERVAL_STRETCH = 1.5
 # With more learning curves than this, the legend names widths and methods instead of curves.
 NAMED_CURVES = 8
-
-
-def method_name(method: Hashable) -> str:
-    """A method's name as it is written in text."""
-    return METHODS[str(method)].title if method in METHODS else str(method)
-
-
-def setting_value(column: str, value: Any) -> str:
-    """A value of a column of the setting as it is written in text: shares in percent."""
-    if column in ("label_noise", "sparsity"):
-        return f"{100 * value:g}%"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def setting_name(values: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> str:
-    """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
-    return ", ".join(f"{column.replace('_', ' ')} {setting_value(column, values[column])}" for column in columns)
 
 
 def gain_against_parameters(
@@ -62,7 +48,7 @@ def gain_against_parameters(
         metric: of the gains.
         published: number of parameters -> gain, drawn apart and marked as the paper's own.
     """
-    figure, axes = _figure("number of parameters", metric.gain_label)
+    figure, axes = new_figure("number of parameters", metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
     series = _series(gains)
     certain = gains[np.isfinite(gains["low"]) & np.isfinite(gains["high"])]
@@ -88,7 +74,7 @@ def gain_against_parameters(
     title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {method_name(BASELINE)}"
     if len(certain):
         title += f"; {'band' if band else 'bars'}: 95% interval{', cut at the axis' if cut else ''}"
-    _legend(figure, [*_handles(series), *extra], title)
+    legend(figure, [*_handles(series), *extra], title)
     return figure
 
 
@@ -101,13 +87,13 @@ def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric
         metric: of the gains.
     """
     rows = gains.assign(cost=gains["method"].map(costs)).sort_values(["cost", "gain"], ascending=[False, True])
-    figure, axes = _figure(metric.gain_label, "")
+    figure, axes = new_figure(metric.gain_label, "")
     figure.set_figheight(max(1.4, 0.24 * len(rows) + 0.7))
     axes.axvline(0, color="0.5", linewidth=0.8)
     levels = sorted(set(rows["cost"]))
-    shades = dict(zip(levels, _shades(len(levels)), strict=True))
+    colours = dict(zip(levels, shades(len(levels)), strict=True))
     for height, row in enumerate(rows.to_dict("records")):
-        colour = shades[row["cost"]]
+        colour = colours[row["cost"]]
         if np.isfinite(row["low"]):
             axes.hlines(height, row["low"], row["high"], color=colour, alpha=0.6)
         axes.plot(row["gain"], height, "o", color=colour)
@@ -117,17 +103,17 @@ def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric
     axes.set_yticks(range(len(rows)), [method_name(m) for m in rows["method"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
-    handles = [Line2D([], [], color=shades[c], marker="o", linestyle="", label=f"{c:.3g}") for c in levels]
+    handles = [Line2D([], [], color=colours[c], marker="o", linestyle="", label=f"{c:.3g}") for c in levels]
     title = f"gain over {method_name(BASELINE)}; gradients per step by colour"
     if len(certain):
         title += f"; lines: 95% interval{', cut at the axis' if cut else ''}"
-    _legend(figure, handles, title)
+    legend(figure, handles, title)
     return figure
 
 
 def radius_against_parameters(gains: pd.DataFrame) -> Figure:
     """The chosen radius rho* against the number of parameters; equal radii of several series a few points apart."""
-    figure, axes = _figure("number of parameters", "chosen radius rho*")
+    figure, axes = new_figure("number of parameters", "chosen radius rho*")
     series = _series(gains)
     for number, one in enumerate(series):
         drawn = axes.plot(one.rows["num_params"], one.rows["rho_star"], one.format, color=one.colour, label=one.label)
@@ -140,7 +126,7 @@ def radius_against_parameters(gains: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_locator(FixedLocator(radii))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    _legend(figure, _handles(series))
+    legend(figure, _handles(series))
     return figure
 
 
@@ -162,15 +148,15 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = B
         metric: of the values.
         baseline: the method without a radius.
     """
-    figure, axes = _figure("radius rho", f"test {metric.label}")
+    figure, axes = new_figure("radius rho", f"test {metric.label}")
     widths = sorted(radii["width"].unique())
-    shades = _shades(len(widths))
+    colours = shades(len(widths))
     mine = radii[radii["method"] != baseline]
     positive = sorted(r for r in mine["rho"].unique() if r > 0)
     at_zero = positive[0] / 3 if positive else 1.0
     zero = f"0 ({method_name(baseline)})" if (mine["rho"] == 0).any() else method_name(baseline)
     handles = []
-    for number, (width, shade) in enumerate(zip(widths, shades, strict=True)):
+    for number, (width, shade) in enumerate(zip(widths, colours, strict=True)):
         count = f"{radii.loc[radii['width'] == width, 'num_params'].iloc[0]:,}"
         rows = mine[mine["width"] == width]
         rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
@@ -187,7 +173,7 @@ def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = B
     axes.xaxis.set_major_locator(FixedLocator([at_zero, *positive]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: zero if x == at_zero else f"{x:g}"))
-    _legend(figure, handles, f"number of parameters; ×: {method_name(baseline)}; bars: standard error")
+    legend(figure, handles, f"number of parameters; ×: {method_name(baseline)}; bars: standard error")
     return figure
 
 
@@ -212,7 +198,7 @@ def methods_against_radius(
     level = radii.loc[radii["method"] == baseline, "value"]
     marks = sorted(positive["rho"].unique())
     for axes, method in zip(panels, methods, strict=False):
-        _clean(axes)
+        clean(axes)
         axes.axhline(level.iloc[0], color=GREY, linestyle="--", linewidth=1)
         if len(lines[reference]):
             axes.plot(lines[reference]["rho"], lines[reference]["value"], "-", color="0.75")
@@ -233,7 +219,7 @@ def methods_against_radius(
     if len(lines[reference]):
         handles.append(Line2D([], [], color="0.75", label=method_name(reference)))
     handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
-    _legend(figure, handles)
+    legend(figure, handles)
     return figure
 
 
@@ -251,8 +237,8 @@ def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASEL
     methods = list(dict.fromkeys(history["method"]))
     few = len(groups) <= NAMED_CURVES
     # One colour per line if they are few, else one per width.
-    colours = dict(zip(widths, _shades(len(widths)), strict=True))
-    each = _shades(len(groups))
+    colours = dict(zip(widths, shades(len(widths)), strict=True))
+    each = shades(len(groups))
     styles = dict(zip(methods, ("-", "--", ":", "-.") * len(methods), strict=False))
     marker = "o" if history["epoch"].nunique() == 1 else ""
     valid = f"valid_{metric.name}"
@@ -273,11 +259,11 @@ def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASEL
         handles = [Line2D([], [], color=colours[w], label=f"width {w}") for w in widths]
         handles += [Line2D([], [], color=GREY, linestyle=styles[m], label=method_name(m)) for m in methods]
     for axes, label in ((upper, "training loss, epoch's mean"), (lower, f"validation {metric.label}")):
-        _clean(axes)
+        clean(axes)
         axes.set_ylabel(label)
     lower.set_xlabel("epoch")
     lower.xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, handles, "" if few else "one line per radius and setting, mean over seeds")
+    legend(figure, handles, "" if few else "one line per radius and setting, mean over seeds")
     return figure
 
 
@@ -306,7 +292,7 @@ def _series(gains: pd.DataFrame) -> list[_Series]:
     names = gains.apply(lambda row: setting_name(row, columns), axis=1)
     settings, methods = list(dict.fromkeys(names)), list(dict.fromkeys(gains["method"]))
     coloured = settings if columns else methods
-    colours = COLOURS if len(coloured) <= len(COLOURS) else _shades(len(coloured))
+    colours = COLOURS if len(coloured) <= len(COLOURS) else shades(len(coloured))
     return [
         _Series(
             method=method_name(method),
@@ -340,7 +326,7 @@ def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
 
 
 def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str, column: str) -> Figure:
-    figure, axes = _figure("number of parameters", label)
+    figure, axes = new_figure("number of parameters", label)
     series = _series(gains)
     baseline = method_name(BASELINE)
     drawn = set()
@@ -352,47 +338,8 @@ def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str,
             drawn.add(one.setting)
         axes.plot(one.rows["num_params"], one.rows[column], one.format, color=one.colour, label=one.label)
     _parameters_axis(axes, gains["num_params"])
-    _legend(figure, _handles(series, baseline))
+    legend(figure, _handles(series, baseline))
     return figure
-
-
-def _shades(count: int) -> list[Any]:
-    return list(colormaps["viridis"](np.linspace(0.0, 0.88, count)))
-
-
-def _figure(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    _clean(axes)
-    return figure, axes
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-
-
-def _legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
-    """Above the axes, where it covers no data; the figure grows by its rows."""
-    longest = max(len(handle.get_label()) for handle in handles)
-    rows = -(-len(handles) // max(1, LEGEND_LETTERS // (longest + 7)))
-    columns = -(-len(handles) // rows)
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + bool(title)))
-    figure.legend(
-        handles=handles,
-        title=title or None,
-        loc="outside upper left",
-        ncols=columns,
-        alignment="left",
-        frameon=False,
-        fontsize="small",
-        title_fontsize="small",
-        columnspacing=1.2,
-        handlelength=1.8,
-        labelspacing=0.25,
-    )
 
 
 def _move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, diagonal: bool = False) -> None:

@@ -6,6 +6,7 @@ compared with the baseline seed by seed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,9 @@ class Interval:
     low: float
     high: float
     count: int
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0)
 
 
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
@@ -309,3 +313,155 @@ def radius_table(results: pd.DataFrame, at: str = "final") -> pd.DataFrame:
 def varying(table: pd.DataFrame) -> list[str]:
     """The columns of the setting, other than the width, that take several values: what tells series apart."""
     return [c for c in SETTING if c not in ("width", "num_params") and table[c].nunique() > 1]
+
+
+# Measurements of networks ---------------------------------------------------------------------------------------------
+
+
+def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Mean of columns over the networks that differ by seed alone, with t intervals.
+
+    Args:
+        table: one row per network.
+        by: the columns that tell groups apart, in the order wanted.
+        columns: of numbers.
+
+    Returns:
+        One row per group in order of appearance: ``by``, ``networks``, and for every column its mean under its own
+        name, ``COLUMN_error`` (standard error), ``COLUMN_low`` and ``COLUMN_high``.
+    """
+    rows = []
+    for key, group in table.groupby(list(by), sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"networks": len(group)}
+        for column in columns:
+            row |= _interval_columns(column, t_interval(group[column].astype(float)))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ratios_to_baseline(table: pd.DataFrame, columns: Sequence[str], baseline: str = BASELINE) -> pd.DataFrame:
+    """Positive quantities of networks relative to the baseline's, paired by seed: geometric mean and t interval.
+
+    The mean of ``log(value / baseline's value of the same seed and setting)`` with its t interval, as a factor.
+
+    Args:
+        table: one row per network, with the columns of ``SETTING``, ``method``, ``rho`` and ``seed``.
+        columns: of positive numbers; a pair with another number is left out.
+        baseline: the method compared with.
+
+    Returns:
+        One row per setting, method and radius other than the baseline: these, ``pairs``, and for every column its
+        ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``; NaN without pairs.
+    """
+    base = table[table["method"] == baseline]
+    pairs = table[table["method"] != baseline].merge(base, on=[*SETTING, "seed"], suffixes=("", "_baseline"))
+    rows = []
+    for key, group in pairs.groupby([*SETTING, "method", "rho"], sort=False):
+        row: dict[str, Any] = dict(zip([*SETTING, "method", "rho"], key, strict=True)) | {"pairs": len(group)}
+        for column in columns:
+            logs = _log_ratios(group[column], group[f"{column}_baseline"])
+            one = t_interval(logs) if logs.size else NO_INTERVAL
+            row |= {column: np.exp(one.mean), f"{column}_low": np.exp(one.low), f"{column}_high": np.exp(one.high)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def distances_to_baseline(table: pd.DataFrame, relative: bool, baseline: str = BASELINE) -> pd.DataFrame:
+    """How far what was measured of networks lies from the same of the baseline's network of the same seed.
+
+    Args:
+        table: one row per network and ``position``, with its ``value``; the columns of ``SETTING``, ``method``, ``rho``
+            and ``seed`` say which network.
+        relative: ``||v - b|| / ||b||`` for vectors, instead of ``sqrt(mean (v - b)^2)`` for functions.
+        baseline: the method compared with.
+
+    Returns:
+        One row per network of another method, with its ``distance``.
+    """
+    key = [*SETTING, "seed"]
+    base = table.loc[table["method"] == baseline, [*key, "position", "value"]]
+    pairs = table[table["method"] != baseline].merge(base, on=[*key, "position"], suffixes=("", "_baseline"))
+    rows = []
+    for values, group in pairs.groupby([*key, "method", "rho"], sort=False):
+        difference, reference = group["value"] - group["value_baseline"], group["value_baseline"]
+        scale = np.linalg.norm(reference) if relative else np.sqrt(len(group))
+        distance = float(np.linalg.norm(difference) / scale)
+        rows.append(dict(zip([*key, "method", "rho"], values, strict=True)) | {"distance": distance})
+    return pd.DataFrame(rows, columns=[*key, "method", "rho", "distance"])
+
+
+def slope_against_radius(table: pd.DataFrame, column: str) -> Interval | None:
+    """How a positive quantity changes with the radius: slope of its log10 per tenfold radius, over seeds.
+
+    Args:
+        table: one row per network, of one method and setting.
+        column: of the quantity.
+
+    Returns:
+        Mean and t interval of the seeds' least-squares slopes; -1 means that it falls to a tenth while the radius
+        grows tenfold. ``None`` if no seed has two positive radii with positive values.
+    """
+    slopes = []
+    for _, group in table.groupby("seed"):
+        sound = group[(group["rho"] > 0) & (group[column] > 0) & np.isfinite(group[column].astype(float))]
+        if sound["rho"].nunique() > 1:
+            slopes.append(np.polyfit(np.log10(sound["rho"]), np.log10(sound[column].astype(float)), 1)[0])
+    return t_interval(slopes) if slopes else None
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A straight line through the logarithm of a falling loss.
+
+    Attributes:
+        factor: of the loss per unit of time, ``exp(slope)``.
+        r_squared: share of the variance of the logarithm that the line explains; 1 is a purely geometric decay.
+        first: time where the fit begins.
+        last: time where it ends.
+    """
+
+    factor: float
+    r_squared: float
+    first: float
+    last: float
+
+
+def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float] | np.ndarray, floor: float) -> Decay:
+    """Fits ``loss(t) = loss(0) factor^t`` by least squares to the second half of the times before the floor is reached.
+
+    The first half is left out as the transient. Below the floor, rounding and not the optimizer decides.
+
+    Args:
+        times: increasing.
+        losses: positive, at these times; those from the first that is not finite on are left out.
+        floor: losses from the first one at or below it on are left out.
+
+    Returns:
+        The fit; NaN where fewer than three losses are left.
+    """
+    time, loss = np.asarray(times, np.float64), np.asarray(losses, np.float64)
+    sound = np.isfinite(loss) & (loss > floor)
+    count = len(sound) if sound.all() else int(np.argmin(sound))
+    begin = count // 2
+    time, logarithm = time[begin:count], np.log(loss[begin:count])
+    if len(time) < 3:
+        return Decay(*[float("nan")] * 4)
+    slope, intercept = np.polyfit(time, logarithm, 1)
+    rest, spread = logarithm - (slope * time + intercept), logarithm - logarithm.mean()
+    explained = 1 - float(rest @ rest) / float(spread @ spread) if spread.any() else 1.0
+    return Decay(float(np.exp(slope)), explained, float(time[0]), float(time[-1]))
+
+
+def _interval_columns(column: str, one: Interval) -> dict[str, float]:
+    return {
+        column: one.mean,
+        f"{column}_error": one.standard_error,
+        f"{column}_low": one.low,
+        f"{column}_high": one.high,
+    }
+
+
+def _log_ratios(values: pd.Series, reference: pd.Series) -> np.ndarray:
+    above, below = values.to_numpy(float), reference.to_numpy(float)
+    sound = (above > 0) & (below > 0) & np.isfinite(above) & np.isfinite(below)
+    return np.log(above[sound] / below[sound])

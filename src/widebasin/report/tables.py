@@ -11,7 +11,7 @@ import rich.table
 from rich.text import Text
 
 from widebasin.report import BASELINE
-from widebasin.report.figures import method_name, setting_value
+from widebasin.report.drawing import method_name, setting_value
 from widebasin.report.statistics import Metric, t_interval, varying
 
 # In place of a number that there is none of.

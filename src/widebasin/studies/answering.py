@@ -2,37 +2,76 @@
 
 import dataclasses
 import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from widebasin.report.page import Answer, image, page
 from widebasin.studies.registry import study_of
-from widebasin.studies.study import Options
+from widebasin.studies.study import Options, Study, Tables
 from widebasin.sweep import Spec, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 
+Track = Callable[[Sequence[Any], str], Iterator[Any]]
+"""(items, title) -> the same items, showing progress."""
 
-def write_answer(folder: ResultsFolder, options: Options) -> Answer:
+
+def write_answer(folder: ResultsFolder, options: Options, track: Track | None = None) -> Answer:
     """Computes the answer from the tables in a folder and writes ``figures/`` and ``report.html``.
+
+    Where the study measures its networks, those that are not measured yet are measured first.
+
+    Args:
+        folder: of a finished sweep.
+        options: how to read it.
+        track: shows the progress of measuring; silent by default.
 
     Raises:
         UsageError: if the folder holds no sweep.
         SweepError: if it is in use, its sweep is not finished, or a table is damaged.
     """
+    options.check()
     spec = resolve(folder.spec())
     study = study_of(spec)
     study.check(spec)
     with folder.locked():
-        answer = study.answer(spec, folder.results(), folder.history(), options)
-        images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
-        for picture in answer.pictures:
-            folder.write(f"figures/{picture.name}.png", images[picture.name])
-            folder.write(f"figures/{picture.name}.svg", image(picture.figure, "svg"))
-        record = folder.run_record()
-        facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
-        html = page(answer, images, facts, spec_toml(spec), command(spec, options))
-        folder.write("report.html", html.encode())
+        tables = Tables(folder.results(), folder.history(), _measured(study, spec, folder, options, track))
+        answer = study.answer(spec, tables, options)
+        write_page(folder, "report.html", answer, spec_toml(spec), command(spec, options))
     return answer
+
+
+def _measured(
+    study: Study, spec: Spec, folder: ResultsFolder, options: Options, track: Track | None
+) -> dict[str, pd.DataFrame]:
+    if study.instruments is None:
+        return {}
+    from widebasin.studies.measuring import measure
+    from widebasin.sweep.networks import stored_networks
+
+    networks = stored_networks(folder.path)
+    return {one.name: measure(folder, one, networks, track) for one in study.instruments(spec, options)}
+
+
+def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
+    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked.
+
+    Args:
+        folder: of a sweep.
+        name: of the page.
+        answer: what to show.
+        spec: as TOML.
+        command: that computes it again.
+    """
+    images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
+    for picture in answer.pictures:
+        folder.write(f"figures/{picture.name}.png", images[picture.name])
+        folder.write(f"figures/{picture.name}.svg", image(picture.figure, "svg"))
+    record = folder.run_record()
+    facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
+    folder.write(name, page(answer, images, facts, spec, command).encode())
 
 
 def command(spec: Spec, options: Options) -> str:
@@ -49,7 +88,7 @@ def command(spec: Spec, options: Options) -> str:
     return shlex.join(words)
 
 
-def print_answer(answer: Answer, folder: ResultsFolder, console: Console) -> None:
+def print_answer(answer: Answer, folder: ResultsFolder, console: Console, page: str = "report.html") -> None:
     """Shows findings and tables, and says where the rest is."""
     console.print(answer.setting, style="dim", markup=False, highlight=False)
     for table in answer.tables:
@@ -57,7 +96,7 @@ def print_answer(answer: Answer, folder: ResultsFolder, console: Console) -> Non
     for finding in answer.findings:
         console.print(f"• {finding}", markup=False, highlight=False)
     console.print(
-        f"Page, figures and tables: {folder.path / 'report.html'}",
+        f"Page, figures and tables: {folder.path / page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.report import statistics
-from widebasin.report.figures import method_name, setting_name, setting_value
+from widebasin.report.drawing import method_name, setting_name, setting_value
 from widebasin.report.statistics import Interval, Metric, varying
 from widebasin.report.tables import decimals
 from widebasin.studies.study import Options

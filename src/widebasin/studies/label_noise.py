@@ -8,27 +8,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.studies import overparam
-from widebasin.studies.study import BASELINE, Options, Study
+from widebasin.studies.study import BASELINE, Options, Study, Tables
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widebasin.report.page import Answer
 
 QUESTION = "Does the gain of SAM over SGD grow more with the number of parameters when more labels are wrong?"
 
 
-def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import statistics
     from widebasin.studies.findings import slope_change
     from widebasin.workloads import WORKLOADS
 
-    metric = statistics.metric_of(results)
-    gains = statistics.gain_table(results, BASELINE, options.select, options.at)
-    paired = statistics.paired_gains(results, BASELINE, options.select, options.at)
-    plain = overparam.answer(spec, results, history, options)
+    metric = statistics.metric_of(tables.results)
+    gains = statistics.gain_table(tables.results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(tables.results, BASELINE, options.select, options.at)
+    plain = overparam.answer(spec, tables, options)
     return replace(
         plain,
         title=f"SAM, overparameterization and label noise: {WORKLOADS[spec.workload].description}",

@@ -7,12 +7,10 @@ own radius chosen on validation, paired by seed; and the same against SAM.
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study
+from widebasin.studies.study import BASELINE, Options, Study, Tables
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widebasin.report.page import Answer
 
 QUESTION = "Which method of the SAM family gains most over SGD for the gradients that it takes?"
@@ -20,7 +18,7 @@ QUESTION = "Which method of the SAM family gains most over SGD for the gradients
 REFERENCE = "sam"
 
 
-def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture
@@ -29,15 +27,14 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     from widebasin.studies.findings import comparisons, edges, selection_note, setting_sentence
     from widebasin.workloads import WORKLOADS
 
-    del history
-    metric = statistics.metric_of(results)
-    gains = statistics.gain_table(results, BASELINE, options.select, options.at)
-    paired = statistics.paired_gains(results, BASELINE, options.select, options.at)
+    metric = statistics.metric_of(tables.results)
+    gains = statistics.gain_table(tables.results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(tables.results, BASELINE, options.select, options.at)
     gradients = {method: METHODS[method].with_radius(0.0).gradients_per_step for method in spec.methods}
-    epochs = results.groupby("method")["epochs"].first()
+    epochs = tables.results.groupby("method")["epochs"].first()
     costs = {method: (gradients[method], int(epochs[method])) for method in spec.methods}
     alike = "an equal number of gradients" if spec.budget == "gradients" else "an equal number of epochs"
-    radii = statistics.radius_table(results, options.at)
+    radii = statistics.radius_table(tables.results, options.at)
     compared = [method for method in spec.methods if method != BASELINE]
     # The reference is drawn in every panel.
     panels = [method for method in compared if method != REFERENCE] or compared

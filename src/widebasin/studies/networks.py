@@ -2,18 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import Options, Study
+from widebasin.studies.study import Options, Study, Tables
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widebasin.report.page import Answer
 
 QUESTION = "What did the networks of this sweep reach?"
 
 
-def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table and figures of a sweep."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture
@@ -22,14 +20,14 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
     from widebasin.workloads import WORKLOADS
 
     del options
-    metric = statistics.metric_of(results)
+    metric = statistics.metric_of(tables.results)
     return Answer(
         title=WORKLOADS[spec.workload].description,
         question=QUESTION,
         setting=setting_sentence(spec),
         findings=(),
-        tables=(networks_table(results, metric),),
-        pictures=(Picture("learning-curves", "Learning curves", figures.learning_curves(history, metric)),),
+        tables=(networks_table(tables.results, metric),),
+        pictures=(Picture("learning-curves", "Learning curves", figures.learning_curves(tables.history, metric)),),
     )
 
 

@@ -7,12 +7,10 @@ test split at the radius chosen on validation, paired by seed; and the gain's sl
 from typing import TYPE_CHECKING
 
 from widebasin.report import BASELINE
-from widebasin.studies.study import Options, Study
+from widebasin.studies.study import Options, Study, Tables
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widebasin.report.page import Answer
 
 QUESTION = "Does the gain of SAM over SGD grow with the number of parameters?"
@@ -22,18 +20,18 @@ PUBLISHED = (
 )
 
 
-def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options: Options) -> "Answer":
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import figures, statistics
+    from widebasin.report.drawing import method_name, setting_name
     from widebasin.report.page import Answer, Picture
     from widebasin.report.tables import gains_table
     from widebasin.studies.findings import selection_note, setting_sentence, trends
     from widebasin.workloads import WORKLOADS
 
-    del history
-    metric = statistics.metric_of(results)
-    gains = statistics.gain_table(results, BASELINE, options.select, options.at)
-    paired = statistics.paired_gains(results, BASELINE, options.select, options.at)
+    metric = statistics.metric_of(tables.results)
+    gains = statistics.gain_table(tables.results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(tables.results, BASELINE, options.select, options.at)
     workload = WORKLOADS[spec.workload]
     pictures = [
         Picture(
@@ -57,7 +55,7 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
             figures.train_loss_against_parameters(gains),
         ),
     ]
-    radii = statistics.radius_table(results, options.at)
+    radii = statistics.radius_table(tables.results, options.at)
     settings = statistics.varying(radii)
     methods = [m for m in spec.methods if m != BASELINE]
     for method in methods:
@@ -66,8 +64,8 @@ def answer(spec: Spec, results: "pd.DataFrame", history: "pd.DataFrame", options
             one = rows.iloc[0]
             suffix = f"-{method}" if len(methods) > 1 else ""
             suffix += "".join(f"-{name.replace('_', '-')}-{one[name]:g}" for name in settings)
-            words = f" of {figures.method_name(method)}"
-            words += "".join(f", {figures.setting_name(one, [name])}" for name in settings)
+            words = f" of {method_name(method)}"
+            words += "".join(f", {setting_name(one, [name])}" for name in settings)
             pictures.append(
                 Picture(
                     f"by-radius{suffix}",

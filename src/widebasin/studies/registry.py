@@ -1,13 +1,18 @@
 """The studies by name."""
 
+from widebasin.studies.convergence import CONVERGENCE
 from widebasin.studies.label_noise import LABEL_NOISE
 from widebasin.studies.methods import METHODS_STUDY
 from widebasin.studies.networks import NETWORKS
 from widebasin.studies.overparam import OVERPARAM
+from widebasin.studies.solution_space import SOLUTION_SPACE
+from widebasin.studies.stability import STABILITY
 from widebasin.studies.study import Study
 from widebasin.sweep import Spec, nearest_name
 
-STUDIES: dict[str, Study] = {study.name: study for study in (OVERPARAM, LABEL_NOISE, METHODS_STUDY)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (OVERPARAM, LABEL_NOISE, METHODS_STUDY, CONVERGENCE, STABILITY, SOLUTION_SPACE)
+}
 
 
 def study_of(spec: Spec) -> Study:

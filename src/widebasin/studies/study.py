@@ -1,7 +1,7 @@
 """What a study is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from widebasin.report import BASELINE
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from widebasin.report.page import Answer
+    from widebasin.studies.measuring import Instrument
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,28 @@ class Options:
     """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
     at: Literal["final", "best"] = "final"
     """Report the final epoch, or the best one on the validation split."""
+    samples: int = 256
+    """Training examples on which the studies of curvature measure a network."""
+
+    def check(self) -> None:
+        """Raises ``UsageError`` where a value cannot be."""
+        if self.samples < 2:
+            raise UsageError("samples", self.samples, "must be at least 2: uneven Hessians take two examples")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a finished sweep holds.
+
+    Attributes:
+        results: one row per network.
+        history: one row per network and epoch.
+        measured: name of an instrument -> its measurements of the networks.
+    """
+
+    results: "pd.DataFrame"
+    history: "pd.DataFrame"
+    measured: "Mapping[str, pd.DataFrame]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,18 +54,21 @@ class Study:
         name: on the command line.
         question: one sentence.
         spec: the default grid.
-        answer: (spec, results, history, options) -> the answer.
+        answer: (spec, tables, options) -> the answer.
         compares: whether the answer needs the baseline and another method.
         example: flags of a second example in the help.
+        instruments: (spec, options) -> what is measured of the trained networks, whose parameters are then kept;
+            ``None`` if nothing is.
         check_setting: raises ``UsageError`` where the answer needs something else of a resolved spec.
     """
 
     name: str
     question: str
     spec: Spec
-    answer: "Callable[[Spec, pd.DataFrame, pd.DataFrame, Options], Answer]"
+    answer: "Callable[[Spec, Tables, Options], Answer]"
     compares: bool = True
     example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
+    instruments: "Callable[[Spec, Options], Sequence[Instrument]] | None" = None
     check_setting: Callable[[Spec], None] = lambda spec: None
 
     def check(self, spec: Spec) -> None:

@@ -8,6 +8,7 @@
     history.parquet    one row per network and epoch
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
                        group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
+    measurements/      what was measured of the trained networks, a table for each kind
 """
 
 import contextlib
@@ -32,8 +33,8 @@ TABLE_FORMAT = b"1"
 RECORD_FORMAT = 1
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
-RESULT_FILES = ("results.parquet", "history.parquet", "report.html")
-OWN_FOLDERS = ("cells", "figures")
+RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.html")
+OWN_FOLDERS = ("cells", "figures", "measurements")
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "spec.toml")
 
@@ -184,6 +185,18 @@ class ResultsFolder:
         """One row per network and epoch."""
         return self.read_table(self.path / "history.parquet")
 
+    def measurements(self, name: str) -> pd.DataFrame | None:
+        """What was measured of the networks, by the name of the kind; ``None`` if it was not."""
+        path = self._measurements(name)
+        return self.read_table(path, "delete it and run the same command again") if path.exists() else None
+
+    def write_measurements(self, name: str, table: pd.DataFrame) -> None:
+        """Keeps what was measured of the networks."""
+        self.write_table(self._measurements(name), table)
+
+    def _measurements(self, name: str) -> Path:
+        return self.path / "measurements" / f"{name}.parquet"
+
     # Files ---------------------------------------------------------------------------------------------------------
 
     def write(self, name: str, content: bytes) -> None:
@@ -217,13 +230,16 @@ class ResultsFolder:
         pq.write_table(arrow, sink)
         self.write(str(path.relative_to(self.path)), sink.getvalue().to_pybytes())
 
-    def read_table(self, path: Path) -> pd.DataFrame:
+    def read_table(
+        self,
+        path: Path,
+        remedy: str = "delete it and run the same command again: only its networks are trained anew",
+    ) -> pd.DataFrame:
         """Reads a parquet table and verifies its digest and format.
 
         Raises:
             SweepError: if the file is missing, truncated, corrupt or of another format.
         """
-        remedy = "delete it and run the same command again: only its networks are trained anew"
         try:
             arrow = pq.read_table(path)
             digest, table = _digest(arrow), arrow.to_pandas()

@@ -7,12 +7,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from widebasin.data import Split, key_for, split_examples
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.spec import resolve
-from widebasin.training import Checkpoints, Plan, Replicate
+from widebasin.training import Checkpoints, Examples, Plan, Replicate, examples_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,80 @@ class TrainedNetwork:
         model: the Equinox module with its final parameters, for one example; ``jax.vmap`` it over a batch.
         cell: workload, width, method and recipe.
         replicate: radius, seed and what else it was trained with.
-        split: which examples of ``cell.task().dataset`` it was trained, validated and tested on.
+        examples: which examples of ``cell.task().dataset`` it was trained, validated and tested on, and the targets
+            that it was trained on, wrong labels included.
     """
 
     model: eqx.Module
     cell: Cell
     replicate: Replicate
-    split: Split
+    examples: Examples
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network of a sweep on disk, not loaded yet.
+
+    Attributes:
+        folder: the results folder.
+        cell: see ``TrainedNetwork``.
+        replicate: see ``TrainedNetwork``.
+        group: number of the group of networks that it was trained in, and how many they are.
+        position: within the group.
+    """
+
+    folder: ResultsFolder
+    cell: Cell
+    replicate: Replicate
+    group: tuple[int, int]
+    position: int
+
+    def load(self) -> TrainedNetwork:
+        """Reads its parameters.
+
+        Raises:
+            SweepError: if they were not kept or are damaged.
+        """
+        task = self.cell.task()
+        abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
+        is_parameter = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
+        shapes, static = eqx.partition(abstract, is_parameter)
+        number, size = self.group
+        like = jax.tree.map(lambda leaf: np.zeros((size, *leaf.shape), leaf.dtype), shapes)
+        params = Checkpoints(self.folder.group(self.cell.name, number, "parameters")).restore(like)
+        if params is None:
+            raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
+        return TrainedNetwork(
+            model=eqx.combine(jax.tree.map(lambda leaf: leaf[self.position], params), static),
+            cell=self.cell,
+            replicate=self.replicate,
+            examples=jax.tree.map(lambda leaf: leaf[0], examples_of(task, [self.replicate])),
+        )
+
+
+def stored_networks(path: Path | str, **which: float | int | str) -> list[StoredNetwork]:
+    """The networks of a results folder in the order of its tables, all or those that are meant.
+
+    Args:
+        path: the results folder.
+        which: see ``load_network``.
+
+    Raises:
+        UsageError: if the folder holds no sweep, or no such network.
+    """
+    folder = ResultsFolder(Path(path))
+    grid = cells(resolve(folder.spec()))
+    found = [
+        StoredNetwork(folder, cell, replicate, (number, len(group)), position)
+        for cell in grid
+        for number, group in enumerate(Plan(**folder.run_record()["plans"][cell.name]).groups(cell.replicates))
+        for position, replicate in enumerate(group)
+        if all(_attribute(cell, replicate, name) == value for name, value in which.items())
+    ]
+    if not found:
+        everything = [(cell, replicate) for cell in grid for replicate in cell.replicates]
+        raise UsageError("network", which, f"names no network of {path}. {_choice(everything)}")
+    return found
 
 
 def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork:
@@ -48,42 +114,16 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
         >>> network = load_network("results/overparam", width=64, method="sam", rho=0.2, seed=0)  # doctest: +SKIP
         >>> logits = jax.vmap(network.model)(inputs)  # doctest: +SKIP
     """
-    folder = ResultsFolder(Path(path))
-    grid = cells(resolve(folder.spec()))
-    found = [
-        (cell, number, position, group)
-        for cell in grid
-        for number, group in enumerate(Plan(**folder.run_record()["plans"][cell.name]).groups(cell.replicates))
-        for position, replicate in enumerate(group)
-        if all(_attribute(cell, replicate, name) == value for name, value in which.items())
-    ]
+    found = stored_networks(path, **which)
     if len(found) != 1:
-        raise UsageError(
-            "network", which, f"must name one network of {path}; {len(found)} are like that. {_choice(grid)}"
-        )
-    ((cell, number, position, group),) = found
-    task = cell.task()
-    abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
-    is_parameter = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
-    shapes, static = eqx.partition(abstract, is_parameter)
-    like = jax.tree.map(lambda leaf: np.zeros((len(group), *leaf.shape), leaf.dtype), shapes)
-    params = Checkpoints(folder.group(cell.name, number, "parameters")).restore(like)
-    if params is None:
-        raise SweepError(f"{path} keeps no parameters of this network; train it with --keep-parameters")
-    replicate = group[position]
-    split_key = key_for(jax.random.key(replicate.seed), "split")
-    return TrainedNetwork(
-        model=eqx.combine(jax.tree.map(lambda leaf: leaf[position], params), static),
-        cell=cell,
-        replicate=replicate,
-        split=split_examples(split_key, len(task.dataset), task.sizes, task.dataset.fixed_test),
-    )
+        several = _choice([(one.cell, one.replicate) for one in found])
+        raise UsageError("network", which, f"must name one network of {path}; {len(found)} are like that. {several}")
+    return found[0].load()
 
 
-def _choice(grid: list[Cell]) -> str:
-    """What tells the networks of a sweep apart, and its values."""
+def _choice(networks: list[tuple[Cell, Replicate]]) -> str:
+    """What tells networks apart, and its values."""
     names = ("width", "method", "rho", "seed", "label_noise", "weight_decay", "learning_rate")
-    networks = [(cell, replicate) for cell in grid for replicate in cell.replicates]
     values = {name: dict.fromkeys(_attribute(*network, name) for network in networks) for name in names}
     return "There are " + "; ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items()) + "."
 

@@ -1,7 +1,8 @@
 """What a user sees while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import rich.progress
@@ -16,6 +17,8 @@ from widebasin.workloads import WORKLOADS
 COMPILATION = 5e7
 # Least time between two plain lines.
 PLAIN_SECONDS = 10.0
+
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -223,6 +226,23 @@ def progress_for(console: Console, quiet: bool) -> Progress:
     if quiet:
         return Progress()
     return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], Iterator[Item]]:
+    """``(items, title) -> items`` that shows how many are done: a bar on a terminal, plain lines elsewhere."""
+
+    def track(items: Sequence[Item], title: str) -> Iterator[Item]:
+        if console.is_terminal and not quiet:
+            yield from rich.progress.track(items, title, console=console, transient=True)
+            return
+        last = time.perf_counter()
+        for done, item in enumerate(items, start=1):
+            yield item
+            if not quiet and (done == len(items) or time.perf_counter() - last > PLAIN_SECONDS):
+                console.print(f"{title}: {done} of {_networks(len(items))}", markup=False, highlight=False)
+                last = time.perf_counter()
+
+    return track
 
 
 def _duration(seconds: float) -> str:

@@ -1,10 +1,12 @@
 """From trained networks to rows of the tables of results."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from widebasin.sweep.cells import Cell
-from widebasin.training import Trained
+from widebasin.training import Replicate, Trained
 from widebasin.workloads import WORKLOADS
 
 
@@ -22,7 +24,7 @@ def results_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     chosen = trained.history[f"valid_{objective.best}"].astype(np.float64)
     worst = np.nan_to_num(chosen if objective.best_is_highest else -chosen, nan=-np.inf)
     best = worst.argmax(axis=1)
-    table = _identity(cell, trained)
+    table = identity_rows(cell, trained.replicates)
     table["epochs"] = cell.recipe.epochs
     for name in objective.names:
         table[f"train_{name}"] = trained.final[f"train_{name}"]
@@ -47,7 +49,7 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     norm of the gradients applied; ``valid_*`` and ``test_*`` are measured at the epoch's end.
     """
     epochs = cell.recipe.epochs
-    identity = _identity(cell, trained)
+    identity = identity_rows(cell, trained.replicates)
     table = identity.loc[identity.index.repeat(epochs)].reset_index(drop=True)
     table["epoch"] = np.tile(np.arange(1, epochs + 1), len(identity))
     for name, values in trained.history.items():
@@ -55,9 +57,9 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     return table
 
 
-def _identity(cell: Cell, trained: Trained) -> pd.DataFrame:
+def identity_rows(cell: Cell, replicates: Sequence[Replicate]) -> pd.DataFrame:
+    """What networks are, one row per network: the columns by which rows of all tables belong together."""
     workload = WORKLOADS[cell.workload]
-    replicates = trained.replicates
     return pd.DataFrame(
         {
             "workload": cell.workload,

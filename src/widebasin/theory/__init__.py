@@ -5,6 +5,6 @@ same batch in both gradients; ``rho = 0`` is stochastic gradient descent. Source
 """
 
 from widebasin.theory.convergence import Convergence, convergence
-from widebasin.theory.stability import Condition, Stability, stability
+from widebasin.theory.stability import Condition, Stability, largest_sharpness, stability
 
-__all__ = ["Condition", "Convergence", "Stability", "convergence", "stability"]
+__all__ = ["Condition", "Convergence", "Stability", "convergence", "largest_sharpness", "stability"]

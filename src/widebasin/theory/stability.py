@@ -1,5 +1,6 @@
 """Linear stability of a minimum under stochastic SAM: conditions that can be checked one by one."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -97,3 +98,22 @@ def stability(
             reason = "" if weight > 0 else "rho is 0"
             conditions.append(Condition(name, moment, 1 / weight if weight > 0 else None, reason))
     return Stability(tuple(conditions))
+
+
+def largest_sharpness(*, learning_rate: float, rho: float = 0.0) -> float:
+    """The sharpness up to which the first condition of ``stability`` holds: the root of ``a (1 + rho a) = 2 / eta``.
+
+    ``(sqrt(1 + 8 rho / eta) - 1) / (2 rho)``, and ``2 / eta`` at ``rho = 0``: the larger the radius, the flatter a
+    stable minimum has to be.
+
+    Raises:
+        ValueError: naming the argument, if ``learning_rate`` is not positive or ``rho`` negative.
+
+    Example:
+        >>> from widebasin import theory
+        >>> [round(theory.largest_sharpness(learning_rate=0.1, rho=rho), 2) for rho in (0.0, 0.05)]
+        [20.0, 12.36]
+    """
+    eta, rho = positive("learning_rate", learning_rate), not_negative("rho", rho)
+    # The other form of the root loses no digits where rho is small.
+    return 4 / (eta * (1 + math.sqrt(1 + 8 * rho / eta)))

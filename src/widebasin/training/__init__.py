@@ -1,9 +1,9 @@
 """Training: one network, or many replicates of one architecture in one compiled program."""
 
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
-from widebasin.training.objective import CLASSIFICATION, REGRESSION, Objective
+from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
 from widebasin.training.plan import LOOPS, Plan, choose_plan
-from widebasin.training.program import Hyperparameters, Program, TrainingState
+from widebasin.training.program import Examples, Hyperparameters, Program, TrainingState, examples_of
 from widebasin.training.recipe import SCHEDULES, Recipe
 from widebasin.training.task import Replicate, Task
 from widebasin.training.train import EpochReport, Trained, train
@@ -13,9 +13,11 @@ __all__ = [
     "LOOPS",
     "REGRESSION",
     "SCHEDULES",
+    "SQUARED_CLASSIFICATION",
     "CheckpointError",
     "Checkpoints",
     "EpochReport",
+    "Examples",
     "Hyperparameters",
     "Objective",
     "Plan",
@@ -26,5 +28,6 @@ __all__ = [
     "Trained",
     "TrainingState",
     "choose_plan",
+    "examples_of",
     "train",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -47,5 +48,11 @@ def squared_error(outputs: Float[Array, " outputs"], target: Float[Array, " outp
     return jnp.sum((outputs - target) ** 2)
 
 
+def one_hot_squared_error(outputs: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:
+    """``||outputs - e_label||^2``, the squared error of a label as a unit vector."""
+    return squared_error(outputs, jax.nn.one_hot(label, outputs.shape[0], dtype=outputs.dtype))
+
+
 CLASSIFICATION = Objective(cross_entropy, {"accuracy": accuracy}, best="accuracy", best_is_highest=True)
+SQUARED_CLASSIFICATION = Objective(one_hot_squared_error, {"accuracy": accuracy}, best="accuracy", best_is_highest=True)
 REGRESSION = Objective(squared_error, {}, best="loss", best_is_highest=False)

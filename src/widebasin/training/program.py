@@ -87,7 +87,6 @@ class Program:
         What a seed decides is computed once per seed and shared by all replicates of that seed.
         """
         seeds = sorted({r.seed for r in replicates})
-        noisy = sorted({(r.seed, r.label_noise) for r in replicates})
         keys = _keys(seeds)
         params, optimizer_states = _initialized(self.task, keys)
         states = TrainingState(
@@ -97,18 +96,12 @@ class Program:
             key=jax.vmap(key_for, in_axes=(0, None))(keys, "training"),
             epoch=jnp.zeros(len(seeds), jnp.int32),
         )
-        examples = _prepare_examples(
-            _keys([seed for seed, _ in noisy]),
-            jnp.array([rate for _, rate in noisy], jnp.float32),
-            self.targets,
-            self.task,
-        )
         hyperparameters = Hyperparameters(
             *(jnp.array([getattr(r, name) for r in replicates], jnp.float32) for name in Hyperparameters._fields)
         )
         return (
             _take(states, [seeds.index(r.seed) for r in replicates]),
-            _take(examples, [noisy.index((r.seed, r.label_noise)) for r in replicates]),
+            examples_of(self.task, replicates),
             hyperparameters,
         )
 
@@ -287,30 +280,36 @@ def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree]:
     return jax.vmap(initialize)(keys)
 
 
-def _prepare_examples(keys: Key[Array, " n"], rates: Float[Array, " n"], targets: Array, task: Task) -> Examples:
-    return _prepared(
-        keys,
-        rates,
-        targets,
+def examples_of(task: Task, replicates: Sequence[Replicate]) -> Examples:
+    """Which examples each replicate trains, validates and tests on, and the (noisy) targets that it trains on."""
+    noisy = sorted({(r.seed, r.label_noise) for r in replicates})
+    dataset = task.dataset
+    examples = _examples(
+        _keys([seed for seed, _ in noisy]),
+        jnp.array([rate for _, rate in noisy], jnp.float32),
+        jnp.asarray(dataset.targets),
         task.sizes,
-        task.dataset.fixed_test,
-        task.dataset.num_classes,
+        dataset.fixed_test,
+        dataset.shuffled,
+        dataset.num_classes,
         task.label_noise_kind,
     )
+    return _take(examples, [noisy.index((r.seed, r.label_noise)) for r in replicates])
 
 
 @eqx.filter_jit
-def _prepared(
+def _examples(
     keys: Key[Array, " n"],
     rates: Float[Array, " n"],
     targets: Array,
     sizes: Any,
     fixed_test: int,
+    shuffled: bool,
     num_classes: int | None,
     noise_kind: str,
 ) -> Examples:
     def prepare(key: Key[Array, ""], rate: Float[Array, ""]) -> Examples:
-        split = split_examples(key_for(key, "split"), targets.shape[0], sizes, fixed_test)
+        split = split_examples(key_for(key, "split"), targets.shape[0], sizes, fixed_test, shuffled)
         labels = targets[split.train]
         if num_classes is not None:
             labels = corrupt_labels(key_for(key, "label noise"), labels, num_classes, rate, noise_kind)

@@ -57,6 +57,7 @@ class Workload:
             label_noise_kind=label_noise_kind,
         )
 
+    @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
     def num_params(self, width: int) -> int:
         """Number of parameters at a width, without building the network."""
         return count_parameters(eqx.filter_eval_shape(self.build, width, jax.random.key(0)))

@@ -1,0 +1,65 @@
+"""The tables of why it helps: curvature, verdicts of stability, rates, distances between solutions."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from widebasin.report.drawing import method_name
+from widebasin.report.tables import NONE, Table
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, or the sign of none."""
+    return f"{value:.{digits}g}" if np.isfinite(value) else NONE
+
+
+def with_error(row: Mapping[Hashable, Any] | pd.Series, column: str) -> str:
+    """``mean ± standard error`` of a row of ``statistics.means_over_seeds``; to two digits of the error."""
+    mean, error = float(row[column]), float(row[f"{column}_error"])
+    if not (np.isfinite(error) and np.isfinite(mean)) or error == 0:
+        return significant(mean)
+    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 12))
+    if abs(mean) >= 1e5 or (mean and abs(mean) < 1e-3):
+        return f"{mean:.2e} ± {error:.1e}"
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+
+
+def interval(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
+    """``low to high`` of a row, or the sign of none."""
+    low, high = float(row[f"{column}_low"]), float(row[f"{column}_high"])
+    return f"{significant(low, digits)} to {significant(high, digits)}" if np.isfinite(low + high) else NONE
+
+
+def network_names(row: Mapping[Hashable, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """What a group of networks is, as cells: methods by their names, radii short."""
+    return tuple(
+        method_name(row[c])
+        if c == "method"
+        else f"{row[c]:,}"
+        if c == "num_params"
+        else f"{row[c]:g}"
+        if isinstance(row[c], float)
+        else str(row[c])
+        for c in columns
+    )
+
+
+def curvature_table(means: pd.DataFrame, by: Sequence[str], columns: Sequence[str], titles: Sequence[str]) -> Table:
+    """Means ± standard errors over seeds of quantities of curvature, one row per group of networks.
+
+    Args:
+        means: rows of ``statistics.means_over_seeds``.
+        by: the columns that name a group.
+        columns: the quantities.
+        titles: their headings.
+    """
+    rows = tuple(
+        (*network_names(row, by), str(row["networks"]), *(with_error(row, column) for column in columns))
+        for row in means.to_dict("records")
+    )
+    names = {"num_params": "parameters"}
+    headings = (*(names.get(c, c.replace("_", " ")) for c in by), "networks", *titles)
+    note = "Means ± standard errors over seeds." if means["networks"].max() > 1 else ""
+    return Table("Curvature at the minimum", headings, rows, note)

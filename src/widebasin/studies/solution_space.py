@@ -1,0 +1,172 @@
+"""Does a wider network give SAM other solutions to choose from? (Finding 10 of arXiv 2311.17539.)
+
+Grid: one hidden layer of 10 and of 100 ReLU neurons on twelve points of a line, full batch, by gradient descent and
+by SAM x seeds. Measured: the functions on a grid, the parameters, the curvature at the end. Statistic: the distance
+between the functions that gradient descent and SAM reach from one initialization, and how it differs between widths.
+"""
+
+from typing import TYPE_CHECKING
+
+from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.sweep import Spec, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+    from widebasin.report.tables import Table
+    from widebasin.studies.measuring import Instrument
+
+QUESTION = (
+    "Do gradient descent and SAM reach other solutions where the network is wide, and alike ones where it is not?"
+)
+
+
+def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
+    """The functions and parameters reached, and their curvature."""
+    from widebasin.studies.measuring import curvature_instrument, solution_instrument
+
+    del spec
+    return solution_instrument(), curvature_instrument(options.samples)
+
+
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+    """Table, findings and figures of the study."""
+    import numpy as np
+
+    from widebasin.report import mechanism_figures, statistics
+    from widebasin.report.page import Answer, Picture
+    from widebasin.studies.findings import setting_sentence
+    from widebasin.workloads import WORKLOADS
+
+    del options
+    workload = WORKLOADS[spec.workload]
+    dataset = workload.load()
+    points = dataset.inputs[: workload.sizes.train, 0], dataset.targets[: workload.sizes.train, 0]
+    solutions = tables.measured["solution"]
+    outputs = solutions[solutions["kind"] == "output"]
+    within = outputs[outputs["position"].between(np.min(points[0]), np.max(points[0]))]
+    functions = statistics.distances_to_baseline(within, relative=False)
+    parameters = statistics.distances_to_baseline(solutions[solutions["kind"] == "parameter"], relative=True)
+    return Answer(
+        title=f"The space of solutions: {workload.description}",
+        question=QUESTION,
+        setting=setting_sentence(spec),
+        findings=tuple(_findings(functions, tables.measured["curvature"])),
+        tables=(_table(functions, parameters, tables),),
+        pictures=(
+            Picture(
+                "functions",
+                "Functions reached from the same initializations",
+                mechanism_figures.functions_on_a_line(
+                    outputs.rename(columns={"position": "x", "value": "output"}), points, spec.first_seed
+                ),
+            ),
+        ),
+    )
+
+
+def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
+    import numpy as np
+
+    from widebasin.report import statistics
+    from widebasin.report.drawing import method_name
+
+    sentences = []
+    for (method, rho), mine in functions.groupby(["method", "rho"], sort=False):
+        widths = sorted(mine["width"].unique())
+        name = f"{method_name(method)} at rho {rho:g}"
+        by_width = {width: mine[mine["width"] == width].set_index("seed")["distance"] for width in widths}
+        for width, distances in by_width.items():
+            one = statistics.t_interval(distances)
+            doubt = f"95% interval {one.low:.3f} to {one.high:.3f}" if np.isfinite(one.low) else "one seed, no interval"
+            sentences.append(
+                f"{width} neurons: the functions of {name} and of gradient descent are {one.mean:.3f} apart ({doubt})."
+            )
+        if len(widths) > 1:
+            difference = (by_width[widths[-1]] - by_width[widths[0]]).dropna()
+            change = statistics.t_interval(difference) if len(difference) else statistics.NO_INTERVAL
+            verdict = "no verdict from one seed"
+            if np.isfinite(change.low):
+                verdict = (
+                    "the wide network gives other solutions to choose from"
+                    if change.low > 0
+                    else "the wide network's solutions are nearer to each other"
+                    if change.high < 0
+                    else "no difference beyond the spread of the seeds"
+                )
+            sentences.append(
+                f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3f} "
+                f"(95% interval {change.low:+.3f} to {change.high:+.3f}): {verdict}."
+            )
+    ratios = statistics.ratios_to_baseline(measured, ["sharpness"])
+    for row in ratios.sort_values("width").to_dict("records") if len(ratios) else ():
+        doubt = (
+            f"95% interval {row['sharpness_low']:.2f} to {row['sharpness_high']:.2f}"
+            if np.isfinite(row["sharpness_low"])
+            else "one seed, no interval"
+        )
+        sentences.append(
+            f"{row['width']} neurons: {method_name(row['method'])} at rho {row['rho']:g} ends at "
+            f"{row['sharpness']:.2f} times the sharpness of gradient descent ({doubt})."
+        )
+    return sentences
+
+
+def _table(functions: "pd.DataFrame", parameters: "pd.DataFrame", tables: Tables) -> "Table":
+    from widebasin.report import statistics
+    from widebasin.report.mechanism_tables import network_names, with_error
+    from widebasin.report.tables import NONE, Table
+
+    by = ["width", "num_params", "method", "rho"]
+    curved = statistics.means_over_seeds(tables.measured["curvature"], by, ["sharpness", "loss"])
+    apart = statistics.means_over_seeds(functions, by, ["distance"]) if len(functions) else functions
+    moved = statistics.means_over_seeds(parameters, by, ["distance"]) if len(parameters) else parameters
+    rows = []
+    for row in curved.to_dict("records"):
+        cells = []
+        for table in (apart, moved):
+            mine = table[(table[by] == [row[c] for c in by]).all(axis=1)] if len(table) else table
+            cells.append(with_error(mine.iloc[0], "distance") if len(mine) else NONE)
+        rows.append((*network_names(row, by), with_error(row, "loss"), with_error(row, "sharpness"), *cells))
+    columns = (
+        "neurons",
+        "parameters",
+        "method",
+        "rho",
+        "train loss",
+        "sharpness",
+        "distance of functions",
+        "of parameters",
+    )
+    note = (
+        "Distances to the baseline's network of the same seed: root mean square difference of the outputs between the "
+        "outermost training points; of parameters, relative to their norm. Means ± standard errors over seeds."
+    )
+    return Table("Solutions", columns, tuple(rows), note)
+
+
+def check(spec: Spec) -> None:
+    """Functions of one number, in one setting but for the width."""
+    from widebasin.workloads import WORKLOADS
+
+    shape = WORKLOADS[spec.workload].load().inputs.shape[1:]
+    if shape != (1,):
+        raise UsageError("workload", spec.workload, "must have inputs of one number, to draw its functions: line-mlp")
+    for argument in ("label_noise", "weight_decay", "learning_rate"):
+        values = getattr(spec, argument)
+        if len(values) > 1:
+            raise UsageError(argument, values, "must be one value: the study compares widths in one setting")
+
+
+SOLUTION_SPACE = Study(
+    name="solution-space",
+    question=QUESTION,
+    spec=Spec(study="solution-space", workload="line-mlp", methods=(BASELINE, "sam")),
+    answer=answer,
+    example="--widths 5 10 20 50 100 --rhos 0.1 0.3 --seeds 10 --out results/more-widths",
+    instruments=instruments,
+    check_setting=check,
+)
