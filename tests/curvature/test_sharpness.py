@@ -208,6 +208,19 @@ def test_a_gradient_adds_no_noise_to_the_average():
     np.testing.assert_allclose(found.samples, 0, atol=1e-14)
 
 
+def test_half_precision_under_strict_promotion():
+    spectrum, w = jnp.array([[0.5, 1.0, 4.0]], jnp.bfloat16), jnp.zeros(3, jnp.bfloat16)
+
+    def loss(w, batch):
+        return jnp.sum(batch.mean(0) * w**2) / 2
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        worst = curvature.worst_case_sharpness(loss, w, spectrum, rho=0.5, m=1)
+        average = curvature.average_sharpness(loss, w, spectrum, rho=0.5, key=jax.random.key(0))
+    np.testing.assert_allclose(worst.value, 0.5, rtol=0.02)
+    assert abs(average.value - 0.5**2 / 2 * 5.5) < 5 * average.standard_error
+
+
 def test_only_the_chosen_arrays_move():
     def loss(params, batch):
         return batch.mean() * (jnp.sum(params["a"] ** 2) + 100 * jnp.sum(params["b"] ** 2))

@@ -26,6 +26,7 @@ def largest_example_norm(
 ) -> tuple[float, bool]:
     """``max_i ||H_i||_2``, and whether it is converged; see ``eigenpairs``, whose criteria hold for every example.
 
+    Krylov spaces of 10, 20, 40 ... dimensions, as every example has one of its own and little but its norm is wanted.
     Examples that cannot be the largest, by their residual, are not waited for.
 
     Args:
@@ -37,7 +38,7 @@ def largest_example_norm(
         chunk_size: examples at a time, each with a Krylov space of its own.
     """
     start = jax.random.normal(jax.random.key(0) if key is None else key, (mean.size,), mean.dtype)
-    dimension, products, before = min(20, mean.size), 0, None
+    dimension, products, before = min(10, mean.size), 0, None
     while True:
         found = _norms(example_loss, mean.flattening, dimension, chunk_size, start, mean.arguments)
         norms, residuals, dimensions = (finite_products(one) for one in found)

@@ -230,7 +230,7 @@ def _ascent(
         there = projected(here.perturbation + (1 - momentum) * forward + momentum * carried)
         new = _Visited(there, *value_and_gradient(there))
         best = _chosen(new.value > best.value, new, best)
-        rises = state.rises + (new.value > here.value)
+        rises = jnp.where(new.value > here.value, state.rises + 1, state.rises)
         halve = is_check & ((rises < needed) | (~state.halved & (best.value <= state.checked)))
         return _State(
             here=_chosen(halve, best, new),
