@@ -158,9 +158,9 @@ def measure(rounds: int) -> Benchmark:
         f"ratio of the operations that both need, {_product_limit():.2f}; of eigenvalues, over that of the products "
         f"they took; of s_2, over that of as many HVPs over the {SAMPLES} examples as it took products with the mean "
         "Hessian, and 2 for each with D_2. 'difference' is the largest relative one of an eigenvalue from ours. "
-        f"'compiles': once, without any cache of compiled programs. No part begins a round after {LONGEST:g} s. "
-        f"ARPACK is scipy's eigsh. Tolerances are {TOLERANCE:g}. 'MB' are the temporaries of the compiled HVP, without "
-        "data, parameters and the result.",
+        "'compiles': once, without any cache of compiled programs. ARPACK is scipy's eigsh. Tolerances are "
+        f"{TOLERANCE:g}. 'MB' are the temporaries of the compiled HVP, without data, parameters and the result. No "
+        f"part begins a round after {LONGEST:g} s: what takes long has fewer.",
     )
 
 
