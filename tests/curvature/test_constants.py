@@ -142,6 +142,19 @@ def test_hessians_of_full_rank_and_of_either_sign():
     assert few.smoothness_each.value <= 3 * (1 + 1e-12)
 
 
+def test_a_gradient_too_large_for_the_hessian_seen_shows_that_the_smoothness_is_more():
+    """``log cosh w`` at 3 is nearly straight, but a function with its value and slope is no smoother than 0.2."""
+
+    def loss(w, example):
+        return example * jnp.sum(jnp.log(jnp.cosh(w)))
+
+    found = curvature.constants(loss, [jnp.array([3.0])], jnp.ones(2))
+    ratio = np.tanh(3) ** 2 / (2 * np.log(np.cosh(3)))
+    assert 1 / np.cosh(3) ** 2 < 0.01 < 0.2 < ratio < 1  # 1 is the truth
+    np.testing.assert_allclose(list(found.values.values()), ratio, rtol=1e-12)
+    theory.convergence(**found.values)
+
+
 def test_points_at_the_lowest_loss_say_nothing():
     inputs, targets = np.eye(2), np.array([1.0, 0.0])
     batch = (jnp.asarray(inputs), jnp.asarray(targets))
