@@ -17,10 +17,12 @@ import tyro
 from rich.console import Console
 
 from widebasin import __version__
+from widebasin.json_output import JsonFile, probe_json, write_json
+from widebasin.measure_command import MeasureCommand
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.spec import OneFloat, OneInt
-from widebasin.theory_commands import JsonFile, TheoryCommand, probe_json, write_json
+from widebasin.theory_commands import TheoryCommand
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PIPE_COLUMNS = 160
@@ -315,7 +317,7 @@ class Completion:
         print(script.getvalue().replace("complete -F", "complete -o default -o filenames -F"), end="")
 
 
-Command = Study | Sweep | Train | Report | List | TheoryCommand | Bench | Completion
+Command = Study | Sweep | Train | Report | MeasureCommand | List | TheoryCommand | Bench | Completion
 
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
@@ -325,13 +327,14 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.sweep import resolve
     from widebasin.sweep.progress import progress_for, tracker
     from widebasin.sweep.run import run
+    from widebasin.training.compilation import keep_compiled_programs
 
     study = study_of(spec)
     study.check(resolve(spec))
     options.check()
     if study.instruments is not None:
         execution = dataclasses.replace(execution, keep_parameters=True)
-    _keep_compiled_programs()
+    keep_compiled_programs()
     folder = run(
         spec,
         output.out if output.out is not None else Path("results") / _folder_name(spec),
@@ -348,20 +351,6 @@ def _folder_name(spec: Spec) -> str:
     return name if spec.workload == Spec().workload else f"{name}-{spec.workload}"
 
 
-def _keep_compiled_programs() -> None:
-    """JAX's persistent cache of compiled programs, unless the user has set one up or turned it off."""
-    import jax
-
-    if jax.config.values["jax_compilation_cache_dir"] is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "widebasin" / "compiled"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
 def _parse(arguments: Sequence[str]) -> Command:
     if len(arguments) > 1 and arguments[0] == "study" and not arguments[1].startswith("-"):
         _known_study(arguments[1])
@@ -376,6 +365,7 @@ def _parse(arguments: Sequence[str]) -> Command:
         subcommand("train", Train),
         subcommand("report", Report),
         subcommand("list", List),
+        subcommand("measure", MeasureCommand),
         subcommand("theory", TheoryCommand),
         subcommand("bench", Bench),
         subcommand("completion", Completion),

@@ -2,20 +2,18 @@
 
 import dataclasses
 import inspect
-import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
+from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.sweep import UsageError
 
-JsonFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")]
 OneNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: not checked)")]
 
 
@@ -156,18 +154,3 @@ def _checked(compute: Callable[[], Any]) -> Any:
             raise
         order, argument, remedy, value = found.groups()
         raise UsageError(argument or f"s{order}", float(value), remedy) from error
-
-
-def probe_json(path: Path | None) -> None:
-    """Raises ``UsageError`` before any work if the file cannot be written."""
-    if path is not None:
-        try:
-            path.open("a").close()
-        except OSError as error:
-            raise UsageError("json", str(path), f"cannot be written ({error.strerror})") from error
-
-
-def write_json(path: Path | None, record: Any) -> None:
-    """Writes a record, if there is a file to write to."""
-    if path is not None:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from widebasin.report import BASELINE
-from widebasin.report.drawing import COLOURS, GREY, HEIGHT, MARKERS, WIDTH, clean, legend, method_name, shades
+from widebasin.report.drawing import (
+    COLOURS,
+    GREY,
+    HEIGHT,
+    MARKERS,
+    WIDTH,
+    clean,
+    legend,
+    method_name,
+    new_figure,
+    shades,
+)
 
 QUANTITIES = {
     "sharpness": "sharpness",
@@ -209,3 +220,54 @@ def _radius_axis(axes: Axes, marks: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(few))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def spectral_densities(nodes: pd.DataFrame) -> Figure:
+    """Spectra of the Hessian, smoothed, on a logarithmic axis, one line per network.
+
+    Args:
+        nodes: ``network`` (its name), ``eigenvalue``, ``weight``.
+    """
+    figure, axes = new_figure("eigenvalue of the Hessian", "density")
+    low, high = float(nodes["eigenvalue"].min()), float(nodes["eigenvalue"].max())
+    width = (high - low) / 100 or 1.0
+    grid = np.linspace(low - 3 * width, high + 3 * width, 600)
+    handles = []
+    for (name, rows), colour in zip(
+        nodes.groupby("network", sort=False), shades(nodes["network"].nunique()), strict=True
+    ):
+        distance = (grid[:, None] - rows["eigenvalue"].to_numpy()[None]) / width
+        density = np.exp(-0.5 * distance**2) @ rows["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
+        handles += axes.plot(grid, density, color=colour, label=str(name), linewidth=1.2)
+    axes.set_yscale("log")
+    # Below one eigenvalue in a hundred thousand there is nothing but the tails of the smoothing.
+    axes.set_ylim(bottom=1e-5 / (width * np.sqrt(2 * np.pi)))
+    legend(figure, handles)
+    return figure
+
+
+def loss_along_directions(losses: pd.DataFrame) -> Figure:
+    """Loss along a filter-normalized random direction and along the top eigenvector, one line per network.
+
+    Args:
+        losses: ``network`` (its name), ``direction`` (``random`` or ``eigenvector``), ``offset``, ``loss``.
+    """
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    names = list(dict.fromkeys(losses["network"]))
+    colours = dict(zip(names, shades(len(names)), strict=True))
+    for axes, direction, title in zip(
+        panels, ("random", "eigenvector"), ("random, filter-normalized", "top eigenvector"), strict=True
+    ):
+        clean(axes)
+        axes.set_title(title, fontsize="small")
+        for name in names:
+            rows = losses[(losses["network"] == name) & (losses["direction"] == direction)]
+            axes.plot(rows["offset"], rows["loss"], color=colours[name], linewidth=1.2)
+    positive = losses["loss"][losses["loss"] > 0]
+    if len(positive) == len(losses):
+        panels[0].set_yscale("log")
+    panels[0].set_ylabel("training loss")
+    figure.supxlabel("offset of the parameters", fontsize="medium")
+    legend(figure, [Line2D([], [], color=colours[name], label=name) for name in names])
+    return figure

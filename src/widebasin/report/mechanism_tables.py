@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.report.drawing import method_name
+from widebasin.report.statistics import means_over_seeds
 from widebasin.report.tables import NONE, Table
 
 
@@ -46,6 +47,33 @@ def network_names(row: Mapping[Hashable, Any], columns: Sequence[str]) -> tuple[
     )
 
 
+def headings(by: Sequence[str]) -> tuple[str, ...]:
+    """The headings of the columns that name a group of networks."""
+    names = {"num_params": "parameters", "tested_learning_rate": "learning rate judged", "tested_rho": "rho judged"}
+    return tuple(names.get(column, column.replace("_", " ")) for column in by)
+
+
+def verdicts_table(judged: pd.DataFrame, by: Sequence[str]) -> Table:
+    """Condition (6) at every learning rate tried, one row per group of networks and learning rate.
+
+    Args:
+        judged: measurements of stability, one row per network and learning rate.
+        by: the columns that name a group.
+    """
+    columns = [*by, "tested_rho", "tested_learning_rate"]
+    rows = []
+    as_numbers = judged.assign(stable=judged["stable"].astype(float))
+    for row in means_over_seeds(as_numbers, columns, ["second_moment", "stable", "growth"]).to_dict("records"):
+        stable = f"{round(row['stable'] * row['networks'])} of {row['networks']}"
+        rows.append((*network_names(row, columns), with_error(row, "second_moment"), stable, with_error(row, "growth")))
+    titles = (*headings(columns), "largest eigenvalue of S", "stable", "simulated growth per step")
+    note = (
+        "At batch size 1, for SGD, or for unnormalized SAM at its own radius. Stable: the eigenvalue is at most 1, to "
+        "the tolerance. Growth: of the mean squared distance."
+    )
+    return Table("Condition (6): sufficient for linear stability", titles, tuple(rows), note)
+
+
 def curvature_table(means: pd.DataFrame, by: Sequence[str], columns: Sequence[str], titles: Sequence[str]) -> Table:
     """Means ± standard errors over seeds of quantities of curvature, one row per group of networks.
 
@@ -59,7 +87,5 @@ def curvature_table(means: pd.DataFrame, by: Sequence[str], columns: Sequence[st
         (*network_names(row, by), str(row["networks"]), *(with_error(row, column) for column in columns))
         for row in means.to_dict("records")
     )
-    names = {"num_params": "parameters"}
-    headings = (*(names.get(c, c.replace("_", " ")) for c in by), "networks", *titles)
     note = "Means ± standard errors over seeds." if means["networks"].max() > 1 else ""
-    return Table("Curvature at the minimum", headings, rows, note)
+    return Table("Curvature at the minimum", (*headings(by), "networks", *titles), rows, note)

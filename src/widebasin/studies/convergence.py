@@ -29,7 +29,7 @@ STRAIGHT = 0.98
 
 def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     """The constants of the theorem, where they are known."""
-    from widebasin.studies.measuring import constants_instrument
+    from widebasin.studies.instruments import constants_instrument
 
     del spec, options
     return (constants_instrument(),)

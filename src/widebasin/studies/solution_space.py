@@ -26,7 +26,7 @@ QUESTION = (
 
 def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     """The functions and parameters reached, and their curvature."""
-    from widebasin.studies.measuring import curvature_instrument, solution_instrument
+    from widebasin.studies.instruments import curvature_instrument, solution_instrument
 
     del spec
     return solution_instrument(), curvature_instrument(options.samples)

@@ -30,7 +30,7 @@ NO_GROWTH = 1.001
 
 def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     """Curvature, and stability at multiples of the learning rate."""
-    from widebasin.studies.measuring import curvature_instrument, stability_instrument
+    from widebasin.studies.instruments import curvature_instrument, stability_instrument
 
     del spec
     return curvature_instrument(options.samples), stability_instrument(options.samples, MULTIPLES)
@@ -39,7 +39,7 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
 def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Tables, findings and figures of the study."""
     from widebasin.report import mechanism_figures, statistics
-    from widebasin.report.mechanism_tables import curvature_table
+    from widebasin.report.mechanism_tables import curvature_table, verdicts_table
     from widebasin.report.page import Answer, Picture
     from widebasin.studies.findings import setting_sentence
     from widebasin.workloads import WORKLOADS
@@ -63,7 +63,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
         tables=(
             curvature_table(means, ["method", "rho"], ["loss", *QUANTITIES], ["loss", *QUANTITIES.values()]),
             _conditions_table(spec, means),
-            _verdicts_table(judged),
+            verdicts_table(judged, ["method", "rho"]),
         ),
         pictures=(
             Picture(
@@ -208,24 +208,6 @@ def _conditions_table(spec: Spec, means: "pd.DataFrame") -> "Table":
     note = f"Means over seeds against the bounds at learning rate {learning_rate:g}; {NONE}: no bound exists"
     note += f" ({'; '.join(dict.fromkeys(reasons))})." if reasons else "."
     return Table("Condition (7), term by term: necessary for stability", tuple(columns), tuple(rows), note)
-
-
-def _verdicts_table(judged: "pd.DataFrame") -> "Table":
-    """Condition (6) at every learning rate tried."""
-    from widebasin.report import statistics
-    from widebasin.report.mechanism_tables import network_names, with_error
-    from widebasin.report.tables import Table
-
-    columns = ["method", "rho", "tested_learning_rate"]
-    rows = []
-    for row in statistics.means_over_seeds(
-        judged.assign(stable=judged["stable"].astype(float)), columns, ["second_moment", "stable", "growth"]
-    ).to_dict("records"):
-        stable = f"{round(row['stable'] * row['networks'])} of {row['networks']}"
-        rows.append((*network_names(row, columns), with_error(row, "second_moment"), stable, with_error(row, "growth")))
-    headings = ("method", "rho", "learning rate", "largest eigenvalue of S", "stable", "simulated growth per step")
-    note = "Stable: at most 1, to the tolerance. Means ± standard errors over seeds."
-    return Table("Condition (6): sufficient for stability", headings, tuple(rows), note)
 
 
 def check(spec: Spec) -> None:

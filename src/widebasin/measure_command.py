@@ -1,0 +1,87 @@
+"""The command ``widebasin measure``: the curvature of trained networks."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from widebasin.json_output import JsonFile, probe_json, write_json
+from widebasin.sweep import UsageError
+
+OneWidth = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+OneMethod = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="(default: all)")]
+OneRadius = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: all)")]
+
+
+@dataclass(frozen=True)
+class MeasureCommand:
+    """Measure trained networks: sharpness, uneven Hessians, trace, spectrum, linear stability.
+
+    The networks of a results folder that keeps parameters: of widebasin train, of a study of curvature, or of any sweep
+    with --keep-parameters. Writes measure.html, figures and the measurements into that folder.
+
+    Examples:
+      widebasin measure results/digits-mlp-width-32-sam-rho-0.05-seed-0
+      widebasin measure results/stability --method unnormalized-sam --rho 0.005 --multiples 1 4 16
+      widebasin measure results/sweep --width 64 --seed 0 --samples 500 --json measured.json
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Results folder."""
+    width: OneWidth = None
+    """Only networks of this width."""
+    method: OneMethod = None
+    """Only networks of this method."""
+    rho: OneRadius = None
+    """Only networks of this radius."""
+    seed: OneWidth = None
+    """Only networks of this seed."""
+    samples: int = 256
+    """Training examples that curvature is measured on."""
+    multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
+    """Multiples of the learning rate of training at which stability is judged."""
+    sharpness_rho: float = 0.05
+    """Radius of worst-case and average sharpness."""
+    json: JsonFile = None
+    """Write every number measured to a file."""
+    quiet: bool = False
+    """No progress."""
+
+    def run(self, console: Console) -> None:
+        """Measures, prints the tables and says where the page is."""
+        from widebasin.sam import METHODS
+        from widebasin.studies.answering import print_answer
+        from widebasin.studies.measured import Measures, measure_networks
+        from widebasin.sweep import nearest_name
+        from widebasin.sweep.folder import ResultsFolder
+        from widebasin.sweep.progress import tracker
+        from widebasin.training.compilation import keep_compiled_programs
+
+        if self.method is not None and self.method not in METHODS:
+            raise nearest_name("method", self.method, METHODS)
+        if not self.folder.is_dir():
+            raise UsageError("folder", str(self.folder), "is no folder; give that of a sweep that keeps its parameters")
+        probe_json(self.json)
+        keep_compiled_programs()
+        folder = ResultsFolder(self.folder)
+        names = ("width", "method", "rho", "seed")
+        which = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        measures = Measures(self.samples, self.multiples, self.sharpness_rho)
+        answer, record = measure_networks(folder, measures, which, self._again(), tracker(console, self.quiet))
+        print_answer(answer, folder, console, "measure.html")
+        write_json(self.json, record)
+
+    def _again(self) -> str:
+        words = ["widebasin", "measure", str(self.folder)]
+        for name in ("width", "method", "rho", "seed", "samples", "multiples", "sharpness_rho"):
+            value = getattr(self, name)
+            if value != getattr(type(self), name, None):
+                values = value if isinstance(value, tuple) else (value,)
+                words += [
+                    f"--{name.replace('_', '-')}",
+                    *(f"{v:g}" if isinstance(v, float) else str(v) for v in values),
+                ]
+        return shlex.join(words)

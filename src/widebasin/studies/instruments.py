@@ -1,0 +1,419 @@
+"""What is measured of trained networks: an instrument for each kind of measurement."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin import curvature
+from widebasin.data import key_for
+from widebasin.models import LinearRegression, count_parameters
+from widebasin.sam import LinearizedSAM
+from widebasin.studies.measuring import Instrument, Row
+from widebasin.sweep.networks import TrainedNetwork
+from widebasin.training import CLASSIFICATION, Objective
+from widebasin.workloads import WORKLOADS
+
+# Of the simulated linearized dynamics.
+TRAJECTORIES, STEPS = 64, 100
+
+# The protocol of Andriushchenko et al. 2023 for worst-case sharpness.
+WORST_CASE_EXAMPLES, WORST_CASE_GROUP = 1_024, 128
+
+# A minimum is interpolating where the loss is this share of that of a model of zeros; its curvature is taken densely.
+NEGLIGIBLE, LARGEST_DENSE = 1e-6, 2_000
+# Eigenvalues below this share of the largest are flat directions: the minimum is known to float32 only.
+POSITIVE = 1e-5
+
+
+@functools.lru_cache(maxsize=16)
+def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
+    """The loss of one example ``(input, target)`` as a function of the model; one object, so that it compiles once."""
+
+    def example_loss(model: Any, example: tuple[Array, Array]) -> Float[Array, ""]:
+        inputs, target = example
+        return objective.loss(model(inputs), target)
+
+    return example_loss
+
+
+@functools.lru_cache(maxsize=16)
+def mean_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
+    """The mean loss over a batch ``(inputs, targets)`` as a function of the model."""
+    example_loss = example_loss_of(objective)
+
+    def mean_loss(model: Any, batch: tuple[Array, Array]) -> Float[Array, ""]:
+        return jnp.mean(jax.vmap(lambda example: example_loss(model, example))(batch))
+
+    return mean_loss
+
+
+def training_examples(network: TrainedNetwork, samples: int | None = None) -> tuple[Array, Array]:
+    """Inputs and targets (wrong labels included) that a network was trained on: all, or the first ``samples``.
+
+    The order of a split is random, so the first are a random subset; networks of one seed share it.
+    """
+    inputs = network.cell.task().dataset.inputs[np.asarray(network.examples.train)[:samples]]
+    return jnp.asarray(inputs), network.examples.train_targets[:samples]
+
+
+def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
+    """Sharpness, non-uniformity of the per-sample Hessians, and trace, on a subset of the training examples.
+
+    Columns: ``examples``; ``loss`` and ``gradient_norm`` over these; ``sharpness``, ``s2``, ``s3``, ``s4`` as
+    ``curvature.hessian_moments`` has them; ``lowest``, the smallest eigenvalue of the Hessian; ``trace`` with
+    ``trace_error``, its standard error; ``converged``, whether all eigenvalues are.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        objective = WORKLOADS[network.cell.workload].objective
+        if not is_finite(network):
+            nothing = ("loss", "gradient_norm", "sharpness", "lowest", "s2", "s3", "s4", "trace", "trace_error")
+            return [{"examples": 0, **dict.fromkeys(nothing, float("nan")), "converged": False}]
+        batch = training_examples(network, samples)
+        loss, gradient = _value_and_gradient(mean_loss_of(objective), network.model, batch)
+        moments = curvature.hessian_moments(example_loss_of(objective), network.model, batch, tolerance=tolerance)
+        lowest = curvature.bottom_eigenvalues(mean_loss_of(objective), network.model, batch, tolerance=tolerance)
+        key = key_for(jax.random.key(network.replicate.seed), "trace")
+        trace = curvature.trace(mean_loss_of(objective), network.model, batch, key=key)
+        return [
+            {
+                "examples": len(batch[0]),
+                "loss": float(loss),
+                "gradient_norm": float(gradient),
+                "sharpness": moments.sharpness,
+                "lowest": float(lowest.eigenvalues[0]),
+                **{f"s{order}": value for order, value in moments.nonuniformity.items()},
+                "trace": trace.estimate,
+                "trace_error": trace.standard_error,
+                "converged": moments.converged and lowest.converged,
+            }
+        ]
+
+    return Instrument("curvature", {"samples": samples, "tolerance": tolerance}, rows)
+
+
+def is_finite(network: TrainedNetwork) -> bool:
+    """Whether a network did not diverge: there is no curvature at parameters that are not finite."""
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(network.model))
+
+
+def sharpness_instrument(rho: float) -> Instrument:
+    """How far the loss rises within a radius: at worst and on average, and at worst in units of the weights.
+
+    By the protocol of Andriushchenko et al. 2023 where there are examples enough: 1,024 of the training examples in
+    groups of 128, 20 steps; of classifiers with cross entropy, the logits are normalized.
+
+    Columns: ``worst_case``, ``average`` and ``adaptive``, each with its standard error in ``COLUMN_error``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        columns = ("worst_case", "average", "adaptive")
+        if not is_finite(network):
+            return [dict.fromkeys([*columns, *(f"{column}_error" for column in columns)], float("nan"))]
+        loss = sharpness_loss_of(WORKLOADS[network.cell.workload].objective)
+        count = min(WORST_CASE_EXAMPLES, len(network.examples.train))
+        m = min(WORST_CASE_GROUP, count)
+        batch = training_examples(network, count - count % m)
+        key = key_for(jax.random.key(network.replicate.seed), "sharpness")
+        found = (
+            curvature.worst_case_sharpness(loss, network.model, batch, rho=rho, m=m),
+            curvature.average_sharpness(loss, network.model, batch, rho=rho, key=key),
+            curvature.worst_case_sharpness(loss, network.model, batch, rho=rho, m=m, adaptive=True),
+        )
+        row = {}
+        for column, one in zip(columns, found, strict=True):
+            row |= {column: one.value, f"{column}_error": one.standard_error}
+        return [row]
+
+    return Instrument("sharpness", {"sharpness_rho": rho}, rows)
+
+
+@functools.lru_cache(maxsize=16)
+def sharpness_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
+    """The mean loss over a batch, of normalized logits where it is a cross entropy: their scale does not count."""
+    if objective is not CLASSIFICATION:
+        return mean_loss_of(objective)
+
+    def loss(model: Any, batch: tuple[Array, Array]) -> Float[Array, ""]:
+        inputs, targets = batch
+        return jnp.mean(jax.vmap(objective.loss)(curvature.normalized_logits(jax.vmap(model)(inputs)), targets))
+
+    return loss
+
+
+def layers_instrument(samples: int) -> Instrument:
+    """Sharpness and trace of every layer's own block of the Hessian.
+
+    Columns: ``layer``, the path of its array; ``layer_parameters``, ``sharpness``, ``trace``, ``trace_error``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        if not is_finite(network):
+            return [
+                {"layer": "", "layer_parameters": 0}
+                | dict.fromkeys(("sharpness", "trace", "trace_error"), float("nan"))
+            ]
+        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        key = key_for(jax.random.key(network.replicate.seed), "trace")
+        found = curvature.by_layer(loss, network.model, training_examples(network, samples), key=key)
+        return [
+            {
+                "layer": name.lstrip("."),
+                "layer_parameters": layer.num_params,
+                "sharpness": float(layer.top.eigenvalues[0]),
+                "trace": layer.trace.estimate,
+                "trace_error": layer.trace.standard_error,
+            }
+            for name, layer in found.items()
+        ]
+
+    return Instrument("layers", {"samples": samples}, rows)
+
+
+def density_instrument(samples: int) -> Instrument:
+    """The spectrum of the Hessian as nodes and weights, which sum to 1.
+
+    Columns: ``eigenvalue``, ``weight``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        if not is_finite(network):
+            return [{"eigenvalue": float("nan"), "weight": float("nan")}]
+        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        key = key_for(jax.random.key(network.replicate.seed), "density")
+        dimension = min(64, count_parameters(network.model))
+        found = curvature.spectral_density(
+            loss, network.model, training_examples(network, samples), key=key, dimension=dimension
+        )
+        weights = found.weights / len(found.weights)
+        return [
+            {"eigenvalue": float(node), "weight": float(weight)}
+            for node, weight in zip(found.nodes.ravel(), weights.ravel(), strict=True)
+        ]
+
+    return Instrument("density", {"samples": samples}, rows)
+
+
+def landscape_instrument(samples: int) -> Instrument:
+    """The loss along a filter-normalized random direction and along the top eigenvector of the Hessian.
+
+    Columns: ``direction``, ``random`` or ``eigenvector``; ``offset``, of the parameters in units of the direction (the
+    eigenvector has length 1); ``loss``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        if not is_finite(network):
+            return [{"direction": "random", "offset": float("nan"), "loss": float("nan")}]
+        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        batch = training_examples(network, samples)
+        key = key_for(jax.random.key(network.replicate.seed), "landscape")
+        top = curvature.top_eigenvalues(loss, network.model, batch)
+        eigenvector = curvature.hessian(loss, network.model, batch).direction(top.eigenvectors[0])
+        random = curvature.filter_normalized_direction(network.model, key=key)
+        found = []
+        for name, direction in (("random", random), ("eigenvector", eigenvector)):
+            one = curvature.landscape(loss, network.model, batch, [direction])
+            found += [
+                {"direction": name, "offset": float(offset), "loss": float(value)}
+                for offset, value in zip(one.offsets, one.losses, strict=True)
+            ]
+        return found
+
+    return Instrument("landscape", {"samples": samples}, rows)
+
+
+def solution_instrument() -> Instrument:
+    """The function of a network of one input at the test inputs, and its parameters one after the other.
+
+    Columns: ``kind``, ``output`` or ``parameter``; ``position``, the input, or the number of the parameter; ``value``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        inputs = network.cell.task().dataset.inputs[np.asarray(network.examples.test)]
+        outputs = jax.vmap(lambda x: network.model(x))(jnp.asarray(inputs))  # pyright: ignore[reportCallIssue]
+        parameters, _ = ravel_pytree(network.model)
+        return [
+            {"kind": kind, "position": float(position), "value": float(value)}
+            for kind, positions, values in (
+                ("output", inputs[:, 0], np.asarray(outputs)[:, 0]),
+                ("parameter", range(parameters.size), np.asarray(parameters)),
+            )
+            for position, value in zip(positions, values, strict=True)
+        ]
+
+    return Instrument("solution", {}, rows)
+
+
+def constants_instrument() -> Instrument:
+    """The constants of the theorem on convergence where they are known, in double precision.
+
+    * of least squares: exactly, from the data;
+    * of another small network whose loss has all but vanished: of the quadratic model at its minimum.
+
+    Columns: ``smoothness_each``, ``smoothness``, ``pl`` in the convention ``half`` (NaN where they are not known), and
+    ``kind``, how they were found.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        nothing = dict.fromkeys(("smoothness_each", "smoothness", "pl"), float("nan")) | {"kind": "none"}
+        if not is_finite(network):
+            return [nothing]
+        objective = WORKLOADS[network.cell.workload].objective
+        with jax.enable_x64(True):
+            model, (inputs, targets) = jax.tree.map(
+                lambda leaf: (
+                    jnp.asarray(np.asarray(leaf, np.float64)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+                ),
+                (network.model, training_examples(network)),
+            )
+            loss = float(mean_loss_of(objective)(model, (inputs, targets)))
+            at_zero = float(mean_loss_of(objective)(jax.tree.map(jnp.zeros_like, model), (inputs, targets)))
+            if loss > NEGLIGIBLE * at_zero or count_parameters(model) > LARGEST_DENSE:
+                return [nothing]
+            if isinstance(network.model, LinearRegression):
+                found = curvature.least_squares_constants(inputs[:, : network.model.weight.shape[1]])
+                kind = "exact, from the data"
+            else:
+                found = curvature.constants_at_minimum(
+                    example_loss_of(objective), model, (inputs, targets), threshold=POSITIVE
+                )
+                kind = "of the quadratic model at the minimum reached"
+            return [found.values | {"kind": kind}]
+
+    return Instrument("constants", {}, rows)
+
+
+def linearized_radius(network: TrainedNetwork) -> float:
+    """The radius of the linearized dynamics of a network's method: its own for unnormalized SAM, else 0.
+
+    The normalized ascent has length ``rho`` however small the gradient, and no linearization at a minimum.
+    """
+    return network.replicate.rho if network.cell.method in ("unnormalized-sam", "linearized-sam") else 0.0
+
+
+def stability_instrument(samples: int, multiples: Sequence[float], tolerance: float = 1e-3) -> Instrument:
+    """Condition (6) at multiples of the learning rate of training, and the linearized dynamics simulated.
+
+    Columns: ``multiple``, ``tested_learning_rate``, ``tested_rho`` (see ``linearized_radius``); ``second_moment``,
+    ``lambda_max(S)``; ``stable``, whether it is at most 1; ``one_step``, the mean over examples of ``||w_1||^2`` after
+    a step of ``sam.LinearizedSAM`` from the eigenvector, ``||w_0|| = 1``; ``growth``, the factor per step of the mean
+    squared distance over ``TRAJECTORIES`` runs of ``STEPS`` steps from there; ``converged``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        example_loss = example_loss_of(WORKLOADS[network.cell.workload].objective)
+        batch = training_examples(network, samples)
+        rho = linearized_radius(network)
+        found = []
+        if not is_finite(network):
+            return [{"multiple": float("nan"), "stable": False, "converged": False}]
+        mean = curvature.hessian(mean_loss_of(WORKLOADS[network.cell.workload].objective), network.model, batch)
+        for multiple in multiples:
+            learning_rate = multiple * network.replicate.learning_rate
+            judged = curvature.stability(
+                example_loss, network.model, batch, learning_rate=learning_rate, rho=rho, tolerance=tolerance
+            )
+            direction = mean.direction(judged.eigenpairs.eigenvectors[0])
+            key = key_for(jax.random.key(network.replicate.seed), "linearized dynamics")
+            one_step, growth = simulated_growth(
+                example_loss, network.model, batch, direction, learning_rate=learning_rate, rho=rho, key=key
+            )
+            found.append(
+                {
+                    "multiple": float(multiple),
+                    "tested_learning_rate": learning_rate,
+                    "tested_rho": rho,
+                    "second_moment": judged.value,
+                    "stable": judged.stable,
+                    "one_step": one_step,
+                    "growth": growth,
+                    "converged": judged.converged,
+                }
+            )
+        return found
+
+    settings = {"samples": samples, "multiples": " ".join(f"{m:g}" for m in multiples), "tolerance": tolerance}
+    return Instrument("stability", settings, rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value_and_gradient(mean_loss: Callable[..., Any], model: PyTree, batch: PyTree) -> tuple[Array, Array]:
+    value, gradient = jax.value_and_grad(mean_loss)(model, batch)
+    return value, optax.tree.norm(gradient)
+
+
+def simulated_growth(
+    example_loss: Callable[..., Any],
+    model: PyTree,
+    batch: tuple[Array, Array],
+    direction: PyTree,
+    *,
+    learning_rate: float,
+    rho: float,
+    key: Key[Array, ""],
+) -> tuple[float, float]:
+    """Runs SAM on the quadratic model of every example's loss around a minimum, one example per step.
+
+    Args:
+        example_loss: (model, example) -> loss.
+        model: the minimum.
+        batch: the examples, drawn with replacement.
+        direction: where to start from the minimum, of length 1.
+        learning_rate: of the steps.
+        rho: radius of the unnormalized ascent.
+        key: of the examples drawn.
+
+    Returns:
+        ``E ||v_1||^2``, exactly: the mean over all examples; and ``(E ||v_T||^2)^(1/T)`` over ``TRAJECTORIES`` runs of
+        ``T = STEPS`` steps. Computed by ``sam.LinearizedSAM``, independently of ``curvature``.
+    """
+    one_step, growth = _simulated(
+        example_loss, model, batch, direction, jnp.asarray(learning_rate), jnp.asarray(rho), key
+    )
+    return float(one_step), float(growth)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _simulated(
+    example_loss: Callable[..., Any],
+    model: PyTree,
+    batch: tuple[Array, Array],
+    direction: PyTree,
+    learning_rate: Array,
+    rho: Array,
+    key: Key[Array, ""],
+) -> tuple[Array, Array]:
+    method = LinearizedSAM(rho, fixed_point=True)
+    state = method.init(model)
+    gradient = method.value_and_grad(example_loss)
+
+    def step(offset: PyTree, index: Array) -> PyTree:
+        example = jax.tree.map(lambda leaf: leaf[index], batch)
+        _, gradients, _ = gradient(jax.tree.map(jnp.add, model, offset), state, example)
+        return jax.tree.map(lambda v, g: v - learning_rate.astype(v.dtype) * g, offset, gradients)
+
+    def square(offset: PyTree) -> Array:
+        return optax.tree.norm(offset, squared=True)
+
+    def trajectory(indices: Array) -> Array:
+        # The logarithm of the length is kept apart: a linear process is the same at any scale.
+        def normalized_step(offset: PyTree, index: Array) -> tuple[PyTree, Array]:
+            offset = step(offset, index)
+            size = jnp.sqrt(square(offset))
+            return jax.tree.map(lambda v: v / jnp.maximum(size, 1e-30), offset), jnp.log(jnp.maximum(size, 1e-30))
+
+        _, sizes = jax.lax.scan(normalized_step, direction, indices)
+        return 2 * jnp.sum(sizes)
+
+    count = jax.tree.leaves(batch)[0].shape[0]
+    once = jax.lax.map(lambda index: square(step(direction, index)), jnp.arange(count))
+    logarithms = jax.vmap(trajectory)(jax.random.randint(key, (TRAJECTORIES, STEPS), 0, count))
+    mean = jax.nn.logsumexp(logarithms) - jnp.log(TRAJECTORIES)
+    return once.mean(), jnp.exp(mean / STEPS)
