@@ -5,6 +5,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from widebasin.sweep.cells import Cell, cells
@@ -66,7 +67,7 @@ class StoredNetwork:
         if params is None:
             raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
         return TrainedNetwork(
-            model=eqx.combine(jax.tree.map(lambda leaf: leaf[self.position], params), static),
+            model=eqx.combine(jax.tree.map(lambda leaf: jnp.asarray(leaf[self.position]), params), static),
             cell=self.cell,
             replicate=self.replicate,
             examples=jax.tree.map(lambda leaf: leaf[0], examples_of(task, [self.replicate])),

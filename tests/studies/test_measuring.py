@@ -1,0 +1,107 @@
+"""Measurements of trained networks: kept, continued, made anew with other settings; damaged tables are named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from widebasin.studies.measuring import Instrument, measure
+from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep.networks import stored_networks
+from widebasin.sweep.run import run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four small networks with their parameters."""
+    spec = Spec(workload="line-mlp", widths=(2, 3), methods=("sgd",), seeds=2, epochs=1)
+    return run(spec, tmp_path / "sweep", execution=Execution(keep_parameters=True))
+
+
+class Counting:
+    """An instrument that counts the networks it is used on: two rows each, the width times a factor."""
+
+    def __init__(self, factor=1.0):
+        self.used = []
+        self.instrument = Instrument("counting", {"factor": factor}, self.rows)
+
+    def rows(self, network):
+        self.used.append((network.cell.width, network.replicate.seed))
+        factor = self.instrument.settings["factor"]
+        return [{"place": place, "value": factor * network.cell.width + place} for place in (0, 1)]
+
+
+def test_every_network_has_its_rows_in_the_order_of_the_networks(folder):
+    table = measure(folder, Counting().instrument, stored_networks(folder.path))
+    assert table[["width", "seed", "place", "value"]].to_numpy().tolist() == [
+        [w, s, p, w + p] for w in (2, 3) for s in (0, 1) for p in (0, 1)
+    ]
+    assert (table["method"] == "sgd").all()
+
+
+def test_what_was_measured_is_not_measured_again(folder):
+    once, again = Counting(), Counting()
+    networks = stored_networks(folder.path)
+    first = measure(folder, once.instrument, networks[:3])
+    second = measure(folder, again.instrument, networks)
+    assert (once.used, again.used) == ([(2, 0), (2, 1), (3, 0)], [(3, 1)])
+    pd.testing.assert_frame_equal(second.iloc[:6], first)
+
+
+def test_measuring_some_keeps_the_measurements_of_the_others(folder):
+    networks = stored_networks(folder.path)
+    measure(folder, Counting().instrument, networks)
+    assert len(measure(folder, Counting().instrument, networks[2:])) == 4
+    again = Counting()
+    measure(folder, again.instrument, networks)
+    assert again.used == []
+
+
+def test_an_interruption_loses_no_network_that_was_measured(folder):
+    def interrupted(networks, title):
+        assert title == "measuring counting"
+        yield from networks[:2]
+        raise KeyboardInterrupt
+
+    first, second = Counting(), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        measure(folder, first.instrument, stored_networks(folder.path), interrupted)
+    measure(folder, second.instrument, stored_networks(folder.path))
+    assert (len(first.used), len(second.used)) == (2, 2)
+
+
+def test_other_settings_are_measured_anew(folder):
+    measure(folder, Counting(1.0).instrument, stored_networks(folder.path))
+    other = Counting(2.0)
+    table = measure(folder, other.instrument, stored_networks(folder.path))
+    assert len(other.used) == 4
+    assert table.loc[table["place"] == 0, "value"].tolist() == [4, 4, 6, 6]
+
+
+def test_a_damaged_table_is_named_with_the_remedy(folder):
+    measure(folder, Counting().instrument, stored_networks(folder.path))
+    path = folder.path / "measurements" / "counting.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SweepError, match=r"counting\.parquet is corrupt or truncated .*delete it"):
+        measure(folder, Counting().instrument, stored_networks(folder.path))
+
+
+def test_without_parameters_there_is_nothing_to_measure(tmp_path):
+    spec = Spec(workload="line-mlp", widths=(2,), methods=("sgd",), seeds=1, epochs=1)
+    bare = run(spec, tmp_path / "bare")
+    with pytest.raises(SweepError, match="--keep-parameters"):
+        measure(bare, Counting().instrument, stored_networks(bare.path))
+
+
+def test_overwriting_a_sweep_deletes_its_measurements(folder):
+    measure(folder, Counting().instrument, stored_networks(folder.path))
+    other = Spec(workload="line-mlp", widths=(2,), methods=("sgd",), seeds=1, epochs=2)
+    run(other, folder.path, execution=Execution(keep_parameters=True), overwrite=True)
+    assert folder.measurements("counting") is None
+
+
+def test_networks_are_named_by_what_tells_them_apart(folder):
+    (one,) = stored_networks(folder.path, width=3, seed=1)
+    assert (one.cell.width, one.replicate.seed) == (3, 1)
+    assert all(np.isfinite(leaf).all() for leaf in one.load().model.weights)
+    with pytest.raises(UsageError, match="names no network"):
+        stored_networks(folder.path, width=7)
