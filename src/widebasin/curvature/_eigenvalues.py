@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
-from matfree import decomp
 
 from widebasin.curvature._flat import Where
 from widebasin.curvature._mean_loss import MeanLoss
@@ -155,6 +154,7 @@ def _growing(
 ) -> Eigenpairs:
     """In Krylov spaces that grow until the eigenvalues stand still."""
     dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
+    basis, projection = (start / jnp.linalg.norm(start))[None], jnp.zeros((0, 0), start.dtype)
     while True:
         exact = dimension == operator.size
         if exact and operator.support is None:
@@ -162,9 +162,9 @@ def _growing(
             vectors = jnp.asarray(vectors.T, operator.dtype)
             products += operator.size
         else:
-            basis, tridiagonal = _lanczos(operator.apply, dimension, start, operator.arguments)
-            values, vectors = _ritz_pairs(basis, tridiagonal)
-            products += dimension
+            products += dimension - len(projection)
+            basis, projection = _lanczos(operator.apply, dimension, basis, projection, operator.arguments)
+            values, vectors = _ritz_pairs(basis[:-1], projection)
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
             exact = exact or k <= len(values) < dimension
         order = np.argsort(_ORDERS[end](values), kind="stable")[:k]
@@ -177,12 +177,12 @@ def _growing(
         still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
         converged = bool(still and len(chosen) == k and np.all(residuals <= scale))
         following = min(2 * dimension, operator.size)
-        if converged or dimension == operator.size or products + following + k > most_products:
+        if converged or dimension == operator.size or products + following - dimension + k > most_products:
             return Eigenpairs(chosen, vectors, residuals, converged, products)
         before, dimension = chosen, following
 
 
-def _ritz_pairs(basis: Array, tridiagonal: Array) -> tuple[np.ndarray, Array]:
+def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, Array]:
     """Eigenvalues and eigenvectors (one per row) within the Krylov space, of as many dimensions as it really has.
 
     Where the space is exhausted, what follows in the basis is rounding error, and no longer orthogonal.
@@ -192,16 +192,30 @@ def _ritz_pairs(basis: Array, tridiagonal: Array) -> tuple[np.ndarray, Array]:
     tolerance = float(np.sqrt(np.finfo(basis.dtype).eps))
     sound = [np.max(off[: j + 1, j]) < tolerance for j in range(len(gram))]
     dimension = max(1, len(sound) if all(sound) else sound.index(False))
-    values, coefficients = np.linalg.eigh(finite_products(tridiagonal[:dimension, :dimension]))
+    values, coefficients = np.linalg.eigh(finite_products(projection[:dimension, :dimension]), "U")
     vectors = jnp.asarray(coefficients.T, basis.dtype) @ basis[:dimension]
     return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _lanczos(apply: Apply, dimension: int, start: Array, arguments: Any) -> tuple[Array, Array]:
-    """Basis of the Krylov space (one vector per row) and the tridiagonal matrix in it."""
-    basis, tridiagonal, _, _ = decomp.tridiag_sym(dimension, reortho="full")(apply, start, arguments)
-    return jnp.asarray(basis), jnp.asarray(tridiagonal)
+def _lanczos(apply: Apply, dimension: int, basis: Array, projection: Array, arguments: Any) -> tuple[Array, Array]:
+    """Extends a Krylov space: its basis (one vector per row, and the next one) and the operator's projection on it."""
+    added = dimension - len(projection)
+    basis, projection = jnp.pad(basis, ((0, added), (0, 0))), jnp.pad(projection, (0, added))
+
+    def step(j: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, projection = state
+        vector = apply(basis[j], arguments)
+        first = basis @ vector
+        vector = vector - first @ basis
+        # Once more: after one pass, rounding errors are still as large as the vectors that are found.
+        second = basis @ vector
+        vector = vector - second @ basis
+        norm = jnp.linalg.norm(vector)
+        vector = vector / jnp.where(norm > 0, norm, 1)
+        return basis.at[j + 1].set(vector), projection.at[:, j].set((first + second)[:-1])
+
+    return jax.lax.fori_loop(dimension - added, dimension, step, (basis, projection))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
@@ -76,17 +77,30 @@ class Flattening:
 
     def params(self, vector: Float[Array, " size"], arrays: list[Array]) -> PyTree:
         """The pytree back, with the arrays that stay as they are."""
-        leaves, start = [], 0
-        dtypes, constants, rest = iter(self.dtypes), iter(self.constants), iter(arrays)
+        return self.assembled(self.leaves(vector), arrays)
+
+    def leaves(self, vector: Float[Array, " size"]) -> list[Array]:
+        """The differentiated leaves. Differentiate by them, not by the vector: each cut would become a whole vector."""
+        shapes = [shape for shape in self.shapes if shape is not None]
+        cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        parts = zip(jnp.split(vector, cuts), shapes, self.dtypes, strict=True)
+        return [part.reshape(shape).astype(dtype) for part, shape, dtype in parts]
+
+    def joined(self, leaves: list[Array], dtype: Any) -> Float[Array, " size"]:
+        """The vector of the differentiated leaves."""
+        return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
+
+    def assembled(self, leaves: list[Array], arrays: list[Array]) -> PyTree:
+        """The pytree of the differentiated leaves and the arrays that stay as they are."""
+        differentiated, constants, rest = iter(leaves), iter(self.constants), iter(arrays)
+        whole = []
         for shape in self.shapes:
             if shape is None:
                 constant = next(constants)
-                leaves.append(next(rest) if constant is None else constant)
+                whole.append(next(rest) if constant is None else constant)
             else:
-                stop = start + math.prod(shape)
-                leaves.append(vector[start:stop].reshape(shape).astype(next(dtypes)))
-                start = stop
-        return jax.tree.unflatten(self.structure, leaves)
+                whole.append(next(differentiated))
+        return jax.tree.unflatten(self.structure, whole)
 
     def direction(self, vector: Float[Array, " size"]) -> PyTree:
         """A vector in the shapes of the parameters; ``None`` for leaves that are not differentiated."""

@@ -235,11 +235,48 @@ def _per_example(
 def example_product(
     example_loss: ExampleLoss, flattening: Flattening, point: Array, arrays: Any
 ) -> Callable[..., Array]:
-    def product(example: PyTree, vector: Array) -> Array:
-        gradient = jax.grad(lambda p: example_loss(flattening.params(p, arrays), example))
-        return jax.jvp(gradient, (point,), (vector,))[1]
+    """``(example, vector) -> H_i vector``."""
+    product = _leaves_product(example_loss, flattening, flattening.leaves(point), arrays)
+
+    def of_vector(example: PyTree, vector: Array) -> Array:
+        return flattening.joined(product(example, flattening.leaves(vector)), vector.dtype)
+
+    return of_vector
+
+
+def _leaves_product(
+    example_loss: ExampleLoss, flattening: Flattening, point: list[Array], arrays: Any
+) -> Callable[[PyTree, list[Array]], list[Array]]:
+    """``(example, direction) -> H_i direction``, of leaves: a vector per example would be cut up for every product."""
+
+    def product(example: PyTree, direction: list[Array]) -> list[Array]:
+        gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))
+        return jax.jvp(gradient, (point,), (direction,))[1]
 
     return product
+
+
+def _sum_of_products(
+    example_loss: ExampleLoss,
+    flattening: Flattening,
+    point: list[Array],
+    arrays: Any,
+    batch: PyTree,
+    directions: list[Array],
+) -> list[Array]:
+    """``sum_i H_i u_i``, as the gradient of ``sum_i <grad f_i, u_i>``: products of single examples are never stored."""
+
+    def slope(leaves: list[Array], example: PyTree, direction: list[Array]) -> Array:
+        gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))(leaves)
+        dtype = jnp.result_type(*gradient)
+        return sum(
+            (jnp.vdot(g, d).astype(dtype) for g, d in zip(gradient, direction, strict=True)), jnp.zeros((), dtype)
+        )
+
+    def total(leaves: list[Array]) -> Array:
+        return jax.vmap(slope, (None, 0, 0))(leaves, batch, directions).sum()
+
+    return jax.grad(total)(point)
 
 
 @functools.lru_cache(maxsize=256)
@@ -247,13 +284,17 @@ def _moment_apply(example_loss: ExampleLoss, flattening: Flattening, mean: Apply
     def apply(vector: Array, arguments: Any) -> Array:
         # The order is an argument, so that all orders share a program.
         point, arrays, batch, (order,) = arguments
-        product = example_product(example_loss, flattening, point, arrays)
+        leaves, direction = flattening.leaves(point), flattening.leaves(vector)
+        product = _leaves_product(example_loss, flattening, leaves, arrays)
 
-        def power(example: PyTree) -> Array:
-            return jax.lax.fori_loop(0, order, lambda _, v: product(example, v), vector)
+        def power(example: PyTree) -> list[Array]:
+            # The first product, of a direction that all examples share, is one of matrices: it stays out of the loop.
+            return jax.lax.fori_loop(2, order, lambda _, u: product(example, u), product(example, direction))
 
         def of_chunk(chunk: PyTree) -> Array:
-            return jax.vmap(power)(chunk).sum(0)
+            powers = jax.vmap(power)(chunk)
+            total = _sum_of_products(example_loss, flattening, leaves, arrays, chunk, powers)
+            return flattening.joined(total, vector.dtype)
 
         total = sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector))
         of_mean = jax.lax.fori_loop(0, order, lambda _, v: mean(v, (point, arrays, batch)), vector)
@@ -270,17 +311,23 @@ def _second_moment_apply(
 
     def apply(vector: Array, arguments: Any) -> Array:
         point, arrays, batch, (learning_rate, rho) = arguments
-        product = example_product(example_loss, flattening, point, arrays)
+        leaves, direction = flattening.leaves(point), flattening.leaves(vector)
+        product = _leaves_product(example_loss, flattening, leaves, arrays)
 
-        def step(example: PyTree, vector: Array) -> Array:
-            ascent = vector + rho.astype(vector.dtype) * product(example, vector)
-            return vector - learning_rate.astype(vector.dtype) * product(example, ascent)
+        def plus(left: list[Array], factor: Array, right: list[Array]) -> list[Array]:
+            return [a + factor.astype(a.dtype) * b for a, b in zip(left, right, strict=True)]
 
-        def twice(example: PyTree) -> Array:
-            return jax.lax.fori_loop(0, 2, lambda _, v: step(example, v), vector)
+        def ascent(example: PyTree, u: list[Array]) -> list[Array]:
+            return plus(u, rho, product(example, u))
+
+        def step(example: PyTree) -> list[Array]:
+            return plus(direction, -learning_rate, product(example, ascent(example, direction)))
 
         def of_chunk(chunk: PyTree) -> Array:
-            return jax.vmap(twice)(chunk).sum(0)
+            steps = jax.vmap(step)(chunk)
+            ascents = jax.vmap(ascent)(chunk, steps)
+            total = _sum_of_products(example_loss, flattening, leaves, arrays, chunk, ascents)
+            return flattening.joined(plus([u.sum(0) for u in steps], -learning_rate, total), vector.dtype)
 
         return sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
 
