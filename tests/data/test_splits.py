@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widebasin.data import SplitSizes, split_examples
@@ -44,6 +44,17 @@ def test_the_key_decides():
         assert set(np.asarray(part).tolist()) != set(np.asarray(different).tolist())
 
 
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31 - 1), train=SIZES, valid=SIZES, test=SIZES, fixed_test=st.sampled_from([0, 12]))
+def test_unshuffled_examples_are_taken_in_their_order_whatever_the_key(seed, train, valid, test, fixed_test):
+    sizes = SplitSizes(train, valid, test)
+    split = split_examples(jax.random.key(seed), 50, sizes, fixed_test, shuffled=False)
+    np.testing.assert_array_equal(split.train, np.arange(train))
+    np.testing.assert_array_equal(split.valid, np.arange(train, train + valid))
+    start = 50 - fixed_test if fixed_test else train + valid
+    np.testing.assert_array_equal(split.test, np.arange(start, start + test))
+
+
 def test_every_example_is_as_likely_in_every_part():
     """Over 600 keys an example trains in Binomial(600, 1/2) of them: within 5 standard deviations of 300."""
     draw = jax.vmap(lambda key: split_examples(key, 20, SplitSizes(10, 5, 5)))
@@ -51,6 +62,7 @@ def test_every_example_is_as_likely_in_every_part():
     assert np.abs(counts - 300).max() < 5 * np.sqrt(600 / 4)
 
 
+@pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize(
     ("sizes", "fixed_test"),
     [
@@ -63,8 +75,8 @@ def test_every_example_is_as_likely_in_every_part():
         (SplitSizes(50, -1, 10), 0),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_with_all_numbers(sizes, fixed_test):
+def test_sizes_that_do_not_fit_are_refused_with_all_numbers(sizes, fixed_test, shuffled):
     with pytest.raises(ValueError, match="does not fit a data set of 100 examples") as error:
-        split_examples(jax.random.key(0), 100, sizes, fixed_test)
+        split_examples(jax.random.key(0), 100, sizes, fixed_test, shuffled)
     assert str(sizes) in str(error.value)
     assert f"test set of {fixed_test}" in str(error.value)
