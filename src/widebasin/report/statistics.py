@@ -336,7 +336,8 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[s
         for column in columns:
             row |= _interval_columns(column, t_interval(group[column].astype(float)))
         rows.append(row)
-    return pd.DataFrame(rows)
+    numbers = [name for column in columns for name in _interval_columns(column, NO_INTERVAL)]
+    return pd.DataFrame(rows, columns=[*by, "networks", *numbers])
 
 
 def ratios_to_baseline(table: pd.DataFrame, columns: Sequence[str], baseline: str = BASELINE) -> pd.DataFrame:
@@ -350,20 +351,23 @@ def ratios_to_baseline(table: pd.DataFrame, columns: Sequence[str], baseline: st
         baseline: the method compared with.
 
     Returns:
-        One row per setting, method and radius other than the baseline: these, ``pairs``, and for every column its
-        ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``; NaN without pairs.
+        One row per setting, method and radius other than the baseline: these, ``pairs`` (of networks, those with a
+        number left out too), and for every column its ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``;
+        NaN where no pair is left.
     """
     base = table[table["method"] == baseline]
     pairs = table[table["method"] != baseline].merge(base, on=[*SETTING, "seed"], suffixes=("", "_baseline"))
+    by = [*SETTING, "method", "rho"]
     rows = []
-    for key, group in pairs.groupby([*SETTING, "method", "rho"], sort=False):
-        row: dict[str, Any] = dict(zip([*SETTING, "method", "rho"], key, strict=True)) | {"pairs": len(group)}
+    for key, group in pairs.groupby(by, sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"pairs": len(group)}
         for column in columns:
             logs = _log_ratios(group[column], group[f"{column}_baseline"])
             one = t_interval(logs) if logs.size else NO_INTERVAL
             row |= {column: np.exp(one.mean), f"{column}_low": np.exp(one.low), f"{column}_high": np.exp(one.high)}
         rows.append(row)
-    return pd.DataFrame(rows)
+    numbers = [f"{column}{end}" for column in columns for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=[*by, "pairs", *numbers])
 
 
 def distances_to_baseline(table: pd.DataFrame, relative: bool, baseline: str = BASELINE) -> pd.DataFrame:
@@ -448,7 +452,8 @@ def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float]
         return Decay(*[float("nan")] * 4)
     slope, intercept = np.polyfit(time, logarithm, 1)
     rest, spread = logarithm - (slope * time + intercept), logarithm - logarithm.mean()
-    explained = 1 - float(rest @ rest) / float(spread @ spread) if spread.any() else 1.0
+    # The mean of equal numbers is one of them only up to rounding.
+    explained = 1 - float(rest @ rest) / float(spread @ spread) if np.ptp(logarithm) else 1.0
     return Decay(float(np.exp(slope)), explained, float(time[0]), float(time[-1]))
 
 
