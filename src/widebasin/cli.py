@@ -451,6 +451,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     errors = Console(stderr=True)
     try:
         command = _parse(arguments)
+    except BrokenPipeError:
+        # The reader of the help has gone, as head does; at exit, Python would stumble over it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
     except UsageError as error:
         errors.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(USAGE) from error

@@ -16,7 +16,7 @@ from widebasin import __version__, theory
 from widebasin.studies import STUDIES
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
-COMMANDS = ("study", "sweep", "train", "report", "list", "theory", "bench", "completion")
+COMMANDS = ("study", "sweep", "train", "report", "measure", "list", "theory", "bench", "completion")
 SUBCOMMANDS = (*(("study", name) for name in STUDIES), ("theory", "convergence"), ("theory", "stability"))
 CONSTANTS = ("theory", "convergence", "--smoothness-each", "2", "--smoothness", "1", "--pl", "0.5")
 
@@ -26,6 +26,13 @@ def test_help_explains_and_shows_an_example(command):
     text = widebasin(*command, "--help", check=0).stdout
     assert "widebasin study overparam" in text if command == () else "xample" in text
     assert "{None}" not in text
+
+
+def test_a_reader_who_has_read_enough_causes_no_traceback():
+    command = f"{sys.executable} -m widebasin.cli study overparam --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: widebasin study overparam")
+    assert done.stderr == ""
 
 
 def test_every_study_is_a_command():
@@ -247,3 +254,49 @@ def test_theory_says_which_condition_is_broken_and_which_does_not_exist(tmp_path
         ("s_2^2", True),
         ("s_4^4", True),
     ]
+
+
+def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path):
+    """From training to numbers, twice: the second time nothing is measured."""
+    training = ("--workload", "line-mlp", "--width", "3", "--method", "unnormalized-sam", "--rho", "0.01")
+    widebasin("train", *training, "--epochs", "50", "--out", "one", "--quiet", check=0, cwd=tmp_path)
+    command = ("measure", "one", "--samples", "12", "--multiples", "1", "10", "--json", "measured.json")
+    done = widebasin(*command, check=0, cwd=tmp_path)
+    assert "measuring curvature: 1 of 1 network" in done.stdout
+    for title in ("Curvature at the minimum", "Sharpness within radius 0.05", "Condition (6)", "Layers"):
+        assert title in done.stdout
+    record = json.loads((tmp_path / "measured.json").read_text())
+    (curvature,) = record["curvature"]
+    assert curvature["sharpness"] > 0
+    assert [row["multiple"] for row in record["stability"]] == [1, 10]
+    assert [row["tested_rho"] for row in record["stability"]] == [0.01, 0.01]
+    page = (tmp_path / "one" / "measure.html").read_text()
+    assert "widebasin measure one --samples 12 --multiples 1 10" in page
+    assert (tmp_path / "one" / "figures" / "measured-density.png").exists()
+    again = widebasin(*command, check=0, cwd=tmp_path)
+    assert "measuring" not in again.stdout
+    assert json.loads((tmp_path / "measured.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "folder = 'nowhere': is no folder"),
+        ((".",), "holds no sweep"),
+        ((".", "--samples", "1"), "samples = 1: must be at least 2"),
+        ((".", "--multiples", "0"), "multiples = (0.0,): must be finite numbers > 0"),
+        ((".", "--sharpness-rho", "-1"), "sharpness_rho = -1.0: must be a finite number > 0"),
+        ((".", "--method", "sma"), "did you mean 'sam'"),
+        ((".", "--json", "no/such/file"), "json = 'no/such/file': cannot be written"),
+    ],
+)
+def test_measure_names_what_is_wrong_and_the_remedy(arguments, message, tmp_path):
+    done = widebasin("measure", *arguments, check=2, cwd=tmp_path)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_measure_says_where_no_parameters_were_kept(tmp_path):
+    bare = ("sweep", "--workload", "line-mlp", "--widths", "2", "--methods", "sgd", "--seeds", "1", "--epochs", "1")
+    widebasin(*bare, "--out", "bare", "--quiet", check=0, cwd=tmp_path)
+    assert "--keep-parameters" in widebasin("measure", "bare", check=1, cwd=tmp_path).stderr

@@ -38,7 +38,7 @@ def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
             factor = 1 + 0.2 * seed
             which = identity(method="unnormalized-sam" if rho else "sgd", rho=rho, seed=seed)
             s = {f"s{order}": factor * s_of(rho) for order in (2, 3, 4)}
-            row = {"loss": 0.01, "sharpness": factor * sharpness_of(rho), "converged": True}
+            row = {"loss": 0.01, "lowest": -0.1, "sharpness": factor * sharpness_of(rho), "converged": True}
             curvature.append(which | row | s)
             for multiple, value, growth in ((1.0, 1.0002, 1.0001), (16.0, 3.0, 1.4)):
                 judged.append(

@@ -22,7 +22,7 @@ class Options:
     """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
     at: Literal["final", "best"] = "final"
     """Report the final epoch, or the best one on the validation split."""
-    samples: int = 128
+    samples: int = 256
     """Training examples on which the studies of curvature measure a network."""
 
     def check(self) -> None:
