@@ -6,25 +6,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.report.drawing import method_name
+from widebasin.report.drawing import method_name, setting_value
 from widebasin.report.statistics import means_over_seeds
 from widebasin.report.tables import NONE, Table
 
+# A standard error below this share of the mean is the rounding of equal numbers.
+ROUNDING = 1e-12
+
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, or the sign of none."""
-    return f"{value:.{digits}g}" if np.isfinite(value) else NONE
+    """A number to so many significant digits, or the sign of none; powers of ten only where it is very long."""
+    return f"{float(f'{value:.{digits}g}'):.{max(digits, 6)}g}" if np.isfinite(value) else NONE
 
 
-def with_error(row: Mapping[Hashable, Any] | pd.Series, column: str) -> str:
-    """``mean ± standard error`` of a row of ``statistics.means_over_seeds``; to two digits of the error."""
+def with_error(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
+    """``mean ± standard error`` of a row of ``statistics.means_over_seeds``; both to the second digit of the error.
+
+    A mean without an error has so many significant ``digits``.
+    """
     mean, error = float(row[column]), float(row[f"{column}_error"])
-    if not (np.isfinite(error) and np.isfinite(mean)) or error == 0:
-        return significant(mean)
-    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 12))
-    if abs(mean) >= 1e5 or (mean and abs(mean) < 1e-3):
-        return f"{mean:.2e} ± {error:.1e}"
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    if not (np.isfinite(error) and np.isfinite(mean)) or error <= ROUNDING * abs(mean):
+        return significant(mean, digits)
+    error = float(f"{error:.1e}")
+    place = 1 - _exponent(error)
+    # Plus 0: none is negative.
+    mean = round(mean, place) + 0.0
+    if 1e-3 <= max(abs(mean), error) < 1e5:
+        return f"{mean:.{max(0, place)}f} ± {error:.{max(0, place)}f}"
+    return f"{mean:.{max(0, _exponent(mean) + place) if mean else 0}e} ± {error:.1e}"
+
+
+def _exponent(value: float) -> int:
+    return int(np.floor(np.log10(abs(value))))
 
 
 def interval(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
@@ -34,15 +47,9 @@ def interval(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int =
 
 
 def network_names(row: Mapping[Hashable, Any], columns: Sequence[str]) -> tuple[str, ...]:
-    """What a group of networks is, as cells: methods by their names, radii short."""
+    """What a group of networks is, as cells: methods by their names, shares in percent."""
     return tuple(
-        method_name(row[c])
-        if c == "method"
-        else f"{row[c]:,}"
-        if c == "num_params"
-        else f"{row[c]:g}"
-        if isinstance(row[c], float)
-        else str(row[c])
+        method_name(row[c]) if c == "method" else f"{row[c]:,}" if c == "num_params" else setting_value(c, row[c])
         for c in columns
     )
 
@@ -65,7 +72,9 @@ def verdicts_table(judged: pd.DataFrame, by: Sequence[str]) -> Table:
     as_numbers = judged.assign(stable=judged["stable"].astype(float))
     for row in means_over_seeds(as_numbers, columns, ["second_moment", "stable", "growth"]).to_dict("records"):
         stable = f"{round(row['stable'] * row['networks'])} of {row['networks']}"
-        rows.append((*network_names(row, columns), with_error(row, "second_moment"), stable, with_error(row, "growth")))
+        # Near 1, where it matters, without an error too.
+        moment, growth = with_error(row, "second_moment", 6), with_error(row, "growth", 6)
+        rows.append((*network_names(row, columns), moment, stable, growth))
     titles = (*headings(columns), "largest eigenvalue of S", "stable", "simulated growth per step")
     note = (
         "At batch size 1, for SGD, or for unnormalized SAM at its own radius. Stable: the eigenvalue is at most 1, to "
