@@ -173,7 +173,7 @@ def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_of
     assert guarantee
     assert guarantee.group(1) == guarantee.group(2)
     wide = [row for row in answer.tables[0].rows if row[0] == "10"]
-    assert all(float(row[5]) < 0.999 and float(row[7]) > 0.98 for row in wide)
+    assert all(float(row[5]) > 0.001 and float(row[7]) > 0.98 for row in wide)
 
 
 def test_convergence_wants_a_constant_learning_rate():

@@ -1,8 +1,8 @@
 """Does SAM converge linearly where the network can interpolate? (Finding 9 of arXiv 2311.17539.)
 
 Grid: a width that cannot interpolate and one that can x {SGD, unnormalized SAM at several radii} x seeds, at a constant
-learning rate. Statistic: the factor per step of the training loss, fitted to the second half of its fall, with its
-interval over seeds; beside it the factor that the theory guarantees where its constants are known.
+learning rate. Statistic: the rate per step, minus the slope of the logarithm of the training loss, fitted to the second
+half of its fall, with its interval over seeds; beside it the rate that the theory guarantees where it knows one.
 """
 
 from typing import TYPE_CHECKING
@@ -100,10 +100,11 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
             | {
                 "share": losses[-1] / losses[0],
                 "interpolates": bool(np.nanmin(losses) <= INTERPOLATED * losses[0]),
-                "factor": decay.factor,
                 "rate": -np.log(decay.factor),
                 "r_squared": decay.r_squared,
+                "fitted_steps": decay.last - decay.first,
                 "guaranteed": guaranteed,
+                "guaranteed_rate": -np.log(guaranteed),
                 "max_learning_rate": max_rate,
                 "max_rho": max_rho,
                 "kind": known["kind"],
@@ -141,13 +142,10 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
                 f"{straight} of them along a straight line in the logarithm (R² > {STRAIGHT})."
             )
         else:
-            # Networks of one seed are no independent evidence.
-            factor = statistics.t_interval(rows.groupby("seed")["factor"].mean())
-            falling = "falls" if factor.high < 1 else "falls no more beyond the spread of the seeds"
+            late = 1 - np.exp(-(rows["rate"] * rows["fitted_steps"]).mean())
             sentences.append(
                 f"{start}: no network reaches a millionth of the first loss; it ends at {rows['share'].min():.2g} to "
-                f"{rows['share'].max():.2g} of it and {falling if np.isfinite(factor.high) else 'changes'}"
-                f", by a factor of {factor.mean:.6f} per step."
+                f"{rows['share'].max():.2g} of it, and the second half of the steps takes {100 * late:.2g}% off."
             )
     interpolating = rates[rates["interpolates"]]
     ratios = statistics.ratios_to_baseline(interpolating, ["rate"]) if len(interpolating) else interpolating
@@ -164,7 +162,7 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
     known = rates[np.isfinite(rates["guaranteed"])]
     kept = known[known["guaranteed"] < 1]
     if len(kept):
-        faster = int((kept["factor"] <= kept["guaranteed"]).sum())
+        faster = int((kept["rate"] >= kept["guaranteed_rate"]).sum())
         sentences.append(
             f"The theory guarantees a rate for {len(kept)} networks (constants {kept['kind'].iloc[0]}); "
             f"{faster} of them converge at least as fast."
@@ -192,23 +190,22 @@ def _table(rates: "pd.DataFrame") -> "Table":
     import numpy as np
 
     from widebasin.report import statistics
-    from widebasin.report.mechanism_tables import network_names, significant
+    from widebasin.report.mechanism_tables import interval, network_names, significant
     from widebasin.report.tables import NONE, Table
 
     by = ["width", "num_params", "method", "rho"]
     rows = []
-    for row in statistics.means_over_seeds(rates, by, ["factor", "share", "r_squared", "guaranteed"]).to_dict(
+    for row in statistics.means_over_seeds(rates, by, ["rate", "share", "r_squared", "guaranteed_rate"]).to_dict(
         "records"
     ):
-        low, high = row["factor_low"], row["factor_high"]
         rows.append(
             (
                 *network_names(row, by),
                 significant(row["share"], 2),
-                f"{row['factor']:.6f}" if np.isfinite(row["factor"]) else NONE,
-                f"{low:.6f} to {high:.6f}" if np.isfinite(low) else NONE,
+                significant(row["rate"]),
+                interval(row, "rate"),
                 f"{row['r_squared']:.3f}" if np.isfinite(row["r_squared"]) else NONE,
-                f"{row['guaranteed']:.6f}" if row["guaranteed"] < 1 else NONE,
+                significant(row["guaranteed_rate"]) if row["guaranteed_rate"] > 0 else NONE,
             )
         )
     columns = (
@@ -217,12 +214,15 @@ def _table(rates: "pd.DataFrame") -> "Table":
         "method",
         "rho",
         "last / first loss",
-        "factor per step",
+        "rate per step",
         "95% interval",
         "R²",
-        "guaranteed at most",
+        "guaranteed at least",
     )
-    note = "Factor of the training loss, fitted to the second half of its fall; means over seeds, interval: Student t."
+    note = (
+        "Rate: minus the slope of the logarithm of the training loss in the second half of its fall, above rounding; "
+        "means over seeds, interval: Student t."
+    )
     return Table("Rate of convergence", columns, tuple(rows), note)
 
 

@@ -152,7 +152,7 @@ def _verdicts(spec: Spec, measured: "pd.DataFrame", judged: "pd.DataFrame") -> l
         )
     if lowest < 0:
         sentences.append(
-            f"No network is exactly at a minimum: eigenvalues of the Hessian go down to {lowest:.2g}, and lift those of S "
+            f"No network is exactly at a minimum: the Hessian has eigenvalues down to {lowest:.2g}, which lift that of S "
             f"above 1, at the learning rate of training by up to {2 * _learning_rate(spec) * -lowest:.1g}."
         )
     return sentences
