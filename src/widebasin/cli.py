@@ -347,8 +347,9 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
 
 def _folder_name(spec: Spec) -> str:
     """The study's name, with the workload's where it is not the usual one."""
+    usual = STUDIES[spec.study].spec if spec.study else Spec()
     name = spec.study or "sweep"
-    return name if spec.workload == Spec().workload else f"{name}-{spec.workload}"
+    return name if spec.workload == usual.workload else f"{name}-{spec.workload}"
 
 
 def _parse(arguments: Sequence[str]) -> Command:

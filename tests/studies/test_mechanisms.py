@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from widebasin.report.mechanism_tables import significant
+from widebasin.report.mechanism_tables import significant
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.studies.study import Tables
@@ -95,10 +96,11 @@ def test_the_terms_of_condition_seven_are_those_of_the_theory():
     mean = 1.1
     a, s = 40 * mean, 60 * mean
     sgd, sam = table.rows
-    assert sgd[2:6] == tuple(map(significant, (a, 1000.0, s**2, 1 / 0.002**2)))
+    bound = 1 / (0.002 * (0.002 - 0.0002))
+    assert sgd[2:6] == (significant(a), significant(1000.0), significant(s**2), significant(250_000.0))
     assert sgd[7] == sgd[9] == "—"
     assert sam[2] == significant(a * (1 + 0.0001 * a))
-    assert sam[5] == significant(1 / (0.002 * (0.002 - 0.0002)))
+    assert sam[5] == significant(bound)
     assert sam[7] == significant(1 / (2 * 0.002**2 * 0.0001))
     assert sam[9] == significant(1 / (0.002 * 0.0001) ** 2)
 

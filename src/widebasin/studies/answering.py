@@ -82,7 +82,7 @@ def command(spec: Spec, options: Options) -> str:
     for given, default in ((spec, usual), (options, Options())):
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
-            if value != getattr(default, field.name) or (field.name == "workload" and value != Spec().workload):
+            if value != getattr(default, field.name) or (field.name == "workload" and value != study.spec.workload):
                 values = value if isinstance(value, tuple) else (value,)
                 words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

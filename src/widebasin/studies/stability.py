@@ -152,8 +152,8 @@ def _verdicts(spec: Spec, measured: "pd.DataFrame", judged: "pd.DataFrame") -> l
         )
     if lowest < 0:
         sentences.append(
-            f"No network is exactly at a minimum: the Hessian has eigenvalues down to {lowest:.2g}, which lift that of S "
-            f"above 1, at the learning rate of training by up to {2 * _learning_rate(spec) * -lowest:.1g}."
+            f"No network is exactly at a minimum: the Hessian has eigenvalues down to {lowest:.2g}, which lift that of "
+            f"S above 1, at the learning rate of training by up to {2 * _learning_rate(spec) * -lowest:.1g}."
         )
     return sentences
 
@@ -216,8 +216,8 @@ def _conditions_table(spec: Spec, means: "pd.DataFrame") -> "Table":
     for name in ("a (1 + rho a)", "s2²", "s3³", "s4⁴"):
         columns += [name, "at most"]
     note = (
-        f"a: sharpness. Means over seeds against the bounds at learning rate {learning_rate:g}. {NONE}: no bound exists; "
-        "that of s2² takes a learning rate above 2 rho, those of s3³ and s4⁴ a radius above 0."
+        f"a: sharpness. Means over seeds against the bounds at learning rate {learning_rate:g}. {NONE}: no bound "
+        "exists; that of s2² takes a learning rate above 2 rho, those of s3³ and s4⁴ a radius above 0."
     )
     return Table("Condition (7), term by term: necessary for stability", tuple(columns), tuple(rows), note)
 
