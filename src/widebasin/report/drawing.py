@@ -1,5 +1,6 @@
 """How figures look: sizes, colours, axes and legends, shared by all of them."""
 
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from widebasin.sam import METHODS
 
 # Inches; small, so that the letters of a figure as wide as a phone can be read.
 WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
-# Letters of a legend that fit the width of a figure.
-LEGEND_LETTERS = 66
+# Letters that fit the width of a figure: of labels, each with its line, and of a legend's title.
+LEGEND_LETTERS, TITLE_LETTERS = 66, 72
+# As many letters are as wide as the line before a label.
+LINE_LETTERS = 7
 # Okabe & Ito's colours, distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "D", "^", "v", "P", "X")
@@ -60,11 +63,19 @@ def clean(axes: Axes) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
-    """Above the axes, where it covers no data; the figure grows by its rows."""
-    longest = max(len(handle.get_label()) for handle in handles)
-    rows = -(-len(handles) // max(1, LEGEND_LETTERS // (longest + 7)))
+    """Above the axes, where it covers no data; the figure grows by its rows. Long labels and titles are broken."""
+    if not handles:
+        return
+    for handle in handles:
+        handle.set_label(textwrap.fill(handle.get_label(), LEGEND_LETTERS - LINE_LETTERS))
+    title = textwrap.fill(title, TITLE_LETTERS)
+    lines = [handle.get_label().splitlines() for handle in handles]
+    longest = max(len(line) for label in lines for line in label)
+    rows = -(-len(handles) // max(1, LEGEND_LETTERS // (longest + LINE_LETTERS)))
     columns = -(-len(handles) // rows)
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows + bool(title)))
+    # Labels are broken only where there is one column.
+    height = max(rows, sum(map(len, lines)) if columns == 1 else 0) + len(title.splitlines())
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * height)
     figure.legend(
         handles=handles,
         title=title or None,

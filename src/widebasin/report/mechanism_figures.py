@@ -1,14 +1,15 @@
 """The figures of why it helps: curvature against the radius, loss against steps, functions, spectra."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 
 from widebasin.report import BASELINE
 from widebasin.report.drawing import (
@@ -23,6 +24,9 @@ from widebasin.report.drawing import (
     new_figure,
     shades,
 )
+
+# To this share, eigenvalues are found: so near to 1, neither stability nor growth is decided.
+UNDECIDED = 1e-3
 
 QUANTITIES = {
     "sharpness": "sharpness",
@@ -47,15 +51,17 @@ def curvature_against_radius(
         bounds: (quantity, radius) -> bound of the necessary condition, where one exists.
         baseline: the method without a radius.
     """
-    figure = Figure(figsize=(WIDTH, 0.4 + 1.75 * -(-len(columns) // 2)), layout="constrained")
-    panels = figure.subplots(-(-len(columns) // 2), 2, sharex=True, squeeze=False).ravel()
-    base, rest = means[means["method"] == baseline], means[means["method"] != baseline].sort_values("rho")
+    figure, panels = _panels(len(columns), 0.4 + 1.75 * -(-len(columns) // 2), sharey=False)
+    base, rest = (
+        means[means["method"] == baseline],
+        means[means["method"] != baseline].sort_values("rho", kind="stable"),
+    )
     methods = list(dict.fromkeys(rest["method"]))
+    looks = list(zip(methods, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False))
     marks = sorted(rest.loc[rest["rho"] > 0, "rho"].unique())
-    handles: list[Line2D] = []
-    shown = False
-    for axes, column in zip(panels, columns, strict=False):
-        clean(axes)
+    bound_look: dict[str, Any] = {"color": "black", "linestyle": ":", "linewidth": 1, "marker": "_", "markersize": 8}
+    bounded = False
+    for axes, column in zip(panels, columns, strict=True):
         axes.set_title(QUANTITIES.get(column, column), fontsize="small")
         axes.tick_params(labelsize="small")
         if len(base):
@@ -64,7 +70,7 @@ def curvature_against_radius(
                 axes.axhspan(
                     base[f"{column}_low"].iloc[0], base[f"{column}_high"].iloc[0], color=GREY, alpha=0.12, lw=0
                 )
-        for method, colour, marker in zip(methods, COLOURS, MARKERS, strict=False):
+        for method, colour, marker in looks:
             rows = rest[(rest["method"] == method) & (rest["rho"] > 0)]
             axes.plot(rows["rho"], rows[column], marker=marker, color=colour, markersize=4)
             axes.vlines(rows["rho"], rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.6)
@@ -73,50 +79,56 @@ def curvature_against_radius(
         limits = [(rho, bounds.get((column, rho))) for rho in marks]
         near = [(rho, limit) for rho, limit in limits if limit is not None and limit < 1.5 * top]
         if near:
-            axes.plot(*zip(*near, strict=True), ":", color="black", linewidth=1)
-            shown = True
+            axes.plot(*zip(*near, strict=True), **bound_look)
+            bounded = True
         axes.set_ylim(bottom=0)
-    for axes in panels[len(columns) :]:
-        axes.set_visible(False)
-    for axes in panels[max(0, len(columns) - 2) : len(columns)]:
-        axes.tick_params(labelbottom=True)
     _radius_axis(panels[0], marks)
     figure.supxlabel("radius rho", fontsize="medium")
+    handles: list[Line2D] = []
     if len(base):
         handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
-    handles += [
-        Line2D([], [], color=c, marker=m, markersize=4, label=method_name(n))
-        for n, c, m in zip(methods, COLOURS, MARKERS, strict=False)
-    ]
-    if shown:
-        handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="bound of condition (7)"))
-    legend(figure, handles, "mean over seeds; bars and band: 95% interval")
+    handles += [Line2D([], [], color=c, marker=m, markersize=4, label=method_name(n)) for n, c, m in looks]
+    if bounded:
+        handles.append(Line2D([], [], label="bound of condition (7)", **bound_look))
+    has_intervals = np.isfinite(means[[f"{column}_low" for column in columns]].to_numpy(float)).any()
+    legend(figure, handles, "mean over seeds; bars and band: 95% interval" if has_intervals else "")
     return figure
 
 
 def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
     """Condition (6) against the simulation: the verdict's eigenvalue and the simulated growth, a point per network.
 
+    Both less 1, on axes linear within a thousandth, to which the eigenvalues are known, and logarithmic beyond.
+
     Args:
         judged: measurements of ``stability``: ``second_moment``, ``growth``, ``multiple``.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    axes = figure.subplots()
-    clean(axes)
+    figure, axes = new_figure("condition (6): largest eigenvalue of S, less 1", "simulated growth per step, less 1")
     multiples = sorted(judged["multiple"].unique())
     handles = []
-    for multiple, colour, marker in zip(multiples, shades(len(multiples)), MARKERS * len(multiples), strict=False):
+    for multiple, colour, marker in zip(multiples, shades(len(multiples)), itertools.cycle(MARKERS), strict=False):
         rows = judged[judged["multiple"] == multiple]
         name = "learning rate of training" if multiple == 1 else f"{multiple:g} times"
-        axes.plot(rows["second_moment"], rows["growth"], marker, color=colour, alpha=0.8, markersize=5)
+        axes.plot(
+            rows["second_moment"] - 1,
+            rows["growth"] - 1,
+            marker,
+            color=colour,
+            alpha=0.7,
+            markersize=5,
+            mew=0,
+            zorder=3,
+        )
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=name))
-    axes.axvline(1, color="0.5", linewidth=0.8)
-    axes.axhline(1, color="0.5", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("condition (6): largest eigenvalue of S")
-    axes.set_ylabel("simulated growth per step")
-    legend(figure, handles, "growth of the mean squared distance, linearized dynamics")
+    axes.axvspan(-UNDECIDED, UNDECIDED, color=GREY, alpha=0.15, lw=0)
+    axes.axhspan(-UNDECIDED, UNDECIDED, color=GREY, alpha=0.15, lw=0)
+    axes.set_xscale("symlog", linthresh=UNDECIDED)
+    axes.set_yscale("symlog", linthresh=UNDECIDED)
+    # Numbers beside each other need more room than above each other.
+    decades = SymmetricalLogLocator(base=10, linthresh=UNDECIDED)
+    decades.set_params(numticks=5)
+    axes.xaxis.set_major_locator(decades)
+    legend(figure, handles, "mean squared distance, linearized dynamics; grey: 1 to a thousandth")
     return figure
 
 
@@ -127,46 +139,45 @@ def loss_against_steps(
 
     Args:
         curves: one row per width, method, radius and epoch: ``step``, ``loss`` (geometric mean over seeds), ``low`` and
-            ``high`` (smallest and largest).
+            ``high`` (smallest and largest); all positive.
         guarantees: (width, method, radius) -> factor per step that the theory guarantees.
         baseline: the method without a radius.
     """
     widths = sorted(curves["width"].unique())
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    panels = figure.subplots(1, len(widths), sharex=True, sharey=True, squeeze=False).ravel()
+    figure, panels = _panels(len(widths))
     groups = list(dict.fromkeys(zip(curves["method"], curves["rho"], strict=True)))
-    colours = dict(
-        zip(groups, [GREY, *shades(len(groups) - 1)] if groups[0][0] == baseline else shades(len(groups)), strict=True)
-    )
-    lowest = curves["loss"][curves["loss"] > 0].min()
-    for axes, width in zip(panels, widths, strict=True):
-        clean(axes)
+    others = [group for group in groups if group[0] != baseline]
+    shade = iter(shades(len(others)))
+    colours = {group: next(shade) if group in others else GREY for group in groups}
+    guaranteed = False
+    for axes, width in zip(panels, widths, strict=False):
         rows = curves[curves["width"] == width]
         axes.set_title(f"width {width} ({rows['num_params'].iloc[0]:,} parameters)", fontsize="small")
         for method, rho in groups:
             one = rows[(rows["method"] == method) & (rows["rho"] == rho)]
-            look: dict[str, Any] = {"color": colours[method, rho], "linewidth": 1.2}
-            axes.plot(one["step"], one["loss"], linestyle="--" if method == baseline else "-", **look)
+            # The baseline lies on top, dashed: where methods agree, all of them are seen.
+            look: dict[str, Any] = {"color": colours[method, rho], "linewidth": 1.2, "zorder": 2 + (method == baseline)}
+            axes.plot(one["step"], one["loss"], linestyle=_line_style(method, baseline), **look)
             axes.fill_between(one["step"], one["low"], one["high"], color=colours[method, rho], alpha=0.15, linewidth=0)
             factor = guarantees.get((width, method, rho))
             if factor is not None and len(one):
                 steps = one["step"].to_numpy(float)
                 line = one["loss"].iloc[0] * np.exp((steps - steps[0]) * np.log(factor))
                 axes.plot(steps, line, ":", color=colours[method, rho], linewidth=1)
+                guaranteed = True
     panels[0].set_yscale("log")
-    panels[0].set_ylim(bottom=lowest / 3)
-    panels[0].set_ylabel("training loss")
+    if len(curves):
+        panels[0].set_ylim(curves["low"].min() / 2, 2 * curves["high"].max())
+    panels[0].xaxis.set_major_locator(MaxNLocator(4))
+    panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    _label_left(panels, "training loss")
     figure.supxlabel("steps", fontsize="medium")
-    handles = []
-    for method, rho in groups:
-        radius = "" if method == baseline else f", rho {rho:g}"
-        style = "--" if method == baseline else "-"
-        handles.append(
-            Line2D([], [], color=colours[method, rho], linestyle=style, label=f"{method_name(method)}{radius}")
-        )
-    if guarantees:
+    handles, title = _group_handles(colours, baseline)
+    if guaranteed:
         handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="guaranteed"))
-    legend(figure, handles, "geometric mean over seeds; band: smallest to largest")
+    several = bool((curves["low"] < curves["high"]).any())
+    title += ["geometric mean over seeds", "band: all seeds"] if several else []
+    legend(figure, handles, "; ".join(title))
     return figure
 
 
@@ -179,45 +190,78 @@ def functions_on_a_line(
         outputs: one row per network and place: ``width``, ``method``, ``rho``, ``seed``, ``x``, ``output``.
         points: inputs and targets that the networks were trained on.
         seed: the one in full.
-        baseline: drawn first.
+        baseline: the method without a radius, dashed.
     """
     widths = sorted(outputs["width"].unique())
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    panels = figure.subplots(1, len(widths), sharex=True, sharey=True, squeeze=False).ravel()
+    figure, panels = _panels(len(widths))
     groups = list(dict.fromkeys(zip(outputs["method"], outputs["rho"], strict=True)))
-    colours = dict(zip(groups, COLOURS, strict=False))
+    # The last colour is that of the points.
+    palette = COLOURS if len(groups) < len(COLOURS) else shades(len(groups))
+    colours = dict(zip(groups, palette, strict=False))
     for axes, width in zip(panels, widths, strict=True):
-        clean(axes)
         axes.set_title(f"{width} neurons", fontsize="small")
         for (method, rho, of), rows in outputs[outputs["width"] == width].groupby(
             ["method", "rho", "seed"], sort=False
         ):
             chosen = of == seed
-            look: dict[str, Any] = {"color": colours[method, rho], "linestyle": "--" if method == baseline else "-"}
+            look: dict[str, Any] = {"color": colours[method, rho], "linestyle": _line_style(method, baseline)}
             axes.plot(rows["x"], rows["output"], linewidth=1.6 if chosen else 0.6, alpha=1 if chosen else 0.25, **look)
         axes.plot(*points, "o", color="black", markersize=3.5, zorder=5)
-    panels[0].set_ylabel("output")
+    _label_left(panels, "output")
     figure.supxlabel("input", fontsize="medium")
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colours[method, rho],
-            linestyle="--" if method == baseline else "-",
-            label=method_name(method) + ("" if method == baseline else f", rho {rho:g}"),
-        )
-        for method, rho in groups
-    ]
+    handles, title = _group_handles(colours, baseline)
     handles.append(Line2D([], [], color="black", marker="o", markersize=3.5, linestyle="", label="training points"))
-    legend(figure, handles, f"thick: seed {seed}; faint: the other seeds")
+    title += [f"thick: seed {seed}", "faint: the other seeds"] if outputs["seed"].nunique() > 1 else []
+    legend(figure, handles, "; ".join(title))
     return figure
 
 
+def _group_handles(colours: Mapping[tuple[str, float], Any], baseline: str) -> tuple[list[Line2D], list[str]]:
+    """For a legend: a line per method and radius, and what its title says: the method, if several lines are its."""
+    methods = [method for method, _ in colours if method != baseline]
+    common = methods[0] if len(methods) > 1 and len(set(methods)) == 1 else None
+    handles = []
+    for (method, rho), colour in colours.items():
+        words = [] if method == common else [method_name(method)]
+        words += [] if method == baseline else [f"rho {rho:g}"]
+        style = _line_style(method, baseline)
+        handles.append(Line2D([], [], color=colour, linestyle=style, label=", ".join(words)))
+    return handles, [method_name(common)] if common else []
+
+
+def _line_style(method: str, baseline: str) -> Literal["--", "-"]:
+    return "--" if method == baseline else "-"
+
+
+def _panels(count: int, height: float | None = None, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with panels side by side, two in a row; at least one."""
+    rows, columns = max(1, -(-count // 2)), min(max(1, count), 2)
+    figure = Figure(figsize=(WIDTH, height or HEIGHT + 1.9 * (rows - 1)), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).ravel())
+    for axes in panels:
+        clean(axes)
+    for axes in panels[max(1, count) :]:
+        axes.remove()
+    # Above a place without a panel, the axis has its numbers.
+    panels[max(0, count - columns)].tick_params(labelbottom=True)
+    return figure, panels[: max(1, count)]
+
+
+def _label_left(panels: Sequence[Axes], label: str) -> None:
+    for axes in panels[::2]:
+        axes.set_ylabel(label)
+
+
 def _radius_axis(axes: Axes, marks: Sequence[float]) -> None:
-    """Logarithmic, with the radii themselves on it, or the ends and the middle of many."""
+    """Logarithmic, with those radii on it that have room for their numbers: the ends, and what lies apart."""
     axes.set_xscale("log")
-    few = list(marks) if len(marks) <= 4 else [marks[0], marks[len(marks) // 2], marks[-1]]
-    axes.xaxis.set_major_locator(FixedLocator(few))
+    shown = list(marks[:1])
+    room = 0.28 * np.log(marks[-1] / marks[0]) if len(marks) else 0.0
+    for mark in marks[1:-1]:
+        if min(np.log(mark / shown[-1]), np.log(marks[-1] / mark)) >= room:
+            shown.append(mark)
+    shown += marks[1:][-1:]
+    axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
@@ -241,13 +285,16 @@ def spectral_densities(nodes: pd.DataFrame) -> Figure:
         handles += axes.plot(grid, density, color=colour, label=str(name), linewidth=1.2)
     axes.set_yscale("log")
     # Below one eigenvalue in a hundred thousand there is nothing but the tails of the smoothing.
-    axes.set_ylim(bottom=1e-5 / (width * np.sqrt(2 * np.pi)))
+    highest = max(line.get_ydata().max() for line in handles)
+    axes.set_ylim(1e-5 / (width * np.sqrt(2 * np.pi)), 2 * highest)
     legend(figure, handles)
     return figure
 
 
 def loss_along_directions(losses: pd.DataFrame) -> Figure:
     """Loss along a filter-normalized random direction and along the top eigenvector, one line per network.
+
+    The axis of the loss is logarithmic where the positive losses cover more than a decade.
 
     Args:
         losses: ``network`` (its name), ``direction`` (``random`` or ``eigenvector``), ``offset``, ``loss``.
@@ -264,8 +311,8 @@ def loss_along_directions(losses: pd.DataFrame) -> Figure:
         for name in names:
             rows = losses[(losses["network"] == name) & (losses["direction"] == direction)]
             axes.plot(rows["offset"], rows["loss"], color=colours[name], linewidth=1.2)
-    positive = losses["loss"][losses["loss"] > 0]
-    if len(positive) == len(losses):
+    low, high = losses["loss"].min(), losses["loss"].max()
+    if 0 < 10 * low < high:
         panels[0].set_yscale("log")
     panels[0].set_ylabel("training loss")
     figure.supxlabel("offset of the parameters", fontsize="medium")

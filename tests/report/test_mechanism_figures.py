@@ -1,0 +1,466 @@
+import itertools
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from widebasin.report import mechanism_figures
+from widebasin.report.statistics import means_over_seeds
+from widebasin.sam import METHODS
+
+COLUMNS = ("sharpness", "s2", "s3", "s4")
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def title(figure: Figure) -> str:
+    return figure.legends[0].get_title().get_text()
+
+
+def draw(figure: Figure) -> None:
+    FigureCanvasAgg(figure).draw()
+
+
+def lines(axes, style: str) -> list[np.ndarray]:
+    """Points of the drawn lines of a style."""
+    return [line.get_xydata() for line in axes.lines if line.get_linestyle() == style]
+
+
+def shown_ticks(axis) -> list:
+    low, high = sorted(axis.get_view_interval())
+    return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_text()]
+
+
+# Curvature against the radius --------------------------------------------------------------------------------------
+
+
+def curvature(methods=("sam",), rhos=(0.01, 0.02, 0.05), seeds=3, baseline=True, columns=COLUMNS) -> pd.DataFrame:
+    """Means of quantities that fall with the radius, 10 k - 20 rho + seed for the k-th; SGD has 10 k + seed."""
+    networks = [("sgd", 0.0)] * baseline + list(itertools.product(methods, rhos))
+    rows = [
+        {"method": method, "rho": rho, "seed": seed}
+        | {column: 10.0 * k - 20 * rho + seed for k, column in enumerate(columns, 1)}
+        for method, rho in networks
+        for seed in range(seeds)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "rho", "seed", *columns])
+    return means_over_seeds(table, ["method", "rho"], columns)
+
+
+def against_radius(bounds=None, columns=COLUMNS, **options) -> Figure:
+    return mechanism_figures.curvature_against_radius(curvature(columns=columns, **options), columns, bounds or {})
+
+
+def test_a_panel_per_quantity_has_its_means_intervals_and_the_level_of_the_baseline():
+    means = curvature()
+    figure = against_radius()
+    assert [axes.get_title() for axes in figure.axes] == [
+        "sharpness",
+        "non-uniformity s₂",
+        "non-uniformity s₃",
+        "non-uniformity s₄",
+    ]
+    base, rest = means.iloc[0], means.iloc[1:]
+    for axes, column in zip(figure.axes, COLUMNS, strict=True):
+        (drawn,) = lines(axes, "-")
+        np.testing.assert_array_equal(drawn, rest[["rho", column]])
+        (level,) = lines(axes, "--")
+        np.testing.assert_array_equal(level[:, 1], base[column])
+        (bars,) = axes.collections
+        ends = [[(row.rho, low), (row.rho, high)] for row, low, high in zip(
+            rest.itertuples(), rest[f"{column}_low"], rest[f"{column}_high"], strict=True
+        )]  # fmt: skip
+        np.testing.assert_allclose(bars.get_segments(), ends)
+        (band,) = axes.patches
+        box = band.get_bbox()
+        np.testing.assert_allclose([box.y0, box.y1], [base[f"{column}_low"], base[f"{column}_high"]])
+        assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylim()[0]) == ("log", "linear", 0.0)
+    assert labels(figure) == ["SGD", "SAM"]
+    assert title(figure) == "mean over seeds; bars and band: 95% interval"
+    assert figure.get_supxlabel() == "radius rho"
+
+
+def test_bounds_are_drawn_where_they_exist_and_are_near():
+    bounds = {
+        ("sharpness", 0.01): 12.0,
+        ("sharpness", 0.05): 14.0,
+        ("s2", 0.01): 1e3,
+        ("s2", 0.02): None,
+        ("s3", 0.05): 31.0,
+    }
+    figure = against_radius(bounds)
+    sharpness, second, third, fourth = (lines(axes, ":") for axes in figure.axes)
+    np.testing.assert_array_equal(sharpness, [[(0.01, 12.0), (0.05, 14.0)]])
+    # A single bound is a mark: a line through one point is invisible.
+    np.testing.assert_array_equal(third, [[(0.05, 31.0)]])
+    assert {line.get_marker() for line in figure.axes[2].lines if line.get_linestyle() == ":"} == {"_"}
+    assert second == fourth == []
+    assert figure.axes[1].get_ylim()[1] < 100
+    assert labels(figure) == ["SGD", "SAM", "bound of condition (7)"]
+    assert "bound of condition (7)" not in labels(against_radius({("s2", 0.01): 1e3}))
+
+
+def test_one_seed_has_no_intervals():
+    figure = against_radius(seeds=1)
+    draw(figure)
+    assert title(figure) == ""
+    assert all(not axes.patches for axes in figure.axes)
+
+
+def test_no_baseline_has_no_level():
+    figure = against_radius(baseline=False)
+    assert labels(figure) == ["SAM"]
+    assert lines(figure.axes[0], "--") == []
+
+
+def test_every_method_is_drawn_however_many_there_are():
+    methods = [method for method in METHODS if method != "sgd"]
+    figure = against_radius(methods=methods)
+    assert len(methods) > 7
+    assert labels(figure) == ["SGD", *(METHODS[method].title for method in methods)]
+    assert len(lines(figure.axes[0], "-")) == len(methods)
+    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines[1:]}
+    assert len(looks) == len(methods)
+
+
+@pytest.mark.parametrize("columns", [COLUMNS[:1], COLUMNS[:2], COLUMNS[:3], (*COLUMNS, "trace")])
+def test_the_lowest_panel_of_every_column_has_the_radii(columns):
+    figure = against_radius(columns=columns)
+    draw(figure)
+    assert len(figure.axes) == len(columns)
+    numbered = [bool(axes.xaxis.get_tick_params()["labelbottom"]) for axes in figure.axes]
+    assert numbered == [k >= len(columns) - 2 for k in range(len(columns))]
+
+
+@pytest.mark.parametrize(
+    ("rhos", "shown"),
+    [
+        ((0.1,), ["0.1"]),
+        ((0.0, 0.1), ["0.1"]),
+        ((0.0005, 0.001, 0.002, 0.005), ["0.0005", "0.001", "0.002", "0.005"]),
+        ((0.01, 0.011, 0.1), ["0.01", "0.1"]),
+        ((0.01, 0.09, 0.1), ["0.01", "0.1"]),
+    ],
+)
+def test_the_radii_are_on_the_axis_where_their_numbers_have_room(rhos, shown):
+    figure = against_radius(rhos=rhos)
+    draw(figure)
+    assert [text.get_text() for text in shown_ticks(figure.axes[-1].xaxis)] == shown
+
+
+# Condition (6) against the simulation ------------------------------------------------------------------------------
+
+
+def verdicts(multiples=(1.0, 4.0), networks=5) -> pd.DataFrame:
+    rows = [
+        {"multiple": m, "second_moment": 1 + (m - 0.9) * 10.0 ** (k - 4), "growth": 1 + (m - 2) * 10.0 ** (k - 5)}
+        for k in range(networks)
+        for m in multiples
+    ]
+    return pd.DataFrame(rows, columns=["multiple", "second_moment", "growth"])
+
+
+def test_every_network_is_a_point_of_what_both_exceed_1_by():
+    judged = verdicts()
+    figure = mechanism_figures.second_moment_against_growth(judged)
+    (axes,) = figure.axes
+    assert len(axes.lines) == 2
+    for drawn, multiple in zip(axes.lines, (1.0, 4.0), strict=True):
+        rows = judged[judged["multiple"] == multiple]
+        np.testing.assert_allclose(drawn.get_xydata(), rows[["second_moment", "growth"]] - 1)
+        assert drawn.get_marker() not in ("None", "")
+    assert labels(figure) == ["learning rate of training", "4 times"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "symlog")
+
+
+def test_what_is_1_to_a_thousandth_is_shaded_on_both_axes():
+    (axes,) = mechanism_figures.second_moment_against_growth(verdicts()).axes
+    upright, lying = (patch.get_bbox() for patch in axes.patches)
+    assert (upright.x0, upright.x1) == (lying.y0, lying.y1) == (-1e-3, 1e-3)
+
+
+def test_equal_places_of_different_learning_rates_have_other_marks():
+    multiples = tuple(float(2**k) for k in range(8))
+    figure = mechanism_figures.second_moment_against_growth(verdicts(multiples))
+    looks = {(to_hex(line.get_color()), line.get_marker()) for line in figure.axes[0].lines}
+    assert len(looks) == len(labels(figure)) == 8
+
+
+# Loss against steps ------------------------------------------------------------------------------------------------
+
+
+def loss_curves(widths=(4, 10), networks=(("sgd", 0.0), ("sam", 0.01), ("sam", 0.1)), spread=2.0, epochs=30):
+    """Geometric falls, by 0.9 less a hundredth per network and epoch of 10 steps."""
+    rows = [
+        {"width": width, "num_params": 100 * width, "method": method, "rho": rho, "step": 10 * epoch}
+        | {"loss": loss, "low": loss / spread, "high": loss * spread}
+        for width in widths
+        for k, (method, rho) in enumerate(networks)
+        for epoch in range(1, epochs + 1)
+        for loss in ((0.9 - 0.01 * k) ** epoch,)
+    ]
+    return pd.DataFrame(rows, columns=["width", "num_params", "method", "rho", "step", "loss", "low", "high"])
+
+
+def test_losses_have_a_panel_per_width_and_a_line_and_a_band_per_network():
+    curves = loss_curves()
+    figure = mechanism_figures.loss_against_steps(curves, {})
+    assert [axes.get_title() for axes in figure.axes] == ["width 4 (400 parameters)", "width 10 (1,000 parameters)"]
+    for axes, width in zip(figure.axes, (4, 10), strict=True):
+        rows = curves[curves["width"] == width]
+        expected = [group[["step", "loss"]] for _, group in rows.groupby(["method", "rho"])]
+        drawn = [*lines(axes, "-"), *lines(axes, "--")]
+        np.testing.assert_array_equal(drawn, np.array(expected))
+        assert len(axes.collections) == 3
+        corners = {tuple(point) for point in axes.collections[0].get_paths()[0].vertices}
+        first = rows[rows["method"] == "sgd"].iloc[-1]
+        assert {(first.step, first.low), (first.step, first.high)} <= corners
+        assert axes.get_yscale() == "log"
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss", ""]
+
+
+def test_one_method_is_named_once_and_several_at_every_radius():
+    figure = mechanism_figures.loss_against_steps(loss_curves(), {})
+    assert labels(figure) == ["SGD", "rho 0.01", "rho 0.1"]
+    assert title(figure) == "SAM; geometric mean over seeds; band: all seeds"
+    figure = mechanism_figures.loss_against_steps(loss_curves(networks=(("sgd", 0.0), ("sam", 0.1), ("asam", 1.0))), {})
+    assert labels(figure) == ["SGD", "SAM, rho 0.1", "ASAM, rho 1"]
+    assert title(figure) == "geometric mean over seeds; band: all seeds"
+
+
+def test_one_seed_has_no_band_to_explain():
+    figure = mechanism_figures.loss_against_steps(loss_curves(spread=1.0), {})
+    assert title(figure) == "SAM"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_baseline_is_grey_dashed_and_on_top_wherever_it_comes(place):
+    networks = [("sam", 0.01), ("sam", 0.1)]
+    networks.insert(place, ("sgd", 0.0))
+    figure = mechanism_figures.loss_against_steps(loss_curves(networks=networks), {})
+    colours = [to_hex(line.get_color()) for line in figure.axes[0].lines]
+    styles = [line.get_linestyle() for line in figure.axes[0].lines]
+    heights = [line.get_zorder() for line in figure.axes[0].lines]
+    assert [style == "--" for style in styles] == [k == place for k in range(3)]
+    assert len(set(colours)) == 3
+    assert colours[place] == to_hex("0.4")
+    assert heights[place] > max(heights[:place] + heights[place + 1 :])
+
+
+def test_what_is_guaranteed_begins_at_the_first_loss_and_falls_by_its_factor():
+    curves = loss_curves()
+    figure = mechanism_figures.loss_against_steps(curves, {(10, "sam", 0.1): 0.995, (99, "sam", 0.1): 0.5})
+    assert lines(figure.axes[0], ":") == []
+    (drawn,) = lines(figure.axes[1], ":")
+    steps = 10 * np.arange(1, 31)
+    np.testing.assert_array_equal(drawn[:, 0], steps)
+    np.testing.assert_allclose(drawn[:, 1], 0.88 * 0.995 ** (steps - 10))
+    assert labels(figure)[-1] == "guaranteed"
+    assert "guaranteed" not in labels(mechanism_figures.loss_against_steps(curves, {(99, "sam", 0.1): 0.5}))
+
+
+def test_a_steep_guarantee_does_not_stretch_the_axis():
+    curves = loss_curves()
+    figure = mechanism_figures.loss_against_steps(curves, {(4, "sam", 0.1): 0.1})
+    np.testing.assert_allclose(figure.axes[0].get_ylim(), [curves["low"].min() / 2, 2 * curves["high"].max()])
+
+
+# Functions on a line -----------------------------------------------------------------------------------------------
+
+POINTS = np.linspace(-1, 1, 5), np.linspace(-1, 1, 5) ** 2
+
+
+def functions(widths=(10, 100), networks=(("sgd", 0.0), ("sam", 0.1)), seeds=(3, 4, 5)) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"width": width, "method": method, "rho": rho, "seed": seed, "x": x, "output": x**2 + rho * seed}
+            for width in widths
+            for method, rho in networks
+            for seed in seeds
+            for x in np.linspace(-1.25, 1.25, 9)
+        ]
+    )
+
+
+def test_every_function_is_drawn_and_one_seed_in_full():
+    outputs = functions()
+    figure = mechanism_figures.functions_on_a_line(outputs, POINTS, seed=4)
+    assert [axes.get_title() for axes in figure.axes] == ["10 neurons", "100 neurons"]
+    for axes in figure.axes:
+        *drawn, points = axes.lines
+        np.testing.assert_array_equal(points.get_xydata(), np.transpose(POINTS))
+        assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
+        rows = outputs[outputs["width"] == 10].groupby(["method", "rho", "seed"], sort=False)
+        np.testing.assert_array_equal([line.get_xydata() for line in drawn], [one[["x", "output"]] for _, one in rows])
+        assert [line.get_alpha() == 1 for line in drawn] == [False, True, False] * 2
+        assert [line.get_linestyle() for line in drawn] == ["--"] * 3 + ["-"] * 3
+        assert len({line.get_color() for line in drawn}) == 2
+    assert labels(figure) == ["SGD", "SAM, rho 0.1", "training points"]
+    assert title(figure) == "thick: seed 4; faint: the other seeds"
+
+
+def test_one_seed_has_no_others_to_explain():
+    assert title(mechanism_figures.functions_on_a_line(functions(seeds=(0,)), POINTS, seed=0)) == ""
+
+
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_networks_of_a_line_differ_in_colour_from_each_other_and_from_the_points(count):
+    networks = [("sgd", 0.0), *(("sam", 0.1 * k) for k in range(1, count))]
+    figure = mechanism_figures.functions_on_a_line(functions(networks=networks, seeds=(0,)), POINTS, seed=0)
+    assert len({to_hex(line.get_color()) for line in figure.axes[0].lines}) == count + 1
+    assert labels(figure) == ["SGD", *(f"rho {rho:g}" for _, rho in networks[1:]), "training points"]
+    assert title(figure) == "SAM"
+
+
+# Spectra and landscapes --------------------------------------------------------------------------------------------
+
+
+def spectra(names=("one", "other"), spread=1.0) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"network": name, "eigenvalue": spread * value + k * spread, "weight": weight}
+            for k, name in enumerate(names)
+            for value, weight in ((-0.1, 0.1), (0.0, 0.6), (3.0, 0.3))
+        ]
+    )
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1.0, 1e5])
+def test_densities_have_the_mass_and_the_mean_of_the_nodes(spread):
+    figure = mechanism_figures.spectral_densities(spectra(spread=spread))
+    for k, drawn in enumerate(figure.axes[0].lines):
+        x, density = drawn.get_xydata().T
+        np.testing.assert_allclose(np.trapezoid(density, x), 1.0, rtol=2e-3)
+        np.testing.assert_allclose(np.trapezoid(x * density, x) / spread, 0.89 + k, atol=0.02)
+    assert labels(figure) == ["one", "other"]
+    assert figure.axes[0].get_yscale() == "log"
+    # A single eigenvalue of ten thousand is still seen.
+    low, high = figure.axes[0].get_ylim()
+    width = spread * 4.1 / 100
+    assert low < 1e-4 / (width * np.sqrt(2 * np.pi))
+    # The tails, which underflow, do not stretch the axis.
+    highest = max(line.get_ydata().max() for line in figure.axes[0].lines)
+    assert highest < high < 10 * highest
+
+
+def test_one_eigenvalue_alone_has_a_density():
+    one = pd.DataFrame({"network": ["a"], "eigenvalue": [2.0], "weight": [1.0]})
+    (drawn,) = mechanism_figures.spectral_densities(one).axes[0].lines
+    x, density = drawn.get_xydata().T
+    assert x[np.argmax(density)] == pytest.approx(2.0, abs=0.02)
+
+
+def landscapes(names=("one", "other"), lowest=0.1, highest=2.0) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"network": name, "direction": direction, "offset": x}
+            | {"loss": lowest + (highest - lowest) * x**2 / (1 + k + (direction == "random"))}
+            for k, name in enumerate(names)
+            for direction in ("random", "eigenvector")
+            for x in np.linspace(-1, 1, 11)
+        ]
+    )
+
+
+def test_landscapes_have_a_panel_per_direction_and_a_line_per_network():
+    losses = landscapes()
+    figure = mechanism_figures.loss_along_directions(losses)
+    assert [axes.get_title() for axes in figure.axes] == ["random, filter-normalized", "top eigenvector"]
+    for axes, direction in zip(figure.axes, ("random", "eigenvector"), strict=True):
+        rows = losses[losses["direction"] == direction]
+        expected = [rows[rows["network"] == name][["offset", "loss"]] for name in ("one", "other")]
+        np.testing.assert_array_equal([line.get_xydata() for line in axes.lines], expected)
+    assert [line.get_color() for line in figure.axes[0].lines] == [line.get_color() for line in figure.axes[1].lines]
+    assert labels(figure) == ["one", "other"]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "scale"),
+    [(0.1, 2.0, "log"), (1.0, 5.0, "linear"), (0.0, 5.0, "linear"), (-1.0, 5.0, "linear")],
+)
+def test_losses_are_on_a_logarithmic_axis_where_it_helps(lowest, highest, scale):
+    figure = mechanism_figures.loss_along_directions(landscapes(lowest=lowest, highest=highest))
+    assert {axes.get_yscale() for axes in figure.axes} == {scale}
+
+
+# All ---------------------------------------------------------------------------------------------------------------
+
+LONG = tuple(
+    f"width 400, unnormalized SAM, rho 0.0005, label noise {k}0%, weight decay 0.0001, learning rate 0.01"
+    for k in range(6)
+)
+MANY = [("sgd", 0.0), *(("random-perturbation", 0.001 * 2**k) for k in range(8))]
+FIGURES = {
+    "curvature": against_radius,
+    "curvature, one quantity, one radius, one seed": lambda: against_radius(
+        columns=COLUMNS[:1], rhos=(0.1,), seeds=1, bounds={("sharpness", 0.1): 9.0}
+    ),
+    "curvature, three quantities, many close radii, all methods": lambda: against_radius(
+        {("s2", 0.001): 25.0},
+        COLUMNS[:3],
+        methods=[m for m in METHODS if m != "sgd"],
+        rhos=(0.001, 0.0012, 0.0015, 0.002),
+    ),
+    "curvature, large numbers": lambda: mechanism_figures.curvature_against_radius(
+        means_over_seeds(
+            pd.DataFrame({"method": "sam", "rho": [0.1, 0.1, 0.2, 0.2], "trace": [1.0e6, 1.1e6, 2.0e5, 2.2e5]}),
+            ["method", "rho"],
+            ["trace"],
+        ),
+        ["trace"],
+        {},
+    ),
+    "curvature, no network": lambda: against_radius(methods=(), baseline=False),
+    "curvature, baseline alone": lambda: against_radius(methods=()),
+    "verdicts": lambda: mechanism_figures.second_moment_against_growth(verdicts()),
+    "verdicts, one": lambda: mechanism_figures.second_moment_against_growth(verdicts((1.0,), 1)),
+    "verdicts, many": lambda: mechanism_figures.second_moment_against_growth(verdicts((0.5, 1.0, 2.0, 4.0, 8.0, 16.0))),
+    "verdicts, none": lambda: mechanism_figures.second_moment_against_growth(verdicts(networks=0)),
+    "losses": lambda: mechanism_figures.loss_against_steps(loss_curves(), {(4, "sam", 0.1): 0.99}),
+    "losses, one": lambda: mechanism_figures.loss_against_steps(
+        loss_curves((4,), (("sgd", 0.0),), spread=1.0, epochs=1), {}
+    ),
+    "losses, many": lambda: mechanism_figures.loss_against_steps(
+        loss_curves((10, 20, 1000), MANY).assign(step=lambda t: 10_000 * t["step"]), {(10, *MANY[1]): 0.999}
+    ),
+    "losses, none": lambda: mechanism_figures.loss_against_steps(loss_curves(()), {}),
+    "functions": lambda: mechanism_figures.functions_on_a_line(functions(), POINTS, 3),
+    "functions, one": lambda: mechanism_figures.functions_on_a_line(functions((10,), seeds=(0,)), POINTS, 0),
+    "functions, many": lambda: mechanism_figures.functions_on_a_line(functions((5, 10, 20, 50, 100), MANY), POINTS, 3),
+    "spectra": lambda: mechanism_figures.spectral_densities(spectra()),
+    "spectra, long names": lambda: mechanism_figures.spectral_densities(spectra(LONG, 1e6)),
+    "landscapes": lambda: mechanism_figures.loss_along_directions(landscapes()),
+    "landscapes, long names": lambda: mechanism_figures.loss_along_directions(landscapes(LONG, 1.0, 3.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off_or_covered_or_too_small(name):
+    figure = FIGURES[name]()
+    draw(figure)
+    renderer = figure.canvas.get_renderer()
+    whole = figure.bbox.padded(1.0)
+    for artist in (*figure.axes, *figure.legends):
+        box = artist.get_tightbbox(renderer)
+        assert whole.containsx(box.x0) and whole.containsx(box.x1), artist  # noqa: PT018
+        assert whole.containsy(box.y0) and whole.containsy(box.y1), artist  # noqa: PT018
+    for axes in figure.axes:
+        for legend in figure.legends:
+            assert not legend.get_window_extent(renderer).overlaps(axes.get_tightbbox(renderer))
+        for axis in (axes.xaxis, axes.yaxis):
+            boxes = [text.get_window_extent(renderer) for text in shown_ticks(axis) if text.get_visible()]
+            assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    for one, other in itertools.combinations(figure.axes, 2):
+        assert not one.get_tightbbox(renderer).overlaps(other.get_tightbbox(renderer))
+    # Half of the figure at least is the panels and their numbers.
+    heights = [legend.get_window_extent(renderer).height for legend in figure.legends]
+    assert sum(heights) < 0.5 * figure.bbox.height
+    # At 360 pixels of width on a phone, 72 points to the inch: no letter is below 8 pixels.
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    assert min(text.get_fontsize() for text in texts) * 360 / figure.get_figwidth() / 72 > 8
