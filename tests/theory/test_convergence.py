@@ -62,6 +62,22 @@ def test_the_expected_loss_contracts_at_least_as_fast_as_guaranteed(problem, sha
         assert best.factor <= found.factor
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("problem", range(3))
+def test_the_whole_data_as_a_batch_contract_as_the_bound_of_endless_batches_says(problem, share):
+    """All examples, each once: no noise is left, as in the limit of batches drawn with replacement."""
+    inputs = PROBLEMS[problem]
+    known = constants(inputs) | {"batch_size": 10**9}
+    rho = share * theory.convergence(**known).max_rho
+    hessian = inputs.T @ inputs / len(inputs)
+    values = np.linalg.eigvalsh(hessian)
+    for fraction in (0.5, 1.0, 1.998):
+        learning_rate = fraction * theory.convergence(**known, rho=rho).learning_rate
+        bound = theory.convergence(**known, rho=rho, learning_rate=learning_rate).factor
+        # In its eigenvectors a step multiplies each coordinate, and so its share of the loss.
+        assert np.max((1 - learning_rate * values * (1 + rho * values)) ** 2) <= bound + 1e-8
+
+
 def test_one_direction_meets_the_bound_of_gradient_descent():
     """With one example every batch is the whole: f = 2 w^2 is contracted by (1 - eta 4)^2, to 0 at the best step."""
     found = theory.convergence(smoothness_each=4.0, smoothness=4.0, pl=4.0)
