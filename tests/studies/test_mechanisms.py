@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from widebasin.report.mechanism_tables import significant
-from widebasin.report.mechanism_tables import significant
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.studies.study import Tables

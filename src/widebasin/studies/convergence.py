@@ -23,6 +23,8 @@ QUESTION = "Does stochastic SAM converge linearly where the network is large eno
 
 # A loss at this share of the first epoch's is as good as zero; the fit ends well above the rounding of float32.
 INTERPOLATED, FLOOR = 1e-6, 1e-10
+# Of a curve in the figure; more would not be seen.
+POINTS = 150
 # Above this share of the logarithm's variance, the fall is a straight line to the eye.
 STRAIGHT = 0.98
 
@@ -114,10 +116,11 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
 
 
 def _curves(spec: Spec, tables: Tables) -> "pd.DataFrame":
-    """Loss against steps over seeds: geometric mean, smallest and largest."""
+    """Loss against steps over seeds, at some hundred epochs: geometric mean, smallest and largest."""
     import numpy as np
 
-    history = tables.history[tables.history["train_loss"] > 0]
+    every = -(-int(tables.history["epoch"].max()) // POINTS)
+    history = tables.history[(tables.history["train_loss"] > 0) & ((tables.history["epoch"] - 1) % every == 0)]
     history = history.assign(step=history["epoch"] * _steps_per_epoch(spec), log=np.log(history["train_loss"]))
     found = history.groupby(["width", "num_params", "method", "rho", "step"], sort=False)["log"].agg(
         ["mean", "min", "max"]
