@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from widebasin.curvature import NotFiniteError
 from widebasin.studies.measuring import Instrument, measure
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
 from widebasin.sweep.networks import stored_networks
@@ -22,7 +23,7 @@ class Counting:
 
     def __init__(self, factor=1.0):
         self.used = []
-        self.instrument = Instrument("counting", {"factor": factor}, self.rows)
+        self.instrument = Instrument("counting", {"factor": factor}, self.rows, {"place": -1, "value": float("nan")})
 
     def rows(self, network):
         self.used.append((network.cell.width, network.replicate.seed))
@@ -75,6 +76,18 @@ def test_other_settings_are_measured_anew(folder):
     table = measure(folder, other.instrument, stored_networks(folder.path))
     assert len(other.used) == 4
     assert table.loc[table["place"] == 0, "value"].tolist() == [4, 4, 6, 6]
+
+
+def test_a_network_that_diverged_has_the_row_of_nothing(folder):
+    class Diverged(Counting):
+        def rows(self, network):
+            if network.cell.width == 2:
+                raise NotFiniteError("params has entries that are not finite")
+            return super().rows(network)
+
+    table = measure(folder, Diverged().instrument, stored_networks(folder.path))
+    assert table["place"].tolist() == [-1, -1, 0, 1, 0, 1]
+    assert table["value"].isna().tolist() == [True, True, False, False, False, False]
 
 
 def test_a_damaged_table_is_named_with_the_remedy(folder):

@@ -16,6 +16,7 @@ from widebasin.curvature._constants import (
 )
 from widebasin.curvature._density import SpectralDensity, spectral_density
 from widebasin.curvature._eigenvalues import Eigenpairs, bottom_eigenvalues, eigenpairs, top_eigenvalues
+from widebasin.curvature._flat import NotFiniteError
 from widebasin.curvature._landscape import Landscape, filter_normalized_direction, landscape
 from widebasin.curvature._layers import LayerCurvature, by_layer
 from widebasin.curvature._moments import (
@@ -46,6 +47,7 @@ __all__ = [
     "LayerCurvature",
     "LinearOperator",
     "LinearStability",
+    "NotFiniteError",
     "Sharpness",
     "SpectralDensity",
     "Trace",

@@ -14,6 +14,10 @@ from jaxtyping import Array, Float, PyTree
 Where = Callable[[str, Any], bool]
 
 
+class NotFiniteError(ValueError):
+    """Parameters, a loss or its derivatives are not finite, as of a network that diverged: there is no curvature."""
+
+
 @dataclass(frozen=True)
 class Flattening:
     """How the floating-point arrays of a pytree are laid out in a vector. Hashable: one layout compiles once.
@@ -35,7 +39,8 @@ class Flattening:
         """The layout of the parameters that ``where`` chooses, and the arrays that stay as they are (the others).
 
         Raises:
-            ValueError: if no leaf is a floating-point array, ``where`` chooses none, or one is not finite.
+            ValueError: if no leaf is a floating-point array, ``where`` chooses none, or one is not finite
+                (``NotFiniteError``).
         """
         with_paths, structure = jax.tree_util.tree_flatten_with_path(params)
         paths = [jax.tree_util.keystr(path) for path, _ in with_paths]
@@ -45,7 +50,7 @@ class Flattening:
             raise ValueError("params has no floating-point array to differentiate")
         for path, leaf in zip(paths, leaves, strict=True):
             if is_floating(leaf) and not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
-                raise ValueError(f"params{path} has entries that are not finite: curvature there has no meaning")
+                raise NotFiniteError(f"params{path} has entries that are not finite: curvature there has no meaning")
         chosen = [
             can_be and (where is None or bool(where(path, leaf)))
             for path, leaf, can_be in zip(paths, leaves, floating, strict=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.curvature._flat import Flattening, batch_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, NotFiniteError, batch_size, sum_over_chunks
 
 MeanLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
 ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
@@ -49,7 +49,7 @@ def check_mean_loss(
     values = _whole_and_parts(loss_fn, flattening, examples, flattening.vector(params), arrays, batch)
     whole, *parts = (float(value) for value in values)
     if not math.isfinite(whole):
-        raise ValueError(f"{name} is {whole} at these params: curvature there has no meaning")
+        raise NotFiniteError(f"{name} is {whole} at these params: curvature there has no meaning")
     if examples == 1:
         return
     half = examples // 2

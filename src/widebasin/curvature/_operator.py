@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size, sum_over_chunks
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss
 
 Apply = Callable[[Float[Array, " size"], Any], Float[Array, " size"]]
@@ -60,10 +60,12 @@ def finite_products(values: Array) -> np.ndarray:
     """What was computed from products with an operator, in double precision.
 
     Raises:
-        ValueError: if it is not finite.
+        NotFiniteError: if it is not finite.
     """
     if not bool(jnp.isfinite(values).all()):
-        raise ValueError("products with the operator are not finite: the loss or its derivatives overflow at params")
+        raise NotFiniteError(
+            "products with the operator are not finite: the loss or its derivatives overflow at params"
+        )
     return np.asarray(values, np.float64)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size
+from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
 
@@ -162,7 +162,7 @@ def _check_radius(rho: float) -> None:
 
 def _check_finite(*values: np.ndarray) -> None:
     if not all(np.isfinite(one).all() for one in values):
-        raise ValueError("loss_fn or its gradient is not finite within this radius: take a smaller rho")
+        raise NotFiniteError("loss_fn or its gradient is not finite within this radius: take a smaller rho")
 
 
 def _standard_error(values: np.ndarray) -> float:

@@ -39,19 +39,26 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
 
 def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figure of the study."""
+    import numpy as np
+
     from widebasin.report import mechanism_figures
     from widebasin.report.page import Answer, Picture
     from widebasin.studies.findings import setting_sentence
     from widebasin.workloads import WORKLOADS
 
     del options
-    rates = _rates(spec, tables)
+    everything = _rates(spec, tables)
+    rates = everything[np.isfinite(everything["share"])]
+    diverged = len(everything) - len(rates)
     guaranteed = rates[rates["guaranteed"] < 1].groupby(["width", "method", "rho"])["guaranteed"].mean()
     return Answer(
         title=f"Convergence: {WORKLOADS[spec.workload].description}",
         question=QUESTION,
         setting=setting_sentence(spec),
-        findings=tuple(_findings(rates, spec)),
+        findings=(
+            *_findings(rates, spec),
+            *([f"{diverged} networks diverged; they are not counted."] if diverged else []),
+        ),
         tables=(_table(rates),),
         pictures=(
             Picture(
@@ -101,7 +108,7 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
             row
             | {
                 "share": losses[-1] / losses[0],
-                "interpolates": bool(np.nanmin(losses) <= INTERPOLATED * losses[0]),
+                "interpolates": bool((losses <= INTERPOLATED * losses[0]).any()),
                 "rate": -np.log(decay.factor),
                 "r_squared": decay.r_squared,
                 "fitted_steps": decay.last - decay.first,

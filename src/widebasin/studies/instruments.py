@@ -73,9 +73,6 @@ def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
 
     def rows(network: TrainedNetwork) -> list[Row]:
         objective = WORKLOADS[network.cell.workload].objective
-        if not is_finite(network):
-            nothing = ("loss", "gradient_norm", "sharpness", "lowest", "s2", "s3", "s4", "trace", "trace_error")
-            return [{"examples": 0, **dict.fromkeys(nothing, float("nan")), "converged": False}]
         batch = training_examples(network, samples)
         loss, gradient = _value_and_gradient(mean_loss_of(objective), network.model, batch)
         moments = curvature.hessian_moments(example_loss_of(objective), network.model, batch, tolerance=tolerance)
@@ -96,12 +93,13 @@ def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
             }
         ]
 
-    return Instrument("curvature", {"samples": samples, "tolerance": tolerance}, rows)
+    numbers = ("loss", "gradient_norm", "sharpness", "lowest", "s2", "s3", "s4", "trace", "trace_error")
+    nothing = _nothing(*numbers) | {"examples": 0, "converged": False}
+    return Instrument("curvature", {"samples": samples, "tolerance": tolerance}, rows, nothing)
 
 
-def is_finite(network: TrainedNetwork) -> bool:
-    """Whether a network did not diverge: there is no curvature at parameters that are not finite."""
-    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(network.model))
+def _nothing(*columns: str) -> Row:
+    return dict.fromkeys(columns, float("nan"))
 
 
 def sharpness_instrument(rho: float) -> Instrument:
@@ -112,11 +110,9 @@ def sharpness_instrument(rho: float) -> Instrument:
 
     Columns: ``worst_case``, ``average`` and ``adaptive``, each with its standard error in ``COLUMN_error``.
     """
+    columns = ("worst_case", "average", "adaptive")
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        columns = ("worst_case", "average", "adaptive")
-        if not is_finite(network):
-            return [dict.fromkeys([*columns, *(f"{column}_error" for column in columns)], float("nan"))]
         loss = sharpness_loss_of(WORKLOADS[network.cell.workload].objective)
         count = min(WORST_CASE_EXAMPLES, len(network.examples.train))
         m = min(WORST_CASE_GROUP, count)
@@ -132,7 +128,8 @@ def sharpness_instrument(rho: float) -> Instrument:
             row |= {column: one.value, f"{column}_error": one.standard_error}
         return [row]
 
-    return Instrument("sharpness", {"sharpness_rho": rho}, rows)
+    nothing = _nothing(*columns, *(f"{column}_error" for column in columns))
+    return Instrument("sharpness", {"sharpness_rho": rho}, rows, nothing)
 
 
 @functools.lru_cache(maxsize=16)
@@ -155,11 +152,6 @@ def layers_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        if not is_finite(network):
-            return [
-                {"layer": "", "layer_parameters": 0}
-                | dict.fromkeys(("sharpness", "trace", "trace_error"), float("nan"))
-            ]
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
         key = key_for(jax.random.key(network.replicate.seed), "trace")
         found = curvature.by_layer(loss, network.model, training_examples(network, samples), key=key)
@@ -174,7 +166,8 @@ def layers_instrument(samples: int) -> Instrument:
             for name, layer in found.items()
         ]
 
-    return Instrument("layers", {"samples": samples}, rows)
+    nothing = _nothing("sharpness", "trace", "trace_error") | {"layer": "", "layer_parameters": 0}
+    return Instrument("layers", {"samples": samples}, rows, nothing)
 
 
 def density_instrument(samples: int) -> Instrument:
@@ -184,8 +177,6 @@ def density_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        if not is_finite(network):
-            return [{"eigenvalue": float("nan"), "weight": float("nan")}]
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
         key = key_for(jax.random.key(network.replicate.seed), "density")
         dimension = min(64, count_parameters(network.model))
@@ -198,7 +189,7 @@ def density_instrument(samples: int) -> Instrument:
             for node, weight in zip(found.nodes.ravel(), weights.ravel(), strict=True)
         ]
 
-    return Instrument("density", {"samples": samples}, rows)
+    return Instrument("density", {"samples": samples}, rows, _nothing("eigenvalue", "weight"))
 
 
 def landscape_instrument(samples: int) -> Instrument:
@@ -209,8 +200,6 @@ def landscape_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        if not is_finite(network):
-            return [{"direction": "random", "offset": float("nan"), "loss": float("nan")}]
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
         batch = training_examples(network, samples)
         key = key_for(jax.random.key(network.replicate.seed), "landscape")
@@ -226,7 +215,7 @@ def landscape_instrument(samples: int) -> Instrument:
             ]
         return found
 
-    return Instrument("landscape", {"samples": samples}, rows)
+    return Instrument("landscape", {"samples": samples}, rows, _nothing("offset", "loss") | {"direction": "random"})
 
 
 def solution_instrument() -> Instrument:
@@ -248,7 +237,7 @@ def solution_instrument() -> Instrument:
             for position, value in zip(positions, values, strict=True)
         ]
 
-    return Instrument("solution", {}, rows)
+    return Instrument("solution", {}, rows, _nothing("position", "value") | {"kind": "output"})
 
 
 def constants_instrument() -> Instrument:
@@ -260,11 +249,9 @@ def constants_instrument() -> Instrument:
     Columns: ``smoothness_each``, ``smoothness``, ``pl`` in the convention ``half`` (NaN where they are not known), and
     ``kind``, how they were found.
     """
+    nothing = _nothing("smoothness_each", "smoothness", "pl") | {"kind": "none"}
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        nothing = dict.fromkeys(("smoothness_each", "smoothness", "pl"), float("nan")) | {"kind": "none"}
-        if not is_finite(network):
-            return [nothing]
         objective = WORKLOADS[network.cell.workload].objective
         with jax.enable_x64(True):
             model, (inputs, targets) = jax.tree.map(
@@ -275,7 +262,7 @@ def constants_instrument() -> Instrument:
             )
             loss = float(mean_loss_of(objective)(model, (inputs, targets)))
             at_zero = float(mean_loss_of(objective)(jax.tree.map(jnp.zeros_like, model), (inputs, targets)))
-            if loss > NEGLIGIBLE * at_zero or count_parameters(model) > LARGEST_DENSE:
+            if not loss <= NEGLIGIBLE * at_zero or count_parameters(model) > LARGEST_DENSE:
                 return [nothing]
             if isinstance(network.model, LinearRegression):
                 found = curvature.least_squares_constants(inputs[:, : network.model.weight.shape[1]])
@@ -287,7 +274,7 @@ def constants_instrument() -> Instrument:
                 kind = "of the quadratic model at the minimum reached"
             return [found.values | {"kind": kind}]
 
-    return Instrument("constants", {}, rows)
+    return Instrument("constants", {}, rows, nothing)
 
 
 def linearized_radius(network: TrainedNetwork) -> float:
@@ -312,8 +299,6 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
         batch = training_examples(network, samples)
         rho = linearized_radius(network)
         found = []
-        if not is_finite(network):
-            return [{"multiple": float("nan"), "stable": False, "converged": False}]
         mean = curvature.hessian(mean_loss_of(WORKLOADS[network.cell.workload].objective), network.model, batch)
         for multiple in multiples:
             learning_rate = multiple * network.replicate.learning_rate
@@ -340,7 +325,8 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
         return found
 
     settings = {"samples": samples, "multiples": " ".join(f"{m:g}" for m in multiples), "tolerance": tolerance}
-    return Instrument("stability", settings, rows)
+    numbers = ("multiple", "tested_learning_rate", "tested_rho", "second_moment", "one_step", "growth")
+    return Instrument("stability", settings, rows, _nothing(*numbers) | {"stable": False, "converged": False})
 
 
 @functools.partial(jax.jit, static_argnums=0)

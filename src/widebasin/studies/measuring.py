@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from widebasin.curvature import NotFiniteError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import StoredNetwork, TrainedNetwork
 from widebasin.sweep.rows import identity_rows
@@ -21,11 +22,13 @@ class Instrument:
         name: of the table of its measurements in the results folder.
         settings: columns that tell one way of measuring from another; rows of other settings are measured anew.
         rows: network -> rows without the columns that say which network it is.
+        nothing: the row of a network of which nothing can be measured, as it diverged.
     """
 
     name: str
     settings: Mapping[str, Any]
     rows: Callable[[TrainedNetwork], list[Row]]
+    nothing: Row
 
 
 def measure(
@@ -55,7 +58,7 @@ def measure(
     found = [None if known is None else _rows_of(known, identity) for identity in identities]
     missing = [network for network, rows in zip(networks, found, strict=True) if rows is None]
     for network in track(missing, f"measuring {instrument.name}") if track and missing else missing:
-        rows = pd.DataFrame([dict(instrument.settings) | row for row in instrument.rows(network.load())])
+        rows = pd.DataFrame([dict(instrument.settings) | row for row in _rows_or_nothing(instrument, network.load())])
         identity = identity_rows(network.cell, [network.replicate])
         table = identity.merge(rows, how="cross")
         known = table if known is None else pd.concat([known, table], ignore_index=True)
@@ -63,6 +66,13 @@ def measure(
     assert known is not None
     tables = [_rows_of(known, identity) for identity in identities]
     return pd.concat([table for table in tables if table is not None], ignore_index=True)
+
+
+def _rows_or_nothing(instrument: Instrument, network: TrainedNetwork) -> list[Row]:
+    try:
+        return instrument.rows(network)
+    except NotFiniteError:
+        return [instrument.nothing]
 
 
 def _has_settings(table: pd.DataFrame, settings: Mapping[str, Any]) -> bool:

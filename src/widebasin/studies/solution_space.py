@@ -48,14 +48,21 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     solutions = tables.measured["solution"]
     outputs = solutions[solutions["kind"] == "output"]
     within = outputs[outputs["position"].between(np.min(points[0]), np.max(points[0]))]
-    functions = statistics.distances_to_baseline(within, relative=False)
+    # Of a pair of which one diverged there is no distance.
+    functions = statistics.distances_to_baseline(within, relative=False).dropna(subset="distance")
     parameters = statistics.distances_to_baseline(solutions[solutions["kind"] == "parameter"], relative=True)
+    parameters = parameters.dropna(subset="distance")
+    measured = tables.measured["curvature"].dropna(subset="sharpness")
+    diverged = len(tables.measured["curvature"]) - len(measured)
     return Answer(
         title=f"The space of solutions: {workload.description}",
         question=QUESTION,
         setting=setting_sentence(spec),
-        findings=tuple(_findings(functions, tables.measured["curvature"])),
-        tables=(_table(functions, parameters, tables),),
+        findings=(
+            *_findings(functions, measured),
+            *([f"{diverged} networks diverged; they are not compared."] if diverged else []),
+        ),
+        tables=(_table(functions, parameters, measured),),
         pictures=(
             Picture(
                 "functions",
@@ -81,9 +88,9 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
         by_width = {width: mine[mine["width"] == width].set_index("seed")["distance"] for width in widths}
         for width, distances in by_width.items():
             one = statistics.t_interval(distances)
-            doubt = f"95% interval {one.low:.3f} to {one.high:.3f}" if np.isfinite(one.low) else "one seed, no interval"
+            doubt = f"95% interval {one.low:.3g} to {one.high:.3g}" if np.isfinite(one.low) else "one seed, no interval"
             sentences.append(
-                f"{width} neurons: the functions of {name} and of gradient descent are {one.mean:.3f} apart ({doubt})."
+                f"{width} neurons: the functions of {name} and of gradient descent are {one.mean:.3g} apart ({doubt})."
             )
         if len(widths) > 1:
             difference = (by_width[widths[-1]] - by_width[widths[0]]).dropna()
@@ -98,8 +105,8 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
                     else "no difference beyond the spread of the seeds"
                 )
             sentences.append(
-                f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3f} "
-                f"(95% interval {change.low:+.3f} to {change.high:+.3f}): {verdict}."
+                f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3g} "
+                f"(95% interval {change.low:+.3g} to {change.high:+.3g}): {verdict}."
             )
     ratios = statistics.ratios_to_baseline(measured, ["sharpness"])
     for row in ratios.sort_values("width").to_dict("records") if len(ratios) else ():
@@ -115,13 +122,13 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
     return sentences
 
 
-def _table(functions: "pd.DataFrame", parameters: "pd.DataFrame", tables: Tables) -> "Table":
+def _table(functions: "pd.DataFrame", parameters: "pd.DataFrame", measured: "pd.DataFrame") -> "Table":
     from widebasin.report import statistics
     from widebasin.report.mechanism_tables import network_names, with_error
     from widebasin.report.tables import NONE, Table
 
     by = ["width", "num_params", "method", "rho"]
-    curved = statistics.means_over_seeds(tables.measured["curvature"], by, ["sharpness", "loss"])
+    curved = statistics.means_over_seeds(measured, by, ["sharpness", "loss"])
     apart = statistics.means_over_seeds(functions, by, ["distance"]) if len(functions) else functions
     moved = statistics.means_over_seeds(parameters, by, ["distance"]) if len(parameters) else parameters
     rows = []
