@@ -114,11 +114,12 @@ class StabilityCommand:
             )
             for c in found.conditions
         )
-        verdict = "not ruled out" if found.holds else "not linearly stable"
         note = "\n".join(f"{c.name} has no bound: {c.reason}." for c in found.conditions if c.bound is None)
-        console.print(Table(f"Stability: {verdict}", ("condition", "value", "at most", ""), rows, note).rich("left"))
+        console.print(
+            Table(f"Stability: {found.verdict}", ("condition", "value", "at most", ""), rows, note).rich("left")
+        )
         record = [dataclasses.asdict(c) | {"holds": c.holds} for c in found.conditions]
-        write_json(self.json, {"holds": found.holds, "conditions": record})
+        write_json(self.json, {"verdict": found.verdict, "holds": found.holds, "conditions": record})
 
 
 def _theory_subcommand(name: str, command: Any) -> Any:

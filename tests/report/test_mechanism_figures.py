@@ -255,19 +255,21 @@ def test_the_baseline_is_grey_dashed_and_on_top_wherever_it_comes(place):
 
 def test_what_is_guaranteed_begins_at_the_first_loss_and_falls_by_its_factor():
     curves = loss_curves()
-    figure = mechanism_figures.loss_against_steps(curves, {(10, "sam", 0.1): 0.995, (99, "sam", 0.1): 0.5})
+    figure = mechanism_figures.loss_against_steps(
+        curves, {(10, "sam", 0.1): (0.995, 0.0), (99, "sam", 0.1): (0.5, 0.0)}
+    )
     assert lines(figure.axes[0], ":") == []
     (drawn,) = lines(figure.axes[1], ":")
     steps = 10 * np.arange(1, 31)
     np.testing.assert_array_equal(drawn[:, 0], steps)
     np.testing.assert_allclose(drawn[:, 1], 0.88 * 0.995 ** (steps - 10))
     assert labels(figure)[-1] == "guaranteed"
-    assert "guaranteed" not in labels(mechanism_figures.loss_against_steps(curves, {(99, "sam", 0.1): 0.5}))
+    assert "guaranteed" not in labels(mechanism_figures.loss_against_steps(curves, {(99, "sam", 0.1): (0.5, 0.0)}))
 
 
 def test_a_steep_guarantee_does_not_stretch_the_axis():
     curves = loss_curves()
-    figure = mechanism_figures.loss_against_steps(curves, {(4, "sam", 0.1): 0.1})
+    figure = mechanism_figures.loss_against_steps(curves, {(4, "sam", 0.1): (0.1, 0.0)})
     np.testing.assert_allclose(figure.axes[0].get_ylim(), [curves["low"].min() / 2, 2 * curves["high"].max()])
 
 
@@ -422,12 +424,12 @@ FIGURES = {
     "verdicts, one": lambda: mechanism_figures.second_moment_against_growth(verdicts((1.0,), 1)),
     "verdicts, many": lambda: mechanism_figures.second_moment_against_growth(verdicts((0.5, 1.0, 2.0, 4.0, 8.0, 16.0))),
     "verdicts, none": lambda: mechanism_figures.second_moment_against_growth(verdicts(networks=0)),
-    "losses": lambda: mechanism_figures.loss_against_steps(loss_curves(), {(4, "sam", 0.1): 0.99}),
+    "losses": lambda: mechanism_figures.loss_against_steps(loss_curves(), {(4, "sam", 0.1): (0.99, 0.0)}),
     "losses, one": lambda: mechanism_figures.loss_against_steps(
         loss_curves((4,), (("sgd", 0.0),), spread=1.0, epochs=1), {}
     ),
     "losses, many": lambda: mechanism_figures.loss_against_steps(
-        loss_curves((10, 20, 1000), MANY).assign(step=lambda t: 10_000 * t["step"]), {(10, *MANY[1]): 0.999}
+        loss_curves((10, 20, 1000), MANY).assign(step=lambda t: 10_000 * t["step"]), {(10, *MANY[1]): (0.999, 0.0)}
     ),
     "losses, none": lambda: mechanism_figures.loss_against_steps(loss_curves(()), {}),
     "functions": lambda: mechanism_figures.functions_on_a_line(functions(), POINTS, 3),

@@ -673,3 +673,14 @@ def test_r_squared_is_the_squared_correlation():
     line = stats.linregress(times[20:], logarithms[20:])
     assert decay.r_squared == pytest.approx(line.rvalue**2)
     assert decay.factor == pytest.approx(np.exp(line.slope))
+
+
+@given(factor=st.floats(0.9, 0.999), power=st.floats(0.5, 5.0))
+def test_a_power_law_is_not_taken_for_linear_convergence(factor, power):
+    times = np.arange(1, 401)
+    geometric = geometric_decay(times, factor**times, floor=0.0)
+    sublinear = geometric_decay(times, times**-power, floor=0.0)
+    assert geometric.is_linear
+    assert sublinear.r_squared > 0.98  # over a factor of two in time it looks straight
+    assert sublinear.power_r_squared == pytest.approx(1.0)
+    assert not sublinear.is_linear

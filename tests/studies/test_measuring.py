@@ -76,6 +76,10 @@ def test_other_settings_are_measured_anew(folder):
     table = measure(folder, other.instrument, stored_networks(folder.path))
     assert len(other.used) == 4
     assert table.loc[table["place"] == 0, "value"].tolist() == [4, 4, 6, 6]
+    # What was measured in the first way is still there.
+    again = Counting(1.0)
+    assert measure(folder, again.instrument, stored_networks(folder.path))["value"].max() == 4
+    assert again.used == []
 
 
 def test_a_network_that_diverged_has_the_row_of_nothing(folder):

@@ -52,6 +52,7 @@ def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
                         "stable": value < 1.001,
                         "one_step": value,
                         "growth": growth,
+                        "growth_error": 1e-4,
                         "converged": True,
                     }
                 )
@@ -68,17 +69,16 @@ def test_minima_that_get_flatter_with_the_radius_are_called_so():
     answer = stability_answer(measured(lambda rho: 40 if rho == 0 else 0.4 * rho**-0.5, lambda rho: 60))
     text = "\n".join(answer.findings)
     # Per seed the factor cancels: 0.4 / sqrt(0.01) = 4 against 40, without spread.
-    assert "have a sharpness 0.10 times that of SGD minima (95% interval 0.10 to 0.10): lower." in text
-    assert "have a non-uniformity s2 1.00 times" in text
-    assert f"falls with the radius: times {10**-0.5:.2f} per tenfold radius" in text
-    assert "8 of 12 minima" not in text
-    assert "12 of 12 minima are stable at their learning rate" in text
-    assert "grows in 12 of 12" in text
+    assert "have a sharpness 0.1 times that of SGD minima (95% interval 0.1 to 0.1): lower." in text
+    assert "have a non-uniformity s2 1 times" in text
+    assert f"falls with the radius: times {10**-0.5:.2g} per tenfold radius" in text
+    assert "12 of 12 networks are stable at their learning rate" in text
+    assert "grows over these steps in 12 of 12" in text
 
 
 def test_minima_that_get_sharper_are_called_so_too():
     text = "\n".join(stability_answer(measured(lambda rho: 40 + 1e3 * rho, lambda rho: 60 - 1e3 * rho)).findings)
-    assert "have a sharpness 1.25 times that of SGD minima (95% interval 1.25 to 1.25): higher." in text
+    assert "have a sharpness 1.2 times that of SGD minima (95% interval 1.2 to 1.2): higher." in text
     assert "The sharpness of unnormalized SAM grows with the radius" in text
     assert "The non-uniformity s2 of unnormalized SAM falls with the radius" in text
 
@@ -116,7 +116,7 @@ def test_networks_that_diverged_are_counted_and_left_out():
     curvature.loc[0, ["sharpness", "s2", "s3", "s4", "loss"]] = np.nan
     judged.loc[0, ["second_moment", "one_step", "growth"]] = np.nan
     answer = stability_answer(tables)
-    assert any("1 networks diverged" in finding for finding in answer.findings)
+    assert any("diverged, and are not measured: 1." in finding for finding in answer.findings)
     assert answer.tables[0].rows[0][2] == "3"
 
 
@@ -152,7 +152,7 @@ def test_stability_from_training_to_page(tmp_path):
     write_answer(folder, Options(samples=12))
     assert (tmp_path / "measurements" / "curvature.parquet").stat().st_mtime_ns == before
     write_answer(folder, Options(samples=6))
-    assert set(folder.measurements("curvature")["examples"]) == {6}
+    assert folder.measurements("curvature")["examples"].tolist() == [12] * 4 + [6] * 4
 
 
 def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_off(tmp_path):
@@ -170,12 +170,12 @@ def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_of
     text = "\n".join(answer.findings)
     assert "Width 4 (64 parameters): no network reaches a millionth of the first loss" in text
     assert "Width 10 (160 parameters): 4 of 4 networks reach a millionth" in text
-    assert "4 of them along a straight line" in text
-    guarantee = re.search(r"guarantees a rate for (\d) networks .*; (\d) of them converge at least as fast", text)
+    assert "4 of them linearly" in text
+    guarantee = re.search(r"guarantees a rate for (\d) networks; (\d) of them converge at least as fast", text)
     assert guarantee
     assert guarantee.group(1) == guarantee.group(2)
     wide = [row for row in answer.tables[0].rows if row[0] == "10"]
-    assert all(float(row[5]) > 0.001 and float(row[7]) > 0.98 for row in wide)
+    assert all(float(row[5]) > 0.001 and float(row[7]) > float(row[8]) for row in wide)
 
 
 def test_convergence_wants_a_constant_learning_rate():
@@ -208,7 +208,7 @@ def test_distances_between_solutions_and_their_change_with_the_width():
     text = "\n".join(answer.findings)
     assert "10 neurons: the functions of SAM at rho 0.3 and of gradient descent are 0.011 apart" in text
     assert "From 10 to 100 neurons the distance changes by +0.099" in text
-    assert "the wide network gives other solutions to choose from" in text
+    assert "SAM and gradient descent end further apart in the wide network" in text
     assert (
         "100 neurons: SAM at rho 0.3 ends at 0.25 times the sharpness of gradient descent (95% interval 0.25 to 0.25)"
         in text

@@ -127,3 +127,49 @@ def test_the_largest_sharpness_meets_its_condition_and_no_larger_one_does(learni
     largest = theory.largest_sharpness(learning_rate=learning_rate, rho=rho)
     for factor, holds in ((1 - 1e-9, True), (1 + 1e-9, False)):
         assert theory.stability(sharpness=factor * largest, learning_rate=learning_rate, rho=rho).holds is holds
+
+
+def exact_second_moments(hessians, learning_rate, rho):
+    """``S`` and the spectral radius of ``X -> mean_i M_i X M_i``, on which stability itself depends."""
+    identity = np.eye(hessians.shape[1])
+    steps = identity - learning_rate * hessians @ (identity + rho * hessians)
+    radius = np.abs(np.linalg.eigvals(np.mean([np.kron(step, step) for step in steps], 0))).max()
+    return np.linalg.eigvalsh(np.mean(steps @ steps, 0))[-1], radius
+
+
+def test_a_minimum_may_be_stable_though_a_condition_on_a_moment_is_broken():
+    """Three examples in two dimensions: s_2 breaks its bound, (6) does not hold, and the second moment shrinks."""
+    inputs = np.array([[-0.530, 0.224], [0.427, 0.334], [0.078, -0.362]])
+    hessians = inputs[:, :, None] * inputs[:, None, :]
+    mean = hessians.mean(0)
+    second = np.linalg.eigvalsh(np.mean(hessians @ hessians, 0) - mean @ mean)[-1] ** 0.5
+    sharpness, learning_rate = np.linalg.eigvalsh(mean)[-1], 6.43126
+    found = theory.stability(sharpness=sharpness, nonuniformity={2: second}, learning_rate=learning_rate)
+    assert [condition.holds for condition in found.conditions] == [True, False]
+    largest, radius = exact_second_moments(hessians, learning_rate, 0.0)
+    assert largest > 1 > radius
+    assert found.verdict == "undecided, as condition (6) cannot hold"
+
+
+def test_below_twice_the_radius_condition_six_may_hold_though_another_is_broken():
+    """63 of 100 examples with Hessian 1, the others 0: the negative term of D_2 makes up for that of D_4."""
+    hessians = np.array([1.0] * 63 + [0.0] * 37).reshape(-1, 1, 1)
+    share, learning_rate, rho = 0.63, 0.1816, 10.0
+    moments = {k: (share - share**k) ** (1 / k) for k in (2, 3, 4)}
+    found = theory.stability(sharpness=share, nonuniformity=moments, learning_rate=learning_rate, rho=rho)
+    assert exact_second_moments(hessians, learning_rate, rho)[0] < 1
+    assert found.conditions[0].holds
+    assert not found.holds
+    assert found.verdict == "undecided"
+
+
+@given(
+    hessians=st.lists(st.floats(0.0, 10.0), min_size=1, max_size=6),
+    learning_rate=st.floats(0.01, 1.0),
+    rho=st.floats(0.0, 1.0),
+)
+def test_where_the_sharpness_breaks_its_condition_the_second_moment_grows(hessians, learning_rate, rho):
+    matrices = np.array(hessians).reshape(-1, 1, 1)
+    found = theory.stability(sharpness=float(np.mean(hessians)), learning_rate=learning_rate, rho=rho)
+    if found.verdict == "not linearly stable":
+        assert exact_second_moments(matrices, learning_rate, rho)[1] > 1 - 1e-9

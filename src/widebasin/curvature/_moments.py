@@ -25,7 +25,7 @@ class HessianMoments:
     Attributes:
         sharpness: ``lambda_max(H)``.
         nonuniformity: order k -> ``s_k = max(lambda_max(D_k), 0)^(1/k)`` with ``D_k = mean_i H_i^k - H^k``. ``D_3`` and
-            ``D_4`` need not be positive semidefinite, hence the maximum.
+            ``D_4`` need not be positive semidefinite, hence the maximum; what is no more than rounding is 0.
         eigenpairs: 1 -> of ``H``, k -> of ``D_k``, with their residuals.
         converged: whether all are.
     """
@@ -46,7 +46,8 @@ class LinearStability:
 
     Attributes:
         value: ``lambda_max(S)``. It is at least 1 wherever a direction changes no example's gradient.
-        stable: whether it is at most 1, to the tolerance of the eigenvalue.
+        stable: whether it is at most 1, to the tolerance of the eigenvalue. An eigenvalue that did not converge may be
+            larger than was found: it calls nothing stable.
         eigenpairs: with the residual.
     """
 
@@ -96,6 +97,7 @@ def hessian_moments(
     blocks: dict[str, Any] = {"where": where, "chunk_size": chunk_size}
     mean = mean_hessian(example_loss, params, batch, **blocks)
     found = {1: eigenpairs(mean, 1, "top", progress=progress, **options)}
+    nonuniformity = {}
     for order in orders:
         operator = moment_operator(example_loss, params, batch, order, **blocks)
         # Of examples that are all alike, D_k is the rounding error of a difference of k-th powers.
@@ -108,9 +110,11 @@ def hessian_moments(
             progress=_continued(progress, sum(pairs.products for pairs in found.values())),
             **options,
         )
+        largest = float(found[order].eigenvalues[0])
+        nonuniformity[order] = largest ** (1 / order) if largest > rounding else 0.0
     return HessianMoments(
         sharpness=float(found[1].eigenvalues[0]),
-        nonuniformity={k: max(float(found[k].eigenvalues[0]), 0.0) ** (1 / k) for k in orders},
+        nonuniformity=nonuniformity,
         eigenpairs=found,
     )
 
@@ -154,7 +158,7 @@ def stability(
     )
     pairs = eigenpairs(operator, 1, "top", key=key, tolerance=tolerance, most_products=most_products, progress=progress)
     value = float(pairs.eigenvalues[0])
-    return LinearStability(value, value <= 1 + max(tolerance, float(pairs.residuals[0])), pairs)
+    return LinearStability(value, pairs.converged and value <= 1 + tolerance, pairs)
 
 
 def _continued(progress: Progress | None, products: int) -> Progress | None:

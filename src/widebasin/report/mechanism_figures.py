@@ -133,14 +133,15 @@ def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
 
 
 def loss_against_steps(
-    curves: pd.DataFrame, guarantees: Mapping[tuple[int, str, float], float], baseline: str = BASELINE
+    curves: pd.DataFrame, guarantees: Mapping[tuple[int, str, float], tuple[float, float]], baseline: str = BASELINE
 ) -> Figure:
     """Training loss against steps on a logarithmic axis, a panel per width, one line per method and radius.
 
     Args:
         curves: one row per width, method, radius and epoch: ``step``, ``loss`` (geometric mean over seeds), ``low`` and
             ``high`` (smallest and largest); all positive.
-        guarantees: (width, method, radius) -> factor per step that the theory guarantees.
+        guarantees: (width, method, radius) -> factor per step that the theory guarantees, and the step from which it
+            does.
         baseline: the method without a radius.
     """
     widths = sorted(curves["width"].unique())
@@ -159,10 +160,11 @@ def loss_against_steps(
             look: dict[str, Any] = {"color": colours[method, rho], "linewidth": 1.2, "zorder": 2 + (method == baseline)}
             axes.plot(one["step"], one["loss"], linestyle=_line_style(method, baseline), **look)
             axes.fill_between(one["step"], one["low"], one["high"], color=colours[method, rho], alpha=0.15, linewidth=0)
-            factor = guarantees.get((width, method, rho))
-            if factor is not None and len(one):
-                steps = one["step"].to_numpy(float)
-                line = one["loss"].iloc[0] * np.exp((steps - steps[0]) * np.log(factor))
+            factor, begin = guarantees.get((width, method, rho), (None, 0.0))
+            late = one[one["step"] >= begin]
+            if factor is not None and len(late):
+                steps = late["step"].to_numpy(float)
+                line = late["loss"].iloc[0] * np.exp((steps - steps[0]) * np.log(factor))
                 axes.plot(steps, line, ":", color=colours[method, rho], linewidth=1)
                 guaranteed = True
     panels[0].set_yscale("log")

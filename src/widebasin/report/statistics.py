@@ -17,6 +17,8 @@ from widebasin.report import BASELINE
 CONFIDENCE = 0.95
 SELECTIONS = ("valid", "test")
 EPOCHS = ("final", "best")
+# Above this share of the variance, points are a straight line to the eye.
+STRAIGHT = 0.98
 # Means that agree to this relative tolerance are equal: the order of a sum must not choose a radius.
 TIE = 1e-6
 
@@ -420,14 +422,22 @@ class Decay:
     Attributes:
         factor: of the loss per unit of time, ``exp(slope)``.
         r_squared: share of the variance of the logarithm that the line explains; 1 is a purely geometric decay.
+        power_r_squared: the same of a line against the logarithm of time, a power law ``t^-p``, which also looks
+            straight over a factor of two in time.
         first: time where the fit begins.
         last: time where it ends.
     """
 
     factor: float
     r_squared: float
+    power_r_squared: float
     first: float
     last: float
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the decay is geometric (linear convergence): straight in time, and straighter than any power law."""
+        return self.r_squared > STRAIGHT and not self.power_r_squared > self.r_squared
 
 
 def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float] | np.ndarray, floor: float) -> Decay:
@@ -449,12 +459,19 @@ def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float]
     begin = count // 2
     time, logarithm = time[begin:count], np.log(loss[begin:count])
     if len(time) < 3:
-        return Decay(*[float("nan")] * 4)
-    slope, intercept = np.polyfit(time, logarithm, 1)
-    rest, spread = logarithm - (slope * time + intercept), logarithm - logarithm.mean()
+        return Decay(*[float("nan")] * 5)
+    slope, explained = _line(time, logarithm)
+    with np.errstate(divide="ignore"):
+        power = _line(np.log(time), logarithm)[1] if time[0] > 0 else float("nan")
+    return Decay(float(np.exp(slope)), explained, power, float(time[0]), float(time[-1]))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope of the least-squares line, and the share of the variance that it explains."""
+    slope, intercept = np.polyfit(x, y, 1)
+    rest, spread = y - (slope * x + intercept), y - y.mean()
     # The mean of equal numbers is one of them only up to rounding.
-    explained = 1 - float(rest @ rest) / float(spread @ spread) if np.ptp(logarithm) else 1.0
-    return Decay(float(np.exp(slope)), explained, float(time[0]), float(time[-1]))
+    return float(slope), 1 - float(rest @ rest) / float(spread @ spread) if np.ptp(y) else 1.0
 
 
 def _interval_columns(column: str, one: Interval) -> dict[str, float]:

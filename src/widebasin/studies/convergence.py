@@ -25,8 +25,6 @@ QUESTION = "Does stochastic SAM converge linearly where the network is large eno
 INTERPOLATED, FLOOR = 1e-6, 1e-10
 # Of a curve in the figure; more would not be seen.
 POINTS = 150
-# Above this share of the logarithm's variance, the fall is a straight line to the eye.
-STRAIGHT = 0.98
 
 
 def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
@@ -50,21 +48,28 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     everything = _rates(spec, tables)
     rates = everything[np.isfinite(everything["share"])]
     diverged = len(everything) - len(rates)
-    guaranteed = rates[rates["guaranteed"] < 1].groupby(["width", "method", "rho"])["guaranteed"].mean()
+    # Constants of a quadratic model say nothing of the first steps.
+    lines = {
+        (width, method, rho): (
+            float(rows["guaranteed"].mean()),
+            0.0 if rows["everywhere"].all() else float(rows["from_step"].mean()),
+        )
+        for (width, method, rho), rows in rates[rates["guaranteed"] < 1].groupby(["width", "method", "rho"])
+    }
     return Answer(
         title=f"Convergence: {WORKLOADS[spec.workload].description}",
         question=QUESTION,
         setting=setting_sentence(spec),
         findings=(
             *_findings(rates, spec),
-            *([f"{diverged} networks diverged; they are not counted."] if diverged else []),
+            *([f"Networks that diverged, and are not counted: {diverged}."] if diverged else []),
         ),
         tables=(_table(rates),),
         pictures=(
             Picture(
                 "loss",
                 "Training loss against steps",
-                mechanism_figures.loss_against_steps(_curves(spec, tables), dict(guaranteed)),
+                mechanism_figures.loss_against_steps(_curves(spec, tables), lines),  # pyright: ignore[reportArgumentType]
             ),
         ),
     )
@@ -84,6 +89,7 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
 
     from widebasin import theory
     from widebasin.report.statistics import SETTING, geometric_decay
+    from widebasin.studies.instruments import EXACT
 
     identity = [*SETTING, "method", "rho", "seed"]
     histories = dict(list(tables.history.groupby(identity, sort=False)))
@@ -94,7 +100,7 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
         losses = history["train_loss"].to_numpy(float)
         decay = geometric_decay(np.arange(1, len(losses) + 1) * _steps_per_epoch(spec), losses, FLOOR * losses[0])
         guaranteed, max_rate, max_rho = float("nan"), float("nan"), float("nan")
-        if np.isfinite(known["pl"]) and row["method"] in (BASELINE, "unnormalized-sam"):
+        if np.isfinite(known["pl"]) and row["method"] in (BASELINE, "unnormalized-sam") and not _beyond(spec):
             found = theory.convergence(
                 smoothness_each=known["smoothness_each"],
                 smoothness=known["smoothness"],
@@ -111,15 +117,29 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
                 "interpolates": bool((losses <= INTERPOLATED * losses[0]).any()),
                 "rate": -np.log(decay.factor),
                 "r_squared": decay.r_squared,
+                "power_r_squared": decay.power_r_squared,
+                "is_linear": decay.is_linear,
                 "fitted_steps": decay.last - decay.first,
                 "guaranteed": guaranteed,
                 "guaranteed_rate": -np.log(guaranteed),
                 "max_learning_rate": max_rate,
                 "max_rho": max_rho,
                 "kind": known["kind"],
+                "everywhere": known["kind"] == EXACT,
+                "from_step": decay.first,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _beyond(spec: Spec) -> str:
+    """What the training has that the theorem has not, in words; empty if nothing."""
+    facts = {
+        "momentum": bool(spec.momentum),
+        "weight decay": any(spec.weight_decay or ()),
+        "groups of m examples": spec.m is not None,
+    }
+    return " and ".join(name for name, there in facts.items() if there)
 
 
 def _curves(spec: Spec, tables: Tables) -> "pd.DataFrame":
@@ -146,16 +166,20 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
         down = rows[rows["interpolates"]]
         start = f"Width {width} ({rows['num_params'].iloc[0]:,} parameters)"
         if len(down):
-            straight = int((down["r_squared"] > STRAIGHT).sum())
+            straight = int(down["is_linear"].sum())
             sentences.append(
                 f"{start}: {len(down)} of {len(rows)} networks reach a millionth of the first loss, "
-                f"{straight} of them along a straight line in the logarithm (R² > {STRAIGHT})."
+                f"{straight} of them linearly: along a straight line in the logarithm, straighter than a power law."
             )
         else:
             late = 1 - np.exp(-(rows["rate"] * rows["fitted_steps"]).mean())
+            fall = (
+                f"the second half of the steps takes {100 * late:.2g}% off" if late == late else "too few epochs to fit"
+            )
+            power = int((rows["power_r_squared"] > rows["r_squared"]).sum())
             sentences.append(
                 f"{start}: no network reaches a millionth of the first loss; it ends at {rows['share'].min():.2g} to "
-                f"{rows['share'].max():.2g} of it, and the second half of the steps takes {100 * late:.2g}% off."
+                f"{rows['share'].max():.2g} of it; {fall}, in {power} of {len(rows)} more like a power law."
             )
     interpolating = rates[rates["interpolates"]]
     ratios = statistics.ratios_to_baseline(interpolating, ["rate"]) if len(interpolating) else interpolating
@@ -169,13 +193,26 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
             f"Width {row['width']}: {method_name(row['method'])} at rho {row['rho']:g} converges "
             f"{row['rate']:.3f} times as fast as {method_name(BASELINE)} ({doubt})."
         )
+    return sentences + _guarantees(rates, spec)
+
+
+def _guarantees(rates: "pd.DataFrame", spec: Spec) -> list[str]:
+    import numpy as np
+
+    if _beyond(spec):
+        return [f"The theorem guarantees no rate: it has no {_beyond(spec)}."]
     known = rates[np.isfinite(rates["guaranteed"])]
+    if not len(known):
+        return ["The constants of the theorem are not known for this workload: no rate is guaranteed."]
+    exact = bool(known["everywhere"].all())
+    where = "" if exact else "Near the minimum reached, with the constants of its quadratic model, "
+    sentences = []
     kept = known[known["guaranteed"] < 1]
     if len(kept):
         faster = int((kept["rate"] >= kept["guaranteed_rate"]).sum())
         sentences.append(
-            f"The theory guarantees a rate for {len(kept)} networks (constants {kept['kind'].iloc[0]}); "
-            f"{faster} of them converge at least as fast."
+            f"{where}{'The' if exact else 'the'} theory guarantees a rate for {len(kept)} networks"
+            f"{' (constants exact, from the data)' if exact else ''}; {faster} of them converge at least as fast."
         )
     without = known[known["guaranteed"] >= 1]
     wide, fast = without[without["max_learning_rate"] <= 0], without[without["max_learning_rate"] > 0]
@@ -189,11 +226,7 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
             f"For {len(fast)} networks nothing is guaranteed at this learning rate: it would have to be below "
             f"{fast['max_learning_rate'].min():.2g} to {fast['max_learning_rate'].max():.2g}."
         )
-    if not len(known):
-        sentences.append("The constants of the theorem are not known for this workload: no rate is guaranteed.")
-    elif spec.batch_size:
-        sentences.append("The theorem draws batches with replacement; training passes over the data, epoch by epoch.")
-    return sentences
+    return [*sentences, "The theorem draws batches with replacement; training passes over the data, epoch by epoch."]
 
 
 def _table(rates: "pd.DataFrame") -> "Table":
@@ -205,16 +238,16 @@ def _table(rates: "pd.DataFrame") -> "Table":
 
     by = ["width", "num_params", "method", "rho"]
     rows = []
-    for row in statistics.means_over_seeds(rates, by, ["rate", "share", "r_squared", "guaranteed_rate"]).to_dict(
-        "records"
-    ):
+    for row in statistics.means_over_seeds(
+        rates, by, ["rate", "share", "r_squared", "power_r_squared", "guaranteed_rate"]
+    ).to_dict("records"):
         rows.append(
             (
                 *network_names(row, by),
                 significant(row["share"], 2),
                 significant(row["rate"]),
                 interval(row, "rate"),
-                f"{row['r_squared']:.3f}" if np.isfinite(row["r_squared"]) else NONE,
+                *(f"{row[c]:.4f}" if np.isfinite(row[c]) else NONE for c in ("r_squared", "power_r_squared")),
                 significant(row["guaranteed_rate"]) if row["guaranteed_rate"] > 0 else NONE,
             )
         )
@@ -227,10 +260,11 @@ def _table(rates: "pd.DataFrame") -> "Table":
         "rate per step",
         "95% interval",
         "R²",
+        "R² of a power law",
         "guaranteed at least",
     )
     note = (
-        "Rate: minus the slope of the logarithm of the training loss in the second half of its fall, above rounding; "
+        "Rate: minus the slope of the logarithm of the training loss in the second half of the steps, above rounding; "
         "means over seeds, interval: Student t."
     )
     return Table("Rate of convergence", columns, tuple(rows), note)

@@ -21,11 +21,13 @@ from widebasin.training import CLASSIFICATION, Objective
 from widebasin.workloads import WORKLOADS
 
 # Of the simulated linearized dynamics.
-TRAJECTORIES, STEPS = 64, 100
+TRAJECTORIES, STEPS = 1_024, 10
 
 # The protocol of Andriushchenko et al. 2023 for worst-case sharpness.
 WORST_CASE_EXAMPLES, WORST_CASE_GROUP = 1_024, 128
 
+# How constants are found that hold everywhere.
+EXACT = "exact, from the data"
 # A minimum is interpolating where the loss is this share of that of a model of zeros; its curvature is taken densely.
 NEGLIGIBLE, LARGEST_DENSE = 1e-6, 2_000
 # Eigenvalues below this share of the largest are flat directions: the minimum is known to float32 only.
@@ -266,7 +268,7 @@ def constants_instrument() -> Instrument:
                 return [nothing]
             if isinstance(network.model, LinearRegression):
                 found = curvature.least_squares_constants(inputs[:, : network.model.weight.shape[1]])
-                kind = "exact, from the data"
+                kind = EXACT
             else:
                 found = curvature.constants_at_minimum(
                     example_loss_of(objective), model, (inputs, targets), threshold=POSITIVE
@@ -277,12 +279,12 @@ def constants_instrument() -> Instrument:
     return Instrument("constants", {}, rows, nothing)
 
 
-def linearized_radius(network: TrainedNetwork) -> float:
-    """The radius of the linearized dynamics of a network's method: its own for unnormalized SAM, else 0.
+def linearized_radius(method: str, rho: float) -> float:
+    """The radius of a method's linearized dynamics: its own for unnormalized SAM, else 0, as SGD's.
 
     The normalized ascent has length ``rho`` however small the gradient, and no linearization at a minimum.
     """
-    return network.replicate.rho if network.cell.method in ("unnormalized-sam", "linearized-sam") else 0.0
+    return rho if method in ("unnormalized-sam", "linearized-sam") else 0.0
 
 
 def stability_instrument(samples: int, multiples: Sequence[float], tolerance: float = 1e-3) -> Instrument:
@@ -291,13 +293,14 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
     Columns: ``multiple``, ``tested_learning_rate``, ``tested_rho`` (see ``linearized_radius``); ``second_moment``,
     ``lambda_max(S)``; ``stable``, whether it is at most 1; ``one_step``, the mean over examples of ``||w_1||^2`` after
     a step of ``sam.LinearizedSAM`` from the eigenvector, ``||w_0|| = 1``; ``growth``, the factor per step of the mean
-    squared distance over ``TRAJECTORIES`` runs of ``STEPS`` steps from there; ``converged``.
+    squared distance over ``TRAJECTORIES`` runs of ``STEPS`` steps from there, with its standard error in
+    ``growth_error``; ``converged``.
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
         example_loss = example_loss_of(WORKLOADS[network.cell.workload].objective)
         batch = training_examples(network, samples)
-        rho = linearized_radius(network)
+        rho = linearized_radius(network.cell.method, network.replicate.rho)
         found = []
         mean = curvature.hessian(mean_loss_of(WORKLOADS[network.cell.workload].objective), network.model, batch)
         for multiple in multiples:
@@ -307,7 +310,7 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
             )
             direction = mean.direction(judged.eigenpairs.eigenvectors[0])
             key = key_for(jax.random.key(network.replicate.seed), "linearized dynamics")
-            one_step, growth = simulated_growth(
+            one_step, growth, error = simulated_growth(
                 example_loss, network.model, batch, direction, learning_rate=learning_rate, rho=rho, key=key
             )
             found.append(
@@ -319,13 +322,14 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
                     "stable": judged.stable,
                     "one_step": one_step,
                     "growth": growth,
+                    "growth_error": error,
                     "converged": judged.converged,
                 }
             )
         return found
 
     settings = {"samples": samples, "multiples": " ".join(f"{m:g}" for m in multiples), "tolerance": tolerance}
-    numbers = ("multiple", "tested_learning_rate", "tested_rho", "second_moment", "one_step", "growth")
+    numbers = ("multiple", "tested_learning_rate", "tested_rho", "second_moment", "one_step", "growth", "growth_error")
     return Instrument("stability", settings, rows, _nothing(*numbers) | {"stable": False, "converged": False})
 
 
@@ -344,7 +348,7 @@ def simulated_growth(
     learning_rate: float,
     rho: float,
     key: Key[Array, ""],
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Runs SAM on the quadratic model of every example's loss around a minimum, one example per step.
 
     Args:
@@ -357,13 +361,17 @@ def simulated_growth(
         key: of the examples drawn.
 
     Returns:
-        ``E ||v_1||^2``, exactly: the mean over all examples; and ``(E ||v_T||^2)^(1/T)`` over ``TRAJECTORIES`` runs of
-        ``T = STEPS`` steps. Computed by ``sam.LinearizedSAM``, independently of ``curvature``.
+        ``E ||v_1||^2``, exactly: the mean over all examples; ``(E ||v_T||^2)^(1/T)`` over ``TRAJECTORIES`` runs of
+        ``T = STEPS`` steps; and the latter's standard error. The steps are few: over many, so rare runs carry the mean
+        that it is underestimated. Computed by ``sam.LinearizedSAM``, independently of ``curvature``.
     """
-    one_step, growth = _simulated(
+    one_step, logarithms = _simulated(
         example_loss, model, batch, direction, jnp.asarray(learning_rate), jnp.asarray(rho), key
     )
-    return float(one_step), float(growth)
+    squares = np.exp(np.asarray(logarithms, np.float64))
+    growth = float(squares.mean()) ** (1 / STEPS)
+    relative_error = float(squares.std(ddof=1) / squares.mean()) / TRAJECTORIES**0.5
+    return float(one_step), growth, growth * relative_error / STEPS
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -400,6 +408,5 @@ def _simulated(
 
     count = jax.tree.leaves(batch)[0].shape[0]
     once = jax.lax.map(lambda index: square(step(direction, index)), jnp.arange(count))
-    logarithms = jax.vmap(trajectory)(jax.random.randint(key, (TRAJECTORIES, STEPS), 0, count))
-    mean = jax.nn.logsumexp(logarithms) - jnp.log(TRAJECTORIES)
-    return once.mean(), jnp.exp(mean / STEPS)
+    runs = jax.random.randint(key, (TRAJECTORIES, STEPS), 0, count)
+    return once.mean(), jax.lax.map(trajectory, runs, batch_size=64)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,11 +112,6 @@ def measure_networks(
     return answer, {name: one.replace({np.nan: None}).to_dict("records") for name, one in found.items()}
 
 
-def page_of(folder: ResultsFolder) -> Path:
-    """Where the page is."""
-    return folder.path / "measure.html"
-
-
 def _shown(networks: Sequence[StoredNetwork]) -> list[StoredNetwork]:
     """The first seed's networks, as many as can be read."""
     first = min(network.replicate.seed for network in networks)
@@ -194,10 +188,11 @@ def _findings(found: dict[str, pd.DataFrame]) -> list[str]:
     judged = judged.dropna(subset="second_moment")
     sentences = []
     if diverged:
-        sentences.append(f"{diverged} networks diverged: there is nothing to measure of them.")
+        sentences.append(f"Networks that diverged, with nothing to measure: {diverged}.")
     if len(judged):
         sentences.append(
-            f"By condition (6), {int(judged['stable'].sum())} of {len(judged)} verdicts are stable, at batch size 1."
+            f"By condition (6), {int(judged['stable'].sum())} of {len(judged)} verdicts are stable, at batch size 1, "
+            "without momentum, at the first learning rate of the schedule."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())

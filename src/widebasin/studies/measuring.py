@@ -20,7 +20,7 @@ class Instrument:
 
     Attributes:
         name: of the table of its measurements in the results folder.
-        settings: columns that tell one way of measuring from another; rows of other settings are measured anew.
+        settings: columns that tell one way of measuring from another.
         rows: network -> rows without the columns that say which network it is.
         nothing: the row of a network of which nothing can be measured, as it diverged.
     """
@@ -40,7 +40,7 @@ def measure(
     """The table of an instrument's measurements of networks, in their order.
 
     Networks that were measured before, with the same settings, are not measured again; the table is written after
-    each network. Measurements of other networks of the folder stay in it.
+    each network. Measurements of other networks of the folder, and with other settings, stay in it.
 
     Args:
         folder: the results folder, which keeps the table.
@@ -52,15 +52,12 @@ def measure(
         SweepError: if parameters were not kept, or a table is damaged.
     """
     known = folder.measurements(instrument.name)
-    if known is not None and not _has_settings(known, instrument.settings):
-        known = None
-    identities = [identity_rows(network.cell, [network.replicate]) for network in networks]
+    identities = [_identity(network, instrument.settings) for network in networks]
     found = [None if known is None else _rows_of(known, identity) for identity in identities]
     missing = [network for network, rows in zip(networks, found, strict=True) if rows is None]
     for network in track(missing, f"measuring {instrument.name}") if track and missing else missing:
-        rows = pd.DataFrame([dict(instrument.settings) | row for row in _rows_or_nothing(instrument, network.load())])
-        identity = identity_rows(network.cell, [network.replicate])
-        table = identity.merge(rows, how="cross")
+        rows = pd.DataFrame(_rows_or_nothing(instrument, network.load()))
+        table = _identity(network, instrument.settings).merge(rows, how="cross")
         known = table if known is None else pd.concat([known, table], ignore_index=True)
         folder.write_measurements(instrument.name, known)
     assert known is not None
@@ -75,8 +72,9 @@ def _rows_or_nothing(instrument: Instrument, network: TrainedNetwork) -> list[Ro
         return [instrument.nothing]
 
 
-def _has_settings(table: pd.DataFrame, settings: Mapping[str, Any]) -> bool:
-    return all(name in table and bool((table[name] == value).all()) for name, value in settings.items())
+def _identity(network: StoredNetwork, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Which network, measured in which way: what rows belong together by."""
+    return identity_rows(network.cell, [network.replicate]).assign(**settings)
 
 
 def _rows_of(table: pd.DataFrame, identity: pd.DataFrame) -> pd.DataFrame | None:

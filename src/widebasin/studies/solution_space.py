@@ -45,22 +45,21 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     workload = WORKLOADS[spec.workload]
     dataset = workload.load()
     points = dataset.inputs[: workload.sizes.train, 0], dataset.targets[: workload.sizes.train, 0]
-    solutions = tables.measured["solution"]
-    outputs = solutions[solutions["kind"] == "output"]
-    within = outputs[outputs["position"].between(np.min(points[0]), np.max(points[0]))]
-    # Of a pair of which one diverged there is no distance.
-    functions = statistics.distances_to_baseline(within, relative=False).dropna(subset="distance")
-    parameters = statistics.distances_to_baseline(solutions[solutions["kind"] == "parameter"], relative=True)
-    parameters = parameters.dropna(subset="distance")
     measured = tables.measured["curvature"].dropna(subset="sharpness")
     diverged = len(tables.measured["curvature"]) - len(measured)
+    identity = [*statistics.SETTING, "method", "rho", "seed"]
+    solutions = tables.measured["solution"].merge(measured[identity], on=identity)
+    outputs = solutions[solutions["kind"] == "output"]
+    within = outputs[outputs["position"].between(np.min(points[0]), np.max(points[0]))]
+    functions = statistics.distances_to_baseline(within, relative=False)
+    parameters = statistics.distances_to_baseline(solutions[solutions["kind"] == "parameter"], relative=True)
     return Answer(
         title=f"The space of solutions: {workload.description}",
         question=QUESTION,
         setting=setting_sentence(spec),
         findings=(
             *_findings(functions, measured),
-            *([f"{diverged} networks diverged; they are not compared."] if diverged else []),
+            *([f"Networks that diverged, and are not compared: {diverged}."] if diverged else []),
         ),
         tables=(_table(functions, parameters, measured),),
         pictures=(
@@ -98,9 +97,9 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
             verdict = "no verdict from one seed"
             if np.isfinite(change.low):
                 verdict = (
-                    "the wide network gives other solutions to choose from"
+                    "SAM and gradient descent end further apart in the wide network"
                     if change.low > 0
-                    else "the wide network's solutions are nearer to each other"
+                    else "SAM and gradient descent end nearer to each other in the wide network"
                     if change.high < 0
                     else "no difference beyond the spread of the seeds"
                 )

@@ -55,13 +55,20 @@ class StoredNetwork:
         """Reads its parameters.
 
         Raises:
-            SweepError: if they were not kept or are damaged.
+            SweepError: if they were not kept or are damaged, or the sweep is not finished.
         """
+        number, size = self.group
+        if not self.folder.finished(self.cell.name, number):
+            raise SweepError(f"the sweep in {self.folder.path} is not finished; run it again to continue")
+        # As they were trained, whatever the precision of the work at hand.
+        with jax.enable_x64(False):
+            return self._load(number, size)
+
+    def _load(self, number: int, size: int) -> TrainedNetwork:
         task = self.cell.task()
         abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
         is_parameter = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
         shapes, static = eqx.partition(abstract, is_parameter)
-        number, size = self.group
         like = jax.tree.map(lambda leaf: np.zeros((size, *leaf.shape), leaf.dtype), shapes)
         params = Checkpoints(self.folder.group(self.cell.name, number, "parameters")).restore(like)
         if params is None:

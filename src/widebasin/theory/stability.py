@@ -9,7 +9,7 @@ from widebasin.theory.numbers import not_negative, positive
 
 @dataclass(frozen=True)
 class Condition:
-    """A necessary condition.
+    """One of the conditions of ``stability``.
 
     Attributes:
         name: of the quantity on the left.
@@ -31,17 +31,33 @@ class Condition:
 
 @dataclass(frozen=True)
 class Stability:
-    """The necessary conditions for linear stability.
+    """The conditions, and what follows from them.
 
     Attributes:
         conditions: on the sharpness and, as far as they were given, on the non-uniformity of orders 2, 3 and 4.
+        implied: whether condition (6) implies all of them, given that ``D_3`` and ``D_4`` are positive semidefinite:
+            for ``eta >= 2 rho``. Below, the term of ``D_2`` is negative and may make up for the others.
     """
 
     conditions: tuple[Condition, ...]
+    implied: bool
+
+    @property
+    def verdict(self) -> str:
+        """``not linearly stable``: the mean moves away; ``undecided``: (6) cannot hold or may not; ``not ruled out``.
+
+        The condition on the sharpness is necessary for linear stability: where it is broken, the expected position
+        itself moves away. The others are necessary for condition (6) only, which is sufficient for stability.
+        """
+        if not self.conditions[0].holds:
+            return "not linearly stable"
+        if self.holds:
+            return "not ruled out"
+        return "undecided, as condition (6) cannot hold" if self.implied else "undecided"
 
     @property
     def holds(self) -> bool:
-        """Whether all conditions are met. If not, and all ``D_k`` are positive semidefinite, (6) cannot hold."""
+        """Whether all conditions are met."""
         return all(condition.holds for condition in self.conditions)
 
 
@@ -52,7 +68,7 @@ def stability(
     rho: float = 0.0,
     nonuniformity: Mapping[int, float] | None = None,
 ) -> Stability:
-    """The conditions term by term under which a minimum can be linearly stable for stochastic SAM at batch size 1.
+    """What condition (6), sufficient for linear stability under stochastic SAM at batch size 1, asks term by term.
 
     With per-sample Hessians ``H_i``, their mean ``H``, ``D_k = mean_i H_i^k - H^k``, sharpness
     ``a = lambda_max(H)`` and non-uniformity ``s_k = max(lambda_max(D_k), 0)^(1/k)``:
@@ -72,8 +88,11 @@ def stability(
     Raises:
         ValueError: naming the argument, if a number is negative or not finite, or an order is none of 2, 3, 4.
 
-    Source: arXiv 2311.17539, condition (7); Wu et al. 2018 at ``rho = 0``. ``D_3`` and ``D_4`` need not be positive
-    semidefinite, so their conditions are necessary only together with the others.
+    The first is necessary for linear stability: the expected position is multiplied by ``I - eta H - eta rho mean_i
+    H_i^2`` at every step. The others are necessary for condition (6), where ``eta >= 2 rho`` and ``D_3``, ``D_4`` are
+    positive semidefinite; a minimum that breaks one of them may still be stable. See ``Stability.verdict``.
+
+    Source: arXiv 2311.17539, condition (7); Wu et al. 2018 at ``rho = 0``.
 
     Example:
         >>> from widebasin import theory
@@ -97,7 +116,7 @@ def stability(
             weight = 2 * eta**2 * rho if order == 3 else eta**2 * rho**2
             reason = "" if weight > 0 else "rho is 0"
             conditions.append(Condition(name, moment, 1 / weight if weight > 0 else None, reason))
-    return Stability(tuple(conditions))
+    return Stability(tuple(conditions), implied=eta >= 2 * rho)
 
 
 def largest_sharpness(*, learning_rate: float, rho: float = 0.0) -> float:
