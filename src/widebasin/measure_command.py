@@ -11,9 +11,12 @@ from rich.console import Console
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.sweep import UsageError
 
-OneWidth = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
+OneInteger = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
 OneMethod = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="(default: all)")]
-OneRadius = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: all)")]
+OneNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: all)")]
+
+# What tells the networks of a sweep apart.
+WHICH = ("width", "method", "rho", "seed", "label_noise", "weight_decay", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,20 @@ class MeasureCommand:
 
     folder: tyro.conf.Positional[Path]
     """Results folder."""
-    width: OneWidth = None
+    width: OneInteger = None
     """Only networks of this width."""
     method: OneMethod = None
     """Only networks of this method."""
-    rho: OneRadius = None
+    rho: OneNumber = None
     """Only networks of this radius."""
-    seed: OneWidth = None
+    seed: OneInteger = None
     """Only networks of this seed."""
+    label_noise: OneNumber = None
+    """Only networks with this share of wrong training labels."""
+    weight_decay: OneNumber = None
+    """Only networks with this weight decay."""
+    learning_rate: OneNumber = None
+    """Only networks with this learning rate."""
     samples: int = 256
     """Training examples that curvature is measured on."""
     multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
@@ -67,8 +76,7 @@ class MeasureCommand:
         probe_json(self.json)
         keep_compiled_programs()
         folder = ResultsFolder(self.folder)
-        names = ("width", "method", "rho", "seed")
-        which = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        which = {name: getattr(self, name) for name in WHICH if getattr(self, name) is not None}
         measures = Measures(self.samples, self.multiples, self.sharpness_rho)
         answer, record = measure_networks(folder, measures, which, self._again(), tracker(console, self.quiet))
         print_answer(answer, folder, console, "measure.html")
@@ -76,12 +84,12 @@ class MeasureCommand:
 
     def _again(self) -> str:
         words = ["widebasin", "measure", str(self.folder)]
-        for name in ("width", "method", "rho", "seed", "samples", "multiples", "sharpness_rho"):
+        for name in (*WHICH, "samples", "multiples", "sharpness_rho"):
             value = getattr(self, name)
             if value != getattr(type(self), name, None):
                 values = value if isinstance(value, tuple) else (value,)
                 words += [
                     f"--{name.replace('_', '-')}",
-                    *(f"{v:g}" if isinstance(v, float) else str(v) for v in values),
+                    *(f"{v:.12g}" if isinstance(v, float) else str(v) for v in values),
                 ]
         return shlex.join(words)

@@ -106,7 +106,7 @@ def eigenpairs(
     (at least ``2 k``), until every residual ``||A v - lambda v||`` and every change of an eigenvalue from one space to
     the next are at most ``tolerance`` times the largest modulus found. Residuals alone do not tell that an eigenvalue
     was missed; a spectrum that is clustered at its end needs the growth. Eigenvalues that are equal are found once, as
-    with any method from one vector. A space of the whole dimension is solved exactly.
+    with any method from one vector, but for what rounding errors add. A space of the whole dimension is solved exactly.
 
     Args:
         operator: symmetric.
