@@ -28,7 +28,7 @@ EXAMPLES, CHUNK_SIZE = 1_024, 128
 EPOCHS = 40
 EIGENVALUES, TOLERANCE = 5, 1e-3
 # Of the non-uniformity s_2, which is an average over single examples.
-SAMPLES, SAMPLES_AT_ONCE = 256, 16
+SAMPLES, SAMPLES_AT_ONCE = 256, 64
 MEMORY_EXAMPLES, MEMORY_CHUNK_SIZE = (1_024, 4_096, 16_384), 256
 # Of a Hessian-vector product in gradients, and of memory as examples are added.
 PRODUCT_TARGET, MEMORY_TARGET = 2.5, 1.05
