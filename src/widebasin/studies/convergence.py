@@ -7,7 +7,7 @@ half of its fall, with its interval over seeds; beside it the rate that the theo
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -274,10 +274,7 @@ def check(spec: Spec) -> None:
     """A line in the logarithm wants a constant learning rate; one setting but for the width."""
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: with others the rate changes with the schedule")
-    for argument in ("label_noise", "weight_decay", "learning_rate"):
-        values = getattr(spec, argument)
-        if len(values) > 1:
-            raise UsageError(argument, values, "must be one value: the study compares widths in one setting")
+    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), "widths in one setting")
 
 
 CONVERGENCE = Study(

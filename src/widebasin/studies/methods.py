@@ -7,8 +7,8 @@ own radius chosen on validation, paired by seed; and the same against SAM.
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables
-from widebasin.sweep import Spec, UsageError
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
     from widebasin.report.page import Answer
@@ -61,10 +61,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 def check(spec: Spec) -> None:
     """One setting: methods are compared with each other, not across sizes."""
-    for argument in ("widths", "label_noise", "weight_decay", "learning_rate"):
-        values = getattr(spec, argument)
-        if len(values) > 1:
-            raise UsageError(argument, values, "must be one value: the study compares methods in one setting")
+    check_one_value(spec, ("widths", "label_noise", "weight_decay", "learning_rate"), "methods in one setting")
 
 
 METHODS_STUDY = Study(

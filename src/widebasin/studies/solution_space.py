@@ -7,7 +7,7 @@ between the functions that gradient descent and SAM reach from one initializatio
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -161,10 +161,7 @@ def check(spec: Spec) -> None:
     shape = WORKLOADS[spec.workload].load().inputs.shape[1:]
     if shape != (1,):
         raise UsageError("workload", spec.workload, "must have inputs of one number, to draw its functions: line-mlp")
-    for argument in ("label_noise", "weight_decay", "learning_rate"):
-        values = getattr(spec, argument)
-        if len(values) > 1:
-            raise UsageError(argument, values, "must be one value: the study compares widths in one setting")
+    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), "widths in one setting")
 
 
 SOLUTION_SPACE = Study(

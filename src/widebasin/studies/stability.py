@@ -8,7 +8,7 @@ it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by se
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -248,10 +248,7 @@ def check(spec: Spec) -> None:
     """One setting, at a constant learning rate: radii are compared with each other."""
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: stability is judged at the rate of training")
-    for argument in ("widths", "label_noise", "weight_decay", "learning_rate"):
-        values = getattr(spec, argument)
-        if len(values) > 1:
-            raise UsageError(argument, values, "must be one value: the study compares radii in one setting")
+    check_one_value(spec, ("widths", "label_noise", "weight_decay", "learning_rate"), "radii in one setting")
 
 
 STABILITY = Study(

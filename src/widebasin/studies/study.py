@@ -80,3 +80,17 @@ class Study:
             raise UsageError(
                 "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
             )
+
+
+def check_one_value(spec: Spec, arguments: Sequence[str], compares: str) -> None:
+    """Raises ``UsageError`` if one of these arguments of a resolved spec has several values.
+
+    Args:
+        spec: resolved.
+        arguments: lists of values.
+        compares: what the study compares and in which setting, for the message.
+    """
+    for argument in arguments:
+        values = getattr(spec, argument)
+        if len(values) > 1:
+            raise UsageError(argument, values, f"must be one value: the study compares {compares}")
