@@ -2,7 +2,7 @@
 
 Grid: a width that cannot interpolate and one that can x {SGD, unnormalized SAM at several radii} x seeds, at a constant
 learning rate. Statistic: the rate per step, minus the slope of the logarithm of the training loss, fitted to the second
-half of its fall, with its interval over seeds; beside it the rate that the theory guarantees where it knows one.
+half of the steps, with its interval over seeds; beside it the rate that the theory guarantees where it knows one.
 """
 
 from typing import TYPE_CHECKING
@@ -160,6 +160,7 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
 
     from widebasin.report import statistics
     from widebasin.report.drawing import method_name
+    from widebasin.studies.findings import interval_words
 
     sentences = []
     for width, rows in rates.groupby("width"):
@@ -173,9 +174,8 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
             )
         else:
             late = 1 - np.exp(-(rows["rate"] * rows["fitted_steps"]).mean())
-            fall = (
-                f"the second half of the steps takes {100 * late:.2g}% off" if late == late else "too few epochs to fit"
-            )
+            fall = f"the second half of the steps takes {100 * late:.2g}% off"
+            fall = fall if np.isfinite(late) else "too few epochs to fit"
             power = int((rows["power_r_squared"] > rows["r_squared"]).sum())
             sentences.append(
                 f"{start}: no network reaches a millionth of the first loss; it ends at {rows['share'].min():.2g} to "
@@ -184,11 +184,7 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
     interpolating = rates[rates["interpolates"]]
     ratios = statistics.ratios_to_baseline(interpolating, ["rate"]) if len(interpolating) else interpolating
     for row in ratios.to_dict("records") if len(ratios) else ():
-        doubt = (
-            f"95% interval {row['rate_low']:.3f} to {row['rate_high']:.3f}"
-            if np.isfinite(row["rate_low"])
-            else "one seed, no interval"
-        )
+        doubt = interval_words(row["rate_low"], row["rate_high"], ".3f")
         sentences.append(
             f"Width {row['width']}: {method_name(row['method'])} at rho {row['rho']:g} converges "
             f"{row['rate']:.3f} times as fast as {method_name(BASELINE)} ({doubt})."

@@ -182,9 +182,13 @@ def _verdict(change: Interval, up: str, down: str, neither: str, unknown: str) -
 
 def _slope(slope: Interval, metric: Metric, digits: int) -> str:
     unit = f"{metric.gain_unit} " if metric.gain_unit else ""
-    doubt = f"95% interval {slope.low:+.{digits}f} to {slope.high:+.{digits}f}"
-    doubt = doubt if np.isfinite(slope.low) else "one seed, no interval"
+    doubt = interval_words(slope.low, slope.high, f"+.{digits}f")
     return f"{slope.mean:+.{digits}f} {unit}per tenfold parameters ({doubt})"
+
+
+def interval_words(low: float, high: float, form: str) -> str:
+    """A 95% interval in words, its ends in a format; of one seed there is none."""
+    return f"95% interval {low:{form}} to {high:{form}}" if np.isfinite(low) else "one seed, no interval"
 
 
 def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:

@@ -23,6 +23,7 @@ from widebasin.studies.instruments import (
     stability_instrument,
 )
 from widebasin.studies.measuring import Instrument, measure
+from widebasin.studies.study import check_samples
 from widebasin.sweep import UsageError, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import StoredNetwork, stored_networks
@@ -50,8 +51,7 @@ class Measures:
 
     def check(self) -> None:
         """Raises ``UsageError`` where a value cannot be."""
-        if self.samples < 2:
-            raise UsageError("samples", self.samples, "must be at least 2: uneven Hessians take two examples")
+        check_samples(self.samples)
         if not self.multiples or not all(np.isfinite(m) and m > 0 for m in self.multiples):
             raise UsageError("multiples", self.multiples, "must be finite numbers > 0")
         if not (np.isfinite(self.sharpness_rho) and self.sharpness_rho > 0):

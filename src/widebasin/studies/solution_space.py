@@ -79,6 +79,7 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
 
     from widebasin.report import statistics
     from widebasin.report.drawing import method_name
+    from widebasin.studies.findings import interval_words
 
     sentences = []
     for (method, rho), mine in functions.groupby(["method", "rho"], sort=False):
@@ -87,7 +88,7 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
         by_width = {width: mine[mine["width"] == width].set_index("seed")["distance"] for width in widths}
         for width, distances in by_width.items():
             one = statistics.t_interval(distances)
-            doubt = f"95% interval {one.low:.3g} to {one.high:.3g}" if np.isfinite(one.low) else "one seed, no interval"
+            doubt = interval_words(one.low, one.high, ".3g")
             sentences.append(
                 f"{width} neurons: the functions of {name} and of gradient descent are {one.mean:.3g} apart ({doubt})."
             )
@@ -105,15 +106,11 @@ def _findings(functions: "pd.DataFrame", measured: "pd.DataFrame") -> list[str]:
                 )
             sentences.append(
                 f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3g} "
-                f"(95% interval {change.low:+.3g} to {change.high:+.3g}): {verdict}."
+                f"({interval_words(change.low, change.high, '+.3g')}): {verdict}."
             )
     ratios = statistics.ratios_to_baseline(measured, ["sharpness"])
     for row in ratios.sort_values("width").to_dict("records") if len(ratios) else ():
-        doubt = (
-            f"95% interval {row['sharpness_low']:.2f} to {row['sharpness_high']:.2f}"
-            if np.isfinite(row["sharpness_low"])
-            else "one seed, no interval"
-        )
+        doubt = interval_words(row["sharpness_low"], row["sharpness_high"], ".2f")
         sentences.append(
             f"{row['width']} neurons: {method_name(row['method'])} at rho {row['rho']:g} ends at "
             f"{row['sharpness']:.2f} times the sharpness of gradient descent ({doubt})."

@@ -94,6 +94,7 @@ def _flatness(measured: "pd.DataFrame", ratios: "pd.DataFrame") -> list[str]:
 
     from widebasin.report import statistics
     from widebasin.report.drawing import method_name
+    from widebasin.studies.findings import interval_words
 
     sentences = []
     for method in dict.fromkeys(ratios["method"]) if len(ratios) else ():
@@ -119,10 +120,10 @@ def _flatness(measured: "pd.DataFrame", ratios: "pd.DataFrame") -> list[str]:
             if slope is None:
                 continue
             if not np.isfinite(slope.low):
-                verdict, doubt = "changes", "one seed, no interval"
+                verdict = "changes"
             else:
                 verdict = "falls" if slope.high < 0 else "grows" if slope.low > 0 else "shows no trend"
-                doubt = f"95% interval {10**slope.low:.2g} to {10**slope.high:.2g}"
+            doubt = interval_words(10**slope.low, 10**slope.high, ".2g")
             sentences.append(
                 f"{name} of {method_name(method)} {verdict} with the radius: "
                 f"times {10**slope.mean:.2g} per tenfold radius ({doubt})."
@@ -132,6 +133,8 @@ def _flatness(measured: "pd.DataFrame", ratios: "pd.DataFrame") -> list[str]:
 
 def _verdicts(spec: Spec, measured: "pd.DataFrame", judged: "pd.DataFrame") -> list[str]:
     """What condition (6) says, and whether the simulation agrees."""
+    from widebasin.studies.instruments import STEPS
+
     if not len(judged):
         return []
     at_training = judged[judged["multiple"] == 1]
@@ -149,7 +152,7 @@ def _verdicts(spec: Spec, measured: "pd.DataFrame", judged: "pd.DataFrame") -> l
     ]
     if len(held):
         words = f"does not grow in {calm} of {len(held)} cases that (6) calls stable"
-        sentences.append(f"Over 10 simulated steps from the worst direction, it {words}.")
+        sentences.append(f"Over {STEPS} simulated steps from the worst direction, it {words}.")
     if len(broken):
         sentences.append(f"Where (6) is broken it grows over these steps in {grown} of {len(broken)} cases.")
     if lowest < -NOT_A_MINIMUM * float(measured["sharpness"].max()):

@@ -27,8 +27,7 @@ class Options:
 
     def check(self) -> None:
         """Raises ``UsageError`` where a value cannot be."""
-        if self.samples < 2:
-            raise UsageError("samples", self.samples, "must be at least 2: uneven Hessians take two examples")
+        check_samples(self.samples)
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,12 @@ class Study:
             raise UsageError(
                 "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
             )
+
+
+def check_samples(samples: int) -> None:
+    """Raises ``UsageError`` if curvature cannot be measured on so few examples."""
+    if samples < 2:
+        raise UsageError("samples", samples, "must be at least 2: uneven Hessians take two examples")
 
 
 def check_one_value(spec: Spec, arguments: Sequence[str], compares: str) -> None:
