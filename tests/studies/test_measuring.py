@@ -1,5 +1,6 @@
 """Measurements of trained networks: kept, continued, made anew with other settings; damaged tables are named."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,3 +123,21 @@ def test_networks_are_named_by_what_tells_them_apart(folder):
     assert all(np.isfinite(leaf).all() for leaf in one.load().model.weights)
     with pytest.raises(UsageError, match="names no network"):
         stored_networks(folder.path, width=7)
+
+
+def test_networks_load_as_they_were_trained_in_double_precision_too(folder):
+    (one,) = stored_networks(folder.path, width=3, seed=1)
+    expected = one.load()
+    with jax.enable_x64(True):
+        found = one.load()
+    for left, right in zip(jax.tree.leaves(found.model), jax.tree.leaves(expected.model), strict=True):
+        assert left.dtype == np.float32
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(found.examples.train, expected.examples.train)
+
+
+def test_of_a_sweep_that_is_not_finished_it_is_said_so(folder):
+    (one,) = stored_networks(folder.path, width=3, seed=1)
+    folder.group(one.cell.name, one.group[0], "results.parquet").unlink()
+    with pytest.raises(SweepError, match="is not finished; run it again"):
+        one.load()
