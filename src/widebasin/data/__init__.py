@@ -1,7 +1,7 @@
 """Data: one file per source; splits, label noise and batches, each a pure function of a key."""
 
 from widebasin.data.batching import epoch_batches
-from widebasin.data.dataset import Dataset
+from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digits
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
@@ -13,6 +13,7 @@ from widebasin.data.teacher import teacher_regression
 __all__ = [
     "LABEL_NOISE_KINDS",
     "Dataset",
+    "Normalization",
     "Split",
     "SplitSizes",
     "corrupt_labels",

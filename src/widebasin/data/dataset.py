@@ -2,8 +2,27 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Array, Float, Integer
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """From the bytes of an image to what a network sees: ``(pixel / 255 - mean) / deviation``, channel by channel.
+
+    Attributes:
+        mean: of every channel, the last axis; one number serves all channels.
+        deviation: standard deviation of every channel.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+
+    def __call__(self, pixels: Array) -> Float[Array, "..."]:
+        """Normalized pixels, float32."""
+        scaled = jnp.asarray(pixels, jnp.float32) / 255
+        return (scaled - jnp.asarray(self.mean, jnp.float32)) / jnp.asarray(self.deviation, jnp.float32)
 
 
 @dataclass(frozen=True)
@@ -12,22 +31,28 @@ class Dataset:
 
     Attributes:
         name: what to call it in tables.
-        inputs: float32, the examples along the first axis.
+        inputs: the examples along the first axis: float32, or the bytes (uint8) of images, channels last.
         targets: integer labels (classification) or float32 targets (regression).
         num_classes: number of classes, or ``None`` for regression.
         fixed_test: the last so many examples are the official test set; 0 if there is none, then the test set is
             drawn by seed like the others.
         shuffled: whether the split is drawn by seed; if not, the training examples come first, those to validate on
             next, and the test set last, for every seed.
+        normalization: what is done to inputs on the device before a network sees them; nothing if ``None``.
     """
 
     name: str
-    inputs: Float[np.ndarray, "examples ..."]
+    inputs: Float[np.ndarray, "examples ..."] | Integer[np.ndarray, "examples ..."]
     targets: Integer[np.ndarray, " examples"] | Float[np.ndarray, "examples ..."]
     num_classes: int | None
     fixed_test: int = 0
     shuffled: bool = True
+    normalization: Normalization | None = None
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.inputs)
+
+    def prepared(self, inputs: Array) -> Array:
+        """Inputs as a network sees them."""
+        return inputs if self.normalization is None else self.normalization(inputs)

@@ -41,8 +41,9 @@ class MLP(eqx.Module):
         """LeNet-300-100 scaled: ``features - 3 width - width - outputs``. Source: arXiv 2311.17539."""
         return cls((features, 3 * width, width, outputs), key=key)
 
-    def __call__(self, x: Float[Array, " features"]) -> Float[Array, " outputs"]:
-        """The outputs (logits) for one example."""
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " outputs"]:
+        """The outputs (logits) for one example; the pixels of an image are its features, row by row."""
+        x = x.ravel()
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = jax.nn.relu(weight @ x + bias)
         return self.weights[-1] @ x + self.biases[-1]
