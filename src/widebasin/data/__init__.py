@@ -1,28 +1,45 @@
 """Data: one file per source; splits, label noise and batches, each a pure function of a key."""
 
+from widebasin.data.arrays import arrays
+from widebasin.data.augmentation import crop_and_flip, random_crop, random_flip
 from widebasin.data.batching import epoch_batches
+from widebasin.data.catalogue import DATASETS, DatasetSource
+from widebasin.data.cifar import cifar10, cifar100
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digits
+from widebasin.data.errors import DataError
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
+from widebasin.data.mnist import fashion_mnist, mnist
 from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.randomness import key_for
 from widebasin.data.splits import Split, SplitSizes, split_examples
 from widebasin.data.teacher import teacher_regression
 
 __all__ = [
+    "DATASETS",
     "LABEL_NOISE_KINDS",
+    "DataError",
     "Dataset",
+    "DatasetSource",
     "Normalization",
     "Split",
     "SplitSizes",
+    "arrays",
+    "cifar10",
+    "cifar100",
     "corrupt_labels",
+    "crop_and_flip",
     "digits",
     "epoch_batches",
+    "fashion_mnist",
     "key_for",
     "matrix_targets",
+    "mnist",
     "noisy_linear_targets",
     "points_on_a_line",
+    "random_crop",
+    "random_flip",
     "split_examples",
     "teacher_regression",
 ]
