@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from widebasin import __version__
+from widebasin.data_command import DataCommand
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.studies import STUDIES, Options
@@ -317,7 +318,7 @@ class Completion:
         print(script.getvalue().replace("complete -F", "complete -o default -o filenames -F"), end="")
 
 
-Command = Study | Sweep | Train | Report | MeasureCommand | List | TheoryCommand | Bench | Completion
+Command = Study | Sweep | Train | Report | MeasureCommand | List | DataCommand | TheoryCommand | Bench | Completion
 
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
@@ -367,6 +368,7 @@ def _parse(arguments: Sequence[str]) -> Command:
         subcommand("report", Report),
         subcommand("list", List),
         subcommand("measure", MeasureCommand),
+        subcommand("data", DataCommand),
         subcommand("theory", TheoryCommand),
         subcommand("bench", Bench),
         subcommand("completion", Completion),
@@ -402,6 +404,7 @@ def _file_spec(arguments: Sequence[str]) -> Spec:
 @contextlib.contextmanager
 def _explained(console: Console) -> Iterator[None]:
     """Turns the errors that a user can mend into a line and an exit code."""
+    from widebasin.data import DataError
     from widebasin.training import CheckpointError
 
     _say_errors_once()
@@ -410,7 +413,7 @@ def _explained(console: Console) -> Iterator[None]:
     except UsageError as error:
         console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(USAGE) from error
-    except (SweepError, CheckpointError) as error:
+    except (SweepError, CheckpointError, DataError) as error:
         console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(FAILED) from error
 

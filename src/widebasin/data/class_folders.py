@@ -1,0 +1,173 @@
+"""Images in a folder per class, ``train/<class>/<image>`` and ``test/<class>/<image>``, on disk or in a tar archive."""
+
+import functools
+import hashlib
+import io
+import struct
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from widebasin.data.archives import explained, walk_files
+from widebasin.data.errors import DataError
+from widebasin.data.npz import read_npz
+
+PARTS = ("train", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# 16 bits or floats per channel: conversion to bytes would clip them.
+DEEP = ("I", "F")
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Decoded images.
+
+    Attributes:
+        images: bytes ``[images, height, width, 3]`` by part ("train", "test").
+        labels: of the images, by part; classes are numbered in the order of their names.
+        classes: names of the classes.
+        loss: what the images have lost by compression, such as "JPEG q75"; empty if nothing.
+    """
+
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    loss: str
+
+
+def read_class_folders(
+    source: Path, size: tuple[int, int], num_classes: int, labels_file: Path | None = None
+) -> ClassFolders:
+    """Decodes all images.
+
+    Images are ordered by class and file name; if there is a file with the labels in their original order, by it: the
+    k-th occurrence of a class there is the k-th file of its folder.
+
+    Args:
+        source: folder or tar archive; ``train`` and ``test`` may lie deeper in an archive.
+        size: height and width that every image must have.
+        num_classes: number of classes that there must be.
+        labels_file: npz file with the labels in their original order, ``train`` and ``test``.
+
+    Raises:
+        DataError: if a class folder is missing, an image is damaged, of another size, partly transparent or deeper
+            than 8 bits, or the numbers of files are not those of the labels.
+    """
+    images: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
+    losses = set()
+    for parts, content in walk_files(source, _is_image):
+        image, loss = decode_image(content, f"{source}: {'/'.join(parts)}", size)
+        images[parts[-3], parts[-2]][parts[-1]] = image
+        losses.add(loss)
+    classes = tuple(sorted({name for _, name in images}))
+    for part in PARTS:
+        absent = [name for name in classes if (part, name) not in images]
+        if absent:
+            raise DataError(f"{source}: no images in {' and '.join(f'{part}/{name}' for name in absent)}")
+    if len(classes) != num_classes:
+        raise DataError(f"{source}: {len(classes)} class folders in train and test, {num_classes} needed")
+    stacks = {
+        part: [np.stack([files[name] for name in sorted(files)]) for files in (images[part, c] for c in classes)]
+        for part in PARTS
+    }
+    labels = {part: np.repeat(np.arange(num_classes), [len(stack) for stack in stacks[part]]) for part in PARTS}
+    if labels_file is not None:
+        labels = _original_order(labels_file, labels)
+    ordered = {part: np.empty((len(labels[part]), *size, 3), np.uint8) for part in PARTS}
+    for part in PARTS:
+        for label, stack in enumerate(stacks[part]):
+            ordered[part][labels[part] == label] = stack
+    return ClassFolders(ordered, labels, classes, _loss(losses))
+
+
+def fingerprint(source: Path, labels_file: Path | None = None) -> str:
+    """Identifies what the images are decoded from, in hexadecimal digits.
+
+    Of an archive and of the file of labels the SHA-256 of their content, of a folder that of all names, sizes and times
+    of change.
+    """
+    digest = hashlib.sha256(b"widebasin class folders 1")
+    with explained(source):
+        if source.is_dir():
+            for path in sorted(path for part in PARTS for path in (source / part).rglob("*")):
+                status = path.stat()
+                digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        else:
+            digest.update(_sha256(source))
+    if labels_file is not None:
+        with explained(labels_file):
+            digest.update(_sha256(labels_file))
+    return digest.hexdigest()[:32]
+
+
+def decode_image(content: bytes, source: str, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Bytes ``[height, width, 3]`` of an image, and what it has lost: "" or, of a JPEG, such as "JPEG q75".
+
+    Greyscale, palette and other 8-bit images become RGB; transparency must be opaque throughout.
+
+    Raises:
+        DataError: if it is damaged, of another size, partly transparent or deeper than 8 bits.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            if (image.height, image.width) != size:
+                raise DataError(
+                    f"{source}: {image.height} x {image.width} pixels, where {size[0]} x {size[1]} are needed"
+                )
+            if image.mode.startswith(DEEP):
+                raise DataError(f"{source}: more than 8 bits per channel ({image.mode}); convert it to 8 bits")
+            loss = jpeg_quality(image.quantization[0]) if image.format == "JPEG" else ""  # type: ignore[attr-defined]
+            image.load()
+            if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                raise DataError(f"{source}: partly transparent; put it on a background first")
+            return np.asarray(image.convert("RGB")), loss
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise DataError(f"{source}: no image, or a damaged one: {error}") from error
+
+
+def jpeg_quality(luminance: list[int]) -> str:
+    """ "JPEG q75" from the quantization of brightness, if it is that of libjpeg for some quality; else "JPEG"."""
+    quality = _qualities().get(tuple(luminance))
+    return "JPEG" if quality is None else f"JPEG q{quality}"
+
+
+@functools.cache
+def _qualities() -> dict[tuple[int, ...], int]:
+    from PIL import Image
+
+    tables = {}
+    for quality in range(100, 0, -1):
+        file = io.BytesIO()
+        Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
+        tables[tuple(Image.open(file).quantization[0])] = quality  # type: ignore[attr-defined]
+    return tables
+
+
+def _is_image(parts: tuple[str, ...]) -> bool:
+    hidden = parts[-1].startswith(".")
+    return len(parts) >= 3 and parts[-3] in PARTS and parts[-1].lower().endswith(SUFFIXES) and not hidden
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _loss(losses: set[str]) -> str:
+    lossy = sorted(losses - {""})
+    kind = lossy[0] if len(lossy) == 1 else "JPEG"
+    return "" if not lossy else f"partly {kind}" if "" in losses else kind
+
+
+def _original_order(path: Path, sorted_labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    labels = read_npz(path)
+    for part, there in sorted_labels.items():
+        if part not in labels:
+            raise DataError(f"{path}: the labels of {part} are missing")
+        if labels[part].dtype.kind not in "iu" or not np.array_equal(np.sort(labels[part], axis=None), there):
+            raise DataError(f"{path}: the numbers of labels per class in {part} are not those of the images")
+    return {part: labels[part].astype(int).ravel() for part in sorted_labels}

@@ -1,0 +1,168 @@
+"""Downloads that continue where they were interrupted and are verified before they are used."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from widebasin.data.errors import DataError
+from widebasin.data.places import ENVIRONMENT
+
+# Seconds to connect, and seconds without a byte.
+TIMEOUT = (10, 60)
+CHUNK = 1 << 16
+
+# Told the name of a file, the bytes of it that are here, and how many it has, if the server says.
+Report = Callable[[str, int, int | None], None]
+
+
+def download(
+    urls: Sequence[str],
+    checksum: str,
+    target: Path,
+    report: Report = lambda name, done, total: None,
+    tries: int = 4,
+    wait: float = 1.0,
+) -> None:
+    """Downloads a file from the first of its homes that has it.
+
+    What has come is in ``TARGET.partial``: an interrupted download continues there, by this call or a later one, if the
+    server can start in the middle, and starts anew if not. The file gets its name once its checksum is right.
+
+    Args:
+        urls: homes of the file.
+        checksum: "md5:..." or "sha256:...", in hexadecimal digits.
+        target: where it goes.
+        report: is told about progress.
+        tries: how often all homes are asked in vain before giving up; a try that brings more of the file is not vain.
+        wait: seconds after the first vain try; twice as long after each further one.
+
+    Raises:
+        DataError: if no home gives the right file, with the reason for each; or if it cannot be written.
+    """
+    from filelock import FileLock
+
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / ".download.lock"):
+            _download(urls, checksum, partial, report, tries, wait)
+            partial.replace(target)
+    except OSError as error:
+        remedy = f"make room or set {ENVIRONMENT} to a folder that can be written"
+        raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file has a checksum, "md5:..." or "sha256:..."."""
+    import pooch
+
+    algorithm, _, digest = checksum.partition(":")
+    return pooch.file_hash(str(path), alg=algorithm) == digest
+
+
+def _download(urls: Sequence[str], checksum: str, partial: Path, report: Report, tries: int, wait: float) -> None:
+    """Fills the partial file until its checksum is right."""
+    import requests
+
+    reasons: dict[str, str] = {}
+    left = list(urls)
+    most = fruitless = 0
+    while left and fruitless < tries:
+        if fruitless:
+            time.sleep(wait * 2 ** (fruitless - 1))
+        fruitless += 1
+        for url in tuple(left):
+            start = _size(partial)
+            if start and has_checksum(partial, checksum):
+                return
+            try:
+                _continue(url, partial, report)
+            except requests.HTTPError as error:
+                code = getattr(error.response, "status_code", None)
+                reasons[url] = str(error).partition(" for url")[0]
+                if code == 416:  # There is nothing after what we have, and that is not the file.
+                    partial.unlink()
+                elif code in (401, 403, 404, 410):
+                    left.remove(url)
+            except requests.RequestException as error:
+                reasons[url] = _reason(error)
+            else:
+                if has_checksum(partial, checksum):
+                    return
+                partial.unlink()
+                reasons[url] = f"the file there does not have the checksum {checksum}"
+                if not start:
+                    left.remove(url)
+            if _size(partial) > most:
+                most, fruitless = _size(partial), 0
+    if _size(partial) == 0:
+        partial.unlink(missing_ok=True)
+    said = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
+    raise DataError(
+        f"{partial.with_suffix('')}: cannot be downloaded: {said}. The same command tries again; or download it "
+        "yourself and put it there"
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _continue(url: str, partial: Path, report: Report) -> None:
+    """Appends to the partial file what a home has after it; from a server that cannot, takes the whole file."""
+    import pooch
+    import requests
+
+    with partial.open("ab") as file:
+        start = file.tell()
+        growing = _Growing(file, partial.stem, report)
+
+        def begin(response: requests.Response, **options: object) -> None:
+            nonlocal start
+            del options
+            if response.status_code == 200:
+                start = 0
+                file.truncate(0)
+            elif response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(
+                f"bytes {start}-"
+            ):
+                raise requests.exceptions.InvalidHeader(f"answers with {response.headers.get('Content-Range')}")
+            length = response.headers.get("Content-Length")
+            growing.done, growing.total = start, start + int(length) if length else None
+
+        # Unpacked on the way, a file would have neither the size nor the checksum announced.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        pooch.HTTPDownloader(headers=headers, hooks={"response": begin}, timeout=TIMEOUT, chunk_size=CHUNK)(
+            url, growing, None
+        )
+
+
+class _Growing:
+    """A file that tells how far it has grown."""
+
+    def __init__(self, file: BinaryIO, name: str, report: Report) -> None:
+        self.file, self.name, self.report = file, name, report
+        self.done = 0
+        self.total: int | None = None
+
+    def write(self, chunk: bytes) -> None:
+        self.file.write(chunk)
+        self.done += len(chunk)
+        self.report(self.name, self.done, self.total)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _reason(error: Exception) -> str:
+    """What a user needs of an error of requests, which wraps the reason several times."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error)

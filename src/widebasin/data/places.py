@@ -1,0 +1,55 @@
+"""Where data sets are looked for."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from widebasin.data.errors import DataError
+
+ENVIRONMENT = "WIDEBASIN_DATA"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of a data set on this machine.
+
+    Attributes:
+        path: a folder or a file.
+        kind: what they are, such as "idx files" or "class folders".
+    """
+
+    path: Path
+    kind: str
+
+
+def cache_folder() -> Path:
+    """The user's folder of data that can be had again: downloads, decoded images. It need not exist."""
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "widebasin" / "data"
+
+
+def folders_of(name: str) -> tuple[Path, ...]:
+    """The folders a data set is looked for in, the first one first.
+
+    ``$WIDEBASIN_DATA/NAME`` and ``$WIDEBASIN_DATA`` itself, if that is set; then ``NAME`` in the cache. Downloads go
+    to the first one.
+    """
+    chosen = os.environ.get(ENVIRONMENT)
+    own = (Path(chosen).expanduser() / name, Path(chosen).expanduser()) if chosen else ()
+    return (*own, cache_folder() / name)
+
+
+def not_here(name: str, title: str, note: Callable[[Path], str] = lambda folder: "") -> DataError:
+    """The error for a data set that is in none of its folders.
+
+    Args:
+        name: of the data set.
+        title: what people call it.
+        note: what there is to say about a folder looked into.
+    """
+    looked = ", ".join(f"{folder}{note(folder)}" for folder in folders_of(name))
+    return DataError(
+        f"{title} is not here; run: widebasin data fetch {name}, or set {ENVIRONMENT} to the folder it is in "
+        f"(looked in {looked})"
+    )
