@@ -1,7 +1,25 @@
 """Architectures as Equinox modules for one example; width is an argument. Batches come from ``jax.vmap``."""
 
+from widebasin.models.convolution import Convolution, is_convolutional
 from widebasin.models.linear import LinearNetwork, LinearRegression
 from widebasin.models.mlp import MLP
+from widebasin.models.normalization import BATCH_AXIS, BatchNormalization
 from widebasin.models.parameters import count_parameters
+from widebasin.models.resnet import ResidualBlock, ResNet
+from widebasin.models.vgg import VGG11
+from widebasin.models.vit import ViT
 
-__all__ = ["MLP", "LinearNetwork", "LinearRegression", "count_parameters"]
+__all__ = [
+    "BATCH_AXIS",
+    "MLP",
+    "VGG11",
+    "BatchNormalization",
+    "Convolution",
+    "LinearNetwork",
+    "LinearRegression",
+    "ResNet",
+    "ResidualBlock",
+    "ViT",
+    "count_parameters",
+    "is_convolutional",
+]

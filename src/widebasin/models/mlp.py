@@ -6,7 +6,7 @@ from itertools import pairwise
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 
 class MLP(eqx.Module):
@@ -43,7 +43,17 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " outputs"]:
         """The outputs (logits) for one example; the pixels of an image are its features, row by row."""
+        return self._forward(x)[0]
+
+    def activation_patterns(self, x: Float[Array, "..."]) -> list[Bool[Array, " neurons"]]:
+        """Whether each ReLU is active for one example, layer by layer."""
+        return self._forward(x)[1]
+
+    def _forward(self, x: Float[Array, "..."]) -> tuple[Float[Array, " outputs"], list[Bool[Array, " neurons"]]]:
         x = x.ravel()
+        patterns = []
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = jax.nn.relu(weight @ x + bias)
-        return self.weights[-1] @ x + self.biases[-1]
+            x = weight @ x + bias
+            patterns.append(x > 0)
+            x = jax.nn.relu(x)
+        return self.weights[-1] @ x + self.biases[-1], patterns
