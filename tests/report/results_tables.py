@@ -73,6 +73,7 @@ def results_table(
             "rho": network.rho,
             "sparsity": 0.0,
             "pruner": "none",
+            "output_scale": 1.0,
             "label_noise": network.label_noise,
             "weight_decay": 1e-4,
             "learning_rate": 0.1,

@@ -24,6 +24,7 @@ def identity(**changes):
         "num_params": 9674,
         "sparsity": 0.0,
         "pruner": "none",
+        "output_scale": 1.0,
         "label_noise": 0.0,
         "weight_decay": 0.0,
         "learning_rate": 0.002,

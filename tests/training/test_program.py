@@ -150,7 +150,7 @@ def test_the_whole_training_set_is_measured_at_the_end_only():
     state, first = program.epoch(state, examples, hyperparameters, last=False)
     assert np.isnan(first["final_train_loss"]).all()
     state, second = program.epoch(state, examples, hyperparameters, last=True)
-    model = eqx.combine(jax.tree.map(lambda leaf: leaf[0], state.params), program.static)
+    model = eqx.combine(jax.tree.map(lambda leaf: leaf[0], state.params), REGRESSING.network.static)
     positions = np.asarray(examples.train[0])
     errors = jax.vmap(model)(REGRESSING.dataset.inputs[positions]) - REGRESSING.dataset.targets[positions]
     assert second["final_train_loss"][0] == pytest.approx(float((errors**2).sum(1).mean()), rel=1e-4)

@@ -6,7 +6,7 @@ from widebasin.data.batching import epoch_batches
 from widebasin.data.catalogue import DATASETS, DatasetSource
 from widebasin.data.cifar import cifar10, cifar100
 from widebasin.data.dataset import Dataset, Normalization
-from widebasin.data.digits import digits
+from widebasin.data.digits import digit_images, digits
 from widebasin.data.errors import DataError
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
@@ -30,6 +30,7 @@ __all__ = [
     "cifar100",
     "corrupt_labels",
     "crop_and_flip",
+    "digit_images",
     "digits",
     "epoch_batches",
     "fashion_mnist",

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
+from widebasin.data.image_files import ImageFiles
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -20,9 +22,9 @@ class Normalization:
     deviation: tuple[float, ...] = (1.0,)
 
     def __call__(self, pixels: Array) -> Float[Array, "..."]:
-        """Normalized pixels, float32."""
-        scaled = jnp.asarray(pixels, jnp.float32) / 255
-        return (scaled - jnp.asarray(self.mean, jnp.float32)) / jnp.asarray(self.deviation, jnp.float32)
+        """Normalized pixels, of JAX's default floating-point type."""
+        scaled = jnp.asarray(pixels, float) / 255
+        return (scaled - jnp.asarray(self.mean, float)) / jnp.asarray(self.deviation, float)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Dataset:
         shuffled: whether the split is drawn by seed; if not, the training examples come first, those to validate on
             next, and the test set last, for every seed.
         normalization: what is done to inputs on the device before a network sees them; nothing if ``None``.
+        files: where the images are if they are not held in memory: ``inputs`` are then the numbers of the files
+            (int32), and ``ImageReader`` reads what networks are given in their place, bytes [batch, size, size, 3].
     """
 
     name: str
@@ -48,11 +52,14 @@ class Dataset:
     fixed_test: int = 0
     shuffled: bool = True
     normalization: Normalization | None = None
+    files: ImageFiles | None = None
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.inputs)
 
     def prepared(self, inputs: Array) -> Array:
-        """Inputs as a network sees them."""
-        return inputs if self.normalization is None else self.normalization(inputs)
+        """Inputs as a network sees them: normalized, numbers of JAX's default floating-point type."""
+        if self.normalization is not None:
+            return self.normalization(inputs)
+        return jnp.asarray(inputs, float) if jnp.issubdtype(inputs.dtype, jnp.inexact) else inputs

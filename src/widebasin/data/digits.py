@@ -1,6 +1,7 @@
 """Handwritten digits, embedded in scikit-learn: 1,797 real 8x8 images in 10 classes, no download."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,3 +24,10 @@ def digits() -> Dataset:
         targets=np.asarray(labels, np.int32),
         num_classes=10,
     )
+
+
+@functools.cache
+def digit_images() -> Dataset:
+    """The digits as images of 8 x 8 pixels and one channel, of floats in [0, 1]."""
+    flat = digits()
+    return replace(flat, inputs=flat.inputs.reshape(-1, 8, 8, 1))

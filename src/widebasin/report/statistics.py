@@ -29,10 +29,13 @@ SETTING = [
     "num_params",
     "sparsity",
     "pruner",
+    "output_scale",
     "label_noise",
     "weight_decay",
     "learning_rate",
 ]
+# How a study reads one sweep in several ways, and puts the readings side by side in a table.
+READINGS = ("stopping", "network")
 
 
 @dataclass(frozen=True)
@@ -314,7 +317,8 @@ def radius_table(results: pd.DataFrame, at: str = "final") -> pd.DataFrame:
 
 def varying(table: pd.DataFrame) -> list[str]:
     """The columns of the setting, other than the width, that take several values: what tells series apart."""
-    return [c for c in SETTING if c not in ("width", "num_params") and table[c].nunique() > 1]
+    columns = [*(c for c in SETTING if c not in ("width", "num_params")), *(c for c in READINGS if c in table)]
+    return [c for c in columns if table[c].nunique() > 1]
 
 
 # Measurements of networks ---------------------------------------------------------------------------------------------

@@ -58,11 +58,11 @@ def snip_mask(
     """
     flags = layers_to_prune(params, which)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
-    weights, slopes = jax.tree.leaves(params), jax.tree.leaves(gradients, is_leaf=lambda leaf: leaf is None)
-    if len(weights) != len(slopes):
-        raise ValueError(
-            f"gradients must have the structure of params, got {len(slopes)} leaves for {len(weights)} parameters"
-        )
+    weights, structure = jax.tree.flatten(params)
+    try:
+        slopes = structure.flatten_up_to(gradients)
+    except ValueError as error:
+        raise ValueError(f"gradients must have the structure of params: {error}") from error
     scores = []
     for path, flag, weight, slope in zip(paths, flags, weights, slopes, strict=True):
         if not flag:

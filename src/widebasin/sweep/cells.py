@@ -1,6 +1,7 @@
 """Cells: the parts of a grid with one compiled shape."""
 
 import itertools
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ class Cell:
         recipe: as the spec has it.
         m: examples per ascent; ``None`` is the whole batch.
         label_noise_kind: symmetric or asymmetric.
+        train_examples: how many are trained on.
+        centered: whether outputs are measured from those at initialization and scaled, see ``Task``.
         replicates: the networks.
     """
 
@@ -30,16 +33,23 @@ class Cell:
     recipe: Recipe
     m: int | None
     label_noise_kind: str
+    train_examples: int
+    centered: bool
     replicates: tuple[Replicate, ...]
 
     @property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
-        return f"{self.workload}-width-{self.width}-{self.method}"
+        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.workload)}-width-{self.width}-{self.method}"
 
     def task(self) -> Task:
         """The task that the cell's replicates share."""
-        return WORKLOADS[self.workload].task(self.width, self.recipe, self.label_noise_kind)
+        workload = WORKLOADS[self.workload]
+        return workload.task(self.width, self.recipe, self.label_noise_kind, self.train_examples, self.centered)
+
+    def num_params(self, replicate: Replicate) -> int:
+        """Number of parameters of a network that are not pruned."""
+        return WORKLOADS[self.workload].num_params(self.width, replicate.sparsity, replicate.pruner)
 
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
@@ -66,12 +76,18 @@ def cells(spec: Spec) -> list[Cell]:
     assert spec.batch_size is not None
     assert spec.schedule is not None
     assert spec.momentum is not None
+    assert spec.precision is not None
+    assert spec.sparsity is not None
+    assert spec.train_examples is not None
     recipe = replace(
         WORKLOADS[spec.workload].recipe,
         batch_size=spec.batch_size,
         schedule=spec.schedule,
         momentum=spec.momentum,
+        precision=spec.precision,
     )
+    dense = [("none", 0.0)] if 0.0 in spec.sparsity else []
+    pruned = [(pruner, sparsity) for sparsity in spec.sparsity if sparsity for pruner in spec.pruners]
     seeds = range(spec.first_seed, spec.first_seed + spec.seeds)
     return [
         Cell(
@@ -81,9 +97,22 @@ def cells(spec: Spec) -> list[Cell]:
             recipe=replace(recipe, epochs=epochs_of(method, spec.epochs, spec.budget)),
             m=spec.m,
             label_noise_kind=spec.label_noise_kind,
+            train_examples=spec.train_examples,
+            centered=spec.output_scale is not None,
             replicates=tuple(
-                Replicate(rho=rho, seed=seed, label_noise=noise, weight_decay=decay, learning_rate=rate)
-                for noise, decay, rate, rho, seed in itertools.product(
+                Replicate(
+                    rho=rho,
+                    seed=seed,
+                    label_noise=noise,
+                    weight_decay=decay,
+                    learning_rate=rate,
+                    sparsity=sparsity,
+                    pruner=pruner,
+                    output_scale=scale,
+                )
+                for (pruner, sparsity), scale, noise, decay, rate, rho, seed in itertools.product(
+                    dense + pruned if spec.prune == "all" or width == max(spec.widths) else dense,
+                    spec.output_scale or (1.0,),
                     spec.label_noise,
                     spec.weight_decay,
                     spec.learning_rate,

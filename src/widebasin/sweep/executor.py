@@ -69,7 +69,7 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
         if execution.keep_parameters:
             kept = Checkpoints(folder.group(cell.name, number, "parameters"))
             kept.remove()
-            kept.save(cell.recipe.epochs, trained.params)
+            kept.save(cell.recipe.epochs, (trained.params, trained.model))
             kept.close()
         folder.write_group(cell.name, number, results_rows(cell, trained), history_rows(cell, trained))
         checkpoints.remove()

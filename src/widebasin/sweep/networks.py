@@ -61,20 +61,18 @@ class StoredNetwork:
         if not self.folder.finished(self.cell.name, number):
             raise SweepError(f"the sweep in {self.folder.path} is not finished; run it again to continue")
         # As they were trained, whatever the precision of the work at hand.
-        with jax.enable_x64(False):
+        with jax.enable_x64(self.cell.recipe.precision == "float64"):
             return self._load(number, size)
 
     def _load(self, number: int, size: int) -> TrainedNetwork:
         task = self.cell.task()
-        abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
-        is_parameter = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
-        shapes, static = eqx.partition(abstract, is_parameter)
+        shapes = (task.network.shapes, task.network.state_shapes)
         like = jax.tree.map(lambda leaf: np.zeros((size, *leaf.shape), leaf.dtype), shapes)
-        params = Checkpoints(self.folder.group(self.cell.name, number, "parameters")).restore(like)
-        if params is None:
+        kept = Checkpoints(self.folder.group(self.cell.name, number, "parameters")).restore(like)
+        if kept is None:
             raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
         return TrainedNetwork(
-            model=eqx.combine(jax.tree.map(lambda leaf: jnp.asarray(leaf[self.position]), params), static),
+            model=task.network.inference_model(*jax.tree.map(lambda leaf: jnp.asarray(leaf[self.position]), kept)),
             cell=self.cell,
             replicate=self.replicate,
             examples=jax.tree.map(lambda leaf: leaf[0], examples_of(task, [self.replicate])),

@@ -13,10 +13,11 @@ from widebasin.workloads import WORKLOADS
 def results_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     """One row per network.
 
-    Columns: what the network is (``workload`` ... ``epochs``); ``train_*``, ``valid_*`` and ``test_*`` with the final
-    parameters, the first over the whole training set with the labels it was trained on; ``best_valid_epoch`` (from 1),
-    the first epoch with the best validation metric, and ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged``
-    and ``diverged_epoch`` (0 if it did not); ``seconds``, the group's wall time divided by its networks.
+    Columns: what the network is (``workload`` ... ``epochs``; ``num_params`` counts the parameters that are not
+    pruned); ``train_*``, ``valid_*`` and ``test_*`` with the final parameters, the first over the whole training set
+    with the labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric,
+    and ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch`` (0 if it did not);
+    ``seconds``, the group's wall time divided by its networks.
     """
     workload = WORKLOADS[cell.workload]
     objective = workload.objective
@@ -65,11 +66,12 @@ def identity_rows(cell: Cell, replicates: Sequence[Replicate]) -> pd.DataFrame:
             "workload": cell.workload,
             "model": workload.model,
             "width": cell.width,
-            "num_params": workload.num_params(cell.width),
+            "num_params": [cell.num_params(r) for r in replicates],
             "method": cell.method,
             "rho": [r.rho for r in replicates],
-            "sparsity": 0.0,
-            "pruner": "none",
+            "sparsity": [r.sparsity for r in replicates],
+            "pruner": [r.pruner for r in replicates],
+            "output_scale": [r.output_scale for r in replicates],
             "label_noise": [r.label_noise for r in replicates],
             "weight_decay": [r.weight_decay for r in replicates],
             "learning_rate": [r.learning_rate for r in replicates],

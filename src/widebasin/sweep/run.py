@@ -132,7 +132,8 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
 
 def bytes_needed(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> int:
     """Upper estimate of what checkpoints and kept parameters of a sweep take on disk at one time."""
-    params = {cell.name: 4 * WORKLOADS[cell.workload].num_params(cell.width) for cell in grid}
+    size = {cell.name: 8 if cell.recipe.precision == "float64" else 4 for cell in grid}
+    params = {cell.name: size[cell.name] * WORKLOADS[cell.workload].num_params(cell.width) for cell in grid}
     # Two checkpoints are kept, and the next is written beside them.
     checkpoints = 3 * max(
         plans[cell.name].replicates_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)

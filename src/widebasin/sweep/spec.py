@@ -17,6 +17,8 @@ from widebasin.sweep.errors import UsageError, nearest_name
 
 FORMAT = 1
 BUDGETS = ("epochs", "gradients")
+PRESETS = ("paper", "quick")
+PRUNE = ("all", "largest")
 
 
 def _workloads(default: str) -> str:
@@ -55,6 +57,18 @@ class Spec:
     """Weight decay coefficients."""
     learning_rate: Floats = None
     """Learning rates at the start of the schedule."""
+    sparsity: Annotated[
+        tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint="(default: see prune)")
+    ] = None
+    """Shares of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing."""
+    prune: str = "all"
+    """Which widths: all (by default to sparsity 0) or largest (by default to the sizes of the other widths)."""
+    pruners: tuple[str, ...] = ("random",)
+    """How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|)."""
+    output_scale: Annotated[
+        tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_workloads)
+    ] = None
+    """Scales alpha of the lazy regime, in which alpha (f(w) - f(w0)) is trained with the loss over alpha squared."""
     epochs: OneInt = None
     """Passes over the training set."""
     batch_size: OneInt = None
@@ -63,10 +77,18 @@ class Spec:
     """Learning-rate schedule: step, cosine or constant."""
     momentum: OneFloat = None
     """Heavy-ball momentum, in [0, 1)."""
+    precision: OneName = None
+    """Of computations: float32, bfloat16 (parameters stay in float32) or float64."""
+    train_examples: OneInt = None
+    """Training examples; the others of the data set sit out."""
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
     """Examples per ascent (m-sharpness); must divide the batch."""
     budget: str = "epochs"
     """What all methods get alike: epochs, or gradients (the epochs are then SAM's, and SGD trains twice as many)."""
+    preset: Annotated[
+        str, tyro.conf.arg(metavar="{paper,quick}", help_behavior_hint="(default: paper, the workload as it is)")
+    ] = "paper"
+    """quick takes minutes on 2 cores: fewer widths, epochs, examples. Any flag given besides wins."""
     study: Annotated[str, tyro.conf.Suppress] = ""
     """The study that the sweep belongs to; empty for a sweep of its own."""
 
@@ -79,13 +101,15 @@ def resolve(spec: Spec) -> Spec:
     """
     from widebasin.data import LABEL_NOISE_KINDS
     from widebasin.sam import METHODS
-    from widebasin.training import SCHEDULES
+    from widebasin.training import PRECISIONS, PRUNERS, SCHEDULES
     from widebasin.workloads import WORKLOADS
 
     if spec.workload not in WORKLOADS:
         raise nearest_name("workload", spec.workload, WORKLOADS)
     workload = WORKLOADS[spec.workload]
     recipe = workload.recipe
+    if spec.preset not in PRESETS:
+        raise nearest_name("preset", spec.preset, PRESETS)
     defaults = {
         "widths": workload.widths,
         "rhos": workload.rhos,
@@ -96,8 +120,14 @@ def resolve(spec: Spec) -> Spec:
         "batch_size": recipe.batch_size,
         "schedule": recipe.schedule,
         "momentum": recipe.momentum,
-    }
-    spec = dataclasses.replace(spec, **{k: v for k, v in defaults.items() if getattr(spec, k) is None})
+        "precision": recipe.precision,
+        "train_examples": workload.sizes.train,
+        "output_scale": workload.output_scales or None,
+    } | (dict(workload.quick) if spec.preset == "quick" else {})
+    # A preset leaves no trace: what it fills in says it all.
+    spec = dataclasses.replace(
+        spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) in (None, _unset(k))}
+    )
 
     for method in spec.methods:
         if method not in METHODS:
@@ -105,16 +135,27 @@ def resolve(spec: Spec) -> Spec:
     for argument, value, known in (
         ("label_noise_kind", spec.label_noise_kind, LABEL_NOISE_KINDS),
         ("schedule", spec.schedule, SCHEDULES),
+        ("precision", spec.precision, PRECISIONS),
+        ("prune", spec.prune, PRUNE),
         ("budget", spec.budget, BUDGETS),
     ):
         if value not in known:
             raise nearest_name(argument, str(value), known)
     _check_list("widths", spec.widths, "a whole number of at least 1", lambda w: w >= 1)
+    assert spec.widths is not None
+    if spec.sparsity is None:
+        matching = workload.matching_sparsities(spec.widths) if spec.prune == "largest" else ()
+        spec = dataclasses.replace(spec, sparsity=(0.0, *matching))
     _check_list("methods", spec.methods, "a name", bool)
     _check_list("rhos", spec.rhos, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
     _check_list("label_noise", spec.label_noise, "a share in [0, 1), such as 0.3 for 30%", lambda r: 0 <= r < 1)
     _check_list("weight_decay", spec.weight_decay, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
     _check_list("learning_rate", spec.learning_rate, "a finite number > 0", lambda r: math.isfinite(r) and r > 0)
+    _check_list("sparsity", spec.sparsity, "a share in [0, 1), such as 0.75 for 75%", lambda r: 0 <= r < 1)
+    _check_list("pruners", spec.pruners, "random or snip", lambda name: name in PRUNERS)
+    if spec.output_scale is not None:
+        wanted = "a finite number > 0"
+        _check_list("output_scale", spec.output_scale, wanted, lambda r: math.isfinite(r) and r > 0)
     _check("seeds", spec.seeds, "at least 1", spec.seeds >= 1)
     _check(
         "first_seed",
@@ -126,11 +167,18 @@ def resolve(spec: Spec) -> Spec:
     _check("momentum", spec.momentum, "in [0, 1)", spec.momentum is not None and 0 <= spec.momentum < 1)
     assert spec.batch_size is not None
     _check("batch_size", spec.batch_size, "at least 1", spec.batch_size >= 1)
+    assert spec.train_examples is not None
+    _check(
+        "train_examples",
+        spec.train_examples,
+        f"between 1 and {workload.sizes.train}, which {workload.name} has",
+        1 <= spec.train_examples <= workload.sizes.train,
+    )
     _check(
         "batch_size",
         spec.batch_size,
-        f"at most {workload.sizes.train}, the number of training examples of {workload.name}",
-        spec.batch_size <= workload.sizes.train,
+        f"at most {spec.train_examples}, the number of training examples of {workload.name}",
+        spec.batch_size <= spec.train_examples,
     )
     _check(
         "m",
@@ -146,6 +194,11 @@ def resolve(spec: Spec) -> Spec:
         not any(spec.label_noise) or workload.load().num_classes is not None,
     )
     return spec
+
+
+def _unset(field: str) -> Any:
+    """What a field holds that nobody has set; a preset may fill it in."""
+    return next(f.default for f in dataclasses.fields(Spec) if f.name == field)
 
 
 def _check(argument: str, value: Any, wanted: str, holds: bool) -> None:

@@ -1,9 +1,11 @@
 """Training: one network, or many replicates of one architecture in one compiled program."""
 
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
+from widebasin.training.network import PRECISIONS, Network
 from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
 from widebasin.training.plan import LOOPS, Plan, choose_plan
 from widebasin.training.program import Examples, Hyperparameters, Program, TrainingState, examples_of
+from widebasin.training.pruning import PRUNERS, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
 from widebasin.training.task import Replicate, Task
 from widebasin.training.train import EpochReport, Trained, train
@@ -11,6 +13,8 @@ from widebasin.training.train import EpochReport, Trained, train
 __all__ = [
     "CLASSIFICATION",
     "LOOPS",
+    "PRECISIONS",
+    "PRUNERS",
     "REGRESSION",
     "SCHEDULES",
     "SQUARED_CLASSIFICATION",
@@ -19,6 +23,7 @@ __all__ = [
     "EpochReport",
     "Examples",
     "Hyperparameters",
+    "Network",
     "Objective",
     "Plan",
     "Program",
@@ -29,5 +34,6 @@ __all__ = [
     "TrainingState",
     "choose_plan",
     "examples_of",
+    "pruned_parameters",
     "train",
 ]

@@ -40,7 +40,7 @@ def cross_entropy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Fl
 
 def accuracy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:
     """1 where the largest logit is the label's, else 0."""
-    return (jnp.argmax(logits) == label).astype(jnp.float32)
+    return (jnp.argmax(logits) == label).astype(float)
 
 
 def squared_error(outputs: Float[Array, " outputs"], target: Float[Array, " outputs"]) -> Float[Array, ""]:

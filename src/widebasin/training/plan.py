@@ -7,7 +7,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 
-from widebasin.models import count_parameters
+from widebasin.models import is_convolutional
 from widebasin.training.task import Task
 
 LOOPS = ("scan", "step")
@@ -64,15 +64,12 @@ def choose_plan(task: Task, replicates: int) -> Plan:
     1.5 times as long per network).
     """
     platform = jax.default_backend()
-    model = eqx.filter_eval_shape(task.build, jax.random.key(0))
-    is_convolution = lambda node: isinstance(node, eqx.nn.Conv)  # noqa: E731
-    convolutional = any(is_convolution(node) for node in jax.tree.leaves(model, is_leaf=is_convolution))
-    if convolutional:
+    if is_convolutional(eqx.filter_eval_shape(task.build, jax.random.key(0))):
         return Plan(1, "step" if platform == "cpu" else "scan", platform)
-    per_replicate = 4 * (COPIES_OF_PARAMETERS * count_parameters(model) + 2 * len(task.dataset))
+    per_replicate = 4 * (COPIES_OF_PARAMETERS * task.network.num_params + 2 * len(task.dataset))
     most = MEMORY.get(platform, MEMORY["cpu"]) // per_replicate
     if platform == "cpu":
-        most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // count_parameters(model)))
+        most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params))
     return Plan(_even(replicates, max(1, min(replicates, most))), "scan", platform)
 
 

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from widebasin.data import corrupt_labels, epoch_batches, key_for, split_examples
 from widebasin.sam import Method
+from widebasin.sparsity import apply_mask
 from widebasin.training.plan import Plan
+from widebasin.training.pruning import first_batch, masks_of
 from widebasin.training.task import Replicate, Task
 
 # Examples in one block of an evaluation: bounds the memory that activations take.
@@ -27,6 +29,7 @@ class TrainingState(NamedTuple):
 
     Attributes:
         params: the model's floating-point arrays.
+        model: the leaves of the model's own state: running statistics of batch normalization.
         optimizer: state of the optax optimizer, with its step count.
         method: state of the method of the SAM family.
         key: decides the order of the data in every epoch to come, and the method's own randomness.
@@ -34,6 +37,7 @@ class TrainingState(NamedTuple):
     """
 
     params: PyTree
+    model: list[Array]
     optimizer: PyTree
     method: PyTree
     key: Key[Array, "..."]
@@ -41,11 +45,23 @@ class TrainingState(NamedTuple):
 
 
 class Hyperparameters(NamedTuple):
-    """What differs between replicates besides the seed; leading axis over replicates."""
+    """What differs between replicates and does not change while they train; leading axis over replicates.
+
+    Attributes:
+        rho: radius of the method.
+        learning_rate: see ``Recipe``.
+        weight_decay: see ``Recipe``.
+        output_scale: see ``Task.centered``.
+        mask: which parameters are not pruned; ``None`` where all replicates are dense.
+        origin: the parameters at initialization, from which a centered model measures its outputs; else ``None``.
+    """
 
     rho: Float[Array, "..."]
     learning_rate: Float[Array, "..."]
     weight_decay: Float[Array, "..."]
+    output_scale: Float[Array, "..."]
+    mask: PyTree = None
+    origin: PyTree = None
 
 
 class Examples(NamedTuple):
@@ -55,6 +71,24 @@ class Examples(NamedTuple):
     train_targets: Array
     valid: Int[Array, "..."]
     test: Int[Array, "..."]
+
+
+class Blocks(NamedTuple):
+    """The examples of an evaluation, cut into blocks of equal size.
+
+    Attributes:
+        positions: of the examples; the last block is filled up with the first examples,
+        counted: which then do not count.
+    """
+
+    positions: Int[Array, "blocks size"] | Int[np.ndarray, "blocks size"]
+    counted: Bool[Array, "blocks size"] | Bool[np.ndarray, "blocks size"]
+
+
+def _blocks(examples: int) -> Blocks:
+    number = -(-examples // EVALUATION_BLOCK)
+    positions = np.arange(-(-examples // number) * number).reshape(number, -1)
+    return Blocks(positions % examples, positions < examples)
 
 
 class Program:
@@ -70,8 +104,8 @@ class Program:
         self.task, self.method, self.plan = task, method, plan
         self.inputs = jnp.asarray(task.dataset.inputs)
         self.targets = jnp.asarray(task.dataset.targets)
-        abstract = eqx.filter_eval_shape(task.build, jax.random.key(0))
-        self.static = eqx.filter(abstract, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
+        if task.centered and task.network.stateful:
+            raise ValueError("a centered model must have no state: leave batch normalization out")
         self._epoch = jax.jit(self._lift(self._epoch_one, shared=4), donate_argnums=0)
         # Two programs where steps are of two kinds: within a branch, XLA runs convolutions slowly on a CPU.
         self._steps = {
@@ -79,7 +113,7 @@ class Program:
             for kind in (0, 1)
         }
         self._batches = jax.jit(self._lift(self._batches_one))
-        self._evaluate = jax.jit(self._lift(self._evaluate_one, shared=1))
+        self._sums = jax.jit(self._lift(self._sums_at_one, shared=2))
 
     def start(self, replicates: Sequence[Replicate]) -> tuple[TrainingState, Examples, Hyperparameters]:
         """State, data and hyperparameters of replicates before the first step.
@@ -88,22 +122,37 @@ class Program:
         """
         seeds = sorted({r.seed for r in replicates})
         keys = _keys(seeds)
-        params, optimizer_states = _initialized(self.task, keys)
+        params, model_states, optimizer_states = _initialized(self.task, keys)
         states = TrainingState(
             params=params,
+            model=model_states,
             optimizer=optimizer_states,
             method=jax.vmap(self.method(0.0).init)(params),
             key=jax.vmap(key_for, in_axes=(0, None))(keys, "training"),
             epoch=jnp.zeros(len(seeds), jnp.int32),
         )
+        state = _take(states, [seeds.index(r.seed) for r in replicates])
+        examples = examples_of(self.task, replicates)
+        mask = None
+        if any(replicate.sparsity for replicate in replicates):
+            batches = self._first_batches(replicates, examples)
+            mask = masks_of(self.task, replicates, state.params, state.model, batches)
+            state = state._replace(params=jax.vmap(apply_mask)(state.params, mask))
+        scalars = ("rho", "learning_rate", "weight_decay", "output_scale")
         hyperparameters = Hyperparameters(
-            *(jnp.array([getattr(r, name) for r in replicates], jnp.float32) for name in Hyperparameters._fields)
+            *(jnp.array([getattr(r, name) for r in replicates], float) for name in scalars),
+            mask=mask,
+            # A copy: the state is donated.
+            origin=jax.tree.map(jnp.copy, state.params) if self.task.centered else None,
         )
-        return (
-            _take(states, [seeds.index(r.seed) for r in replicates]),
-            examples_of(self.task, replicates),
-            hyperparameters,
-        )
+        return state, examples, hyperparameters
+
+    def _first_batches(self, replicates: Sequence[Replicate], examples: Examples) -> tuple[Array, Array]:
+        """Inputs, as they are stored, and targets of the first batch of every replicate."""
+        batches = np.stack([first_batch(self.task, replicate.seed) for replicate in replicates])
+        chosen = np.take_along_axis(np.asarray(examples.train), batches, axis=1)
+        targets = [np.asarray(row)[batch] for row, batch in zip(examples.train_targets, batches, strict=True)]
+        return self.inputs[chosen], jnp.asarray(np.stack(targets))
 
     def epoch(
         self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool
@@ -134,7 +183,7 @@ class Program:
 
     def _dispatch_epoch(
         self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool, first: int
-    ) -> tuple[TrainingState, Metrics]:
+    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
         """An epoch step by step from the host."""
         batches = np.asarray(self._batches(state))  # slices of a device array would be dispatched one by one
         period = self.method(0.0).period
@@ -143,17 +192,30 @@ class Program:
             run = self._steps[min(1, (first + step) % period)]
             state, means = run(state, examples, hyperparameters, batches[:, step], self.inputs, first + step)
             steps.append(means)
-        metrics = jax.tree.map(lambda *values: jnp.stack(values).mean(0), *steps)
-        nothing = {name: jnp.full(state.epoch.shape, jnp.nan) for name in self.task.objective.names}
-        for prefix, indices, labels in (
+        metrics = {name: np.mean([np.asarray(means[name]) for means in steps], axis=0) for name in steps[0]}
+        for prefix, indices, targets in (
             ("valid", examples.valid, self.targets[examples.valid]),
             ("test", examples.test, self.targets[examples.test]),
             ("final_train", examples.train, examples.train_targets),
         ):
-            wanted = last or prefix != "final_train"
-            values = self._evaluate(state.params, indices, labels, self.inputs) if wanted else nothing
+            if last or prefix != "final_train":
+                values = self._dispatch_evaluation(state, hyperparameters, indices, targets)
+            else:
+                values = dict.fromkeys(self.task.objective.names, np.full(state.epoch.shape, np.nan))
             metrics |= {f"{prefix}_{name}": value for name, value in values.items()}
         return state._replace(epoch=state.epoch + 1), metrics
+
+    def _dispatch_evaluation(
+        self, state: TrainingState, hyperparameters: Hyperparameters, indices: Array, targets: Array
+    ) -> dict[str, np.ndarray]:
+        """Means over the examples at ``indices``, block by block from the host."""
+        blocks = _blocks(indices.shape[1])
+        on_host = np.asarray(indices), np.asarray(targets)
+        sums = [
+            self._sums(state, hyperparameters, *(rows[:, block] for rows in on_host), counted, self.inputs)
+            for block, counted in zip(blocks.positions, blocks.counted, strict=True)
+        ]
+        return {name: np.sum([one[name] for one in sums], axis=0) / indices.shape[1] for name in sums[0]}
 
     # One replicate -------------------------------------------------------------------------------------------------
 
@@ -173,11 +235,26 @@ class Program:
         order = key_for(state.key, "batch order")
         return epoch_batches(order, state.epoch, self.task.sizes.train, self.task.recipe.batch_size)
 
-    def _measure(self, params: PyTree, inputs: Array, targets: Array) -> Metrics:
-        """Loss and metrics of every example."""
-        outputs = jax.vmap(eqx.combine(params, self.static))(inputs)
+    def _measure(
+        self,
+        params: PyTree,
+        model: list[Array],
+        hyperparameters: Hyperparameters,
+        inputs: Array,
+        targets: Array,
+        *,
+        training: bool,
+    ) -> tuple[Metrics, list[Array]]:
+        """Loss and metrics of every example, and the model's state after them."""
+        if hyperparameters.mask is not None:
+            params = apply_mask(params, hyperparameters.mask)
+        inputs = self.task.dataset.prepared(inputs)
+        outputs, model = self.task.network.outputs(params, model, inputs, training=training)
+        if self.task.centered:
+            before, _ = self.task.network.outputs(hyperparameters.origin, model, inputs, training=training)
+            outputs = hyperparameters.output_scale * (outputs - before)
         functions = {"loss": self.task.objective.loss, **self.task.objective.metrics}
-        return {name: jax.vmap(function)(outputs, targets) for name, function in functions.items()}
+        return {name: jax.vmap(function)(outputs, targets) for name, function in functions.items()}, model
 
     def _step_one(
         self,
@@ -189,24 +266,44 @@ class Program:
         number: Int[Array, ""],
         kind: int | None = None,
     ) -> tuple[TrainingState, Metrics]:
+        """Step ``number`` on the training examples at ``batch``; ``kind`` as in ``_update_one``."""
+        chosen = inputs[examples.train[batch]]
+        if self.task.augment is not None:
+            key = jax.random.fold_in(key_for(state.key, "augmentation"), number)
+            chosen = jax.vmap(self.task.augment)(jax.random.split(key, len(batch)), chosen)
+        return self._update_one(state, hyperparameters, chosen, examples.train_targets[batch], number, kind)
+
+    def _update_one(
+        self,
+        state: TrainingState,
+        hyperparameters: Hyperparameters,
+        inputs: Array,
+        targets: Array,
+        number: Int[Array, ""],
+        kind: int | None = None,
+    ) -> tuple[TrainingState, Metrics]:
         """Step ``number``; ``kind`` is 0 or 1 where the first of a period or another one is compiled by itself."""
 
-        def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, Metrics]:
-            means = {name: values.mean() for name, values in self._measure(params, inputs, targets).items()}
-            return means["loss"], means
+        def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, tuple[Metrics, list[Array]]]:
+            values, model = self._measure(params, state.model, hyperparameters, inputs, targets, training=True)
+            means = {name: value.mean() for name, value in values.items()}
+            return self._minimized(means["loss"], hyperparameters), (means, model)
 
         def example_losses(params: PyTree, inputs: Array, targets: Array) -> Float[Array, " batch_size"]:
-            return self._measure(params, inputs, targets)["loss"]
+            values, _ = self._measure(params, state.model, hyperparameters, inputs, targets, training=True)
+            return self._minimized(values["loss"], hyperparameters)
 
         method = self.method(hyperparameters.rho)
         optimizer = self.task.recipe.optimizer(
             self.task.steps_per_epoch, hyperparameters.learning_rate, hyperparameters.weight_decay
         )
-        (_, means), gradients, method_state = method.value_and_grad(loss_fn, True, example_losses=example_losses)(
+        (_, (means, model)), gradients, method_state = method.value_and_grad(
+            loss_fn, True, example_losses=example_losses
+        )(
             state.params,
             state.method,
-            inputs[examples.train[batch]],
-            examples.train_targets[batch],
+            inputs,
+            targets,
             key=jax.random.fold_in(key_for(state.key, "method"), number),
             # Shared by all replicates, so that a step that takes one gradient stays a branch under vmap.
             step=number if kind is None else kind,
@@ -215,26 +312,51 @@ class Program:
         metrics = {f"train_{name}": value for name, value in means.items()}
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, optimizer=optimizer_state, method=method_state), metrics
+        state = state._replace(params=params, model=model, optimizer=optimizer_state, method=method_state)
+        return state, metrics
 
-    def _evaluate_one(self, params: PyTree, indices: Int[Array, " examples"], labels: Array, inputs: Array) -> Metrics:
+    def _minimized(self, loss: Array, hyperparameters: Hyperparameters) -> Array:
+        """The loss as it is minimized, from the loss as it is reported."""
+        return loss / hyperparameters.output_scale**2 if self.task.centered else loss
+
+    def _sums_one(
+        self, state: TrainingState, hyperparameters: Hyperparameters, inputs: Array, targets: Array, counted: Array
+    ) -> Metrics:
+        """Sums of loss and metrics over the examples that are ``counted``."""
+        values, _ = self._measure(state.params, state.model, hyperparameters, inputs, targets, training=False)
+        return {name: jnp.sum(jnp.where(counted, value, 0)) for name, value in values.items()}
+
+    def _sums_at_one(
+        self,
+        state: TrainingState,
+        hyperparameters: Hyperparameters,
+        indices: Int[Array, " block"],
+        targets: Array,
+        counted: Array,
+        inputs: Array,
+    ) -> Metrics:
+        return self._sums_one(state, hyperparameters, inputs[indices], targets, counted)
+
+    def _evaluate_one(
+        self,
+        state: TrainingState,
+        hyperparameters: Hyperparameters,
+        indices: Int[Array, " examples"],
+        targets: Array,
+        inputs: Array,
+    ) -> Metrics:
         """Means over the examples at ``indices``, a block at a time."""
-        count = indices.shape[0]
-        blocks = -(-count // EVALUATION_BLOCK)
-        if blocks == 1:
-            return {name: values.mean() for name, values in self._measure(params, inputs[indices], labels).items()}
-        # Padding repeats the first examples; its weight is 0.
-        positions = jnp.arange(-(-count // blocks) * blocks).reshape(blocks, -1)
+        blocks = Blocks(*map(jnp.asarray, _blocks(indices.shape[0])))
 
-        def add_block(sums: Metrics, block: Int[Array, " block"]) -> tuple[Metrics, None]:
-            kept = block < count
-            block = block % count
-            values = self._measure(params, inputs[indices[block]], labels[block])
-            return {name: sums[name] + jnp.sum(jnp.where(kept, values[name], 0)) for name in sums}, None
+        def sums_of(block: Int[Array, " block"], counted: Array) -> Metrics:
+            return self._sums_one(state, hyperparameters, inputs[indices[block]], targets[block], counted)
 
-        zeros = {name: jnp.zeros(()) for name in self.task.objective.names}
-        sums, _ = jax.lax.scan(add_block, zeros, positions)
-        return {name: value / count for name, value in sums.items()}
+        if len(blocks.positions) == 1:
+            sums = sums_of(blocks.positions[0], blocks.counted[0])
+        else:
+            stacked = jax.lax.map(lambda block: sums_of(*block), (blocks.positions, blocks.counted))
+            sums = {name: values.sum() for name, values in stacked.items()}
+        return {name: value / indices.shape[0] for name, value in sums.items()}
 
     def _epoch_one(
         self,
@@ -251,7 +373,7 @@ class Program:
             return self._step_one(state, examples, hyperparameters, batch, inputs, number)
 
         def evaluate(prefix: str, indices: Array, labels: Array) -> Metrics:
-            values = self._evaluate_one(state.params, indices, labels, inputs)
+            values = self._evaluate_one(state, hyperparameters, indices, labels, inputs)
             return {f"{prefix}_{name}": value for name, value in values.items()}
 
         def evaluate_train() -> Metrics:
@@ -270,12 +392,12 @@ class Program:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree]:
-    """Parameters and optimizer states; compiled once for all methods that share the task."""
+def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree, PyTree]:
+    """Parameters, states of the model and of the optimizer; compiled once for all methods that share the task."""
 
-    def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        params = eqx.filter(task.build(key_for(key, "initialization")), eqx.is_inexact_array)
-        return params, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
+    def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree, PyTree]:
+        params, model = task.network.initialize(key_for(key, "initialization"))
+        return params, model, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
 
     return jax.vmap(initialize)(keys)
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-SCHEDULES = ("step", "cosine", "constant")
+SCHEDULES = ("step", "cosine", "inverse", "constant")
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,15 @@ class Recipe:
         epochs: passes over the training set.
         batch_size: examples per step; the rest of an epoch that fills no batch sits out.
         learning_rate: at the start.
-        schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), or ``constant``.
+        schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), ``inverse``
+            (``1 / (1 + epoch / 3)``, epoch by epoch) or ``constant``.
         milestones: shares of the whole training at which ``step`` decays.
         decay: factor of ``step``.
         momentum: of heavy-ball momentum, not Nesterov's.
         weight_decay: coefficient times the unperturbed parameters, added to the (SAM) gradient, for all parameters.
+        warmup_steps: over which the learning rate rises linearly from 0, times the schedule.
+        precision: ``float32``; ``bfloat16``, in which outputs and gradients are computed while parameters, batch
+            statistics and losses stay in float32; or ``float64``, for which JAX's 64-bit types must be enabled.
     """
 
     epochs: int
@@ -31,14 +36,24 @@ class Recipe:
     decay: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
+    warmup_steps: int = 0
+    precision: str = "float32"
 
     def relative_learning_rate(self, steps_per_epoch: int) -> optax.Schedule:
-        """Step -> learning rate as a multiple of the first."""
+        """Step -> learning rate as a multiple of the nominal one."""
+        schedule = self._schedule(steps_per_epoch)
+        if not self.warmup_steps:
+            return schedule
+        return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / self.warmup_steps)
+
+    def _schedule(self, steps_per_epoch: int) -> optax.Schedule:
         steps = self.epochs * steps_per_epoch
         if self.schedule == "step":
             return optax.piecewise_constant_schedule(1.0, {int(m * steps): self.decay for m in self.milestones})
         if self.schedule == "cosine":
             return optax.cosine_decay_schedule(1.0, max(steps, 1))
+        if self.schedule == "inverse":
+            return lambda step: 1 / (1 + jnp.floor_divide(step, max(steps_per_epoch, 1)) / 3)
         if self.schedule == "constant":
             return optax.constant_schedule(1.0)
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")

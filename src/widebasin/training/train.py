@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.program import Program
@@ -36,6 +36,7 @@ class Trained:
     Attributes:
         replicates: which, in the order of every leading axis here.
         params: final parameters, leading axis over replicates.
+        model: the leaves of the models' final states, likewise.
         history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN from the epoch in which a replicate
             diverged on.
         final: name -> array ``(replicates,)``: ``train_*`` over the whole training set with the final parameters.
@@ -45,6 +46,7 @@ class Trained:
 
     replicates: tuple[Replicate, ...]
     params: PyTree
+    model: list[Array]
     history: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     diverged_epoch: np.ndarray
@@ -124,6 +126,7 @@ def train(
     return Trained(
         replicates=tuple(replicates),
         params=state.params,
+        model=state.model,
         history=history,
         final=final,
         diverged_epoch=diverged_epoch,

@@ -1,16 +1,15 @@
 """What a workload is."""
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Key
 
 from widebasin.data import Dataset, SplitSizes
-from widebasin.models import count_parameters
-from widebasin.training import Objective, Recipe, Task
+from widebasin.training import Network, Objective, Recipe, Task, pruned_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +28,9 @@ class Workload:
         widths: the ladder that a study climbs.
         rhos: radii to choose from.
         label_noise: default share of wrong training labels.
+        augment: see ``Task``.
+        output_scales: default scales of the lazy regime, see ``Task.centered``; empty where nothing is centered.
+        quick: fields of a spec that the preset ``quick`` sets, to take minutes on 2 cores.
         published: number of parameters -> SAM's gain as read off the paper's figure; empty if it has none.
     """
 
@@ -43,21 +45,45 @@ class Workload:
     widths: tuple[int, ...]
     rhos: tuple[float, ...]
     label_noise: float = 0.0
+    augment: Callable[[Key[Array, ""], Array], Array] | None = None
+    output_scales: tuple[float, ...] = ()
+    quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
-    def task(self, width: int, recipe: Recipe, label_noise_kind: str = "symmetric") -> Task:
+    def task(
+        self,
+        width: int,
+        recipe: Recipe,
+        label_noise_kind: str = "symmetric",
+        train_examples: int | None = None,
+        centered: bool = False,
+    ) -> Task:
         """The task of training networks of one width; one object for all its methods, so that they share programs."""
         return Task(
             build=lambda key: self.build(width, key),
             dataset=self.load(),
-            sizes=self.sizes,
+            sizes=self.sizes if train_examples is None else replace(self.sizes, train=train_examples),
             objective=self.objective,
             recipe=recipe,
             label_noise_kind=label_noise_kind,
+            augment=self.augment,
+            centered=centered,
         )
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
-    def num_params(self, width: int) -> int:
-        """Number of parameters at a width, without building the network."""
-        return count_parameters(eqx.filter_eval_shape(self.build, width, jax.random.key(0)))
+    def num_params(self, width: int, sparsity: float = 0.0, pruner: str = "none") -> int:
+        """Number of parameters at a width, less those that are pruned, without building the network."""
+        network = Network(lambda key: self.build(width, key))
+        return network.num_params - pruned_parameters(network.shapes, sparsity, pruner)
+
+    def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
+        """At which sparsities the largest of these widths has as many parameters as each of the others.
+
+        To four decimals; widths with fewer parameters than the largest cannot lose, as its biases stay, are left out.
+        """
+        largest = max(widths)
+        everything = self.num_params(largest)
+        kernels = everything - self.num_params(largest, 1.0, "random")
+        shares = [round((everything - self.num_params(width)) / kernels, 4) for width in sorted(widths, reverse=True)]
+        return tuple(share for share in shares[1:] if share < 1)

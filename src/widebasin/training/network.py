@@ -1,0 +1,96 @@
+"""A model as a function of its parameters, its state and a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from widebasin.models import BATCH_AXIS, count_parameters
+
+PRECISIONS = ("float32", "bfloat16", "float64")
+
+
+class Network:
+    """What all networks of one architecture share, apart from their numbers.
+
+    A model maps one example to outputs; a model with a state (the running statistics of batch normalization) maps
+    ``(example, state)`` to ``(outputs, state)``. ``build`` returns either; batches come from ``jax.vmap``.
+
+    Attributes:
+        static: what of the model is no array.
+        stateful: whether it has a state.
+        num_params: number of its parameters.
+    """
+
+    def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
+        self._build = eqx.nn.make_with_state(build)
+        model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
+        self.static: Any = eqx.filter(model, _is_shape, inverse=True)
+        self.shapes: Any = eqx.filter(model, _is_shape)
+        self.state_shapes, self._state_structure = jax.tree.flatten(state)
+        self.stateful = bool(self.state_shapes)
+        self.num_params = count_parameters(model)
+        self.dtype = jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None
+
+    def initialize(self, key: Key[Array, ""]) -> tuple[PyTree, list[Array]]:
+        """Parameters, as a pytree with ``None`` for everything else, and the leaves of the state."""
+        model, state = self._build(key)
+        return eqx.filter(model, eqx.is_inexact_array), jax.tree.leaves(state)
+
+    def outputs(
+        self, params: PyTree, state: list[Array], inputs: Float[Array, "batch ..."], *, training: bool
+    ) -> tuple[Float[Array, "batch ..."], list[Array]]:
+        """The outputs for a batch in at least float32, and the state after it.
+
+        Args:
+            params: from ``initialize``.
+            state: from ``initialize``.
+            inputs: as the model sees them.
+            training: whether batch normalization takes the statistics of this batch and updates the running ones.
+        """
+        if self.dtype is not None:
+            params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+            inputs = inputs.astype(self.dtype) if jnp.issubdtype(inputs.dtype, jnp.inexact) else inputs
+        model = eqx.combine(params, self.static)
+        if not self.stateful:
+            outputs = jax.vmap(model)(inputs)
+        else:
+            model = model if training else eqx.nn.inference_mode(model)
+            tree = jax.tree.unflatten(self._state_structure, state)
+            batched = jax.vmap(model, axis_name=BATCH_AXIS, in_axes=(0, None), out_axes=(0, None))
+            outputs, tree = batched(inputs, tree)
+            state = jax.tree.leaves(tree) if training else state
+        return outputs if self.dtype is None else outputs.astype(jnp.float32), state
+
+    def inference_model(self, params: PyTree, state: list[Array]) -> Any:
+        """The trained model as a function of one example; its only JAX arrays are the parameters."""
+        model = eqx.combine(params, self.static)
+        if not self.stateful:
+            return model
+        # NumPy's arrays are constants to whoever differentiates or counts by equinox's filters.
+        frozen = jax.tree.unflatten(self._state_structure, [np.asarray(leaf) for leaf in state])
+        return InferenceModel(eqx.nn.inference_mode(model), frozen)
+
+
+class InferenceModel(eqx.Module):
+    """A model with a state that does not change any more: one example to its outputs.
+
+    Attributes:
+        model: in inference mode.
+        state: running statistics, as arrays of NumPy's: they are no parameters.
+    """
+
+    model: Any
+    state: Any
+
+    def __call__(self, example: Array) -> Array:
+        """The outputs for one example."""
+        return self.model(example, self.state)[0]
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)

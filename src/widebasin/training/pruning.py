@@ -1,0 +1,80 @@
+"""Which parameters of every replicate are pruned at initialization."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from widebasin.data import epoch_batches, key_for
+from widebasin.sparsity import pruned_in_total, pruned_per_layer, random_mask, snip_mask
+from widebasin.training.task import Replicate, Task
+
+PRUNERS = ("random", "snip")
+
+
+def pruned_parameters(shapes: PyTree, sparsity: float, pruner: str) -> int:
+    """How many parameters a pruner takes away, exactly; ``shapes`` are the parameters or their shapes."""
+    if sparsity == 0:
+        return 0
+    if pruner == "random":
+        return sum(pruned_per_layer(shapes, sparsity))
+    if pruner == "snip":
+        return pruned_in_total(shapes, sparsity)
+    raise ValueError(f"pruner must be one of {', '.join(PRUNERS)} where the sparsity is not 0, got {pruner!r}")
+
+
+def masks_of(
+    task: Task, replicates: Sequence[Replicate], params: PyTree, model: list[Array], batches: tuple[Array, Array]
+) -> PyTree:
+    """The masks of replicates, leading axis over them; those of dense ones keep everything.
+
+    A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples; never on the
+    method or its radius.
+
+    Args:
+        task: what is trained.
+        replicates: the networks.
+        params: at initialization, leading axis over replicates.
+        model: the models' states, likewise.
+        batches: the (stored) inputs and the targets of a training batch for each replicate.
+    """
+    inputs, targets = batches
+    found: dict[Any, PyTree] = {}
+    for position, replicate in enumerate(replicates):
+        which = (replicate.seed, replicate.label_noise, replicate.sparsity, replicate.pruner)
+        if which in found:
+            continue
+        own = jax.tree.map(lambda leaf, at=position: leaf[at], (params, model))
+        if replicate.pruner == "snip":
+            gradients = _gradients(task, *own, inputs[position], targets[position])
+            mask = snip_mask(own[0], gradients, pruned_in_total(own[0], replicate.sparsity))
+        else:
+            key = key_for(jax.random.key(replicate.seed), "pruning")
+            mask = _random_mask(key, own[0], jnp.asarray(pruned_per_layer(own[0], replicate.sparsity)))
+        found[which] = jax.tree.map(np.asarray, mask)
+    own_masks = [found[r.seed, r.label_noise, r.sparsity, r.pruner] for r in replicates]
+    return jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *own_masks)
+
+
+_random_mask = jax.jit(random_mask)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(task: Task, params: PyTree, model: list[Array], inputs: Array, targets: Array) -> PyTree:
+    """The gradient of the mean loss on one batch."""
+
+    def loss_fn(params: PyTree) -> Array:
+        outputs, _ = task.network.outputs(params, model, task.dataset.prepared(inputs), training=True)
+        return jnp.mean(jax.vmap(task.objective.loss)(outputs, targets))
+
+    return jax.grad(loss_fn)(params)
+
+
+def first_batch(task: Task, seed: int) -> Int[Array, " batch_size"]:
+    """Positions, among the training examples, of the first batch that networks of a seed train on."""
+    order = key_for(key_for(jax.random.key(seed), "training"), "batch order")
+    return epoch_batches(order, 0, task.sizes.train, task.recipe.batch_size)[0]

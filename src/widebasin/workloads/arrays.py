@@ -1,0 +1,97 @@
+"""A user's own arrays as a workload: ``--workload FILE.npz``, or ``FILE.npz:MODEL`` with a model of ``ARCHITECTURES``.
+
+The file is one of ``widebasin.data.arrays``. Without a model, images (height, width, channels) get a residual network
+and everything else an MLP. Of the examples 80% train, 10% validate and 10% test, drawn by seed; with an official test
+set in the file 90% train and 10% validate. Recipe and radii are those of a first try, to be changed by flags.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from widebasin.data import Dataset, SplitSizes, arrays
+from widebasin.models import MLP, VGG11, ResNet, ViT
+from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
+from widebasin.workloads.workload import Workload
+
+ENDING = ".npz"
+IMAGE_DIMENSIONS = 3
+
+
+def _mlp(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> MLP:
+    return MLP.ladder(math.prod(shape), outputs, width, key=key)
+
+
+def _resnet18(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> ResNet:
+    return ResNet.cifar(width, outputs, shape[-1], key=key)
+
+
+def _vgg11(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> VGG11:
+    return VGG11(outputs, width, shape[-1], shape[0], key=key)
+
+
+def _vit(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> ViT:
+    return ViT(width, outputs, shape[0], shape[-1], math.gcd(4, shape[0]), key=key)
+
+
+# Name -> (builder, ladder of widths, radii).
+ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "mlp": (_mlp, (8, 16, 32, 64, 128)),
+    "resnet18": (_resnet18, (4, 8, 16)),
+    "vgg11": (_vgg11, (4, 8, 16)),
+    "vit": (_vit, (16, 32, 64)),
+}
+
+
+def names_arrays(name: str) -> bool:
+    """Whether a workload's name is that of a file of arrays, with or without a model."""
+    path, _, model = name.partition(ENDING)
+    return bool(path) and name != path and (not model or model.startswith(":"))
+
+
+@functools.lru_cache(maxsize=8)
+def arrays_workload(name: str) -> Workload:
+    """The workload of a file of arrays.
+
+    Raises:
+        DataError: if the file cannot be read.
+        ValueError: if there is no such model, or it does not take such examples.
+    """
+    path, _, model = name.partition(ENDING)
+    dataset = arrays(path + ENDING)
+    shape = dataset.inputs.shape[1:]
+    model = model.removeprefix(":") or ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
+    if model not in ARCHITECTURES:
+        raise ValueError(f"the model after {ENDING}: must be one of {', '.join(ARCHITECTURES)}, got {model!r}")
+    if model != "mlp" and len(shape) != IMAGE_DIMENSIONS:
+        raise ValueError(f"{model} takes images (height, width, channels), the inputs have shape {shape}; take mlp")
+    if model in ("vgg11", "vit") and shape[0] != shape[1]:
+        raise ValueError(f"{model} takes square images, the inputs have shape {shape}; take resnet18 or mlp")
+    build, widths = ARCHITECTURES[model]
+    outputs = dataset.num_classes or math.prod(dataset.targets.shape[1:])
+    sizes = _sizes(dataset)
+    return Workload(
+        name=name,
+        model=model,
+        description=f"{dataset.name}, {model}",
+        load=lambda: dataset,
+        build=lambda width, key: build(shape, outputs, width, key),
+        sizes=sizes,
+        objective=REGRESSION if dataset.num_classes is None else CLASSIFICATION,
+        recipe=Recipe(
+            epochs=60,
+            batch_size=min(128, sizes.train),
+            learning_rate=0.01 if dataset.num_classes is None else 0.1,
+            weight_decay=5e-4,
+        ),
+        widths=widths,
+        rhos=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    )
+
+
+def _sizes(dataset: Dataset) -> SplitSizes:
+    pool = len(dataset) - dataset.fixed_test
+    valid = max(1, round(0.1 * pool))
+    test = dataset.fixed_test or valid
+    return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)

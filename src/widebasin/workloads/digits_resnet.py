@@ -1,0 +1,26 @@
+"""Digits, a residual network with h filters in its first stage: cifar10-resnet18 on embedded data.
+
+Two stages of one block each in the place of four of two. Split and label noise are those of digits-mlp, learning rate,
+schedule, momentum and weight decay those of cifar10-resnet18; the number of epochs is ours. The paper has no such
+workload.
+"""
+
+from widebasin.data import SplitSizes, digit_images
+from widebasin.models import ResNet
+from widebasin.training import CLASSIFICATION, Recipe
+from widebasin.workloads.workload import Workload
+
+DIGITS_RESNET = Workload(
+    name="digits-resnet",
+    model="resnet",
+    description="handwritten digits 8x8 (embedded), residual network with h filters in the first of 2 stages",
+    load=digit_images,
+    build=lambda width, key: ResNet.cifar(width, channels=1, stages=(1, 1), key=key),
+    sizes=SplitSizes(train=1_000, valid=300, test=497),
+    objective=CLASSIFICATION,
+    recipe=Recipe(epochs=30, batch_size=100, learning_rate=0.1, weight_decay=5e-4),
+    widths=(2, 4, 8, 16),
+    rhos=(0.02, 0.1, 0.5),
+    label_noise=0.3,
+    quick={"widths": (2, 8), "rhos": (0.1,), "seeds": 2, "epochs": 10},
+)

@@ -1,0 +1,25 @@
+"""Digits, a vision transformer of dimension h: cifar10-vit on embedded data.
+
+Patches of 2 x 2 pixels and 2 layers. Split and label noise are those of digits-mlp; the recipe is ours. The paper has
+no such workload.
+"""
+
+from widebasin.data import SplitSizes, digit_images
+from widebasin.models import ViT
+from widebasin.training import CLASSIFICATION, Recipe
+from widebasin.workloads.workload import Workload
+
+DIGITS_VIT = Workload(
+    name="digits-vit",
+    model="vit",
+    description="handwritten digits 8x8 (embedded), vision transformer of dimension h, 2 layers",
+    load=digit_images,
+    build=lambda width, key: ViT(width, image_size=8, channels=1, patch=2, depth=2, key=key),
+    sizes=SplitSizes(train=1_000, valid=300, test=497),
+    objective=CLASSIFICATION,
+    recipe=Recipe(epochs=60, batch_size=100, learning_rate=0.1, schedule="cosine", weight_decay=5e-4),
+    widths=(8, 16, 32),
+    rhos=(0.02, 0.1, 0.5),
+    label_noise=0.3,
+    quick={"widths": (8, 16), "rhos": (0.1,), "seeds": 2, "epochs": 20},
+)
