@@ -8,12 +8,15 @@ from widebasin.data.cifar import cifar10, cifar100
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digit_images, digits
 from widebasin.data.errors import DataError
+from widebasin.data.image_files import ImageFiles, list_image_files
+from widebasin.data.imagenet import imagenet, imagenette
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
 from widebasin.data.mnist import fashion_mnist, mnist
 from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.randomness import key_for
 from widebasin.data.splits import Split, SplitSizes, split_examples
+from widebasin.data.streaming import ImageReader
 from widebasin.data.teacher import teacher_regression
 
 __all__ = [
@@ -22,6 +25,8 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetSource",
+    "ImageFiles",
+    "ImageReader",
     "Normalization",
     "Split",
     "SplitSizes",
@@ -34,7 +39,10 @@ __all__ = [
     "digits",
     "epoch_batches",
     "fashion_mnist",
+    "imagenet",
+    "imagenette",
     "key_for",
+    "list_image_files",
     "matrix_targets",
     "mnist",
     "noisy_linear_targets",

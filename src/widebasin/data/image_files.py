@@ -1,0 +1,125 @@
+"""Image files in a folder per class, too many to hold in memory."""
+
+import os
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from widebasin.data.archives import explained
+from widebasin.data.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Paths and labels; the images stay on the disk until ``ImageReader`` reads them.
+
+    Attributes:
+        root: folder with ``train`` and ``val``.
+        paths: of the files, relative to the root: the training images, then those of ``val``; each part by class and
+            file name.
+        labels: of the files; classes are numbered in the order of their names.
+        classes: names of the classes.
+        num_val: the last so many files are those of ``val``.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: Int32[np.ndarray, " files"]
+    classes: tuple[str, ...]
+    num_val: int
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.paths)
+
+    def absolute(self, number: int) -> str:
+        """The whole path of a file."""
+        return f"{self.root}{os.sep}{self.paths[number]}"
+
+
+def list_image_files(root: Path) -> ImageFiles:
+    """All files ``train/<class>/*`` and ``val/<class>/*`` that end in .jpg, .jpeg or .png; the files are not opened.
+
+    Raises:
+        DataError: if a folder is missing or cannot be read, a class has no images, or the classes of ``train`` and
+            ``val`` differ.
+    """
+    by_part = {part: _names_by_class(root / part) for part in ("train", "val")}
+    classes = tuple(by_part["train"])
+    for part, other in (("train", "val"), ("val", "train")):
+        alone = [name for name in by_part[part] if name not in by_part[other]]
+        if alone:
+            more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+            raise DataError(
+                f"{root}: classes {', '.join(alone[:3])}{more} are in {part} and not in {other}; "
+                "both must have a folder for every class"
+            )
+    paths, labels = [], []
+    for part, names in by_part.items():
+        for label, name in enumerate(classes):
+            paths += [f"{part}{os.sep}{name}{os.sep}{file}" for file in names[name]]
+            labels.append(np.full(len(names[name]), label, np.int32))
+    num_val = sum(len(files) for files in by_part["val"].values())
+    return ImageFiles(root, tuple(paths), np.concatenate(labels), classes, num_val)
+
+
+def _names_by_class(folder: Path) -> dict[str, list[str]]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; images must be in train/<class>/ and val/<class>/")
+    with explained(folder):
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+        if not classes:
+            raise DataError(f"{folder}: no class folders; images must be in train/<class>/ and val/<class>/")
+        names = {}
+        for name in classes:
+            files = [entry.name for entry in os.scandir(folder / name)]  # a Path for each of a million would be slow
+            names[name] = sorted(f for f in files if f.lower().endswith(SUFFIXES) and f[0] != ".")
+            if not names[name]:
+                raise DataError(f"{folder / name}: no images ({', '.join(SUFFIXES)}); fill or delete this folder")
+    return names
+
+
+def unpacked(archive: Path, cache: Path) -> Path:
+    """The folder with ``train`` and ``val`` of a tar archive, unpacked into the cache unless it is there already.
+
+    The archive is unpacked aside and renamed when it is complete, so an interruption leaves nothing behind and
+    several processes may do it at once. Files that would land outside of the folder are refused.
+
+    Args:
+        archive: a tar archive, compressed in any way Python knows, with ``train`` and ``val`` at its top or in its
+            one folder.
+        cache: folder to unpack in; made if need be.
+
+    Raises:
+        DataError: if the archive is damaged, unsafe or has no ``train`` and ``val``, or the cache cannot be written.
+    """
+    with explained(archive):
+        status = archive.stat()
+        # Another archive of the same name is unpacked anew.
+        target = cache / f"{archive.name.split('.')[0]}-{status.st_size:x}-{status.st_mtime_ns:x}"
+        if not target.is_dir():
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache, prefix="unpacking-") as aside:
+                content = Path(aside) / "content"
+                with tarfile.open(archive, "r:*") as file:
+                    file.extractall(content, filter="data")
+                _with_train_and_val(content, archive)
+                try:
+                    content.rename(target)
+                except OSError:
+                    if not target.is_dir():  # unless another process was first
+                        raise
+    return _with_train_and_val(target, archive)
+
+
+def _with_train_and_val(folder: Path, archive: Path) -> Path:
+    for candidate in (folder, *sorted(folder.iterdir())):
+        if (candidate / "train").is_dir() and (candidate / "val").is_dir():
+            return candidate
+    raise DataError(f"{archive}: no folders train and val, neither at its top nor in a folder there")

@@ -1,0 +1,105 @@
+"""ImageNet, and Imagenette, ten of its classes: photographs in folders per class, read from the disk as needed."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from widebasin.data.dataset import Dataset, Normalization
+from widebasin.data.errors import DataError
+from widebasin.data.image_files import list_image_files, unpacked
+from widebasin.data.places import ENVIRONMENT, Found, cache_folder, folders_of
+
+NORMALIZATION = Normalization(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class ImageFolders:
+    """A data set of image files.
+
+    Attributes:
+        name: of its folder.
+        title: what people call it.
+        num_classes: number of its classes.
+        archives: what its tar archive may be called.
+    """
+
+    name: str
+    title: str
+    num_classes: int
+    archives: tuple[str, ...] = ()
+
+
+IMAGENET = ImageFolders("imagenet", "ImageNet", 1000)
+IMAGENETTE = ImageFolders("imagenette", "Imagenette", 10, ("imagenette*.tar", "imagenette*.tgz", "imagenette*.tar.*"))
+
+
+def imagenet() -> Dataset:
+    """1.28 million training and 50,000 validation photographs in 1,000 classes.
+
+    They are expected in ``train/<class>/`` and ``val/<class>/``, in one of the folders of ``folders_of("imagenet")``.
+    ``inputs`` are the numbers of the files in ``files``; the images of ``val`` come last and are the test set.
+
+    Raises:
+        DataError: if the folders are not here, or not as they should be.
+
+    Source: Russakovsky et al. 2015 (arXiv 1409.0575), classification.
+    """
+    return _load(IMAGENET)
+
+
+def imagenette() -> Dataset:
+    """Photographs of ten classes of ImageNet that are easy to tell apart; in everything else like ``imagenet``.
+
+    A tar archive is unpacked into the cache.
+
+    Raises:
+        DataError: if the folders are not here, or not as they should be.
+
+    Source: Howard 2019, https://github.com/fastai/imagenette.
+    """
+    return _load(IMAGENETTE)
+
+
+def find_image_folders(kind: ImageFolders) -> Found | None:
+    """The first folder with ``train`` and ``val``, or else the first archive."""
+    for folder in folders_of(kind.name):
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return Found(folder, "class folders")
+    for folder in folders_of(kind.name):
+        for pattern in kind.archives:
+            for archive in sorted(folder.glob(pattern)):
+                return Found(archive, "tar archive")
+    return None
+
+
+def _load(kind: ImageFolders) -> Dataset:
+    found = find_image_folders(kind)
+    if found is None:
+        looked = ", ".join(str(folder) for folder in folders_of(kind.name))
+        archive = ", or as the archive that its authors publish" if kind.archives else ""
+        raise DataError(
+            f"{kind.title} is not here; it cannot be downloaded by this program: put its images into train/<class>/ "
+            f"and val/<class>/{archive}, and set {ENVIRONMENT} to that folder (looked in {looked})"
+        )
+    is_archive = found.kind == "tar archive"
+    return _read(kind, unpacked(found.path, cache_folder() / kind.name) if is_archive else found.path)
+
+
+@functools.cache
+def _read(kind: ImageFolders, root: Path) -> Dataset:
+    files = list_image_files(root)
+    if len(files.classes) != kind.num_classes:
+        raise DataError(
+            f"{root}: {len(files.classes)} class folders in train and val, where {kind.title} has {kind.num_classes:,}"
+        )
+    return Dataset(
+        name=kind.name,
+        inputs=np.arange(len(files), dtype=np.int32),
+        targets=files.labels,
+        num_classes=kind.num_classes,
+        fixed_test=files.num_val,
+        normalization=NORMALIZATION,
+        files=files,
+    )

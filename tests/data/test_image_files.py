@@ -1,0 +1,132 @@
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.image_folders import write_folders
+
+from widebasin.data.errors import DataError
+from widebasin.data.image_files import list_image_files, unpacked
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_folders(tmp_path / "images")
+
+
+def archived(root, archive, prefix=""):
+    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as file:
+        for part in ("train", "val"):
+            file.add(root / part, f"{prefix}{part}")
+    return archive
+
+
+def test_training_files_come_first_by_class_and_name(root):
+    files = list_image_files(root)
+    names = [f"train/{c}/train{i}.JPEG" for c in ("cat", "dog") for i in range(4)]
+    names += [f"val/{c}/val{i}.JPEG" for c in ("cat", "dog") for i in range(2)]
+    assert files.paths == tuple(names)
+    assert files.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1]
+    assert files.labels.dtype == np.int32
+    assert (files.classes, files.num_val, len(files)) == (("cat", "dog"), 4, 12)
+    assert files.absolute(5) == str(root / "train" / "dog" / "train1.JPEG")
+
+
+def test_other_files_are_passed_over(root):
+    for name in ("notes.txt", ".hidden.jpg", "noext"):
+        (root / "train" / "cat" / name).write_bytes(b"")
+    (root / "train" / "README").write_bytes(b"")
+    (root / "val" / ".cache").mkdir()
+    (root / "train" / "dog" / "more.png").write_bytes(b"")
+    (root / "train" / "dog" / "more.jpg").write_bytes(b"")
+    assert len(list_image_files(root)) == 14
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_missing_folder_is_named(part, root):
+    (root / part).rename(root / "elsewhere")
+    with pytest.raises(DataError, match=f"{part}: no such folder; images must be in train/<class>/ and val/<class>/"):
+        list_image_files(root)
+
+
+def test_a_folder_without_classes_is_named(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(DataError, match="train: no class folders"):
+        list_image_files(tmp_path)
+
+
+def test_an_empty_class_is_named(root):
+    (root / "val" / "ant").mkdir()
+    with pytest.raises(DataError, match=r"val/ant: no images \(.jpg, .jpeg, .png\); fill or delete"):
+        list_image_files(root)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_classes_that_differ_are_named(part, tmp_path):
+    root = write_folders(tmp_path / "images")
+    for name in "vwxyz":
+        (root / part / name).mkdir()
+        (root / part / name / "a.png").write_bytes(b"")
+    other = "val" if part == "train" else "train"
+    with pytest.raises(DataError, match=f"classes v, w, x and 2 more are in {part} and not in {other}"):
+        list_image_files(root)
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("images.tar", ""), ("images.tgz", "imagenette2-160/")])
+def test_an_archive_is_unpacked_once(name, prefix, root, tmp_path):
+    archive, cache = archived(root, tmp_path / name, prefix), tmp_path / "cache" / "deep"
+    folder = unpacked(archive, cache)
+    found = list_image_files(folder)
+    assert found.paths == list_image_files(root).paths
+    for number in (0, 11):
+        copy, source = (Path(files.absolute(number)) for files in (found, list_image_files(root)))
+        assert copy.read_bytes() == source.read_bytes()
+    (folder / "train" / "cat" / "mark.png").write_bytes(b"")
+    assert unpacked(archive, cache) == folder
+    assert (folder / "train" / "cat" / "mark.png").exists()
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_another_archive_of_the_same_name_is_unpacked_anew(root, tmp_path):
+    archive = archived(root, tmp_path / "images.tar")
+    first = unpacked(archive, tmp_path / "cache")
+    (root / "val" / "dog" / "val9.png").write_bytes(b"new")
+    second = unpacked(archived(root, archive), tmp_path / "cache")
+    assert first != second
+    assert len(list_image_files(second)) == len(list_image_files(first)) + 1
+
+
+def test_a_truncated_archive_is_named_and_leaves_nothing(root, tmp_path):
+    archive, cache = archived(root, tmp_path / "images.tgz"), tmp_path / "cache"
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"images\.tgz: truncated or damaged archive"):
+        unpacked(archive, cache)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/tmp/outside.png"])
+def test_nothing_is_unpacked_outside(name, tmp_path):
+    """Absolute names lose their slash; those that climb out are refused."""
+    archive, cache = tmp_path / "evil.tar", tmp_path / "cache"
+    with tarfile.open(archive, "w") as file:
+        file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(DataError, match=r"evil\.tar: "):
+        unpacked(archive, cache)
+    assert list(tmp_path.rglob("outside.png")) == []
+    assert list(cache.iterdir()) == []
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    with tarfile.open(tmp_path / "other.tar", "w") as file:
+        file.add(tmp_path / "train", "train")
+    with pytest.raises(DataError, match=r"other\.tar: no folders train and val"):
+        unpacked(tmp_path / "other.tar", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.tar: cannot be read \(No such file"):
+        unpacked(tmp_path / "none.tar", tmp_path / "cache")
