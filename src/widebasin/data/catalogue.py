@@ -96,9 +96,7 @@ class DatasetSource:
             return found
         folder = folders_of(self.name)[0]
         for file in self.files:
-            target = folder / file.name
-            if not (target.is_file() and has_checksum(target, file.checksum)):
-                download(file.urls, file.checksum, target, report)
+            download(file.urls, file.checksum, folder / file.name, report)
         found = self.find()
         assert found is not None
         return found

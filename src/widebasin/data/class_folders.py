@@ -16,8 +16,8 @@ from widebasin.data.npz import read_npz
 
 PARTS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# 16 bits or floats per channel: conversion to bytes would clip them.
-DEEP = ("I", "F")
+# Position of the bits per channel in a PNG file.
+PNG_DEPTH = 24
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def decode_image(content: bytes, source: str, size: tuple[int, int]) -> tuple[np
                 raise DataError(
                     f"{source}: {image.height} x {image.width} pixels, where {size[0]} x {size[1]} are needed"
                 )
-            if image.mode.startswith(DEEP):
-                raise DataError(f"{source}: more than 8 bits per channel ({image.mode}); convert it to 8 bits")
+            if image.format == "PNG" and content[PNG_DEPTH] > 8:
+                raise DataError(f"{source}: {content[PNG_DEPTH]} bits per channel; convert it to 8 bits")
             loss = jpeg_quality(image.quantization[0]) if image.format == "JPEG" else ""  # type: ignore[attr-defined]
             image.load()
             if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):

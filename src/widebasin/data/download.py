@@ -46,8 +46,10 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / ".download.lock"):
-            _download(urls, checksum, partial, report, tries, wait)
-            partial.replace(target)
+            # Another process may have been faster.
+            if not (target.is_file() and has_checksum(target, checksum)):
+                _download(urls, checksum, partial, report, tries, wait)
+                partial.replace(target)
     except OSError as error:
         remedy = f"make room or set {ENVIRONMENT} to a folder that can be written"
         raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
@@ -159,10 +161,10 @@ def _reason(error: Exception) -> str:
     """What a user needs of an error of requests, which wraps the reason several times."""
     import requests
 
+    if isinstance(error, requests.exceptions.SSLError):
+        return str(error)
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return str(error)
+    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)

@@ -20,17 +20,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         DataError: if it cannot be read, is no npz file, is damaged, or holds Python objects, which are not read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        # NumPy leaves a file open that it finds damaged.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
                 raise DataError(f"{path}: one array without a name; write it with numpy.savez(path, inputs=..., ...)")
-            arrays = {}
-            for name in file.files:
-                try:
-                    arrays[name] = file[name]
-                except ValueError as error:
-                    remedy = "holds Python objects, which are not read for safety; store numbers"
-                    raise DataError(f"{path}: {name} {remedy if 'pickle' in str(error) else error}") from error
-            return arrays
+            return {name: _read(path, file, name) for name in file.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -43,7 +38,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".writing", delete=False) as file:
         aside = Path(file.name)
         try:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
             file.close()
             aside.replace(path)
         except BaseException:
@@ -75,3 +70,11 @@ def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarra
             f"{path} cannot be written ({error.strerror}): {name} will be decoded again next time", stacklevel=2
         )
     return arrays
+
+
+def _read(path: Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        fault = "holds Python objects, which are not read for safety; store numbers"
+        raise DataError(f"{path}: {name} {fault if 'pickle' in str(error) else error}") from error

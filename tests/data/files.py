@@ -1,0 +1,103 @@
+"""Files of data sets, written as their authors write them."""
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+needs_data = pytest.mark.skipif(
+    "WIDEBASIN_DATA" not in os.environ, reason="WIDEBASIN_DATA does not name a folder of data sets"
+)
+IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+
+
+def idx_bytes(array):
+    """An array in the idx format."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, IDX_CODES[array.dtype.str[1:]], array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_mnist(folder, images, labels, test_images, test_labels, gzipped=True):
+    """The four files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        "train-images-idx3-ubyte": images,
+        "train-labels-idx1-ubyte": labels,
+        "t10k-images-idx3-ubyte": test_images,
+        "t10k-labels-idx1-ubyte": test_labels,
+    }
+    for name, array in arrays.items():
+        content = idx_bytes(array)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content)) if gzipped else (folder / name).write_bytes(content)
+
+
+def planes(images):
+    """``[n, 3072]`` from ``[n, 32, 32, 3]``: red, green, blue."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), -1)
+
+
+def batches(names, images, labels, test_images, test_labels):
+    """Names, images and labels of every batch of a CIFAR data set."""
+    train, test = names
+    yield from zip(train, np.split(images, len(train)), np.split(labels, len(train)), strict=True)
+    yield test[0], test_images, test_labels
+
+
+def write_python(kind, folder, *arrays, protocol=2):
+    """The batches for Python."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, images, labels in batches(kind.python_batches, *arrays):
+        batch = {"batch_label": name, "data": planes(images), kind.labels_key: labels.tolist()}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol))
+    return folder
+
+
+def write_binary(kind, folder, *arrays):
+    """The binary batches."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, images, labels in batches(kind.binary_batches, *arrays):
+        head = np.zeros((len(images), kind.label_bytes), np.uint8)
+        head[:, -1] = labels
+        (folder / name).write_bytes(np.concatenate([head, planes(images)], 1).tobytes())
+    return folder
+
+
+def encoded(image, form="PNG", **options):
+    """An image as a file of some format; ``image`` is an array or an image of Pillow's."""
+    file = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, form, **options)
+    return file.getvalue()
+
+
+def write_class_folders(folder, classes, images, labels, test_images, test_labels, form="PNG", **options):
+    """A folder per class, ``train/<class>/0000.png`` and so on."""
+    suffix = "jpg" if form == "JPEG" else "png"
+    for part, some, theirs in (("train", images, labels), ("test", test_images, test_labels)):
+        for label, name in enumerate(classes):
+            (folder / part / name).mkdir(parents=True, exist_ok=True)
+            for number, image in enumerate(some[theirs == label]):
+                (folder / part / name / f"{number:04d}.{suffix}").write_bytes(encoded(image, form, **options))
+    return folder
+
+
+def write_tar(path, folder, inside="", mode="w:gz"):
+    """An archive of a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        archive.add(folder, arcname=inside or ".")
+    return path
+
+
+def real(name):
+    """A folder of the real data."""
+    folder = Path(os.environ["WIDEBASIN_DATA"]) / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not in WIDEBASIN_DATA")
+    return folder

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from widebasin.data import DataError, Normalization, arrays
+
+IMAGES = np.arange(6 * 4 * 5 * 3, dtype=np.uint8).reshape(6, 4, 5, 3)
+FLOATS = np.linspace(-1, 1, 12).reshape(6, 2)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**given):
+        np.savez(tmp_path / "mine.npz", **given)
+        return tmp_path / "mine.npz"
+
+    return write
+
+
+def test_images_to_classify_with_a_test_set(write):
+    path = write(
+        inputs=IMAGES[:4], targets=LABELS[:4], test_inputs=IMAGES[4:], test_targets=LABELS[4:].astype(np.uint8)
+    )
+    data = arrays(path)
+    np.testing.assert_array_equal(data.inputs, IMAGES)
+    np.testing.assert_array_equal(data.targets, LABELS)
+    assert (data.inputs.dtype, data.targets.dtype) == (np.uint8, np.int32)
+    assert (data.name, data.num_classes, data.fixed_test, data.normalization) == ("mine", 3, 2, Normalization())
+    assert arrays(str(path)).name == "mine"
+
+
+def test_grey_images_have_one_channel(write):
+    np.testing.assert_array_equal(arrays(write(inputs=IMAGES[..., 0], targets=LABELS)).inputs, IMAGES[..., :1])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_floats_are_seen_as_they_are(write, dtype):
+    data = arrays(write(inputs=FLOATS.astype(dtype), targets=LABELS))
+    np.testing.assert_array_equal(data.inputs, FLOATS.astype(dtype).astype(np.float32))
+    assert (data.inputs.dtype, data.normalization, data.fixed_test) == (np.float32, None, 0)
+
+
+def test_float_targets_are_regressed_on_as_columns(write):
+    data = arrays(write(inputs=FLOATS, targets=FLOATS[:, 0], test_inputs=FLOATS[:2], test_targets=FLOATS[:2, 1]))
+    np.testing.assert_array_equal(data.targets, np.append(FLOATS[:, 0], FLOATS[:2, 1])[:, None].astype(np.float32))
+    assert (data.num_classes, data.fixed_test, data.targets.dtype) == (None, 2, np.float32)
+    assert arrays(write(inputs=FLOATS, targets=FLOATS)).targets.shape == (6, 2)
+
+
+def test_classes_that_do_not_occur_are_given_by_their_number(write):
+    assert arrays(write(inputs=FLOATS, targets=LABELS * 2, num_classes=7)).num_classes == 7
+
+
+def test_a_class_may_occur_in_the_test_set_only(write):
+    path = write(inputs=FLOATS, targets=LABELS, test_inputs=FLOATS[:1], test_targets=np.array([3]))
+    assert arrays(path).num_classes == 4
+
+
+WRONG = FLOATS.copy()
+WRONG[3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"inputs": FLOATS}, "targets missing; there is inputs"),
+        ({}, "inputs and targets missing; there is nothing"),
+        ({"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS}, "test_targets missing"),
+        ({"inputs": FLOATS, "targets": LABELS, "test_targets": LABELS}, "test_inputs missing"),
+        (
+            {"inputs": FLOATS, "targets": LABELS, "test_input": FLOATS},
+            "unknown array test_input; arrays are named inputs",
+        ),
+        ({"inputs": FLOATS, "targets": LABELS[:5]}, "inputs has 6 examples and targets 5"),
+        (
+            {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS[:2], "test_targets": LABELS},
+            "test_inputs has 2 examples and test_targets 6",
+        ),
+        (
+            {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS[:, :1], "test_targets": LABELS},
+            r"float32 of shape \(2,\), those of test_inputs float32 of shape \(1,\)",
+        ),
+        (
+            {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS, "test_targets": FLOATS},
+            "examples of targets are int32",
+        ),
+        ({"inputs": WRONG, "targets": LABELS}, r"inputs of example 3 \(and 0 others\) hold NaN"),
+        ({"inputs": FLOATS, "targets": WRONG}, "targets of example 3"),
+        ({"inputs": FLOATS * 1e300, "targets": LABELS}, "infinite in float32"),
+        ({"inputs": FLOATS, "targets": LABELS + 1}, "3 numbers from 1 to 3, and must be 0 to k - 1"),
+        ({"inputs": FLOATS, "targets": LABELS * 2}, "3 numbers from 0 to 4, and must be 0 to k - 1"),
+        ({"inputs": FLOATS, "targets": LABELS - 1}, "3 numbers from -1 to 1"),
+        ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2}, r"or num_classes > 2"),
+        ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2.5}, "num_classes must be one positive integer"),
+        ({"inputs": FLOATS, "targets": LABELS, "num_classes": [3]}, "num_classes must be one positive integer"),
+        ({"inputs": FLOATS, "targets": FLOATS, "num_classes": 3}, "num_classes is given and targets are floats"),
+        ({"inputs": FLOATS, "targets": LABELS + 2**40}, "is too large"),
+        ({"inputs": FLOATS, "targets": LABELS[:, None]}, r"targets has shape \(6, 1\); labels have one axis"),
+        ({"inputs": FLOATS, "targets": LABELS > 0}, "targets are bool; integer labels or floats are needed"),
+        ({"inputs": FLOATS, "targets": 1.0}, "targets is one number"),
+        ({"inputs": FLOATS[:, 0], "targets": LABELS}, r"inputs has shape \(6,\)"),
+        ({"inputs": FLOATS[:0], "targets": LABELS[:0]}, r"inputs has shape \(0, 2\)"),
+        ({"inputs": IMAGES.astype(int), "targets": LABELS}, "inputs are int64; images as uint8 or floats are needed"),
+        ({"inputs": np.moveaxis(IMAGES, -1, 1), "targets": LABELS}, r"use numpy\.moveaxis\(inputs, 1, -1\)"),
+        ({"inputs": FLOATS, "targets": np.array(["a"] * 6)}, "targets are <U1; integer labels or floats"),
+        ({"inputs": FLOATS, "targets": np.array([None] * 6)}, "targets holds Python objects"),
+    ],
+)
+def test_arrays_that_cannot_be_used_are_refused_by_name(write, given, reason):
+    with pytest.raises(DataError, match=reason) as error:
+        arrays(write(**given))
+    assert "mine.npz" in str(error.value)

@@ -1,0 +1,170 @@
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.files import needs_data, real, write_mnist, write_python, write_tar
+from data.server import Server
+
+from widebasin.data import DATASETS, DataError, Dataset
+from widebasin.data.cifar import CIFAR10
+from widebasin.data.places import Found, folders_of
+
+SMALL = dataclasses.replace(CIFAR10, examples=(20, 10))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path / "own"
+
+
+def mnist_arrays():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (9, 28, 28), np.uint8)
+    return images[:6], np.arange(6, dtype=np.uint8), images[6:], np.arange(3, dtype=np.uint8)
+
+
+@pytest.fixture
+def served(tmp_path, folder):
+    """The MNIST source with small files of a server on this machine, and the server."""
+    write_mnist(tmp_path / "home", *mnist_arrays())
+    content = {path.name: path.read_bytes() for path in (tmp_path / "home").iterdir()}
+    with Server(content) as server:
+        files = tuple(
+            dataclasses.replace(
+                file, homes=(server.url,), checksum=f"sha256:{hashlib.sha256(content[file.name]).hexdigest()}"
+            )
+            for file in DATASETS["mnist"].files
+        )
+        yield dataclasses.replace(DATASETS["mnist"], files=files), server
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_sources_agree_with_themselves(name):
+    source = DATASETS[name]
+    assert source.name == name
+    assert tuple(map(sum, source.class_counts)) == source.examples
+    assert [len(counts) for counts in source.class_counts] == [source.num_classes] * 2
+    for file in source.files:
+        algorithm, digest = file.checksum.split(":")
+        assert (algorithm, len(bytes.fromhex(digest))) == ("md5", 16)
+        assert all(url.startswith("http") and url.endswith(f"/{file.name}") for url in file.urls)
+        assert file.size > 0
+
+
+def test_what_is_fetched_is_found_and_is_not_fetched_again(folder, served):
+    source, server = served
+    assert source.find() is None
+    found = source.fetch()
+    assert found == source.find() == Found(folder / "mnist", "idx files")
+    assert len(server.requests) == 4
+    assert source.fetch() == found
+    assert len(server.requests) == 4
+    (folder / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert source.fetch() == found
+    assert [name for name, _ in server.requests[4:]] == ["t10k-labels-idx1-ubyte.gz"]
+
+
+def test_a_damaged_file_is_named_and_fetched_again(folder, served):
+    source, server = served
+    found = source.fetch()
+    path = folder / "mnist" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert source.damaged(found) == [f"{path}: does not have the published checksum {source.files[2].checksum}"]
+    source.fetch()
+    assert source.damaged(found) == []
+    assert len(server.requests) == 5
+
+
+def test_without_a_data_folder_downloads_go_to_the_cache(served, monkeypatch, tmp_path):
+    monkeypatch.delenv("WIDEBASIN_DATA")
+    source, _ = served
+    assert source.fetch().path == tmp_path / "cache" / "widebasin" / "data" / "mnist" == folders_of("mnist")[0]
+
+
+def test_what_is_in_the_cache_is_not_fetched_into_a_data_folder(folder, served, tmp_path):
+    source, server = served
+    cached = tmp_path / "cache" / "widebasin" / "data" / "mnist"
+    write_mnist(cached, *mnist_arrays(), gzipped=False)
+    assert source.fetch().path == cached
+    assert server.requests == []
+
+
+def test_an_archive_is_compared_with_its_published_checksum(folder, tmp_path):
+    arrays = (
+        np.zeros((20, 32, 32, 3), np.uint8),
+        np.zeros(20, int),
+        np.zeros((10, 32, 32, 3), np.uint8),
+        np.zeros(10, int),
+    )
+    python = write_python(SMALL, folder / "cifar10" / "cifar-10-batches-py", *arrays)
+    source = DATASETS["cifar10"]
+    assert source.damaged(source.find()) == []
+    archive = write_tar(folder / "cifar10" / "cifar-10-python.tar.gz", python)
+    assert source.damaged(Found(archive, "python batches")) == [
+        f"{archive}: does not have the published checksum {source.files[0].checksum}"
+    ]
+
+
+def source_of(targets, shape=(2, 2, 1), fixed_test=3):
+    """A source of nine examples in three classes that loads these targets."""
+    data = Dataset("small", np.zeros((len(targets), *shape), np.uint8), np.asarray(targets, np.int32), 3, fixed_test)
+    return dataclasses.replace(
+        DATASETS["mnist"],
+        examples=(6, 3),
+        shape=(2, 2, 1),
+        num_classes=3,
+        load=lambda: data,
+        find=lambda: Found(Path("nowhere"), "idx files"),
+        class_counts=((2, 2, 2), (1, 1, 1)),
+    )
+
+
+def test_a_sound_data_set_is_given_back():
+    data, found = source_of([0, 0, 1, 1, 2, 2, 0, 1, 2]).check()
+    assert (data.name, found.path.name) == ("small", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (source_of([0, 0, 1, 1, 1, 2, 0, 1, 2]), "3 train examples of class 1, where 2 are published"),
+        (source_of([0, 0, 1, 1, 2, 2, 0, 2, 2]), "0 test examples of class 1, where 1 are published"),
+        (source_of([0, 0, 1, 1, 2, 2, 0, 1, 2], shape=(2, 3, 1)), r"inputs have shape \(9, 2, 3, 1\)"),
+        (source_of([0, 0, 1, 1, 2, 2, 0, 1, 2], fixed_test=2), "3 train examples of class 0"),
+    ],
+)
+def test_numbers_that_are_not_the_published_ones_are_said(source, reason):
+    with pytest.raises(DataError, match=f"nowhere: {reason}"):
+        source.check()
+
+
+@needs_data
+def test_the_real_files_have_the_published_checksums_and_sizes():
+    source = DATASETS["mnist"]
+    folder = real("mnist")
+    assert source.damaged(Found(folder, "idx files")) == []
+    assert [(folder / file.name).stat().st_size for file in source.files] == [file.size for file in source.files]
+
+
+@needs_data
+def test_the_real_mnist_is_downloaded_from_its_second_home_and_sound(folder, monkeypatch):
+    monkeypatch.undo()
+    content = {path.name: path.read_bytes() for path in real("mnist").iterdir()}
+    monkeypatch.setenv("WIDEBASIN_DATA", str(folder))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server(content) as server:
+        server.drops = [3_000_000, 5_000_000]
+        files = tuple(
+            dataclasses.replace(file, homes=(f"{server.url}none/", server.url)) for file in DATASETS["mnist"].files
+        )
+        source = dataclasses.replace(DATASETS["mnist"], files=files)
+        source.fetch()
+        data, found = source.check()
+    assert found == Found(folder / "mnist", "idx files")
+    assert data.name == "MNIST"
+    assert server.served < sum(map(len, content.values())) + 4 * 65_536
