@@ -44,6 +44,20 @@ def test_the_forward_pass_equals_numpy_in_float64(sizes):
     np.testing.assert_allclose(outputs, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 7, 6, 3)])
+def test_activation_patterns_alone_tell_the_linear_map_that_the_network_is(sizes):
+    """With every ReLU a mask, what remains of the network is affine and gives the same outputs."""
+    model = MLP(sizes, key=jax.random.key(0))
+    inputs = jax.random.normal(jax.random.key(1), (11, 5))
+    patterns = jax.vmap(model.activation_patterns)(inputs)
+    assert [(pattern.shape, pattern.dtype) for pattern in patterns] == [((11, size), bool) for size in sizes[1:-1]]
+    x = np.asarray(inputs, float)
+    for index, (weight, bias) in enumerate(zip(model.weights, model.biases, strict=True)):
+        x = x @ np.asarray(weight).T + np.asarray(bias)
+        x = x * np.asarray(patterns[index]) if index < len(patterns) else x
+    np.testing.assert_allclose(jax.vmap(model)(inputs), x, rtol=1e-5, atol=1e-6)
+
+
 def test_weights_are_drawn_with_variance_2_over_fan_in_and_biases_are_zero():
     """The variance of n normal draws is within 5 sqrt(2 / n) of its expectation, relatively."""
     model = MLP((784, 300, 100, 10), key=jax.random.key(0))

@@ -38,3 +38,8 @@ def test_a_network_counts_weights_and_biases():
 
 def test_a_tree_without_arrays_has_no_parameters():
     assert count_parameters([]) == 0
+
+
+def test_the_state_that_a_model_starts_in_does_not_count():
+    index = eqx.nn.StateIndex(jnp.ones(100))
+    assert count_parameters({"weight": jnp.ones((3, 4)), "running": index}) == 12

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-Image = Float[Array, "height width channels"]
+# Sides and channels change from layer to layer: any three numbers.
+Image = Float[Array, "_height _width _channels"]
 
 
 class Convolution(eqx.Module):
