@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt
 
 
+@jax.jit
 def lowest(numbers: UInt[Array, " entries"], count: Int[Array, ""]) -> Bool[Array, " entries"]:
     """Where the ``count`` lowest of the numbers are; of equal ones, those that come first.
 
