@@ -17,10 +17,6 @@ from widebasin.sweep import UsageError, nearest_name
 if TYPE_CHECKING:
     from widebasin.data.catalogue import DatasetSource
 
-IMAGENET = (
-    "ImageNet may only be downloaded by people who have agreed to its terms: sign in at https://image-net.org, get "
-    "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into a folder per class"
-)
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: $WIDEBASIN_DATA)")]
 
 
@@ -51,12 +47,12 @@ class ListCommand:
                     f"{source.title}: {source.description}, {source.num_classes} classes",
                     " + ".join(f"{examples:,}" for examples in source.examples),
                     " x ".join(map(str, source.shape)),
-                    _megabytes(source.size),
+                    _megabytes(source.size) if source.files else "no",
                     "not here" if found is None else f"{found.path} ({found.kind})",
                 )
             )
         columns = ("name", "what", "training + test examples", "shape", "download", "where")
-        note = f"Download: widebasin data fetch NAME. {IMAGENET}."
+        note = "Download: widebasin data fetch NAME, which says how to get what cannot be downloaded."
         console.print(Table("Data sets", columns, tuple(rows), note).rich("left"))
 
 
@@ -139,10 +135,11 @@ class CheckCommand:
             data, found = source.check()
         counts = [np.bincount(labels, minlength=source.num_classes) for labels in parts(data)]
         train, test = (_range(count.min(), count.max()) for count in counts)
+        what = f"examples of shape {' x '.join(map(str, source.shape))}" if data.files is None else "files, not opened"
         _say(
             console,
-            f"{data.name}: sound ({found.path}, {found.kind}): {len(data):,} examples of shape "
-            f"{' x '.join(map(str, source.shape))}; per class {train} to train and {test} to test on",
+            f"{data.name}: sound ({found.path}, {found.kind}): {len(data):,} {what}; per class {train} to train and "
+            f"{test} to test on",
         )
 
 
@@ -155,7 +152,7 @@ def _data_subcommand(name: str, command: Any) -> Any:
 
 @dataclass(frozen=True)
 class DataCommand:
-    """List, download and check data sets: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100.
+    """List, download and check data sets: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, ImageNet.
 
     Examples:
       widebasin data list
@@ -181,11 +178,8 @@ def _look_in(folder: Path | None) -> None:
 
 def _sources(names: tuple[str, ...]) -> "list[DatasetSource]":
     from widebasin.data.catalogue import DATASETS
-    from widebasin.data.errors import DataError
 
     for name in names:
-        if name == "imagenet":
-            raise DataError(IMAGENET)
         if name not in DATASETS:
             raise nearest_name("names", name, DATASETS)
     return [DATASETS[name] for name in names]

@@ -8,6 +8,7 @@ from data.files import needs_data, real, write_mnist, write_python, write_tar
 from data.server import Server
 
 from widebasin.data import DATASETS, DataError, Dataset
+from widebasin.data.catalogue import parts
 from widebasin.data.cifar import CIFAR10
 from widebasin.data.places import Found, folders_of
 
@@ -47,8 +48,9 @@ def served(tmp_path, folder):
 def test_sources_agree_with_themselves(name):
     source = DATASETS[name]
     assert source.name == name
-    assert tuple(map(sum, source.class_counts)) == source.examples
-    assert [len(counts) for counts in source.class_counts] == [source.num_classes] * 2
+    if source.class_counts is not None:
+        assert tuple(map(sum, source.class_counts)) == source.examples
+        assert [len(counts) for counts in source.class_counts] == [source.num_classes] * 2
     for file in source.files:
         algorithm, digest = file.checksum.split(":")
         assert (algorithm, len(bytes.fromhex(digest))) == ("md5", 16)
@@ -67,6 +69,23 @@ def test_what_is_fetched_is_found_and_is_not_fetched_again(folder, served):
     (folder / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     assert source.fetch() == found
     assert [name for name, _ in server.requests[4:]] == ["t10k-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.parametrize(("name", "home"), [("imagenet", "image-net.org"), ("imagenette", "github.com/fastai")])
+def test_what_cannot_be_downloaded_says_where_to_get_it(folder, name, home):
+    with pytest.raises(DataError, match=f"cannot be downloaded by this program: .*https://{home}"):
+        DATASETS[name].fetch()
+    for part in ("train", "val"):
+        (folder / name / part / "n01440764").mkdir(parents=True)
+    assert DATASETS[name].fetch() == Found(folder / name, "class folders")
+
+
+@needs_data
+def test_the_real_image_files_are_found_and_counted(folder, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(real("imagenette").parent))
+    data, found = DATASETS["imagenette"].check()
+    assert found.kind == "tar archive"
+    assert [np.bincount(labels).tolist() for labels in parts(data)] == [[100] * 10, [50] * 10]
 
 
 def test_a_damaged_file_is_named_and_fetched_again(folder, served):

@@ -9,8 +9,9 @@ from widebasin.data.cifar import CIFAR10, CIFAR100, IMAGES, Cifar, cifar10, cifa
 from widebasin.data.dataset import Dataset
 from widebasin.data.download import Report, download, has_checksum
 from widebasin.data.errors import DataError
+from widebasin.data.imagenet import IMAGENET, IMAGENETTE, find_image_folders, imagenet, imagenette
 from widebasin.data.mnist import FASHION_MNIST, MNIST, IdxImages, fashion_mnist, find_idx_images, mnist
-from widebasin.data.places import Found, folders_of
+from widebasin.data.places import ENVIRONMENT, Found, folders_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class DatasetSource:
         num_classes: number of classes.
         load: reads it.
         find: where it is, or ``None``.
-        files: what is published.
-        class_counts: number of examples per class, of training and of test.
+        files: what is published; empty if it cannot be downloaded.
+        class_counts: number of examples per class, of training and of test; ``None`` if any number will do.
+        obtain: how to get it, if it cannot be downloaded.
     """
 
     name: str
@@ -60,8 +62,9 @@ class DatasetSource:
     num_classes: int
     load: Callable[[], Dataset]
     find: Callable[[], Found | None]
-    files: tuple[PublishedFile, ...]
-    class_counts: tuple[tuple[int, ...], tuple[int, ...]]
+    files: tuple[PublishedFile, ...] = ()
+    class_counts: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    obtain: str = ""
 
     @property
     def size(self) -> int:
@@ -92,8 +95,10 @@ class DatasetSource:
             DataError: if it cannot be downloaded, with the reasons.
         """
         found = self.find()
-        if found is not None and found.kind != IMAGES and not self.damaged(found):
+        if found is not None and (found.kind != IMAGES or not self.files) and not self.damaged(found):
             return found
+        if not self.files:
+            raise DataError(f"{self.title} cannot be downloaded by this program: {self.obtain}")
         folder = folders_of(self.name)[0]
         for file in self.files:
             download(file.urls, file.checksum, folder / file.name, report)
@@ -104,12 +109,16 @@ class DatasetSource:
     def check(self) -> tuple[Dataset, Found]:
         """Reads it wholly, and compares checksums, shapes and numbers of examples per class with what is published.
 
+        Of a data set of image files only the folders are read.
+
         Raises:
             DataError: if it is not here, or anything differs.
         """
         data = self.load()
         found = self.find()
         assert found is not None
+        if self.class_counts is None:
+            return data, found
         faults = self.damaged(found)
         if data.inputs.shape != (sum(self.examples), *self.shape):
             faults.append(f"{found.path}: inputs have shape {data.inputs.shape}")
@@ -199,6 +208,31 @@ _SOURCES = (
     ),
     _cifar_source(CIFAR10, cifar10, "photographs", "c58f30108f718f92721af3b95e74349a", 170_498_071),
     _cifar_source(CIFAR100, cifar100, "photographs, fine labels", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),
+    DatasetSource(
+        name=IMAGENET.name,
+        title=IMAGENET.title,
+        description="photographs",
+        examples=(1_281_167, 50_000),
+        shape=(224, 224, 3),
+        num_classes=1_000,
+        load=imagenet,
+        find=lambda: find_image_folders(IMAGENET),
+        obtain="only people who have agreed to its terms may. Sign in at https://image-net.org, get "
+        "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into train/<class>/ and val/<class>/ of "
+        f"a folder imagenet in ${ENVIRONMENT}",
+    ),
+    DatasetSource(
+        name=IMAGENETTE.name,
+        title=IMAGENETTE.title,
+        description="photographs, easy classes of ImageNet",
+        examples=(9_469, 3_925),
+        shape=(224, 224, 3),
+        num_classes=10,
+        load=imagenette,
+        find=lambda: find_image_folders(IMAGENETTE),
+        obtain="get imagenette2.tgz, imagenette2-320.tgz or imagenette2-160.tgz from "
+        f"https://github.com/fastai/imagenette and put it into a folder imagenette in ${ENVIRONMENT}",
+    ),
 )
 
 DATASETS: dict[str, DatasetSource] = {source.name: source for source in _SOURCES}

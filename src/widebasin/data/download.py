@@ -1,5 +1,6 @@
 """Downloads that continue where they were interrupted and are verified before they are used."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,10 +58,9 @@ def download(
 
 def has_checksum(path: Path, checksum: str) -> bool:
     """Whether a file has a checksum, "md5:..." or "sha256:..."."""
-    import pooch
-
     algorithm, _, digest = checksum.partition(":")
-    return pooch.file_hash(str(path), alg=algorithm) == digest
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest() == digest
 
 
 def _download(urls: Sequence[str], checksum: str, partial: Path, report: Report, tries: int, wait: float) -> None:

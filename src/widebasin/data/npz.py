@@ -38,7 +38,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".writing", delete=False) as file:
         aside = Path(file.name)
         try:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
             file.close()
             aside.replace(path)
         except BaseException:
