@@ -171,11 +171,8 @@ def test_the_real_files_have_the_published_checksums_and_sizes():
 
 
 @needs_data
-def test_the_real_mnist_is_downloaded_from_its_second_home_and_sound(folder, monkeypatch):
-    monkeypatch.undo()
+def test_the_real_mnist_is_downloaded_from_its_second_home_and_sound(folder):
     content = {path.name: path.read_bytes() for path in real("mnist").iterdir()}
-    monkeypatch.setenv("WIDEBASIN_DATA", str(folder))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server(content) as server:
         server.drops = [3_000_000, 5_000_000]
         files = tuple(
