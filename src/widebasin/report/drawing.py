@@ -32,13 +32,17 @@ def method_name(method: Hashable) -> str:
 def setting_value(column: str, value: Any) -> str:
     """A value of a column of the setting as it is written in text: shares in percent."""
     if column in ("label_noise", "sparsity"):
-        return f"{100 * value:g}%"
+        return f"{100 * value:.4g}%"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def setting_name(values: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> str:
     """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
-    return ", ".join(f"{column.replace('_', ' ')} {setting_value(column, values[column])}" for column in columns)
+    phrases = {"network": "{}", "stopping": "stopped {}"}
+    return ", ".join(
+        phrases.get(column, f"{column.replace('_', ' ')} {{}}").format(setting_value(column, values[column]))
+        for column in columns
+    )
 
 
 def shades(count: int) -> list[Any]:

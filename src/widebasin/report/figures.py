@@ -78,6 +78,43 @@ def gain_against_parameters(
     return figure
 
 
+def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
+    """Paired gain over the baseline against the share of pruned weights, a line per pruner and method.
+
+    Args:
+        gains: rows of ``statistics.gain_table`` of one width; dense networks, of sparsity 0, begin every line.
+        metric: of the gains.
+    """
+    figure, axes = new_figure("sparsity (share of weights pruned)", metric.gain_label)
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    dense, pruned = gains[gains["sparsity"] == 0], gains[gains["sparsity"] > 0]
+    lines = list(pruned.groupby(["network", "method"], sort=False))
+    several = gains["method"].nunique() > 1
+    handles = []
+    for number, ((network, method), rows) in enumerate(lines):
+        rows = pd.concat([dense[dense["method"] == method], rows]).sort_values("sparsity")
+        label = f"{network}, {method_name(method)}" if several else str(network)
+        errors = np.vstack([rows["gain"] - rows["low"], rows["high"] - rows["gain"]])
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        line, _, bars = axes.errorbar(
+            1 - rows["sparsity"], rows["gain"], np.nan_to_num(errors), fmt=f"{marker}-", color=colour, elinewidth=0.8
+        )
+        _move_beside(axes, [line, *bars], number, len(lines))
+        handles.append(Line2D([], [], color=colour, marker=marker, label=label))
+    certain = gains[np.isfinite(gains["low"])]
+    cut = _limit_gains(axes, [*gains["gain"], 0.0], certain)
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.xaxis.set_major_locator(FixedLocator([1 - level for level in sorted(set(gains["sparsity"]))]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * (1 - x):.4g}%"))
+    title = f"gain over {method_name(BASELINE)}"
+    if len(certain):
+        title += f"; bars: 95% interval{', cut at the axis' if cut else ''}"
+    legend(figure, handles, title)
+    return figure
+
+
 def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric) -> Figure:
     """Paired gain of every method with its 95% t interval, a line each: by gradients per step, then by gain.
 

@@ -24,6 +24,7 @@ from widebasin.report.drawing import (
     new_figure,
     shades,
 )
+from widebasin.report.statistics import Metric
 
 # To this share, eigenvalues are found: so near to 1, neither stability nor growth is decided.
 UNDECIDED = 1e-3
@@ -319,4 +320,47 @@ def loss_along_directions(losses: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("training loss")
     figure.supxlabel("offset of the parameters", fontsize="medium")
     legend(figure, [Line2D([], [], color=colours[name], label=name) for name in names])
+    return figure
+
+
+def metric_against_scale(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
+    """The test metric of the baseline and of methods, each at its chosen radius, against the scale alpha.
+
+    Args:
+        gains: rows of ``statistics.gain_table`` of one width.
+        metric: of the values.
+        baseline: the method over which gains are measured.
+    """
+    figure, axes = new_figure("scale alpha of the outputs", f"test {metric.label}")
+    first = gains.drop_duplicates("output_scale").sort_values("output_scale")
+    handles = axes.plot(first["output_scale"], first["baseline_value"], "s--", color=GREY, label=method_name(baseline))
+    for number, (method, rows) in enumerate(gains.sort_values("output_scale").groupby("method", sort=False)):
+        look = f"{MARKERS[number % len(MARKERS)]}-"
+        handles += axes.plot(
+            rows["output_scale"], rows["value"], look, color=COLOURS[number % len(COLOURS)], label=method_name(method)
+        )
+    axes.set_xscale("log")
+    legend(figure, handles, "mean over seeds, every method at its own radius")
+    return figure
+
+
+def unchanged_against_scale(means: pd.DataFrame) -> Figure:
+    """The share of activations that are as at initialization against the scale alpha, a line per method.
+
+    Args:
+        means: rows of ``statistics.means_over_seeds`` by ``output_scale`` and ``method``, of ``unchanged``.
+    """
+    figure, axes = new_figure("scale alpha of the outputs", "unchanged activations (%)")
+    handles: list[Line2D] = []
+    for number, (method, rows) in enumerate(means.groupby("method", sort=False)):
+        low, high = 100 * rows["unchanged_low"], 100 * rows["unchanged_high"]
+        colour = GREY if method == BASELINE else COLOURS[(number - 1) % len(COLOURS)]
+        look = "s--" if method == BASELINE else f"{MARKERS[(number - 1) % len(MARKERS)]}-"
+        handles += axes.plot(
+            rows["output_scale"], 100 * rows["unchanged"], look, color=colour, label=method_name(method)
+        )
+        axes.fill_between(rows["output_scale"], low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_ylim(top=101)
+    legend(figure, handles, "ReLU and max-pool patterns on test examples; band: 95% interval")
     return figure

@@ -268,8 +268,12 @@ def _numbers(values: Sequence[float] | None) -> str:
 
 def selection_note(options: Options) -> str:
     """How the radius was chosen, and what that means."""
-    epoch = "final epoch" if options.at == "final" else "best validation epoch"
-    if options.select == "test":
+    return selection_sentence(options.select, "final epoch" if options.at == "final" else "best validation epoch")
+
+
+def selection_sentence(select: str, epoch: str) -> str:
+    """On which split the radius was chosen, at which epoch, and what that means."""
+    if select == "test":
         return f"The radius was chosen on the test split itself ({epoch}), the paper's protocol: gains are optimistic."
     return f"The radius was chosen on the validation split, the gain is on the test split ({epoch})."
 

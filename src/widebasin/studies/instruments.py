@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +62,8 @@ def training_examples(network: TrainedNetwork, samples: int | None = None) -> tu
 
     The order of a split is random, so the first are a random subset; networks of one seed share it.
     """
-    inputs = network.cell.task().dataset.inputs[np.asarray(network.examples.train)[:samples]]
+    dataset = network.cell.task().dataset
+    inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.train)[:samples]])
     return jnp.asarray(inputs), network.examples.train_targets[:samples]
 
 
@@ -218,6 +220,31 @@ def landscape_instrument(samples: int) -> Instrument:
         return found
 
     return Instrument("landscape", {"samples": samples}, rows, _nothing("offset", "loss") | {"direction": "random"})
+
+
+def activations_instrument(samples: int) -> Instrument:
+    """How many activations of a network go the way they went at initialization, on the first test examples.
+
+    Columns: ``examples``; ``unchanged``, the share of patterns of ReLU (active or not) and max-pooling (which pixel)
+    that are the same, all layers together, from the model's ``activation_patterns``.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        dataset = network.cell.task().dataset
+        inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.test)[:samples]])
+        same, patterns = _unchanged_patterns(network.initial_model(), network.model, jnp.asarray(inputs))
+        return [{"examples": len(inputs), "unchanged": int(same) / int(patterns)}]
+
+    nothing = _nothing("unchanged") | {"examples": 0}
+    return Instrument("activations", {"samples": samples}, rows, nothing)
+
+
+@eqx.filter_jit
+def _unchanged_patterns(before: Any, after: Any, inputs: Array) -> tuple[Array, Array]:
+    """How many patterns of a batch are the same, and how many there are."""
+    patterns = [jax.vmap(lambda x, m=model: m.activation_patterns(x))(inputs) for model in (before, after)]
+    same = [jnp.sum(one == other) for one, other in zip(*patterns, strict=True)]
+    return sum(same, start=jnp.zeros((), int)), jnp.asarray(sum(one.size for one in patterns[0]))
 
 
 def solution_instrument() -> Instrument:

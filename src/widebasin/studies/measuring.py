@@ -10,6 +10,7 @@ from widebasin.curvature import NotFiniteError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import StoredNetwork, TrainedNetwork
 from widebasin.sweep.rows import identity_rows
+from widebasin.training import computing_in
 
 Row = dict[str, Any]
 
@@ -67,7 +68,8 @@ def measure(
 
 def _rows_or_nothing(instrument: Instrument, network: TrainedNetwork) -> list[Row]:
     try:
-        return instrument.rows(network)
+        with computing_in(network.cell.recipe.precision):
+            return instrument.rows(network)
     except NotFiniteError:
         return [instrument.nothing]
 

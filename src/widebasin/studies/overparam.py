@@ -4,6 +4,8 @@ Grid: the widths of a workload x {SGD, SAM at every radius} x seeds. Statistic: 
 test split at the radius chosen on validation, paired by seed; and the gain's slope per tenfold parameters.
 """
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.report import BASELINE
@@ -11,7 +13,10 @@ from widebasin.studies.study import Options, Study, Tables
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from widebasin.report.page import Answer
+    from widebasin.report.statistics import Metric
 
 QUESTION = "Does the gain of SAM over SGD grow with the number of parameters?"
 
@@ -22,16 +27,35 @@ PUBLISHED = (
 
 def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
-    from widebasin.report import figures, statistics
-    from widebasin.report.drawing import method_name, setting_name
-    from widebasin.report.page import Answer, Picture
-    from widebasin.report.tables import gains_table
-    from widebasin.studies.findings import selection_note, setting_sentence, trends
-    from widebasin.workloads import WORKLOADS
+    from widebasin.report import statistics
+    from widebasin.studies.findings import selection_note
 
-    metric = statistics.metric_of(tables.results)
     gains = statistics.gain_table(tables.results, BASELINE, options.select, options.at)
     paired = statistics.paired_gains(tables.results, BASELINE, options.select, options.at)
+    radii = statistics.radius_table(tables.results, options.at)
+    found = gain_answer(spec, gains, paired, radii, statistics.metric_of(tables.results))
+    return replace(found, findings=(*found.findings, selection_note(options)))
+
+
+def gain_answer(
+    spec: Spec, gains: "pd.DataFrame", paired: "pd.DataFrame", radii: "pd.DataFrame", metric: "Metric"
+) -> "Answer":
+    """How the gain moves with the number of parameters, in every setting that the tables hold.
+
+    Args:
+        spec: resolved.
+        gains: rows of ``statistics.gain_table``.
+        paired: rows of ``statistics.paired_gains``.
+        radii: rows of ``statistics.radius_table``.
+        metric: of them.
+    """
+    from widebasin.report import figures, statistics
+    from widebasin.report.drawing import method_name, setting_name, setting_value
+    from widebasin.report.page import Answer, Picture
+    from widebasin.report.tables import gains_table
+    from widebasin.studies.findings import setting_sentence, trends
+    from widebasin.workloads import WORKLOADS
+
     workload = WORKLOADS[spec.workload]
     pictures = [
         Picture(
@@ -55,7 +79,6 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
             figures.train_loss_against_parameters(gains),
         ),
     ]
-    radii = statistics.radius_table(tables.results, options.at)
     settings = statistics.varying(radii)
     methods = [m for m in spec.methods if m != BASELINE]
     for method in methods:
@@ -63,12 +86,12 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
         for _, rows in of_method.groupby(settings) if settings else [((), of_method)]:
             one = rows.iloc[0]
             suffix = f"-{method}" if len(methods) > 1 else ""
-            suffix += "".join(f"-{name.replace('_', '-')}-{one[name]:g}" for name in settings)
+            suffix += "".join(f"-{name}-{setting_value(name, one[name])}" for name in settings)
             words = f" of {method_name(method)}"
             words += "".join(f", {setting_name(one, [name])}" for name in settings)
             pictures.append(
                 Picture(
-                    f"by-radius{suffix}",
+                    f"by-radius{re.sub('[^A-Za-z0-9.]+', '-', suffix)}",
                     f"Test {metric.name} against the radius{words}",
                     figures.metric_against_radius(rows, metric, BASELINE),
                 )
@@ -77,7 +100,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
         title=f"SAM and overparameterization: {workload.description}",
         question=QUESTION,
         setting=setting_sentence(spec),
-        findings=(*trends(gains, paired, metric, BASELINE, spec.rhos or ()), selection_note(options)),
+        findings=tuple(trends(gains, paired, metric, BASELINE, spec.rhos or ())),
         tables=(gains_table(gains, metric, BASELINE),),
         pictures=tuple(pictures),
     )

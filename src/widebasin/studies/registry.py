@@ -2,16 +2,30 @@
 
 from widebasin.studies.convergence import CONVERGENCE
 from widebasin.studies.label_noise import LABEL_NOISE
+from widebasin.studies.linearized import LINEARIZED
 from widebasin.studies.methods import METHODS_STUDY
 from widebasin.studies.networks import NETWORKS
 from widebasin.studies.overparam import OVERPARAM
+from widebasin.studies.regularization import REGULARIZATION
 from widebasin.studies.solution_space import SOLUTION_SPACE
+from widebasin.studies.sparsity import SPARSITY
 from widebasin.studies.stability import STABILITY
 from widebasin.studies.study import Study
 from widebasin.sweep import Spec, nearest_name
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (OVERPARAM, LABEL_NOISE, METHODS_STUDY, CONVERGENCE, STABILITY, SOLUTION_SPACE)
+    study.name: study
+    for study in (
+        OVERPARAM,
+        LABEL_NOISE,
+        REGULARIZATION,
+        SPARSITY,
+        METHODS_STUDY,
+        CONVERGENCE,
+        STABILITY,
+        LINEARIZED,
+        SOLUTION_SPACE,
+    )
 }
 
 

@@ -8,7 +8,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.progress import Progress
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import Checkpoints, Plan, Program, train
+from widebasin.training import Checkpoints, Plan, Program, computing_in, train
 
 
 @runtime_checkable
@@ -50,6 +50,11 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
         CheckpointError: if a checkpoint is damaged.
         SweepError: if the folder cannot be written.
     """
+    with computing_in(cell.recipe.precision):
+        _train_groups(cell, plan, folder, execution, progress)
+
+
+def _train_groups(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, progress: Progress) -> None:
     program = None
     for number, replicates in enumerate(plan.groups(cell.replicates)):
         checkpoints = Checkpoints(folder.group(cell.name, number, "checkpoint"))

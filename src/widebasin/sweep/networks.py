@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.spec import resolve
-from widebasin.training import Checkpoints, Examples, Plan, Replicate, examples_of
+from widebasin.training import Checkpoints, Examples, Plan, Replicate, computing_in, examples_of, initialization_key
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class TrainedNetwork:
     cell: Cell
     replicate: Replicate
     examples: Examples
+
+    def initial_model(self) -> Any:
+        """The model as it was before training, and before it was pruned."""
+        network = self.cell.task().network
+        return network.inference_model(*network.initialize(initialization_key(self.replicate.seed)))
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class StoredNetwork:
         if not self.folder.finished(self.cell.name, number):
             raise SweepError(f"the sweep in {self.folder.path} is not finished; run it again to continue")
         # As they were trained, whatever the precision of the work at hand.
-        with jax.enable_x64(self.cell.recipe.precision == "float64"):
+        with computing_in(self.cell.recipe.precision):
             return self._load(number, size)
 
     def _load(self, number: int, size: int) -> TrainedNetwork:

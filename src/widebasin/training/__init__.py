@@ -1,10 +1,17 @@
 """Training: one network, or many replicates of one architecture in one compiled program."""
 
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
-from widebasin.training.network import PRECISIONS, Network
+from widebasin.training.network import PRECISIONS, Network, computing_in
 from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
 from widebasin.training.plan import LOOPS, Plan, choose_plan
-from widebasin.training.program import Examples, Hyperparameters, Program, TrainingState, examples_of
+from widebasin.training.program import (
+    Examples,
+    Hyperparameters,
+    Program,
+    TrainingState,
+    examples_of,
+    initialization_key,
+)
 from widebasin.training.pruning import PRUNERS, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
 from widebasin.training.task import Replicate, Task
@@ -33,7 +40,9 @@ __all__ = [
     "Trained",
     "TrainingState",
     "choose_plan",
+    "computing_in",
     "examples_of",
+    "initialization_key",
     "pruned_parameters",
     "train",
 ]

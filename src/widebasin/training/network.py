@@ -1,17 +1,22 @@
 """A model as a function of its parameters, its state and a batch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.models import BATCH_AXIS, count_parameters
 
 PRECISIONS = ("float32", "bfloat16", "float64")
+
+
+def computing_in(precision: str) -> AbstractContextManager[Any]:
+    """A context in which JAX has the types that a precision needs, whatever they are outside."""
+    return jax.enable_x64(precision == "float64")
 
 
 class Network:
@@ -67,13 +72,11 @@ class Network:
         return outputs if self.dtype is None else outputs.astype(jnp.float32), state
 
     def inference_model(self, params: PyTree, state: list[Array]) -> Any:
-        """The trained model as a function of one example; its only JAX arrays are the parameters."""
+        """The trained model as a function of one example; its floating-point arrays are its parameters."""
         model = eqx.combine(params, self.static)
         if not self.stateful:
             return model
-        # NumPy's arrays are constants to whoever differentiates or counts by equinox's filters.
-        frozen = jax.tree.unflatten(self._state_structure, [np.asarray(leaf) for leaf in state])
-        return InferenceModel(eqx.nn.inference_mode(model), frozen)
+        return InferenceModel(eqx.nn.inference_mode(model), jax.tree.unflatten(self._state_structure, state))
 
 
 class InferenceModel(eqx.Module):
@@ -81,15 +84,26 @@ class InferenceModel(eqx.Module):
 
     Attributes:
         model: in inference mode.
-        state: running statistics, as arrays of NumPy's: they are no parameters.
+        state_bits: the state, floating-point arrays as whole numbers of the same bits: whoever looks for a model's
+            parameters looks for floating-point arrays, and running statistics are none.
     """
 
     model: Any
-    state: Any
+    state_bits: Any
+    dtypes: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(self, model: Any, state: Any) -> None:
+        self.model = model
+        self.dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
+        self.state_bits = jax.tree.map(
+            lambda leaf: jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}"), state
+        )
 
     def __call__(self, example: Array) -> Array:
         """The outputs for one example."""
-        return self.model(example, self.state)[0]
+        bits, structure = jax.tree.flatten(self.state_bits)
+        state = [jax.lax.bitcast_convert_type(leaf, dtype) for leaf, dtype in zip(bits, self.dtypes, strict=True)]
+        return self.model(example, jax.tree.unflatten(structure, state))[0]
 
 
 def _is_shape(leaf: Any) -> bool:

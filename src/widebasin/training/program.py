@@ -20,6 +20,8 @@ from widebasin.training.task import Replicate, Task
 
 # Examples in one block of an evaluation: bounds the memory that activations take.
 EVALUATION_BLOCK = 2_000
+# The purpose of the key for the initial parameters.
+INITIALIZATION = "initialization"
 
 Metrics = dict[str, Array]
 
@@ -396,10 +398,15 @@ def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree, Py
     """Parameters, states of the model and of the optimizer; compiled once for all methods that share the task."""
 
     def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree, PyTree]:
-        params, model = task.network.initialize(key_for(key, "initialization"))
+        params, model = task.network.initialize(key_for(key, INITIALIZATION))
         return params, model, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
 
     return jax.vmap(initialize)(keys)
+
+
+def initialization_key(seed: int) -> Key[Array, ""]:
+    """What decides the initial parameters of networks of a seed."""
+    return key_for(jax.random.key(seed), INITIALIZATION)
 
 
 def examples_of(task: Task, replicates: Sequence[Replicate]) -> Examples:

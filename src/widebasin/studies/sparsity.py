@@ -1,0 +1,181 @@
+"""Does a large sparse network keep the large network's gain? (Finding 5 of arXiv 2311.17539.)
+
+Grid: the widths of a workload, dense, and the largest one pruned at initialization, at random and by SNIP, to the
+parameter counts of the others, x {SGD, SAM at every radius} x seeds. Statistic: SAM's gain over SGD of dense and of
+pruned networks, each at its own radius; and, at equal counts, the difference of the gains, paired by seed.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.sweep import Spec, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widebasin.report.page import Answer
+    from widebasin.report.statistics import Metric
+    from widebasin.report.tables import Table
+
+QUESTION = "Does a large network, pruned to the size of a small one, keep the large gain of SAM over SGD?"
+
+# Counts within this share of each other are equal: biases stay, and levels are rounded.
+EQUAL = 0.02
+PRUNED_BY = {"none": "dense", "random": "pruned at random", "snip": "pruned by SNIP"}
+
+
+def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+    """Tables, findings and figures of the study."""
+    from widebasin.report import figures, statistics
+    from widebasin.report.page import Picture
+    from widebasin.report.tables import gains_table
+    from widebasin.studies.findings import selection_note
+    from widebasin.studies.overparam import gain_answer
+    from widebasin.workloads import WORKLOADS
+
+    metric = statistics.metric_of(tables.results)
+    gains, paired, radii = (
+        table.assign(network=table["pruner"].map(PRUNED_BY))
+        for table in (
+            statistics.gain_table(tables.results, BASELINE, options.select, options.at),
+            statistics.paired_gains(tables.results, BASELINE, options.select, options.at),
+            statistics.radius_table(tables.results, options.at),
+        )
+    )
+    # What tells series apart is how a network was pruned, not how far: that is on the axis.
+    one_series = {"sparsity": 0.0, "pruner": "none"}
+    plain = gain_answer(
+        spec, gains.assign(**one_series), paired.assign(**one_series), radii.assign(**one_series), metric
+    )
+    equal = _equal_counts(gains, paired)
+    largest = gains[gains["width"] == gains["width"].max()]
+    return replace(
+        plain,
+        title=f"SAM, overparameterization and sparsity: {WORKLOADS[spec.workload].description}",
+        question=QUESTION,
+        findings=(*_findings(equal, metric), *plain.findings, selection_note(options)),
+        tables=(
+            gains_table(gains.assign(pruner="none"), metric, BASELINE),
+            *([_equal_table(equal, metric)] if equal else []),
+        ),
+        pictures=(
+            plain.pictures[0],
+            Picture(
+                "gain-against-sparsity",
+                f"Gain against sparsity of the network of width {largest['width'].iloc[0]}",
+                figures.gain_against_sparsity(largest, metric),
+            ),
+            *plain.pictures[1:],
+        ),
+    )
+
+
+def _equal_counts(gains: "pd.DataFrame", paired: "pd.DataFrame") -> "list[dict[str, Any]]":
+    """Pruned networks beside the dense one of as many parameters, and the difference of their gains over seeds."""
+    from widebasin.report import statistics
+
+    rows = []
+    dense = gains[gains["pruner"] == "none"]
+    for pruned in gains[gains["pruner"] != "none"].sort_values(["network", "sparsity"]).to_dict("records"):
+        smaller = dense[(dense["method"] == pruned["method"]) & (dense["width"] < pruned["width"])]
+        near = smaller[(smaller["num_params"] / pruned["num_params"] - 1).abs() <= EQUAL]
+        if near.empty:
+            continue
+        small = near.to_dict("records")[0]
+        columns = ["width", "sparsity", "pruner", "method"]
+        by_seed = [
+            paired[(paired[columns] == [one[c] for c in columns]).all(axis=1)].set_index("seed")["gain"]
+            for one in (pruned, small)
+        ]
+        difference = statistics.t_interval((by_seed[0] - by_seed[1]).dropna())
+        rows.append({"pruned": pruned, "dense": small, "difference": difference})
+    return rows
+
+
+def _findings(equal: "list[dict[str, Any]]", metric: "Metric") -> list[str]:
+    from itertools import groupby
+
+    from widebasin.report.drawing import method_name
+    from widebasin.report.tables import decimals
+    from widebasin.studies.findings import interval_words
+
+    if not equal:
+        return ["No pruned network has as many parameters as a dense one (within 2%): nothing is compared."]
+    digits = decimals(metric, [one["dense"]["gain"] for one in equal])
+    unit = f", in {metric.gain_unit}" if metric.gain_unit else ""
+    sentences = []
+    by = lambda one: (one["pruned"]["network"], one["pruned"]["method"])  # noqa: E731
+    for (network, method), group in groupby(sorted(equal, key=by), key=by):
+        rows = list(group)
+        more = sum(one["difference"].low > 0 for one in rows)
+        less = sum(one["difference"].high < 0 for one in rows)
+        differ = sum(one["pruned"]["rho_star"] != one["dense"]["rho_star"] for one in rows)
+        detail = "; ".join(
+            f"{one['difference'].mean:+.{digits}f} at {one['dense']['num_params']:,} parameters "
+            f"({interval_words(one['difference'].low, one['difference'].high, f'+.{digits}f')})"
+            for one in rows
+        )
+        sentences.append(
+            f"{network[:1].upper()}{network[1:]}, the largest network gains more from {method_name(method)} than the "
+            f"dense one of its size at {more} of {len(rows)} sizes beyond the spread of the seeds, less at {less}: "
+            f"{detail}{unit}. Its chosen radius is another at {differ} of {len(rows)}."
+        )
+    return sentences
+
+
+def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric") -> "Table":
+    from widebasin.report.drawing import method_name, setting_value
+    from widebasin.report.tables import NONE, Table, decimals
+
+    digits = decimals(metric, [one["dense"]["gain"] for one in equal])
+    several = len({one["pruned"]["method"] for one in equal}) > 1
+    rows = []
+    for one in equal:
+        pruned, dense, difference = one["pruned"], one["dense"], one["difference"]
+        certain = difference.count > 1
+        rows.append(
+            (
+                f"{dense['num_params']:,}",
+                *([method_name(pruned["method"])] if several else []),
+                pruned["network"],
+                setting_value("sparsity", pruned["sparsity"]),
+                f"{pruned['gain']:+.{digits}f}",
+                f"{dense['gain']:+.{digits}f}",
+                f"{difference.mean:+.{digits}f}",
+                f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}" if certain else NONE,
+                f"{pruned['rho_star']:g} / {dense['rho_star']:g}",
+            )
+        )
+    columns = (
+        "parameters",
+        *(["method"] if several else []),
+        "large network",
+        "sparsity",
+        "its gain",
+        "gain of the small dense one",
+        "difference",
+        "95% interval",
+        "rho* sparse / dense",
+    )
+    unit = f", {metric.gain_unit}" if metric.gain_unit else ""
+    title = f"Pruned against dense at equal counts{unit}"
+    return Table(title, columns, tuple(rows), "Differences are paired by seed.")
+
+
+def check_setting(spec: Spec) -> None:
+    """The study compares sparsities in one setting, and needs a pruned network."""
+    compared = "dense and pruned networks in one setting"
+    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), compared)
+    if not any(spec.sparsity or ()):
+        raise UsageError("sparsity", spec.sparsity, "must have a share above 0, or widths to be matched by pruning")
+
+
+SPARSITY = Study(
+    name="sparsity",
+    question=QUESTION,
+    spec=Spec(study="sparsity", widths=(16, 32, 64, 128), prune="largest", pruners=("random", "snip")),
+    answer=answer,
+    example="--workload digits-resnet --widths 2 4 8 --seeds 3 --out results/sparse-resnet",
+    check_setting=check_setting,
+)
