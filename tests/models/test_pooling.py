@@ -12,14 +12,19 @@ def reduced(image, size):
     return jax.lax.reduce_window(image, -jnp.inf, jax.lax.max, window, strides, padding)
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 3), (7, 4, 1)])
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("shape", [(8, 8, 3), (7, 10, 2), (3, 2, 1)])
 def test_pooling_and_its_gradient_are_those_of_reduce_window(size, shape):
-    image = jax.random.normal(jax.random.key(0), shape)
-    expected = reduced(image, size)
-    np.testing.assert_array_equal(max_pool(image, size), expected)
-    weights = jax.random.normal(jax.random.key(1), expected.shape)
-    gradients = (jax.grad(lambda x, pool=pool: (weights * pool(x, size)).sum())(image) for pool in (max_pool, reduced))
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    @jax.jit
+    def pooled(image):
+        values, transposes = zip(*(jax.vjp(lambda x, f=f: f(x, size), image) for f in (max_pool, reduced)), strict=True)
+        weights = jnp.sin(jnp.arange(values[0].size)).reshape(values[0].shape)
+        return values, [transpose(weights)[0] for transpose in transposes]
+
+    values, gradients = pooled(image)
+    np.testing.assert_array_equal(*values)
     np.testing.assert_allclose(*gradients, rtol=1e-6)
 
 

@@ -59,7 +59,7 @@ def case(request):
     """A small network at random weights in float64 and what it computes on a batch."""
     with jax.enable_x64(True):
         bottleneck = request.param == "bottleneck"
-        stages = (2, 1, 1) if bottleneck else (2, 2, 2, 2)
+        stages = (2, 1, 1)
         build = bottlenecks if bottleneck else ResNet.cifar
         model, state = anywhere(lambda key: eqx.nn.make_with_state(build)(2, CLASSES, stages=stages, key=key))
         images = jnp.asarray(np.random.default_rng(1).normal(size=(6, 21, 21, 3) if bottleneck else (6, 10, 10, 3)))
@@ -153,8 +153,9 @@ def test_only_bottlenecks_start_without_their_branch():
         assert sum((scale == 0).sum() for scale in scales) == zeros
         assert all(np.isin(scale, (0, 1)).all() for scale in scales)
     bottleneck, state = eqx.nn.make_with_state(ResidualBlock.bottleneck)(12, 3, 1, key=key)
-    images = jax.random.normal(key, (4, 5, 5, 12))
-    np.testing.assert_array_equal(over_batch(bottleneck, images, state)[0], np.maximum(images, 0))
+    images = np.random.default_rng(0).normal(size=(4, 5, 5, 12)).astype(np.float32)
+    result, _ = eqx.filter_jit(over_batch)(bottleneck, jnp.asarray(images), state)
+    np.testing.assert_array_equal(result, np.maximum(images, 0))
 
 
 def test_replicates_are_built_and_trained_at_once_each_as_by_itself():
@@ -185,16 +186,14 @@ def test_half_precision_goes_through_with_statistics_in_single_precision():
 
 def test_a_step_of_training_and_inference_mode_leave_the_structure_as_it_was():
     """So that a state goes round a compiled loop, and an inference model is a copy with other flags."""
-    model, state = eqx.nn.make_with_state(ResNet.cifar)(2, stages=(1, 2), key=jax.random.key(0))
+    build = eqx.nn.make_with_state(ResNet.cifar)
+    model, state = eqx.filter_eval_shape(lambda key: build(2, stages=(1, 2), key=key), jax.random.key(0))
     flags = [norm.inference for norm in normalizations(eqx.nn.inference_mode(model))]
     assert flags == [True] * len(flags)
     assert len(flags) == 8
     assert eqx.tree_equal(eqx.nn.inference_mode(eqx.nn.inference_mode(model), False), model)
-    shapes = jax.eval_shape(lambda: state)
-    images = jnp.ones((2, 8, 8, 3))
-    _, after = eqx.filter_eval_shape(over_batch, model, images, state)
-    assert jax.tree.structure(after) == jax.tree.structure(shapes)
-    assert eqx.tree_equal(after, shapes)
+    _, after = eqx.filter_eval_shape(over_batch, model, jnp.ones((2, 8, 8, 3)), state)
+    assert eqx.tree_equal(after, state)
 
 
 @pytest.mark.parametrize(("stages", "classes"), [((), 10), ((2, 0), 10), ((1,), 0)])
