@@ -54,6 +54,15 @@ def test_resnet_50_is_of_bottlenecks_behind_a_stem_with_pooling():
     assert eqx.tree_equal(ours, expected)
 
 
+def test_resnet_18_halves_the_sides_in_the_first_convolution_of_all_stages_but_the_first():
+    model = eqx.filter_eval_shape(ResNet.cifar, 4, key=jax.random.key(0))
+    strides = [[layer.convolution.stride for layer in block.branch] for block in model.blocks]
+    assert strides == [[1, 1], [1, 1], [2, 1], [1, 1], [2, 1], [1, 1], [2, 1], [1, 1]]
+    shortcuts = [block.projection and block.projection.convolution.stride for block in model.blocks]
+    assert shortcuts == [None, None, 2, None, 2, None, 2, None]
+    assert (model.stem.convolution.stride, model.pool) == (1, False)
+
+
 @pytest.fixture(scope="module", params=["basic", "bottleneck"])
 def case(request):
     """A small network at random weights in float64 and what it computes on a batch."""

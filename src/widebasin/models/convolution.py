@@ -1,7 +1,6 @@
 """Convolution of one image, channels last."""
 
 import math
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -81,9 +80,8 @@ class Convolution(eqx.Module):
 
 def is_convolutional(model: PyTree) -> bool:
     """Whether a model has convolutions, ours or ``equinox``'s, whose kernels ``vmap`` makes grouped convolutions."""
-    is_convolution = partial(_is_instance, kind=(Convolution, eqx.nn.Conv))
-    return any(map(is_convolution, jax.tree.leaves(model, is_leaf=is_convolution)))
+    return any(map(_is_convolution, jax.tree.leaves(model, is_leaf=_is_convolution)))
 
 
-def _is_instance(node: object, kind: tuple[type, ...]) -> bool:
-    return isinstance(node, kind)
+def _is_convolution(node: object) -> bool:
+    return isinstance(node, Convolution | eqx.nn.Conv)
