@@ -1,5 +1,6 @@
 """A web server on this machine that misbehaves as asked."""
 
+import gzip
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ class Server:
     Attributes:
         files: content by name.
         ranges: whether it can start in the middle of a file.
+        compresses: whether it compresses on the way what it sends, for clients that can bear it.
         drops: how many bytes each of the next answers has before the connection breaks off.
         statuses: what the next answers are instead of a file.
         range_error: by how many bytes it starts too late.
@@ -20,7 +22,8 @@ class Server:
 
     def __init__(self, files):
         self.files = files
-        self.ranges, self.drops, self.statuses, self.range_error = True, [], [], 0
+        self.ranges, self.compresses, self.range_error = True, False, 0
+        self.drops, self.statuses = [], []
         self.requests, self.served = [], 0
         server = self
 
@@ -60,9 +63,13 @@ class Server:
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             request.send_response(200)
-        request.send_header("Content-Length", str(len(content) - start))
+        body = content[start:]
+        if self.compresses and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body)
+            request.send_header("Content-Encoding", "gzip")
+        request.send_header("Content-Length", str(len(body)))
         request.end_headers()
-        body = content[start:][: self.drops.pop(0) if self.drops else None]
+        body = body[: self.drops.pop(0) if self.drops else None]
         request.wfile.write(body)
         self.served += len(body)
         return None

@@ -113,6 +113,19 @@ def test_what_is_in_the_cache_is_not_fetched_into_a_data_folder(folder, served, 
     assert server.requests == []
 
 
+def test_images_in_class_folders_may_be_lossy_and_are_no_reason_not_to_fetch(folder):
+    (folder / "cifar10" / "train").mkdir(parents=True)
+    (folder / "cifar10" / "test").mkdir()
+    source = DATASETS["cifar10"]
+    assert source.find() == Found(folder / "cifar10", "class folders")
+    content = b"batches"
+    with Server({"cifar-10-python.tar.gz": content}) as server:
+        (file,) = source.files
+        file = dataclasses.replace(file, homes=(server.url,), checksum=f"md5:{hashlib.md5(content).hexdigest()}")
+        found = dataclasses.replace(source, files=(file,)).fetch()
+    assert found == Found(folder / "cifar10" / "cifar-10-python.tar.gz", "python batches")
+
+
 def test_an_archive_is_compared_with_its_published_checksum(folder, tmp_path):
     arrays = (
         np.zeros((20, 32, 32, 3), np.uint8),

@@ -1,5 +1,6 @@
 import io
 import struct
+import tarfile
 import zlib
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_images_by_class_and_file_name(folder, tmp_path, container):
     np.testing.assert_array_equal(found.images["test"], test_images[np.argsort(test_labels, kind="stable")])
     assert found.labels["train"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert (found.classes, found.loss) == (CLASSES, "")
+
+
+def test_the_order_of_an_archive_does_not_matter(folder, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for path in sorted(folder.rglob("*.png"), reverse=True):
+            archive.add(path, path.relative_to(folder))
+    for part, images in read_class_folders(folder, SIZE, 3).images.items():
+        np.testing.assert_array_equal(read_class_folders(tmp_path / "a.tar", SIZE, 3).images[part], images)
 
 
 def test_the_original_order_comes_from_the_labels(folder, tmp_path):
@@ -195,8 +204,6 @@ def test_the_fingerprint_is_that_of_the_content(folder, tmp_path):
 
 @needs_data
 def test_a_real_image_decodes_as_pillow_does():
-    import tarfile
-
     with tarfile.open(real("imagenette") / "imagenette2-224-subset.tar") as archive:
         member = next(member for member in archive if member.name.endswith(".JPEG"))
         content = archive.extractfile(member).read()

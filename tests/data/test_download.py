@@ -87,6 +87,14 @@ def test_a_server_that_cannot_start_in_the_middle_starts_anew(server, target):
     assert reports[-1][1:] == (len(CONTENT), len(CONTENT))
 
 
+def test_a_file_is_not_compressed_on_the_way(server, target):
+    """Compressed, it would have another size than announced, and no places to go on from."""
+    server.compresses, server.drops = True, [140_000]
+    reports = []
+    fetch(server, target, report=lambda *report: reports.append(report))
+    assert {total for _, _, total in reports} == {len(CONTENT)}
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize(
     "before",

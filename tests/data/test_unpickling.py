@@ -119,6 +119,7 @@ def test_nothing_that_a_pickle_asks_for_is_run(tmp_path, protocol):
         b"\x80\x02cnumpy\ndtype.__new__\n.",
         b"\x80\x02cbuiltins\ngetattr\n.",
         b"cnumpy.core.multiarray\nscalar\n.",
+        b"canother.module\ndtype\n(tR.",
         b"P1\n.",
         b"\x80\x02\x82\x01.",
     ],
