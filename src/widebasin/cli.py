@@ -141,12 +141,9 @@ class Train:
 
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
-        from widebasin.sweep import resolve
-        from widebasin.workloads import WORKLOADS
+        from widebasin.sweep.cells import file_name
 
-        if self.workload not in WORKLOADS:
-            raise nearest_name("workload", self.workload, WORKLOADS)
-        ladder = WORKLOADS[self.workload].widths
+        ladder = workload_named(self.workload).widths
         width = self.width if self.width is not None else ladder[len(ladder) // 2]
         if self.method == "sgd" and self.rho is not None:
             raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
@@ -173,7 +170,7 @@ class Train:
         output = self.output
         if output.out is None:
             radius = "" if self.method == "sgd" else f"-rho-{rho:g}"
-            name = f"{self.workload}-width-{width}-{self.method}{radius}-seed-{self.seed}"
+            name = f"{file_name(self.workload)}-width-{width}-{self.method}{radius}-seed-{self.seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
         console.print(
@@ -348,9 +345,11 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
 
 def _folder_name(spec: Spec) -> str:
     """The study's name, with the workload's where it is not the usual one."""
+    from widebasin.sweep.cells import file_name
+
     usual = STUDIES[spec.study].spec if spec.study else Spec()
     name = spec.study or "sweep"
-    return name if spec.workload == usual.workload else f"{name}-{spec.workload}"
+    return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
 
 
 def _parse(arguments: Sequence[str]) -> Command:

@@ -120,7 +120,7 @@ def decode_image(content: bytes, source: str, size: tuple[int, int]) -> tuple[np
                 )
             if image.format == "PNG" and content[PNG_DEPTH] > 8:
                 raise DataError(f"{source}: {content[PNG_DEPTH]} bits per channel; convert it to 8 bits")
-            loss = jpeg_quality(image.quantization[0]) if image.format == "JPEG" else ""  # type: ignore[attr-defined]
+            loss = jpeg_quality(image.quantization.get(0, [])) if image.format == "JPEG" else ""  # type: ignore[attr-defined]
             image.load()
             if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
                 raise DataError(f"{source}: partly transparent; put it on a background first")

@@ -21,7 +21,7 @@ class Normalization:
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
 
-    def __call__(self, pixels: Array) -> Float[Array, "..."]:
+    def __call__(self, pixels: Array | np.ndarray) -> Float[Array, "..."]:
         """Normalized pixels, of JAX's default floating-point type."""
         scaled = jnp.asarray(pixels, float) / 255
         return (scaled - jnp.asarray(self.mean, float)) / jnp.asarray(self.deviation, float)
@@ -58,8 +58,8 @@ class Dataset:
         """Number of examples."""
         return len(self.inputs)
 
-    def prepared(self, inputs: Array) -> Array:
+    def prepared(self, inputs: Array | np.ndarray) -> Array:
         """Inputs as a network sees them: normalized, numbers of JAX's default floating-point type."""
         if self.normalization is not None:
             return self.normalization(inputs)
-        return jnp.asarray(inputs, float) if jnp.issubdtype(inputs.dtype, jnp.inexact) else inputs
+        return jnp.asarray(inputs, float if jnp.issubdtype(inputs.dtype, jnp.inexact) else None)

@@ -245,6 +245,7 @@ def _and(words: Sequence[str]) -> str:
 def setting_sentence(spec: Spec) -> str:
     """What a resolved spec trains, with the recipe that its networks share."""
     noise = [f"{100 * rate:g}%" for rate in spec.label_noise or ()]
+    assert spec.seeds is not None
     last = spec.first_seed + spec.seeds - 1
     facts = (
         WORKLOADS[spec.workload].description,

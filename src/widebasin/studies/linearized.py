@@ -2,8 +2,8 @@
 
 Grid: one width x scales alpha of the lazy regime x {SGD, SAM at every radius} x seeds. At large alpha the weights of
 the centered model ``alpha (f(w) - f(w0))`` hardly move, as if it were linear in them (Chizat et al. 2019). Statistic:
-SAM's gain over SGD at every scale; and the stability of activations, the share of ReLU and max-pool patterns on test examples
-that are as they were at initialization.
+SAM's gain over SGD at every scale; and the stability of activations, the share of ReLU and max-pool patterns on test
+examples that are as they were at initialization.
 """
 
 from typing import TYPE_CHECKING

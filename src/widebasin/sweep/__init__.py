@@ -6,7 +6,7 @@ This package itself loads only what the command line needs to explain itself; th
 
 from widebasin.sweep.errors import SweepError, UsageError, nearest_name
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.spec import Spec, read_spec, resolve, spec_toml
+from widebasin.sweep.spec import Spec, read_spec, resolve, spec_toml, workload_named
 
 __all__ = [
     "Execution",
@@ -17,4 +17,5 @@ __all__ = [
     "read_spec",
     "resolve",
     "spec_toml",
+    "workload_named",
 ]

@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from widebasin.sam import METHODS, SAM, SGD, Method
@@ -40,7 +41,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
-        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.workload)}-width-{self.width}-{self.method}"
+        return f"{file_name(self.workload)}-width-{self.width}-{self.method}"
 
     def task(self) -> Task:
         """The task that the cell's replicates share."""
@@ -55,6 +56,11 @@ class Cell:
         """The cell's method at a radius."""
         method = METHODS[self.method].with_radius(rho)
         return method if self.m is None or isinstance(method, SGD) else replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
+
+
+def file_name(workload: str) -> str:
+    """A workload's name as part of the name of a file: that of a user's own arrays without their folder."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", Path(workload).name)
 
 
 def epochs_of(method: str, epochs: int, budget: str) -> int:
@@ -86,8 +92,10 @@ def cells(spec: Spec) -> list[Cell]:
         momentum=spec.momentum,
         precision=spec.precision,
     )
-    dense = [("none", 0.0)] if 0.0 in spec.sparsity else []
-    pruned = [(pruner, sparsity) for sparsity in spec.sparsity if sparsity for pruner in spec.pruners]
+    assert spec.seeds is not None
+    dense = [("none", 0.0)]
+    levels = dense if 0.0 in spec.sparsity else []
+    levels = levels + [(pruner, sparsity) for sparsity in spec.sparsity if sparsity for pruner in spec.pruners]
     seeds = range(spec.first_seed, spec.first_seed + spec.seeds)
     return [
         Cell(
@@ -111,7 +119,7 @@ def cells(spec: Spec) -> list[Cell]:
                     output_scale=scale,
                 )
                 for (pruner, sparsity), scale, noise, decay, rate, rho, seed in itertools.product(
-                    dense + pruned if spec.prune == "all" or width == max(spec.widths) else dense,
+                    levels if spec.prune == "all" or width == max(spec.widths) else dense,
                     spec.output_scale or (1.0,),
                     spec.label_noise,
                     spec.weight_decay,

@@ -8,7 +8,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.progress import Progress
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import Checkpoints, Plan, Program, computing_in, train
+from widebasin.training import Checkpoints, Plan, computing_in, program_for, train
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ def _train_groups(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Exec
             checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
             progress.skip(cell, len(replicates))
             continue
-        program = program or Program(cell.task(), cell.with_radius, plan)
+        program = program or program_for(cell.task(), cell.with_radius, plan)
         progress.begin(cell, len(replicates))
         trained = train(
             program,

@@ -1,6 +1,6 @@
 """Trained networks of a sweep whose parameters were kept: finding one and using it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class TrainedNetwork:
     def initial_model(self) -> Any:
         """The model as it was before training, and before it was pruned."""
         network = self.cell.task().network
-        return network.inference_model(*network.initialize(initialization_key(self.replicate.seed)))
+        with computing_in(self.cell.recipe.precision):
+            return network.inference_model(*network.initialize(initialization_key(self.replicate.seed)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
     Args:
         path: the results folder.
         which: what tells the network from the others of the sweep: ``width``, ``method``, ``rho``, ``seed``,
-            ``label_noise``, ``weight_decay``, ``learning_rate``. May be left out where the sweep has one value.
+            ``sparsity``, ``pruner``, ``output_scale``, ``label_noise``, ``weight_decay``, ``learning_rate``. May be
+            left out where the sweep has one value.
 
     Raises:
         UsageError: if the folder holds no sweep, or not exactly one such network.
@@ -135,7 +137,7 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
 
 def _choice(networks: list[tuple[Cell, Replicate]]) -> str:
     """What tells networks apart, and its values."""
-    names = ("width", "method", "rho", "seed", "label_noise", "weight_decay", "learning_rate")
+    names = ("width", "method", *(field.name for field in fields(Replicate)))
     values = {name: dict.fromkeys(_attribute(*network, name) for network in networks) for name in names}
     return "There are " + "; ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items()) + "."
 

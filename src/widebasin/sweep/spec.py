@@ -8,22 +8,31 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tomli_w
 import tyro
 
 from widebasin.sweep.errors import UsageError, nearest_name
 
+if TYPE_CHECKING:
+    from widebasin.workloads import Workload
+
 FORMAT = 1
 BUDGETS = ("epochs", "gradients")
 PRESETS = ("paper", "quick")
 PRUNE = ("all", "largest")
+SEEDS = 5
 
 
 def _workloads(default: str) -> str:
     """The hint of a flag whose default is the workload's, unless a study has its own."""
     return "(default: the workload's)" if default == "None" else f"(default: {default})"
+
+
+def _seeds(default: str) -> str:
+    """The hint of the number of seeds."""
+    return f"(default: {SEEDS if default == 'None' else default})"
 
 
 Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_workloads)]
@@ -45,7 +54,7 @@ class Spec:
     """Methods to compare; sgd is the baseline."""
     rhos: Floats = None
     """Radii of the ascent, for every method but sgd, which has none."""
-    seeds: int = 5
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_seeds)] = None
     """Number of seeds: networks of one seed share split, initialization, batch order and noisy labels."""
     first_seed: int = 0
     """The seeds are first_seed, first_seed + 1, ..."""
@@ -62,7 +71,7 @@ class Spec:
     ] = None
     """Shares of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing."""
     prune: str = "all"
-    """Which widths: all (by default to sparsity 0) or largest (by default to the sizes of the other widths)."""
+    """Which widths: all (by default to sparsity 0) or largest (by default to the sizes of the others, which are dense)."""
     pruners: tuple[str, ...] = ("random",)
     """How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|)."""
     output_scale: Annotated[
@@ -74,7 +83,7 @@ class Spec:
     batch_size: OneInt = None
     """Examples per step."""
     schedule: OneName = None
-    """Learning-rate schedule: step, cosine or constant."""
+    """Learning-rate schedule: step, cosine, inverse or constant."""
     momentum: OneFloat = None
     """Heavy-ball momentum, in [0, 1)."""
     precision: OneName = None
@@ -98,20 +107,19 @@ def resolve(spec: Spec) -> Spec:
 
     Raises:
         UsageError: naming the argument, the value and the remedy.
+        DataError: if the workload is a file of arrays that cannot be read.
     """
     from widebasin.data import LABEL_NOISE_KINDS
     from widebasin.sam import METHODS
     from widebasin.training import PRECISIONS, PRUNERS, SCHEDULES
-    from widebasin.workloads import WORKLOADS
 
-    if spec.workload not in WORKLOADS:
-        raise nearest_name("workload", spec.workload, WORKLOADS)
-    workload = WORKLOADS[spec.workload]
+    workload = workload_named(spec.workload)
     recipe = workload.recipe
     if spec.preset not in PRESETS:
         raise nearest_name("preset", spec.preset, PRESETS)
     defaults = {
         "widths": workload.widths,
+        "seeds": SEEDS,
         "rhos": workload.rhos,
         "label_noise": (workload.label_noise,),
         "weight_decay": (recipe.weight_decay,),
@@ -126,7 +134,7 @@ def resolve(spec: Spec) -> Spec:
     } | (dict(workload.quick) if spec.preset == "quick" else {})
     # A preset leaves no trace: what it fills in says it all.
     spec = dataclasses.replace(
-        spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) in (None, _unset(k))}
+        spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) is None}
     )
 
     for method in spec.methods:
@@ -143,6 +151,11 @@ def resolve(spec: Spec) -> Spec:
             raise nearest_name(argument, str(value), known)
     _check_list("widths", spec.widths, "a whole number of at least 1", lambda w: w >= 1)
     assert spec.widths is not None
+    for width in spec.widths:
+        try:
+            workload.num_params(width)
+        except ValueError as error:
+            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
     if spec.sparsity is None:
         matching = workload.matching_sparsities(spec.widths) if spec.prune == "largest" else ()
         spec = dataclasses.replace(spec, sparsity=(0.0, *matching))
@@ -156,6 +169,7 @@ def resolve(spec: Spec) -> Spec:
     if spec.output_scale is not None:
         wanted = "a finite number > 0"
         _check_list("output_scale", spec.output_scale, wanted, lambda r: math.isfinite(r) and r > 0)
+    assert spec.seeds is not None
     _check("seeds", spec.seeds, "at least 1", spec.seeds >= 1)
     _check(
         "first_seed",
@@ -196,9 +210,21 @@ def resolve(spec: Spec) -> Spec:
     return spec
 
 
-def _unset(field: str) -> Any:
-    """What a field holds that nobody has set; a preset may fill it in."""
-    return next(f.default for f in dataclasses.fields(Spec) if f.name == field)
+def workload_named(name: str) -> "Workload":
+    """The workload of a name, or of a file of the user's own arrays.
+
+    Raises:
+        UsageError: if there is none, or the arrays do not suit the model.
+        DataError: if the file cannot be read.
+    """
+    from widebasin.workloads import WORKLOADS
+
+    if name not in WORKLOADS:
+        raise nearest_name("workload", name, WORKLOADS)
+    try:
+        return WORKLOADS[name]
+    except ValueError as error:
+        raise UsageError("workload", name, str(error)) from error
 
 
 def _check(argument: str, value: Any, wanted: str, holds: bool) -> None:

@@ -4,16 +4,11 @@ from widebasin.training.checkpoint import CheckpointError, Checkpoints
 from widebasin.training.network import PRECISIONS, Network, computing_in
 from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
 from widebasin.training.plan import LOOPS, Plan, choose_plan
-from widebasin.training.program import (
-    Examples,
-    Hyperparameters,
-    Program,
-    TrainingState,
-    examples_of,
-    initialization_key,
-)
+from widebasin.training.preparation import Examples, examples_of, initialization_key
+from widebasin.training.program import Hyperparameters, Program, TrainingState
 from widebasin.training.pruning import PRUNERS, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
+from widebasin.training.streamed import StreamedProgram, program_for
 from widebasin.training.task import Replicate, Task
 from widebasin.training.train import EpochReport, Trained, train
 
@@ -36,6 +31,7 @@ __all__ = [
     "Program",
     "Recipe",
     "Replicate",
+    "StreamedProgram",
     "Task",
     "Trained",
     "TrainingState",
@@ -43,6 +39,7 @@ __all__ = [
     "computing_in",
     "examples_of",
     "initialization_key",
+    "program_for",
     "pruned_parameters",
     "train",
 ]

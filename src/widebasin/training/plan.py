@@ -1,5 +1,6 @@
 """How replicates are executed: how many at once, and whether an epoch is one program or dispatched step by step."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,17 +32,25 @@ class Plan:
         replicates_at_once: how many replicates one program trains by ``vmap``; 1 means one by one, without ``vmap``.
         loop: ``scan``, a whole epoch in one compiled loop, or ``step``, each step dispatched from the host.
         platform: what it was chosen for: ``cpu``, ``gpu`` or ``tpu``.
+        devices: of this host, over which a batch is split, or several replicates are.
+        workers: processes that decode images, where these are streamed from the disk.
     """
 
     replicates_at_once: int
     loop: str
     platform: str
+    devices: int = 1
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if self.replicates_at_once < 1:
             raise ValueError(f"replicates_at_once must be at least 1, got {self.replicates_at_once}")
         if self.loop not in LOOPS:
             raise ValueError(f"loop must be one of {', '.join(LOOPS)}, got {self.loop!r}")
+        if self.devices < 1 or self.workers < 0:
+            raise ValueError(
+                f"devices must be at least 1 and workers at least 0, got {self.devices} and {self.workers}"
+            )
 
     def groups(self, replicates: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
         """Cuts replicates into as few groups as the plan allows, of sizes that differ by at most one."""
@@ -64,13 +73,21 @@ def choose_plan(task: Task, replicates: int) -> Plan:
     1.5 times as long per network).
     """
     platform = jax.default_backend()
+    if task.dataset.files is not None:
+        return Plan(1, "step", platform, _devices(task.recipe.batch_size), os.cpu_count() or 1)
     if is_convolutional(eqx.filter_eval_shape(task.build, jax.random.key(0))):
-        return Plan(1, "step" if platform == "cpu" else "scan", platform)
+        return Plan(1, "step" if platform == "cpu" else "scan", platform, _devices(task.recipe.batch_size))
     per_replicate = 4 * (COPIES_OF_PARAMETERS * task.network.num_params + 2 * len(task.dataset))
     most = MEMORY.get(platform, MEMORY["cpu"]) // per_replicate
     if platform == "cpu":
         most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params))
-    return Plan(_even(replicates, max(1, min(replicates, most))), "scan", platform)
+    at_once = _even(replicates, max(1, min(replicates, most)))
+    return Plan(at_once, "scan", platform, _devices(at_once if at_once > 1 else task.recipe.batch_size))
+
+
+def _devices(shared: int) -> int:
+    """Over how many devices of this host so many examples, or replicates, can be split evenly."""
+    return max(count for count in range(1, jax.local_device_count() + 1) if shared % count == 0)
 
 
 def _even(replicates: int, most: int) -> int:

@@ -4,24 +4,25 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from widebasin.data import corrupt_labels, epoch_batches, key_for, split_examples
+from widebasin.data import epoch_batches, key_for
 from widebasin.sam import Method
 from widebasin.sparsity import apply_mask
 from widebasin.training.plan import Plan
+from widebasin.training.preparation import Examples, examples_of, initialized, keys_of, rows_of
 from widebasin.training.pruning import first_batch, masks_of
 from widebasin.training.task import Replicate, Task
 
 # Examples in one block of an evaluation: bounds the memory that activations take.
 EVALUATION_BLOCK = 2_000
-# The purpose of the key for the initial parameters.
-INITIALIZATION = "initialization"
+# Name of the axis of the mesh.
+DEVICES = "devices"
 
 Metrics = dict[str, Array]
 
@@ -66,15 +67,6 @@ class Hyperparameters(NamedTuple):
     origin: PyTree = None
 
 
-class Examples(NamedTuple):
-    """Which examples a replicate trains, validates and tests on, and its (noisy) training targets."""
-
-    train: Int[Array, "..."]
-    train_targets: Array
-    valid: Int[Array, "..."]
-    test: Int[Array, "..."]
-
-
 class Blocks(NamedTuple):
     """The examples of an evaluation, cut into blocks of equal size.
 
@@ -87,8 +79,9 @@ class Blocks(NamedTuple):
     counted: Bool[Array, "blocks size"] | Bool[np.ndarray, "blocks size"]
 
 
-def _blocks(examples: int) -> Blocks:
-    number = -(-examples // EVALUATION_BLOCK)
+def blocks_of(examples: int, largest: int | None = None) -> Blocks:
+    """Cuts the numbers from 0 to ``examples`` into as few blocks as their largest size allows."""
+    number = -(-examples // (largest or EVALUATION_BLOCK))
     positions = np.arange(-(-examples // number) * number).reshape(number, -1)
     return Blocks(positions % examples, positions < examples)
 
@@ -104,8 +97,9 @@ class Program:
 
     def __init__(self, task: Task, method: Callable[[Any], Method], plan: Plan) -> None:
         self.task, self.method, self.plan = task, method, plan
-        self.inputs = jnp.asarray(task.dataset.inputs)
-        self.targets = jnp.asarray(task.dataset.targets)
+        self.mesh = Mesh(np.asarray(jax.local_devices()[: plan.devices]), (DEVICES,)) if plan.devices > 1 else None
+        self.inputs = self._on_all_devices(jnp.asarray(task.dataset.inputs))
+        self.targets = self._on_all_devices(jnp.asarray(task.dataset.targets))
         if task.centered and task.network.stateful:
             raise ValueError("a centered model must have no state: leave batch normalization out")
         self._epoch = jax.jit(self._lift(self._epoch_one, shared=4), donate_argnums=0)
@@ -123,8 +117,8 @@ class Program:
         What a seed decides is computed once per seed and shared by all replicates of that seed.
         """
         seeds = sorted({r.seed for r in replicates})
-        keys = _keys(seeds)
-        params, model_states, optimizer_states = _initialized(self.task, keys)
+        keys = keys_of(seeds)
+        params, model_states, optimizer_states = initialized(self.task, keys)
         states = TrainingState(
             params=params,
             model=model_states,
@@ -133,7 +127,7 @@ class Program:
             key=jax.vmap(key_for, in_axes=(0, None))(keys, "training"),
             epoch=jnp.zeros(len(seeds), jnp.int32),
         )
-        state = _take(states, [seeds.index(r.seed) for r in replicates])
+        state = rows_of(states, [seeds.index(r.seed) for r in replicates])
         examples = examples_of(self.task, replicates)
         mask = None
         if any(replicate.sparsity for replicate in replicates):
@@ -147,14 +141,35 @@ class Program:
             # A copy: the state is donated.
             origin=jax.tree.map(jnp.copy, state.params) if self.task.centered else None,
         )
-        return state, examples, hyperparameters
+        return self._placed((state, examples, hyperparameters))
+
+    def _on_all_devices(self, tree: PyTree) -> PyTree:
+        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def _placed(self, tree: PyTree) -> PyTree:
+        """Arrays with a leading axis over replicates, on the plan's devices: each its share of several replicates."""
+        if self.mesh is None or self.plan.replicates_at_once == 1:
+            return self._on_all_devices(tree)
+        replicates = jax.tree.leaves(tree)[0].shape[0]
+        share = PartitionSpec() if replicates % self.plan.devices else PartitionSpec(DEVICES)
+        return jax.device_put(tree, NamedSharding(self.mesh, share))
+
+    def _split(self, batch: Array) -> Array:
+        """A batch, every device its share of the examples, where one network trains on several devices."""
+        if self.mesh is None or self.plan.replicates_at_once > 1:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, PartitionSpec(DEVICES)))
 
     def _first_batches(self, replicates: Sequence[Replicate], examples: Examples) -> tuple[Array, Array]:
         """Inputs, as they are stored, and targets of the first batch of every replicate."""
         batches = np.stack([first_batch(self.task, replicate.seed) for replicate in replicates])
         chosen = np.take_along_axis(np.asarray(examples.train), batches, axis=1)
         targets = [np.asarray(row)[batch] for row, batch in zip(examples.train_targets, batches, strict=True)]
-        return self.inputs[chosen], jnp.asarray(np.stack(targets))
+        return self._inputs_at(chosen), jnp.asarray(np.stack(targets))
+
+    def _inputs_at(self, indices: np.ndarray) -> Array:
+        """Inputs, as they are stored, without augmentation."""
+        return self.inputs[indices]
 
     def epoch(
         self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool
@@ -194,27 +209,40 @@ class Program:
             run = self._steps[min(1, (first + step) % period)]
             state, means = run(state, examples, hyperparameters, batches[:, step], self.inputs, first + step)
             steps.append(means)
-        metrics = {name: np.mean([np.asarray(means[name]) for means in steps], axis=0) for name in steps[0]}
-        for prefix, indices, targets in (
-            ("valid", examples.valid, self.targets[examples.valid]),
-            ("test", examples.test, self.targets[examples.test]),
-            ("final_train", examples.train, examples.train_targets),
+        metrics = means_of(steps)
+        evaluate = functools.partial(self._dispatch_evaluation, state, hyperparameters)
+        metrics |= self._evaluations(evaluate, state, examples, last)
+        return state._replace(epoch=state.epoch + 1), metrics
+
+    def _evaluations(
+        self,
+        evaluate: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
+        state: TrainingState,
+        examples: Examples,
+        last: bool,
+    ) -> dict[str, np.ndarray]:
+        """The metrics at the end of an epoch, from (indices, targets) -> means over these examples."""
+        targets = np.asarray(self.targets)
+        metrics = {}
+        for prefix, indices, own_targets in (
+            ("valid", examples.valid, targets[np.asarray(examples.valid)]),
+            ("test", examples.test, targets[np.asarray(examples.test)]),
+            ("final_train", examples.train, np.asarray(examples.train_targets)),
         ):
             if last or prefix != "final_train":
-                values = self._dispatch_evaluation(state, hyperparameters, indices, targets)
+                values = evaluate(np.asarray(indices), own_targets)
             else:
                 values = dict.fromkeys(self.task.objective.names, np.full(state.epoch.shape, np.nan))
             metrics |= {f"{prefix}_{name}": value for name, value in values.items()}
-        return state._replace(epoch=state.epoch + 1), metrics
+        return metrics
 
     def _dispatch_evaluation(
-        self, state: TrainingState, hyperparameters: Hyperparameters, indices: Array, targets: Array
+        self, state: TrainingState, hyperparameters: Hyperparameters, indices: np.ndarray, targets: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Means over the examples at ``indices``, block by block from the host."""
-        blocks = _blocks(indices.shape[1])
-        on_host = np.asarray(indices), np.asarray(targets)
+        blocks = blocks_of(indices.shape[1])
         sums = [
-            self._sums(state, hyperparameters, *(rows[:, block] for rows in on_host), counted, self.inputs)
+            self._sums(state, hyperparameters, indices[:, block], targets[:, block], counted, self.inputs)
             for block, counted in zip(blocks.positions, blocks.counted, strict=True)
         ]
         return {name: np.sum([one[name] for one in sums], axis=0) / indices.shape[1] for name in sums[0]}
@@ -285,6 +313,7 @@ class Program:
         kind: int | None = None,
     ) -> tuple[TrainingState, Metrics]:
         """Step ``number``; ``kind`` is 0 or 1 where the first of a period or another one is compiled by itself."""
+        inputs, targets = self._split(inputs), self._split(targets)
 
         def loss_fn(params: PyTree, inputs: Array, targets: Array) -> tuple[Array, tuple[Metrics, list[Array]]]:
             values, model = self._measure(params, state.model, hyperparameters, inputs, targets, training=True)
@@ -348,7 +377,7 @@ class Program:
         inputs: Array,
     ) -> Metrics:
         """Means over the examples at ``indices``, a block at a time."""
-        blocks = Blocks(*map(jnp.asarray, _blocks(indices.shape[0])))
+        blocks = Blocks(*map(jnp.asarray, blocks_of(indices.shape[0])))
 
         def sums_of(block: Int[Array, " block"], counted: Array) -> Metrics:
             return self._sums_one(state, hyperparameters, inputs[indices[block]], targets[block], counted)
@@ -393,70 +422,6 @@ class Program:
         return state, metrics
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree, PyTree]:
-    """Parameters, states of the model and of the optimizer; compiled once for all methods that share the task."""
-
-    def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree, PyTree]:
-        params, model = task.network.initialize(key_for(key, INITIALIZATION))
-        return params, model, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
-
-    return jax.vmap(initialize)(keys)
-
-
-def initialization_key(seed: int) -> Key[Array, ""]:
-    """What decides the initial parameters of networks of a seed."""
-    return key_for(jax.random.key(seed), INITIALIZATION)
-
-
-def examples_of(task: Task, replicates: Sequence[Replicate]) -> Examples:
-    """Which examples each replicate trains, validates and tests on, and the (noisy) targets that it trains on."""
-    noisy = sorted({(r.seed, r.label_noise) for r in replicates})
-    dataset = task.dataset
-    examples = _examples(
-        _keys([seed for seed, _ in noisy]),
-        jnp.array([rate for _, rate in noisy], jnp.float32),
-        jnp.asarray(dataset.targets),
-        task.sizes,
-        dataset.fixed_test,
-        dataset.shuffled,
-        dataset.num_classes,
-        task.label_noise_kind,
-    )
-    return _take(examples, [noisy.index((r.seed, r.label_noise)) for r in replicates])
-
-
-@eqx.filter_jit
-def _examples(
-    keys: Key[Array, " n"],
-    rates: Float[Array, " n"],
-    targets: Array,
-    sizes: Any,
-    fixed_test: int,
-    shuffled: bool,
-    num_classes: int | None,
-    noise_kind: str,
-) -> Examples:
-    def prepare(key: Key[Array, ""], rate: Float[Array, ""]) -> Examples:
-        split = split_examples(key_for(key, "split"), targets.shape[0], sizes, fixed_test, shuffled)
-        labels = targets[split.train]
-        if num_classes is not None:
-            labels = corrupt_labels(key_for(key, "label noise"), labels, num_classes, rate, noise_kind)
-        return Examples(split.train, labels, split.valid, split.test)
-
-    return jax.vmap(prepare)(keys, rates)
-
-
-def _keys(seeds: Sequence[int]) -> Key[Array, " n"]:
-    return jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
-
-
-def _take(tree: PyTree, positions: Sequence[int]) -> PyTree:
-    """Rows of every leaf. Through the host: gathering on the device would compile once per shape."""
-
-    def rows(leaf: Array) -> Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(leaf))[positions]))
-        return jnp.asarray(np.asarray(leaf)[positions])
-
-    return jax.tree.map(rows, tree)
+def means_of(steps: Sequence[Metrics]) -> dict[str, np.ndarray]:
+    """The averages of the metrics of steps."""
+    return {name: np.mean([np.asarray(means[name]) for means in steps], axis=0) for name in steps[0]}

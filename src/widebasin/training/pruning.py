@@ -41,6 +41,9 @@ def masks_of(
         params: at initialization, leading axis over replicates.
         model: the models' states, likewise.
         batches: the (stored) inputs and the targets of a training batch for each replicate.
+
+    Raises:
+        ValueError: if a replicate is to be pruned by no pruner that there is, or a gradient is not finite.
     """
     inputs, targets = batches
     found: dict[Any, PyTree] = {}
@@ -49,9 +52,10 @@ def masks_of(
         if which in found:
             continue
         own = jax.tree.map(lambda leaf, at=position: leaf[at], (params, model))
+        pruned = pruned_parameters(own[0], replicate.sparsity, replicate.pruner)
         if replicate.pruner == "snip":
             gradients = _gradients(task, *own, inputs[position], targets[position])
-            mask = snip_mask(own[0], gradients, pruned_in_total(own[0], replicate.sparsity))
+            mask = snip_mask(own[0], gradients, pruned)
         else:
             key = key_for(jax.random.key(replicate.seed), "pruning")
             mask = _random_mask(key, own[0], jnp.asarray(pruned_per_layer(own[0], replicate.sparsity)))

@@ -8,6 +8,7 @@ set in the file 90% train and 10% validate. Recipe and radii are those of a firs
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from widebasin.data import Dataset, SplitSizes, arrays
@@ -35,7 +36,7 @@ def _vit(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> ViT:
     return ViT(width, outputs, shape[0], shape[-1], math.gcd(4, shape[0]), key=key)
 
 
-# Name -> (builder, ladder of widths, radii).
+# Name -> (builder, ladder of widths).
 ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "mlp": (_mlp, (8, 16, 32, 64, 128)),
     "resnet18": (_resnet18, (4, 8, 16)),
@@ -56,10 +57,10 @@ def arrays_workload(name: str) -> Workload:
 
     Raises:
         DataError: if the file cannot be read.
-        ValueError: if there is no such model, or it does not take such examples.
+        ValueError: if there is no such model, it does not take such examples, or they are too few.
     """
     path, _, model = name.partition(ENDING)
-    dataset = arrays(path + ENDING)
+    dataset = _with_flat_targets(arrays(path + ENDING))
     shape = dataset.inputs.shape[1:]
     model = model.removeprefix(":") or ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
     if model not in ARCHITECTURES:
@@ -69,7 +70,7 @@ def arrays_workload(name: str) -> Workload:
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
         raise ValueError(f"{model} takes square images, the inputs have shape {shape}; take resnet18 or mlp")
     build, widths = ARCHITECTURES[model]
-    outputs = dataset.num_classes or math.prod(dataset.targets.shape[1:])
+    outputs = dataset.num_classes or dataset.targets.shape[1]
     sizes = _sizes(dataset)
     return Workload(
         name=name,
@@ -90,8 +91,18 @@ def arrays_workload(name: str) -> Workload:
     )
 
 
+def _with_flat_targets(dataset: Dataset) -> Dataset:
+    """Targets with one axis per example, as the models' outputs have."""
+    if dataset.targets.ndim == 1:
+        return dataset
+    return replace(dataset, targets=dataset.targets.reshape(len(dataset), -1))
+
+
 def _sizes(dataset: Dataset) -> SplitSizes:
     pool = len(dataset) - dataset.fixed_test
+    fewest = 2 if dataset.fixed_test else 3
+    if pool < fewest:
+        raise ValueError(f"{pool} examples are too few to train, validate and test on; give at least {fewest}")
     valid = max(1, round(0.1 * pool))
     test = dataset.fixed_test or valid
     return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)

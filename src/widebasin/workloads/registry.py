@@ -9,6 +9,7 @@ from widebasin.workloads.digits_resnet import DIGITS_RESNET
 from widebasin.workloads.digits_squared_mlp import DIGITS_SQUARED_MLP
 from widebasin.workloads.digits_vgg11_lazy import DIGITS_VGG11_LAZY
 from widebasin.workloads.digits_vit import DIGITS_VIT
+from widebasin.workloads.imagenet_resnet50 import IMAGENET_RESNET50, IMAGENETTE_RESNET50
 from widebasin.workloads.least_squares import LEAST_SQUARES
 from widebasin.workloads.line_mlp import LINE_MLP
 from widebasin.workloads.matrix_factorization import MATRIX_FACTORIZATION
@@ -19,6 +20,10 @@ from widebasin.workloads.workload import Workload
 
 class Workloads(dict[str, Workload]):
     """The workloads that have a name; and a user's own arrays, by the name of their file."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it is a workload's name, or that of a file of arrays, which may yet be missing or unreadable."""
+        return super().__contains__(name) or (isinstance(name, str) and names_arrays(name))
 
     def __missing__(self, name: str) -> Workload:
         """The workload of a file of arrays."""
@@ -43,5 +48,7 @@ WORKLOADS = Workloads(
         CIFAR10_RESNET18,
         CIFAR10_VIT,
         CIFAR10_VGG11_LAZY,
+        IMAGENET_RESNET50,
+        IMAGENETTE_RESNET50,
     )
 )
