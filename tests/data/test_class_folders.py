@@ -95,7 +95,16 @@ def test_other_files_are_passed_over(folder):
     assert len(read_class_folders(folder, SIZE, 3).labels["train"]) == 9
 
 
-@pytest.mark.parametrize("damage", [b"", b"no image", encoded(RGB)[:-30], encoded(RGB, "JPEG")[:-30]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"no image",
+        encoded(RGB)[:-30],
+        encoded(RGB, "JPEG")[:-30],
+        encoded(RGB, "JPEG").replace(b"\xff\xdb", b"\xff\xfe"),
+    ],
+)
 def test_a_damaged_image_is_named(folder, tmp_path, damage):
     (folder / "train" / "bee" / "0001.png").write_bytes(damage)
     for source in (folder, write_tar(tmp_path / "a.tar", folder)):
