@@ -22,7 +22,8 @@ from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
-from widebasin.sweep.spec import OneFloat, OneInt
+from widebasin.sweep.execution import DataFolder
+from widebasin.sweep.spec import OneFloat, OneInt, OneName
 from widebasin.theory_commands import TheoryCommand
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -137,12 +138,22 @@ class Train:
     """Passes over the training set."""
     batch_size: OneInt = None
     """Examples per step."""
+    sparsity: float = 0.0
+    """Share of the kernels' entries that are pruned at initialization."""
+    pruner: str = "random"
+    """How they are chosen: random or snip."""
+    precision: OneName = None
+    """float32, bfloat16 or float64."""
+    data_dir: DataFolder = None
+    """Folder of data sets, looked into before the cache."""
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
+        from widebasin.data.places import look_in
         from widebasin.sweep.cells import file_name
 
+        look_in(self.data_dir)
         ladder = workload_named(self.workload).widths
         width = self.width if self.width is not None else ladder[len(ladder) // 2]
         if self.method == "sgd" and self.rho is not None:
@@ -161,18 +172,27 @@ class Train:
             learning_rate=one(self.learning_rate),
             epochs=self.epochs,
             batch_size=self.batch_size,
+            sparsity=(self.sparsity,),
+            pruners=(self.pruner,),
+            precision=self.precision,
         )
         try:
             resolve(spec)
         except UsageError as error:
-            flags = {"widths": "width", "methods": "method", "rhos": "rho", "first_seed": "seed"}
+            flags = {
+                "widths": "width",
+                "methods": "method",
+                "rhos": "rho",
+                "first_seed": "seed",
+                "pruners": "pruner",
+            }
             raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
         output = self.output
         if output.out is None:
             radius = "" if self.method == "sgd" else f"-rho-{rho:g}"
             name = f"{file_name(self.workload)}-width-{width}-{self.method}{radius}-seed-{self.seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
-        _sweep(spec, Options(), Execution(keep_parameters=True), output, console)
+        _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
         console.print(
             f'The network: widebasin.sweep.networks.load_network("{output.out}")',
             markup=False,
@@ -320,6 +340,7 @@ Command = Study | Sweep | Train | Report | MeasureCommand | List | DataCommand |
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
     """The one way from a spec to an answer."""
+    from widebasin.data.places import look_in
     from widebasin.studies.answering import print_answer, write_answer
     from widebasin.studies.registry import study_of
     from widebasin.sweep import resolve
@@ -327,6 +348,7 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.sweep.run import run
     from widebasin.training.compilation import keep_compiled_programs
 
+    look_in(execution.data_dir)
     study = study_of(spec)
     study.check(resolve(spec))
     options.check()

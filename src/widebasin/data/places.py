@@ -40,6 +40,12 @@ def folders_of(name: str) -> tuple[Path, ...]:
     return (*own, cache_folder() / name)
 
 
+def look_in(folder: Path | None) -> None:
+    """Has data sets looked for, and downloaded, in this folder first, here and in processes to come."""
+    if folder is not None:
+        os.environ[ENVIRONMENT] = str(folder)
+
+
 def not_here(name: str, title: str, note: Callable[[Path], str] = lambda folder: "") -> DataError:
     """The error for a data set that is in none of its folders.
 

@@ -39,6 +39,8 @@ def write_answer(folder: ResultsFolder, options: Options, track: Track | None = 
     with folder.locked():
         tables = Tables(folder.results(), folder.history(), _measured(study, spec, folder, options, track))
         answer = study.answer(spec, tables, options)
+        data = dict.fromkeys(environment["data"]["name"] for environment in folder.run_record()["environments"])
+        answer = dataclasses.replace(answer, setting=f"Data: {', '.join(data)}. {answer.setting}")
         write_page(folder, "report.html", answer, spec_toml(spec), command(spec, options))
     return answer
 
@@ -105,7 +107,15 @@ def print_answer(answer: Answer, folder: ResultsFolder, console: Console, page: 
 
 def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:
     """Versions, platform and device; several values where a sweep was continued elsewhere."""
-    flat = [{**e["versions"], "platform": e["platform"], "device": e["device"]} for e in environments]
+    flat = [
+        {
+            **e["versions"],
+            "platform": e["platform"],
+            "device": e["device"],
+            "data": f"{e['data']['name']}, SHA-256 {e['data']['sha256'][:16]}",
+        }
+        for e in environments
+    ]
     return [(name, ", then ".join(dict.fromkeys(e.get(name, "") for e in flat))) for name in flat[0]]
 
 

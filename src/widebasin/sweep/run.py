@@ -83,7 +83,7 @@ def _continue_or_begin(
             record = folder.run_record()
             plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
             _check_plans(grid, plans, execution)
-            _continue_record(folder, record)
+            _continue_record(folder, record, spec)
             return plans
         except (UsageError, SweepError):
             if not overwrite:
@@ -98,15 +98,15 @@ def _continue_or_begin(
         {
             "format": RECORD_FORMAT,
             "plans": {name: dataclasses.asdict(plan) for name, plan in plans.items()},
-            "environments": [_environment()],
+            "environments": [_environment(spec)],
         },
     )
     return plans
 
 
-def _continue_record(folder: ResultsFolder, record: dict[str, Any]) -> None:
+def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Spec) -> None:
     """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version."""
-    here = _environment()
+    here = _environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
             raise UsageError(
@@ -116,6 +116,13 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any]) -> None:
                 f"{here['versions']['widebasin']}; continue with that version, choose another --out, "
                 "or give --overwrite to delete them",
             )
+        if there["data"] != here["data"]:
+            raise UsageError(
+                "out",
+                str(folder.path),
+                f"holds results of other data ({there['data']['name']}) than are here ({here['data']['name']}); choose "
+                "another --out, give the same --data-dir, or give --overwrite to delete them",
+            )
     if here not in record["environments"]:
         record = record | {"environments": [*record["environments"], here]}
         folder.write("run.json", json.dumps(record, indent=2).encode())
@@ -124,9 +131,21 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any]) -> None:
 def plan_for(cell: Cell, execution: Execution) -> Plan:
     """The plan of a cell: chosen from platform and model, with the execution's overrides."""
     plan = choose_plan(cell.task(), len(cell.replicates))
-    at_once = execution.replicates_at_once or plan.replicates_at_once
+    at_once = min(execution.replicates_at_once or plan.replicates_at_once, len(cell.replicates))
+    shared = at_once if at_once > 1 else cell.recipe.batch_size
+    devices = plan.devices if execution.devices is None else execution.devices
+    available = jax.local_device_count()
+    if devices > available:
+        raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
+    if execution.devices and shared % devices:
+        what = "networks in one program" if at_once > 1 else "examples of a batch"
+        raise UsageError("devices", devices, f"must divide the {shared} {what}")
     return dataclasses.replace(
-        plan, replicates_at_once=min(at_once, len(cell.replicates)), loop=execution.loop or plan.loop
+        plan,
+        replicates_at_once=at_once,
+        loop=execution.loop or plan.loop,
+        devices=devices if shared % devices == 0 else 1,
+        workers=plan.workers if execution.workers is None else execution.workers,
     )
 
 
@@ -160,11 +179,13 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
                 )
 
 
-def _environment() -> dict[str, Any]:
+def _environment(spec: Spec) -> dict[str, Any]:
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn")
     device = jax.devices()[0]
+    dataset = WORKLOADS[spec.workload].load()
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
+        "data": {"name": dataset.name, "sha256": dataset.digest()},
     }
