@@ -71,7 +71,7 @@ class Spec:
     ] = None
     """Shares of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing."""
     prune: str = "all"
-    """Which widths: all (by default to sparsity 0) or largest (by default to the sizes of the others, which are dense)."""
+    """Which widths: all (by default to sparsity 0), or largest (by default to the sizes of the others, left dense)."""
     pruners: tuple[str, ...] = ("random",)
     """How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|)."""
     output_scale: Annotated[
@@ -133,9 +133,7 @@ def resolve(spec: Spec) -> Spec:
         "output_scale": workload.output_scales or None,
     } | (dict(workload.quick) if spec.preset == "quick" else {})
     # A preset leaves no trace: what it fills in says it all.
-    spec = dataclasses.replace(
-        spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) is None}
-    )
+    spec = dataclasses.replace(spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) is None})
 
     for method in spec.methods:
         if method not in METHODS:
