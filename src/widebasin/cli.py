@@ -151,6 +151,7 @@ class Train:
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
         from widebasin.data.places import look_in
+        from widebasin.sweep import resolve, workload_named
         from widebasin.sweep.cells import file_name
 
         look_in(self.data_dir)
