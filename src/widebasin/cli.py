@@ -461,7 +461,10 @@ def _exit_when_interrupted() -> None:
     def handler(signum: int, frame: object) -> None:
         del signum, frame
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        os.write(2, f"{show_cursor}\nwidebasin: interrupted; a sweep continues with the same command\n".encode())
+        os.write(
+            2,
+            f"{show_cursor}\nwidebasin: interrupted; a sweep or a download continues with the same command\n".encode(),
+        )
         os._exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, handler)

@@ -2,10 +2,8 @@
 
 import contextlib
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import rich.progress
@@ -13,11 +11,10 @@ import tyro
 from rich.console import Console
 
 from widebasin.sweep import UsageError, nearest_name
+from widebasin.sweep.execution import DataFolder
 
 if TYPE_CHECKING:
     from widebasin.data.catalogue import DatasetSource
-
-DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: $WIDEBASIN_DATA)")]
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,11 @@ class ListCommand:
 
     def run(self, console: Console) -> None:
         """Prints the table."""
-        _look_in(self.data_dir)
         from widebasin.data.catalogue import DATASETS
+        from widebasin.data.places import look_in
         from widebasin.report.tables import Table
 
+        look_in(self.data_dir)
         rows = []
         for source in DATASETS.values():
             found = source.find()
@@ -79,7 +77,9 @@ class FetchCommand:
 
     def run(self, console: Console) -> None:
         """Downloads them one after the other."""
-        _look_in(self.data_dir)
+        from widebasin.data.places import look_in
+
+        look_in(self.data_dir)
         if not self.names:
             raise UsageError("names", self.names, "give at least one; widebasin data list shows them")
         for source in _sources(self.names):
@@ -108,10 +108,11 @@ class CheckCommand:
 
     def run(self, console: Console) -> None:
         """Checks one after the other, and fails at the end if one of them did."""
-        _look_in(self.data_dir)
         from widebasin.data.catalogue import DATASETS
         from widebasin.data.errors import DataError
+        from widebasin.data.places import look_in
 
+        look_in(self.data_dir)
         here = tuple(name for name, source in DATASETS.items() if source.find() is not None)
         names = self.names or here
         if not names:
@@ -166,14 +167,6 @@ class DataCommand:
     def run(self, console: Console) -> None:
         """Does it."""
         self.action.run(console)
-
-
-def _look_in(folder: Path | None) -> None:
-    """Has data sets looked for, and downloaded, in this folder first."""
-    if folder is not None:
-        from widebasin.data.places import ENVIRONMENT
-
-        os.environ[ENVIRONMENT] = str(folder)
 
 
 def _sources(names: tuple[str, ...]) -> "list[DatasetSource]":
