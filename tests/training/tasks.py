@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import equinox as eqx
 import jax
+import numpy as np
 
+from widebasin import sam
 from widebasin.data import SplitSizes, digits, teacher_regression
-from widebasin.models import MLP
-from widebasin.training import CLASSIFICATION, REGRESSION, Recipe, Replicate, Task
+from widebasin.models import MLP, BatchNormalization
+from widebasin.training import CLASSIFICATION, REGRESSION, Program, Recipe, Replicate, Task
 
 DIGITS = Task(
     build=lambda key: MLP((64, 12, 10), key=key),
@@ -40,9 +42,43 @@ class SmallConvolution(eqx.Module):
         return self.linear(jax.nn.relu(self.convolution(x.reshape(1, 8, 8))).ravel())
 
 
+class Normalized(eqx.Module):
+    """A network of one hidden layer with batch normalization."""
+
+    first: eqx.nn.Linear
+    normalization: BatchNormalization
+    last: eqx.nn.Linear
+
+    def __init__(self, key):
+        first, last = jax.random.split(key)
+        self.first = eqx.nn.Linear(64, 12, key=first)
+        self.normalization = BatchNormalization(12)
+        self.last = eqx.nn.Linear(12, 10, key=last)
+
+    def __call__(self, x, state):
+        x, state = self.normalization(self.first(x), state)
+        return self.last(jax.nn.relu(x)), state
+
+
 CONVOLUTIONAL = replace(DIGITS, build=SmallConvolution)
+NORMALIZED = replace(DIGITS, build=Normalized)
 
 
-def replicate(rho=0.0, seed=0, label_noise=0.0, weight_decay=1e-4, learning_rate=0.1):
+def replicate(rho=0.0, seed=0, label_noise=0.0, weight_decay=1e-4, learning_rate=0.1, **others):
     """A replicate with the recipe of ``DIGITS`` where nothing else is said."""
-    return Replicate(rho, seed, label_noise, weight_decay, learning_rate)
+    return Replicate(rho, seed, label_noise, weight_decay, learning_rate, **others)
+
+
+def trained(task, method, replicates, plan, epochs=2):
+    """State and metrics after a few epochs."""
+    program = Program(task, sam.METHODS[method].with_radius, plan)
+    state, examples, hyperparameters = program.start(replicates)
+    metrics = {}
+    for epoch in range(epochs):
+        state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
+    return state, metrics
+
+
+def leaves(state):
+    """The parameters, array by array, with the leading axis over replicates."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]

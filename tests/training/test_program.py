@@ -9,26 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, replicate
+from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, replicate, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.training import Plan, Program
 from widebasin.training import program as program_module
-
-
-def trained(task, method, replicates, plan, epochs=2):
-    program = Program(task, sam.METHODS[method].with_radius, plan)
-    state, examples, hyperparameters = program.start(replicates)
-    metrics = {}
-    for epoch in range(epochs):
-        state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
-    return state, metrics
-
-
-def leaves(state):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
-
 
 RADII = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")

@@ -1,0 +1,134 @@
+"""Networks pruned at initialization: which weights go, and that they stay away."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from training.tasks import DIGITS, NORMALIZED, leaves, replicate, trained
+
+from widebasin import sam
+from widebasin.data import epoch_batches, key_for
+from widebasin.training import Plan, Program, pruned_parameters
+
+DENSE = replicate(rho=0.1, seed=4, label_noise=0.3, weight_decay=0.01)
+RANDOM = replace(DENSE, sparsity=0.75, pruner="random")
+SNIP = replace(DENSE, sparsity=0.9375, pruner="snip")
+GROUP = (DENSE, RANDOM, SNIP, replace(SNIP, seed=5))
+BATCHED, ALONE = Plan(len(GROUP), "scan", "cpu"), Plan(1, "scan", "cpu")
+KERNELS = (64 * 12, 12 * 10)
+
+
+def masks(method, group, task=DIGITS):
+    """For every replicate its mask: kernels, then biases."""
+    _, _, hyperparameters = Program(task, sam.METHODS[method].with_radius, BATCHED).start(group)
+    found = [np.asarray(leaf) for leaf in jax.tree.leaves(hyperparameters.mask)]
+    return [[leaf[position] for leaf in found] for position in range(len(group))]
+
+
+@pytest.fixture(scope="module")
+def of_group():
+    return masks("sgd", GROUP)
+
+
+def test_counts_are_exact_and_biases_stay(of_group):
+    dense, random, snip, other_snip = of_group
+    assert all(np.all(leaf) for leaf in dense)
+    assert [np.sum(~leaf) for leaf in random[:2]] == [576, 90]
+    assert sum(np.sum(~leaf) for leaf in snip[:2]) == sum(np.sum(~leaf) for leaf in other_snip[:2]) == 832  # of 888
+    assert all(np.all(leaf) for mask in of_group for leaf in mask[2:])
+    for one, mask in zip(GROUP, of_group, strict=True):
+        counted = pruned_parameters(DIGITS.network.shapes, one.sparsity, one.pruner)
+        assert sum(np.sum(~leaf) for leaf in mask) == counted
+
+
+def test_snip_keeps_the_highest_scores_on_the_first_batch_with_its_noisy_labels(of_group):
+    for one, mask in zip(GROUP[2:], of_group[2:], strict=True):
+        _, examples, _ = Program(DIGITS, sam.METHODS["sgd"].with_radius, ALONE).start([one])
+        key = jax.random.key(one.seed)
+        batch = np.asarray(epoch_batches(key_for(key_for(key, "training"), "batch order"), 0, 300, 50))[0]
+        inputs = DIGITS.dataset.inputs[np.asarray(examples.train[0])[batch]]
+        labels = np.asarray(examples.train_targets[0])[batch]
+        truth = DIGITS.dataset.targets[np.asarray(examples.train[0])[batch]]
+        assert 0 < np.sum(labels != truth) < 50
+
+        def kept_by_hand(labels, inputs=inputs, key=key):
+            def loss(model):
+                return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(inputs), labels).mean()
+
+            model = DIGITS.build(key_for(key, "initialization"))
+            scores = jax.tree.map(lambda w, g: np.abs(np.ravel(w * g)), model, jax.grad(loss)(model)).weights
+            return np.argsort(np.concatenate(scores), kind="stable")[832:]
+
+        ours = np.flatnonzero(np.concatenate([np.ravel(leaf) for leaf in mask[:2]]))
+        np.testing.assert_array_equal(ours, np.sort(kept_by_hand(labels)))
+        assert set(ours) != set(kept_by_hand(truth))
+
+
+def test_masks_depend_on_seed_and_pruner_and_not_on_radius_decay_or_company(of_group):
+    again = masks("sam", [replace(one, rho=0.7, weight_decay=0.0, learning_rate=0.3) for one in GROUP[::-1]])[::-1]
+    for one, other in zip(of_group, again, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert not np.array_equal(of_group[2][0], of_group[3][0])  # another seed
+    clean = masks("sgd", [replace(one, label_noise=0.0) for one in GROUP])
+    np.testing.assert_array_equal(of_group[1][0], clean[1][0])
+    assert not np.array_equal(of_group[2][0], clean[2][0])  # SNIP sees the wrong labels
+
+
+def assert_pruned(state, of_group):
+    """Exactly 0 where the masks say so, also in the momentum; everything else of the kernels is there."""
+    for position, mask in enumerate(of_group):
+        kernels = [leaf[position] for leaf in leaves(state)[:2]]
+        for kernel, stays in zip(kernels, mask[:2], strict=True):
+            assert np.all(kernel[~stays] == 0)
+            assert np.isfinite(kernel).all()
+            assert np.count_nonzero(kernel) == np.sum(stays)
+        momentum = [np.asarray(leaf)[position] for leaf in jax.tree.leaves(state.optimizer) if leaf.ndim == 3]
+        assert len(momentum) == 2
+        for trace, stays in zip(momentum, mask[:2], strict=True):
+            assert np.all(trace[~stays] == 0)
+            assert np.any(trace[stays] != 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sam.METHODS)
+def test_pruned_weights_are_exactly_zero_whatever_the_method(method, of_group, monkeypatch):
+    # Steps alone: an epoch with its evaluations compiles twice as long.
+    monkeypatch.setattr(Program, "_evaluations", lambda *arguments: {})
+    state, metrics = trained(DIGITS, method, GROUP, replace(BATCHED, loop="step"))
+    assert_pruned(state, of_group)
+    assert (metrics["gradient_norm"] > 0).all()
+    for one, other in zip(masks(method, GROUP), of_group, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize("method", ["sam", "looksam"])
+def test_dense_and_pruned_networks_of_one_batch_equal_the_same_alone(method, of_group):
+    together, metrics = trained(DIGITS, method, GROUP, BATCHED)
+    assert_pruned(together, of_group)
+    for position, one in enumerate(GROUP[:3]):
+        # Alone, a dense network's program has no mask at all.
+        alone, alone_metrics = trained(DIGITS, method, [one], ALONE)
+        for batched, single in zip(leaves(together), leaves(alone), strict=True):
+            np.testing.assert_allclose(batched[position], single[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(metrics["test_loss"][position], alone_metrics["test_loss"][0], rtol=1e-5)
+
+
+def test_scales_of_normalization_stay():
+    found = masks("sgd", GROUP, NORMALIZED)[2]
+    assert [np.shape(leaf) for leaf in found if not np.all(leaf)] == [(12, 64), (10, 12)]
+    assert sum(np.sum(~leaf) for leaf in found) == 832
+
+
+@pytest.mark.parametrize("pruner", ["none", "magnitude"])
+def test_a_sparsity_without_a_known_pruner_is_refused(pruner):
+    with pytest.raises(ValueError, match=f"pruner must be one of random, snip .* got '{pruner}'"):
+        masks("sgd", [DENSE, replace(RANDOM, pruner=pruner)])
+
+
+def test_a_gradient_that_is_not_finite_is_refused():
+    broken = replace(DIGITS, objective=replace(DIGITS.objective, loss=lambda outputs, label: jnp.inf * outputs.sum()))
+    with pytest.raises(ValueError, match="are not finite"):
+        masks("sgd", GROUP, broken)
