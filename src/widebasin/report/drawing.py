@@ -38,7 +38,7 @@ def setting_value(column: str, value: Any) -> str:
 
 def setting_name(values: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> str:
     """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
-    phrases = {"network": "{}", "stopping": "stopped {}"}
+    phrases = {"network": "{}"}
     return ", ".join(
         phrases.get(column, f"{column.replace('_', ' ')} {{}}").format(setting_value(column, values[column]))
         for column in columns

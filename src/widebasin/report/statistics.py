@@ -35,7 +35,7 @@ SETTING = [
     "learning_rate",
 ]
 # How a study reads one sweep in several ways, and puts the readings side by side in a table.
-READINGS = ("stopping", "network")
+READINGS = ("stopped", "network")
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,11 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, colu
             continue
         name = column.replace("_", " ")
         ends = setting_value(column, low), setting_value(column, high)
+        at = tuple(f"when {name} {end}" if column in statistics.READINGS else f"at {end}" for end in ends)
         verdict = _verdict(
             change,
-            f"it grows faster at {ends[1]}",
-            f"it grows faster at {ends[0]}",
+            f"it grows faster {at[1]}",
+            f"it grows faster {at[0]}",
             "no difference beyond the spread of the seeds",
             "no verdict",
         )

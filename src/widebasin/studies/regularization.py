@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Does the gain of SAM over SGD need weight decay or early stopping to grow with the number of parameters?"
 
-READINGS = {"at the last epoch": "final", "early": "best"}
+# How networks are stopped -> the epoch that is read.
+STOPPED = {"at the last epoch": "final", "early": "best"}
 
 
 def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
@@ -31,7 +32,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     results = tables.results
     metric = statistics.metric_of(results)
     gains, paired, radii = (
-        pd.concat([read(at).assign(stopping=stopping) for stopping, at in READINGS.items()], ignore_index=True)
+        pd.concat([read(at).assign(stopped=stopping) for stopping, at in STOPPED.items()], ignore_index=True)
         for read in (
             lambda at: statistics.gain_table(results, BASELINE, options.select, at),
             lambda at: statistics.paired_gains(results, BASELINE, options.select, at),
@@ -39,7 +40,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
         )
     )
     changes = []
-    for column, fixed in (("weight_decay", "stopping"), ("stopping", "weight_decay")):
+    for column, fixed in (("weight_decay", "stopped"), ("stopped", "weight_decay")):
         for value in dict.fromkeys(gains[fixed]):
             sentences = slope_change(gains[gains[fixed] == value], paired[paired[fixed] == value], metric, column)
             changes += [f"{_where(fixed, value)}: {sentence[:1].lower()}{sentence[1:]}" for sentence in sentences]
@@ -53,13 +54,13 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 
 def _where(column: str, value: float | str) -> str:
-    return f"Stopped {value}" if column == "stopping" else f"With weight decay {value:g}"
+    return f"Stopped {value}" if column == "stopped" else f"With weight decay {value:g}"
 
 
 REGULARIZATION = Study(
     name="regularization",
     question=QUESTION,
-    spec=Spec(study="regularization", weight_decay=(0.0, 0.002), label_noise=(0.0,)),
+    spec=Spec(study="regularization", weight_decay=(0.0, 0.003)),
     answer=answer,
     example="--weight-decay 0 1e-4 1e-3 --out results/three-decays",
 )
