@@ -46,8 +46,9 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
     lines = console.file.getvalue().splitlines()
     assert "digits-mlp width 4 sgd: 2 networks finished before" in lines[0]
     assert lines[-1].startswith(
-        "[100%] digits-mlp width 8 sam: 2 networks trained, train loss 0.500, valid accuracy 0.750"
+        "[100%] digits-mlp width 8 sam: 6 networks trained, train loss 0.500, valid accuracy 0.750"
     )
+    assert sum("width 8 sam" in line for line in lines) == 1  # of three groups
     shares = [int(line[1:4]) for line in lines]
     assert shares == sorted(shares)
 

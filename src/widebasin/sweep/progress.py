@@ -60,12 +60,14 @@ class _Counter:
         return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.replicates)
 
     def start(self, cells: Sequence[Cell]) -> None:
+        self.of_cell = dict.fromkeys((cell.name for cell in cells), 0)
         self.total = sum(self.work(cell, len(cell.replicates)) for cell in cells)
         self.networks = sum(len(cell.replicates) for cell in cells)
 
     def skip(self, cell: Cell, networks: int) -> None:
         self.done += self.work(cell, networks)
         self.finished += networks
+        self.of_cell[cell.name] += networks
 
     def begin(self, cell: Cell, networks: int) -> None:
         self.cell, self.group, self.begun_at = cell, networks, self.done
@@ -76,13 +78,14 @@ class _Counter:
         self.done = self.begun_at + share * report.epoch
         if not report.resumed:
             self.trained += share
-            sizes = WORKLOADS[self.cell.workload].sizes
-            self.images += self.group * (sizes.train // self.cell.recipe.batch_size) * self.cell.recipe.batch_size
+            steps = self.cell.train_examples // self.cell.recipe.batch_size
+            self.images += self.group * steps * self.cell.recipe.batch_size
 
     def end(self) -> None:
         assert self.cell is not None
         self.done = self.begun_at + self.work(self.cell, self.group)
         self.finished += self.group
+        self.of_cell[self.cell.name] += self.group
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -172,7 +175,7 @@ class TerminalProgress(Progress):
 
 
 class PlainProgress(Progress):
-    """A line per finished group, and one every few seconds within a long one."""
+    """A line per finished cell, and one every few seconds within a long one."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -203,9 +206,13 @@ class PlainProgress(Progress):
 
     def end(self) -> None:
         """See ``Progress``."""
-        self.counter.end()
-        assert self.counter.cell is not None
-        self._print(f"{_title(self.counter.cell)}: {_networks(self.counter.group)} trained, {self.latest}")
+        counter = self.counter
+        counter.end()
+        assert counter.cell is not None
+        finished, all_of_cell = counter.of_cell[counter.cell.name], len(counter.cell.replicates)
+        if finished == all_of_cell or time.perf_counter() - self.last_line > PLAIN_SECONDS:
+            part = "" if finished == all_of_cell else f"{finished} of "
+            self._print(f"{_title(counter.cell)}: {part}{_networks(all_of_cell)} trained, {self.latest}")
 
     def _print(self, text: str) -> None:
         counter = self.counter
