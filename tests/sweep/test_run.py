@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from widebasin.data import digits
 from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
 from widebasin.sweep.networks import load_network
@@ -91,9 +92,12 @@ def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_p
 
 def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
-    assert record["plans"]["digits-mlp-width-3-sam"] == {"replicates_at_once": 4, "loop": "scan", "platform": "cpu"}
+    # Four networks: half of them on each of the two devices that tests have.
+    plan = {"replicates_at_once": 4, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0}
+    assert record["plans"]["digits-mlp-width-3-sam"] == plan
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])
+    assert environment["data"] == {"name": "digits", "sha256": digits().digest()}
 
 
 def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
