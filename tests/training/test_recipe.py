@@ -45,3 +45,37 @@ def test_optimizer_is_heavy_ball_with_decay_of_the_unperturbed_parameters(moment
         velocity = momentum * velocity + (gradient + decay * w)
         w -= learning_rate * velocity
     assert float(params[0]) == pytest.approx(w, rel=1e-6)
+
+
+def test_inverse_schedule_falls_epoch_by_epoch():
+    relative = recipe(schedule="inverse", epochs=7).relative_learning_rate(steps_per_epoch=10)
+    values = [float(relative(step)) for step in (0, 9, 10, 19, 30, 69)]
+    assert values == pytest.approx([1, 1, 3 / 4, 3 / 4, 1 / 2, 1 / 3])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "plain"),
+    [
+        ("constant", lambda step: 1.0),
+        ("cosine", lambda step: (1 + np.cos(np.pi * step / 40)) / 2),
+        ("inverse", lambda step: 1 / (1 + step // 10 / 3)),
+        ("step", lambda step: 0.1 ** ((step >= 20) + (step >= 30))),
+    ],
+)
+def test_warmup_rises_in_equal_parts_to_the_schedule(schedule, plain):
+    relative = recipe(schedule=schedule, warmup_steps=8).relative_learning_rate(steps_per_epoch=10)
+    steps = (0, 1, 3, 7, 8, 25, 39)
+    expected = [plain(step) * min(1, (step + 1) / 8) for step in steps]
+    assert [float(relative(step)) for step in steps] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_optimizer_counts_the_steps_of_the_warmup():
+    optimizer = recipe(momentum=0.0, schedule="inverse", warmup_steps=4).optimizer(2, 0.5, 0.0)
+    params = jnp.array([0.0])
+    state = optimizer.init(params)
+    rates = []
+    for _ in range(6):
+        updates, state = optimizer.update(jnp.array([1.0]), state, params)
+        rates.append(-float(updates[0]))
+    expected = [0.5 * min(1, (n + 1) / 4) / (1 + n // 2 / 3) for n in range(6)]
+    assert rates == pytest.approx(expected, rel=1e-6)
