@@ -284,10 +284,14 @@ class Bench:
       widebasin bench step --rounds 100
       widebasin bench methods
       widebasin bench epoch --json epoch.json
+      widebasin bench images
+      widebasin bench plans
       widebasin bench curvature
     """
 
-    what: tyro.conf.Positional[Literal["all", "step", "methods", "epoch", "replicates", "curvature"]] = "all"
+    what: tyro.conf.Positional[
+        Literal["all", "step", "methods", "epoch", "replicates", "images", "plans", "curvature"]
+    ] = "all"
     """What to measure."""
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
         None

@@ -16,9 +16,8 @@ from widebasin import curvature
 from widebasin.benchmarks import step
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import WIDTH, ProgramSAM, gradient_flops, program_sam, torch_sam
-from widebasin.benchmarks.replicates import _no_compilation_cache
 from widebasin.benchmarks.synthetic import CLASSES, FEATURES
-from widebasin.benchmarks.timing import Timing, interleave
+from widebasin.benchmarks.timing import Timing, interleave, without_compilation_cache
 from widebasin.benchmarks.torch_curvature import CurvlinopsHessian, PyHessian, TorchHessian, installed
 from widebasin.benchmarks.torch_sam import torch_threads
 from widebasin.training import CLASSIFICATION
@@ -212,7 +211,7 @@ def _eigenvalues(trained: ProgramSAM, rivals: dict[str, Rival], rounds: int) -> 
     for name, rival in rivals.items():
         others[f"{top}, {name}"] = Kept(partial(solve, rival, operator.size))
     timings = interleave({"HVP": lambda: operator @ vector, top: mine, **others}, rounds, seconds=LONGEST)
-    with _no_compilation_cache():
+    with without_compilation_cache():
         jax.clear_caches()
         compiling = interleave({top: mine}, 1, warm=False)[top]
 

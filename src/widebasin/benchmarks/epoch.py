@@ -13,7 +13,7 @@ from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.optax_sam import OptaxSAM
 from widebasin.benchmarks.synthetic import CLASSES, FEATURES, mnist_shaped
 from widebasin.benchmarks.timing import Timing, interleave
-from widebasin.benchmarks.torch_sam import TorchSAM, torch_threads, torch_version
+from widebasin.benchmarks.torch_sam import TorchSAM, torch_mlp, torch_threads, torch_version
 from widebasin.data import SplitSizes, epoch_batches
 from widebasin.models import MLP
 from widebasin.sam import METHODS
@@ -30,7 +30,7 @@ LONGEST = 60.0
 
 @dataclasses.dataclass(eq=False)
 class ProgramSAM:
-    """The package's own epoch: one replicate, a whole epoch in one compiled loop.
+    """The package's own epoch of one replicate.
 
     Attributes:
         program: compiled for one replicate.
@@ -50,7 +50,7 @@ class ProgramSAM:
         return metrics
 
     @property
-    def params(self) -> MLP:
+    def params(self) -> Any:
         """A copy of the parameters; the state's own are donated to the next epoch."""
         return jax.tree.map(lambda leaf: jnp.copy(leaf[0]), self.state.params)
 
@@ -85,7 +85,8 @@ def torch_sam(ours: ProgramSAM, threads: int) -> TorchSAM:
     """From the same parameters, on the same data."""
     params = jax.tree.map(np.asarray, ours.params)
     inputs, labels = (np.asarray(part) for part in ours.train_data)
-    return TorchSAM(params.weights, params.biases, inputs, labels, ours.program.task.recipe, RHO, threads)
+    model = torch_mlp(params.weights, params.biases)
+    return TorchSAM(model, inputs, labels, ours.program.task.recipe, RHO, threads)
 
 
 def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:

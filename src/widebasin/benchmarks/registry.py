@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widebasin.benchmarks import curvature, epoch, methods, replicates, step
+from widebasin.benchmarks import curvature, epoch, images, methods, plans, replicates, step
 from widebasin.benchmarks.benchmark import Benchmark
 
 
@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, NamedBenchmark] = {
     "methods": NamedBenchmark("What does a step of every method cost, in time and memory?", 11, methods.measure),
     "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
     "replicates": NamedBenchmark("What is gained by training 35 networks in one program?", 3, replicates.measure),
+    "images": NamedBenchmark("How many images per second train here and in PyTorch?", 5, images.measure),
+    "plans": NamedBenchmark("Is the plan of execution that is chosen the fastest?", 3, plans.measure),
     "curvature": NamedBenchmark(
         "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure
     ),

@@ -3,13 +3,12 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
-from widebasin.benchmarks.timing import interleave
+from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.sam import METHODS
 from widebasin.training import Plan, Program, Replicate, choose_plan, train
 from widebasin.workloads import WORKLOADS
@@ -54,7 +53,7 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
         jax.clear_caches()
         return Program(task, METHODS["sam"].with_radius, plan)
 
-    with _no_compilation_cache():
+    with without_compilation_cache():
         cold = interleave(
             {name: _run(plan, replicates, partial(compiled_anew, plan)) for name, plan in plans.items()},
             min(rounds, COLD_ROUNDS),
@@ -84,14 +83,3 @@ def _run(plan: Plan, replicates: tuple[Replicate, ...], program_for: Callable[[]
         return [train(program, group).params for group in plan.groups(replicates)]
 
     return run
-
-
-@contextmanager
-def _no_compilation_cache() -> Iterator[None]:
-    """Without JAX's persistent cache, should the user have set one up."""
-    before = jax.config.values["jax_enable_compilation_cache"]
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)

@@ -1,8 +1,10 @@
-"""Data in the shape of MNIST, made in memory: for speed, what the images show does not matter."""
+"""Data in the shape of real images, made in memory: for speed, what the images show does not matter."""
 
 import numpy as np
 
-from widebasin.data import Dataset
+from widebasin.data import Dataset, Normalization, SplitSizes
+from widebasin.training import CLASSIFICATION, Recipe, Task
+from widebasin.workloads import Workload
 
 FEATURES, CLASSES = 784, 10
 
@@ -13,3 +15,29 @@ def mnist_shaped(examples: int, seed: int = 0) -> Dataset:
     inputs = generator.random((examples, FEATURES), np.float32)
     scores = (inputs - 0.5) @ generator.standard_normal((FEATURES, CLASSES), np.float32)
     return Dataset("MNIST-shaped", inputs, scores.argmax(axis=1).astype(np.int32), CLASSES)
+
+
+def random_images(examples: int, shape: tuple[int, int, int], classes: int, seed: int = 0) -> Dataset:
+    """Uniform bytes of shape ``(examples, height, width, channels)``, seen as pixel / 255, and uniform labels."""
+    generator = np.random.default_rng(seed)
+    return Dataset(
+        "random images",
+        generator.integers(0, 256, (examples, *shape), np.uint8),
+        generator.integers(0, classes, examples, np.int32),
+        classes,
+        normalization=Normalization(),
+    )
+
+
+def on_random_images(
+    workload: Workload, width: int, recipe: Recipe, sizes: SplitSizes, shape: tuple[int, int, int], classes: int
+) -> Task:
+    """A workload's network and augmentation on images that need not be downloaded, with cross entropy."""
+    return Task(
+        build=lambda key: workload.build(width, key),
+        dataset=random_images(sizes.train + sizes.valid + sizes.test, shape, classes),
+        sizes=sizes,
+        objective=CLASSIFICATION,
+        recipe=recipe,
+        augment=workload.augment,
+    )

@@ -1,6 +1,6 @@
-"""The same training in PyTorch: a plain eager loop, two backward passes per step."""
+"""The same training in PyTorch: a plain eager loop, two backward passes per step of SAM."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,65 +25,83 @@ def torch_threads() -> int:
     return torch.get_num_threads()
 
 
+def torch_mlp(weights: list[Float[np.ndarray, "_ _"]], biases: list[Float[np.ndarray, " _"]]) -> Any:
+    """An MLP from the parameters of its layers, each weight ``(outputs, inputs)``."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    modules: list[Any] = []
+    for weight, bias in zip(weights, biases, strict=True):
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor(weight))
+            linear.bias.copy_(torch.tensor(bias))
+        modules += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*modules[:-1])
+
+
 class TorchSAM:
-    """An MLP trained by SAM around ``torch.optim.SGD``, on the CPU.
+    """A network trained by SAM around ``torch.optim.SGD``, on cross entropy.
 
     Args:
-        weights: of the layers, to start from, each ``(outputs, inputs)``.
-        biases: of the layers, to start from.
+        model: a module with the parameters to start from; it may be on an accelerator, and then computes there.
         inputs: training inputs.
         labels: training labels.
         recipe: with a constant learning rate.
-        rho: radius.
+        rho: radius; at 0 a step is one of SGD, with one gradient.
         threads: that PyTorch computes with.
+        prepare: inputs of a batch -> what the model is given, once per step; nothing is changed by default.
     """
 
     def __init__(
         self,
-        weights: list[Float[np.ndarray, "_ _"]],
-        biases: list[Float[np.ndarray, " _"]],
-        inputs: Float[np.ndarray, "examples features"],
+        model: Any,
+        inputs: np.ndarray,
         labels: Int[np.ndarray, " examples"],
         recipe: Recipe,
         rho: float,
         threads: int,
+        prepare: Callable[[Any], Any] = lambda inputs: inputs,
     ) -> None:
         import torch  # pyright: ignore[reportMissingImports]
 
-        self.torch, self.rho, self.threads = torch, rho, threads
-        self.inputs, self.labels = torch.tensor(inputs), torch.tensor(labels, dtype=torch.int64)
-        modules: list[Any] = []
-        for weight, bias in zip(weights, biases, strict=True):
-            linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            with torch.no_grad():
-                linear.weight.copy_(torch.tensor(weight))
-                linear.bias.copy_(torch.tensor(bias))
-            modules += [linear, torch.nn.ReLU()]
-        self.model = torch.nn.Sequential(*modules[:-1])
-        self.params = list(self.model.parameters())
+        self.torch, self.rho, self.threads, self.prepare = torch, rho, threads, prepare
+        self.model = model
+        self.params = list(model.parameters())
+        self.device = self.params[0].device
+        self.inputs = torch.tensor(inputs, device=self.device)
+        self.labels = torch.tensor(labels, dtype=torch.int64, device=self.device)
         self.optimizer = torch.optim.SGD(
             self.params, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         self.loss_fn = torch.nn.CrossEntropyLoss()
+        self.half = recipe.precision == "bfloat16"
 
     def shuffled(self, batch_size: int) -> Any:
         """The batches of one epoch, drawn by PyTorch."""
         examples = len(self.inputs)
-        return self.torch.randperm(examples)[: examples // batch_size * batch_size].reshape(-1, batch_size)
+        order = self.torch.randperm(examples, device=self.device)
+        return order[: examples // batch_size * batch_size].reshape(-1, batch_size)
 
     def epoch(self, batches: Iterable[Any]) -> float:
         """One step per row of ``batches``, positions in the training data; returns the clean passes' mean loss."""
         self.torch.set_num_threads(self.threads)
         losses = []
         for indices in batches:
-            inputs, labels = self.inputs[indices], self.labels[indices]
-            loss = self.loss_fn(self.model(inputs), labels)
+            inputs, labels = self.prepare(self.inputs[indices]), self.labels[indices]
+            loss = self._loss(inputs, labels)
             loss.backward()
             losses.append(loss.detach())
-            ascents = self._ascend()
-            self.loss_fn(self.model(inputs), labels).backward()
-            self._descend(ascents)
+            if self.rho:
+                ascents = self._ascend()
+                self._loss(inputs, labels).backward()
+                self._return(ascents)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         return float(self.torch.stack(losses).mean())
+
+    def _loss(self, inputs: Any, labels: Any) -> Any:
+        with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.half):
+            return self.loss_fn(self.model(inputs), labels)
 
     def _ascend(self) -> list[Any]:
         """To ``w + rho g / ||g||``."""
@@ -98,10 +116,8 @@ class TorchSAM:
         self.optimizer.zero_grad()
         return ascents
 
-    def _descend(self, ascents: list[Any]) -> None:
-        """Back to ``w`` and one step of the optimizer with the gradient of the ascent point."""
+    def _return(self, ascents: list[Any]) -> None:
+        """Back to ``w``, with the gradient of the ascent point."""
         with self.torch.no_grad():
             for p, ascent in zip(self.params, ascents, strict=True):
                 p.sub_(ascent)
-        self.optimizer.step()
-        self.optimizer.zero_grad()

@@ -1,0 +1,155 @@
+"""How many images per second the vision workloads train on: here, and in PyTorch with channels last."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.epoch import ProgramSAM
+from widebasin.benchmarks.synthetic import on_random_images
+from widebasin.benchmarks.timing import interleave
+from widebasin.benchmarks.torch_sam import TorchSAM, torch_threads, torch_version
+from widebasin.data import SplitSizes
+from widebasin.sam import METHODS
+from widebasin.training import Program, Replicate, choose_plan
+from widebasin.workloads import WORKLOADS
+
+RHO = 0.05
+# Seconds after which no further round of a network begins.
+LONGEST = 60.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and its images.
+
+    Attributes:
+        workload: which has the network, the recipe and the augmentation.
+        width: see there.
+        shape: of an image.
+        classes: number of labels.
+        batch_size: examples per step.
+        steps: in an epoch, the unit that is timed.
+    """
+
+    workload: str
+    width: int
+    shape: tuple[int, int, int] = (32, 32, 3)
+    classes: int = 10
+    batch_size: int = 128
+    steps: int = 4
+
+    def program(self, method: str, precision: str) -> ProgramSAM:
+        """One network about to train on random images, under the plan that is chosen for it.
+
+        One example validates and one tests: nearly all of an epoch is training.
+        """
+        workload = WORKLOADS[self.workload]
+        recipe = replace(
+            workload.recipe,
+            batch_size=self.batch_size,
+            schedule="constant",
+            warmup_steps=0,
+            precision=precision,
+        )
+        sizes = SplitSizes(train=self.steps * self.batch_size, valid=1, test=1)
+        task = on_random_images(workload, self.width, recipe, sizes, self.shape, self.classes)
+        program = Program(task, METHODS[method].with_radius, choose_plan(task, 1))
+        rho = 0.0 if method == "sgd" else RHO
+        return ProgramSAM(program, *program.start([Replicate(rho, 0, 0.0, recipe.weight_decay, recipe.learning_rate)]))
+
+
+CASES = {
+    "cpu": (
+        Case("mnist-mlp", 100, (28, 28, 1), steps=50),
+        Case("digits-resnet", 8, (8, 8, 1), steps=20),
+        Case("cifar10-resnet18", 8),
+        Case("cifar10-resnet18", 16),
+        Case("cifar10-vit", 64),
+        Case("cifar10-vgg11-lazy", 16),
+        Case("imagenet-resnet50", 16, (224, 224, 3), 1_000, batch_size=16, steps=2),
+    )
+}
+CASES_ELSEWHERE = (
+    Case("mnist-mlp", 1_000, (28, 28, 1), steps=100),
+    Case("digits-resnet", 16, (8, 8, 1), steps=100),
+    Case("cifar10-resnet18", 64, steps=50),
+    Case("cifar10-vit", 128, steps=50),
+    Case("cifar10-vgg11-lazy", 64, steps=50),
+    Case("imagenet-resnet50", 64, (224, 224, 3), 1_000, steps=10),
+)
+PRECISIONS = {"cpu": ("float32",)}
+PRECISIONS_ELSEWHERE = ("float32", "bfloat16")
+
+
+def torch_missing() -> str:
+    """Why PyTorch cannot compute where JAX does; empty if it can."""
+    if not torch_version():
+        return "torch not installed"
+    import torch  # pyright: ignore[reportMissingImports]
+
+    return "" if jax.default_backend() == "cpu" or torch.cuda.is_available() else "torch without CUDA"
+
+
+def torch_training(ours: ProgramSAM) -> TorchSAM:
+    """The same training in PyTorch, from the same parameters, on the same images."""
+    from widebasin.benchmarks import torch_images
+
+    task = ours.program.task
+    model = eqx.combine(ours.params, task.network.static)
+    prepare = torch_images.normalized if task.augment is None else torch_images.cropped_and_flipped
+    network = torch_images.network_of(model, "cpu" if jax.default_backend() == "cpu" else "cuda")
+    inputs, labels = (jax.device_get(part) for part in ours.train_data)
+    rho = float(ours.hyperparameters.rho[0])
+    return TorchSAM(network, inputs, labels, task.recipe, rho, torch_threads(), prepare)
+
+
+def measure(rounds: int) -> Benchmark:
+    """Times a step of SGD and of SAM for every network, precision and framework."""
+    backend = jax.default_backend()
+    rows = tuple(
+        row
+        for case in CASES.get(backend, CASES_ELSEWHERE)
+        for precision in PRECISIONS.get(backend, PRECISIONS_ELSEWHERE)
+        for row in _measure_case(case, precision, rounds)
+    )
+    return Benchmark(
+        name="images",
+        title="one step of the vision workloads' networks, random images",
+        rounds=min(len(row.timing.seconds) for row in rows if row.timing),
+        rows=rows,
+        note="Included for both: shuffling, gathering bytes from memory, augmentation where the workload has it, the "
+        "gradients, the update, the mean training loss. widebasin's also computes training accuracy and the "
+        "gradient's norm, and evaluates two examples per epoch.",
+    )
+
+
+def _measure_case(case: Case, precision: str, rounds: int) -> Iterator[Measured]:
+    missing = torch_missing()
+    contenders: dict[tuple[str, str], Callable[[], Any]] = {}
+    for method in ("sgd", "sam"):
+        ours = case.program(method, precision)
+        contenders[method, "widebasin"] = ours.epoch
+        if not missing:
+            contenders[method, "PyTorch"] = _torch_epoch(torch_training(ours), case.batch_size)
+    named = {" ".join(key): call for key, call in contenders.items()}
+    timings = interleave(named, rounds, units=case.steps, seconds=LONGEST)
+    parameters = WORKLOADS[case.workload].num_params(case.width)
+    for method in ("sgd", "sam"):
+        own = timings[f"{method} widebasin"]
+        for framework in ("widebasin", "PyTorch"):
+            what = f"{case.workload}, h = {case.width}, {METHODS[method].title}, {framework}"
+            more = (("precision", precision), ("batch", str(case.batch_size)), ("parameters", f"{parameters:,}"))
+            timing = timings.get(f"{method} {framework}")
+            if timing is None:
+                yield Measured(what, None, more=more, missing=missing)
+                continue
+            rate = ("images/s", f"{case.batch_size / timing.median:,.4g}")
+            yield Measured(what, timing, timing.over(own), "widebasin", more=(*more, rate))
+
+
+def _torch_epoch(rival: TorchSAM, batch_size: int) -> Callable[[], Any]:
+    return lambda: rival.epoch(rival.shuffled(batch_size))

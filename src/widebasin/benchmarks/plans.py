@@ -1,0 +1,108 @@
+"""Whether the plan of execution that is chosen is the fastest: networks one by one or at once, by epoch or by step."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+
+from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.synthetic import on_random_images
+from widebasin.benchmarks.timing import interleave, without_compilation_cache
+from widebasin.data import SplitSizes
+from widebasin.sam import METHODS
+from widebasin.training import LOOPS, Plan, Program, Replicate, Task, choose_plan
+from widebasin.workloads import WORKLOADS
+
+NETWORKS, RHO = 6, 0.05
+# Workload -> width; all are trained on the embedded digits, or on images like CIFAR's that are made here.
+WIDTHS = {"digits-resnet": 8, "cifar10-resnet18": 4, "digits-vit": 16, "digits-mlp": 32}
+CIFAR_EXAMPLES = SplitSizes(train=512, valid=64, test=64)
+# How many times as long as with the fastest plan an epoch may take with the chosen one.
+TARGET = 1.1
+# Seconds after which no further round of a workload begins.
+LONGEST = 60.0
+
+
+def task_of(name: str, width: int) -> Task:
+    """The workload's task, on images that are made here where its own would have to be downloaded."""
+    workload = WORKLOADS[name]
+    if name.startswith("digits"):
+        return workload.task(width, workload.recipe)
+    return on_random_images(workload, width, workload.recipe, CIFAR_EXAMPLES, (32, 32, 3), 10)
+
+
+def plans_for(task: Task) -> dict[str, Plan]:
+    """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
+    chosen = choose_plan(task, NETWORKS)
+    candidates = [
+        dataclasses.replace(chosen, replicates_at_once=at_once, loop=loop)
+        for at_once in (1, NETWORKS)
+        for loop in LOOPS
+    ]
+    return {
+        f"{plan.replicates_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
+        for plan in dict.fromkeys((*candidates, chosen))
+    }
+
+
+def measure(rounds: int) -> Benchmark:
+    """Times an epoch of SAM of every workload under every plan."""
+    rows = tuple(row for name, width in WIDTHS.items() for row in _measure_task(name, width, rounds))
+    return Benchmark(
+        name="plans",
+        title=f"one epoch of SAM per network, {NETWORKS} networks",
+        rounds=min(len(row.timing.seconds) for row in rows if row.timing),
+        rows=rows,
+        note="At once: networks in one vmapped program. scan: an epoch is one compiled loop; step: every step is "
+        "dispatched from the host. Included: the epoch's validation and test. First epoch: seconds of the first epoch "
+        "of the first group, which compiles, without any cache of compiled programs.",
+    )
+
+
+def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
+    task = task_of(name, width)
+    plans = plans_for(task)
+    contenders, first_epochs = {}, {}
+    for plan_name, plan in plans.items():
+        epochs = _epochs(task, plan)
+        with without_compilation_cache():
+            started = time.perf_counter()
+            jax.block_until_ready(epochs())
+            first_epochs[plan_name] = time.perf_counter() - started
+        contenders[plan_name] = epochs
+    # A call trains one group; one by one, that is a network.
+    timings = interleave(contenders, rounds, seconds=LONGEST)
+    per_network = {
+        plan_name: dataclasses.replace(
+            timing, seconds=tuple(one / plans[plan_name].replicates_at_once for one in timing.seconds)
+        )
+        for plan_name, timing in timings.items()
+    }
+    fastest = min(per_network, key=lambda plan_name: per_network[plan_name].median)
+    for plan_name, timing in per_network.items():
+        yield Measured(
+            f"{name}, h = {width}, {plan_name}",
+            timing,
+            timing.over(per_network[fastest]),
+            "the fastest",
+            target=TARGET if plan_name.endswith("chosen") else None,
+            more=(("parameters", f"{task.network.num_params:,}"), ("first epoch s", f"{first_epochs[plan_name]:.3g}")),
+        )
+
+
+def _epochs(task: Task, plan: Plan) -> Callable[[], object]:
+    """One epoch of one group of networks at every call."""
+    program = Program(task, METHODS["sam"].with_radius, plan)
+    recipe = task.recipe
+    group = [
+        Replicate(RHO, seed, 0.0, recipe.weight_decay, recipe.learning_rate) for seed in range(plan.replicates_at_once)
+    ]
+    state, examples, hyperparameters = program.start(group)
+
+    def run() -> object:
+        nonlocal state
+        state, metrics = program.epoch(state, examples, hyperparameters, last=False)
+        return state.params, metrics
+
+    return run
