@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,7 @@ from widebasin.sweep import Execution, Spec
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.training import CLASSIFICATION, REGRESSION
+from widebasin.training.network import InferenceModel
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,30 @@ def test_growth_of_one_quadratic_is_its_closed_form(rho):
             loss, jnp.zeros(2), batch, jnp.eye(2)[axis], learning_rate=eta, rho=rho, key=jax.random.key(0)
         )
         np.testing.assert_allclose(found, (step, step, 0.0), rtol=1e-4, atol=1e-8)
+
+
+class Shifted(eqx.Module):
+    """A model with a state, which is added to its outputs, and a leaf that is no array."""
+
+    model: eqx.Module
+    shift: eqx.nn.StateIndex
+    inference: bool = True
+
+    def __call__(self, x, state):
+        assert self.inference
+        return self.model(x) + state.get(self.shift), state
+
+
+@pytest.mark.slow
+def test_running_statistics_and_flags_of_a_model_are_no_parameters(trained):
+    model, state = eqx.nn.make_with_state(lambda: Shifted(trained.model, eqx.nn.StateIndex(jnp.zeros(1))))()
+    stateful = dataclasses.replace(trained, model=InferenceModel(model, state))
+    np.testing.assert_array_equal(stateful.model(jnp.ones(1)), trained.model(jnp.ones(1)))
+    for instrument in (curvature_instrument(12), stability_instrument(12, (1.0,))):
+        (plain,), (wrapped,) = instrument.rows(trained), instrument.rows(stateful)
+        for name, value in plain.items():
+            # The trace is estimated with other random vectors where leaves are others.
+            assert wrapped[name] == pytest.approx(value, rel=0.02 if "trace" in name else 1e-3, abs=1e-6), name
 
 
 def test_the_radius_judged_is_that_of_the_method_that_has_a_linearization():

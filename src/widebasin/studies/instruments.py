@@ -161,7 +161,7 @@ def layers_instrument(samples: int) -> Instrument:
         found = curvature.by_layer(loss, network.model, training_examples(network, samples), key=key)
         return [
             {
-                "layer": name.lstrip("."),
+                "layer": name.lstrip(".").removeprefix("params."),
                 "layer_parameters": layer.num_params,
                 "sharpness": float(layer.top.eigenvalues[0]),
                 "trace": layer.trace.estimate,
@@ -232,6 +232,8 @@ def activations_instrument(samples: int) -> Instrument:
     def rows(network: TrainedNetwork) -> list[Row]:
         dataset = network.cell.task().dataset
         inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.test)[:samples]])
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(network.model)):
+            raise curvature.NotFiniteError("the network diverged: its activations have no patterns")
         same, patterns = _unchanged_patterns(network.initial_model(), network.model, jnp.asarray(inputs))
         return [{"examples": len(inputs), "unchanged": int(same) / int(patterns)}]
 
@@ -362,7 +364,7 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
 
 @functools.partial(jax.jit, static_argnums=0)
 def _value_and_gradient(mean_loss: Callable[..., Any], model: PyTree, batch: PyTree) -> tuple[Array, Array]:
-    value, gradient = jax.value_and_grad(mean_loss)(model, batch)
+    value, gradient = eqx.filter_value_and_grad(mean_loss)(model, batch)
     return value, optax.tree.norm(gradient)
 
 
@@ -412,12 +414,14 @@ def _simulated(
     key: Key[Array, ""],
 ) -> tuple[Array, Array]:
     method = LinearizedSAM(rho, fixed_point=True)
-    state = method.init(model)
-    gradient = method.value_and_grad(example_loss)
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    direction = eqx.filter(direction, eqx.is_inexact_array)
+    state = method.init(params)
+    gradient = method.value_and_grad(lambda params, example: example_loss(eqx.combine(params, rest), example))
 
     def step(offset: PyTree, index: Array) -> PyTree:
         example = jax.tree.map(lambda leaf: leaf[index], batch)
-        _, gradients, _ = gradient(jax.tree.map(jnp.add, model, offset), state, example)
+        _, gradients, _ = gradient(jax.tree.map(jnp.add, params, offset), state, example)
         return jax.tree.map(lambda v, g: v - learning_rate.astype(v.dtype) * g, offset, gradients)
 
     def square(offset: PyTree) -> Array:

@@ -73,37 +73,42 @@ class Network:
 
     def inference_model(self, params: PyTree, state: list[Array]) -> Any:
         """The trained model as a function of one example; its floating-point arrays are its parameters."""
-        model = eqx.combine(params, self.static)
-        if not self.stateful:
+        model = eqx.nn.inference_mode(eqx.combine(params, self.static))
+        if not self.stateful and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
             return model
-        return InferenceModel(eqx.nn.inference_mode(model), jax.tree.unflatten(self._state_structure, state))
+        return InferenceModel(model, jax.tree.unflatten(self._state_structure, state) if self.stateful else None)
 
 
 class InferenceModel(eqx.Module):
-    """A model with a state that does not change any more: one example to its outputs.
+    """A trained model whose leaves are arrays, and whose floating-point arrays are its parameters.
 
     Attributes:
-        model: in inference mode.
-        state_bits: the state, floating-point arrays as whole numbers of the same bits: whoever looks for a model's
+        params: the model's arrays.
+        state_bits: its state, if it has one, floating-point arrays as whole numbers of the same bits: whoever looks for
             parameters looks for floating-point arrays, and running statistics are none.
     """
 
-    model: Any
+    params: Any
     state_bits: Any
-    dtypes: tuple[str, ...] = eqx.field(static=True)
+    _static: Any = eqx.field(static=True)
+    _state_dtypes: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, model: Any, state: Any) -> None:
-        self.model = model
-        self.dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
+        """From a model in inference mode and its final state, ``None`` if it has none."""
+        self.params, self._static = eqx.partition(model, eqx.is_array)
+        self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
         self.state_bits = jax.tree.map(
             lambda leaf: jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}"), state
         )
 
     def __call__(self, example: Array) -> Array:
         """The outputs for one example."""
+        model = eqx.combine(self.params, self._static)
         bits, structure = jax.tree.flatten(self.state_bits)
-        state = [jax.lax.bitcast_convert_type(leaf, dtype) for leaf, dtype in zip(bits, self.dtypes, strict=True)]
-        return self.model(example, jax.tree.unflatten(structure, state))[0]
+        if not bits:
+            return model(example)
+        state = [jax.lax.bitcast_convert_type(*pair) for pair in zip(bits, self._state_dtypes, strict=True)]
+        return model(example, jax.tree.unflatten(structure, state))[0]
 
 
 def _is_shape(leaf: Any) -> bool:
