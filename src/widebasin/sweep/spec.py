@@ -151,7 +151,7 @@ def resolve(spec: Spec) -> Spec:
     assert spec.widths is not None
     for width in spec.widths:
         try:
-            workload.num_params(width)
+            workload.network(width)
         except ValueError as error:
             raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
     if spec.sparsity is None:
@@ -167,6 +167,12 @@ def resolve(spec: Spec) -> Spec:
     if spec.output_scale is not None:
         wanted = "a finite number > 0"
         _check_list("output_scale", spec.output_scale, wanted, lambda r: math.isfinite(r) and r > 0)
+        _check(
+            "output_scale",
+            spec.output_scale,
+            f"left out for {workload.name}, whose batch normalization has no lazy regime",
+            not any(workload.network(width).stateful for width in spec.widths or ()),
+        )
     assert spec.seeds is not None
     _check("seeds", spec.seeds, "at least 1", spec.seeds >= 1)
     _check(

@@ -71,10 +71,15 @@ class Workload:
             centered=centered,
         )
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
+    def network(self, width: int) -> Network:
+        """What the networks of a width have in common, in float32; none is built."""
+        return Network(lambda key: self.build(width, key))
+
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
     def num_params(self, width: int, sparsity: float = 0.0, pruner: str = "none") -> int:
-        """Number of parameters at a width, less those that are pruned, without building the network."""
-        network = Network(lambda key: self.build(width, key))
+        """Number of parameters at a width, less those that are pruned."""
+        network = self.network(width)
         return network.num_params - pruned_parameters(network.shapes, sparsity, pruner)
 
     def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
