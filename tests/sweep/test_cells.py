@@ -1,6 +1,8 @@
+import pytest
+
 from widebasin.sam import ASAM, METHODS, SGD
 from widebasin.sweep import Spec, resolve
-from widebasin.sweep.cells import cells
+from widebasin.sweep.cells import cells, file_name
 
 
 def test_the_default_study_has_every_network_once():
@@ -70,3 +72,59 @@ def test_m_reaches_the_method_but_not_sgd_which_has_no_ascent():
     sgd, asam = cells(resolve(Spec(widths=(8,), methods=("sgd", "asam"), m=25)))
     assert asam.with_radius(0.5) == ASAM(0.5, m=25)
     assert sgd.with_radius(0.0) == SGD()
+
+
+def levels(cell):
+    return [(r.pruner, r.sparsity) for r in cell.replicates]
+
+
+def test_dense_networks_are_there_once_whatever_the_pruners():
+    spec = Spec(widths=(3,), methods=("sgd",), seeds=1, sparsity=(0.5, 0.0, 0.75), pruners=("random", "snip"))
+    (cell,) = cells(resolve(spec))
+    assert levels(cell) == [
+        *(("none", 0.0), ("random", 0.5), ("snip", 0.5)),
+        *(("random", 0.75), ("snip", 0.75)),
+    ]
+    assert len(set(cell.replicates)) == 5
+    (without,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=1, sparsity=(0.5,), pruners=("snip",))))
+    assert levels(without) == [("snip", 0.5)]
+
+
+@pytest.mark.parametrize(("sparsity", "largest"), [((0.0, 0.5), [0.0, 0.5]), ((0.5,), [0.5])])
+def test_where_the_largest_network_is_pruned_the_others_are_dense(sparsity, largest):
+    spec = Spec(widths=(3, 8, 5), methods=("sgd",), seeds=1, sparsity=sparsity, prune="largest")
+    grid = cells(resolve(spec))
+    assert {cell.width: [level for _, level in levels(cell)] for cell in grid} == {3: [0.0], 8: largest, 5: [0.0]}
+
+
+def test_parameters_are_counted_without_those_that_are_pruned():
+    (cell,) = cells(
+        resolve(Spec(widths=(4,), methods=("sgd",), seeds=1, sparsity=(0.0, 0.5), pruners=("random", "snip")))
+    )
+    kernels = (64 * 12, 12 * 4, 4 * 10)
+    assert [cell.num_params(r) for r in cell.replicates] == [882, 882 - sum(kernels) // 2, 882 - sum(kernels) // 2]
+
+
+def test_scales_make_the_task_centered_and_precision_and_examples_reach_it():
+    spec = Spec(widths=(3,), methods=("sam",), rhos=(0.1,), seeds=2, output_scale=(1.0, 100.0), precision="float64")
+    (cell,) = cells(resolve(spec))
+    assert [(r.output_scale, r.seed) for r in cell.replicates] == [(1.0, 0), (1.0, 1), (100.0, 0), (100.0, 1)]
+    assert cell.task().centered
+    assert cell.task().recipe.precision == "float64"
+    (plain,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=1, train_examples=200)))
+    assert not plain.task().centered
+    assert [r.output_scale for r in plain.replicates] == [1.0]
+    assert (plain.task().sizes.train, plain.task().sizes.valid, plain.task().steps_per_epoch) == (200, 300, 2)
+
+
+@pytest.mark.parametrize(
+    ("workload", "name"),
+    [
+        ("my.npz", "my.npz"),
+        ("/home/me/data sets/my.npz:vit", "my.npz-vit"),
+        ("../a/näher b.npz:mlp", "n-her-b.npz-mlp"),
+        ("digits-mlp", "digits-mlp"),
+    ],
+)
+def test_names_of_files_of_arrays_are_names_of_one_folder(workload, name):
+    assert file_name(workload) == name

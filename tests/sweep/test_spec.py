@@ -50,6 +50,23 @@ BAD = [
     (Spec(m=0), "m", "divisor of the batch size 100"),
     (Spec(m=30), "m", "divisor of the batch size 100"),
     (Spec(budget="gradient"), "budget", "'gradients'"),
+    (Spec(precision="float16"), "precision", "'bfloat16'"),
+    (Spec(preset="quik"), "preset", "'quick'"),
+    (Spec(sparsity=()), "sparsity", "must not be empty"),
+    (Spec(sparsity=(1.0,)), "sparsity", "[0, 1), such as 0.75"),
+    (Spec(sparsity=(0.5, -0.1)), "sparsity", "[0, 1)"),
+    (Spec(sparsity=(float("nan"),)), "sparsity", "[0, 1)"),
+    (Spec(sparsity=(0.5, 0.5)), "sparsity", "must not repeat"),
+    (Spec(prune="larges"), "prune", "'largest'"),
+    (Spec(pruners=("magnitude",)), "pruners", "random or snip"),
+    (Spec(pruners=()), "pruners", "must not be empty"),
+    (Spec(output_scale=(1.0, 0.0)), "output_scale", "finite number > 0"),
+    (Spec(output_scale=(float("inf"),)), "output_scale", "finite number > 0"),
+    (Spec(workload="digits-resnet", output_scale=(10.0,)), "output_scale", "batch normalization"),
+    (Spec(train_examples=0), "train_examples", "between 1 and 1000"),
+    (Spec(train_examples=1001), "train_examples", "between 1 and 1000, which digits-mlp has"),
+    (Spec(train_examples=50, batch_size=51), "batch_size", "at most 50"),
+    (Spec(workload="digits-vit", widths=(8, 12)), "widths", "multiple of heads"),
 ]
 
 
@@ -80,14 +97,83 @@ def test_a_bad_execution_is_an_error_naming_the_argument(execution, argument):
 numbers = st.floats(0, 10, allow_nan=False)
 
 
+def test_quick_sets_what_is_left_out_and_leaves_no_trace():
+    quick = resolve(Spec(workload="digits-resnet", preset="quick"))
+    spelled_out = Spec(workload="digits-resnet", widths=(2, 8), rhos=(0.1,), seeds=2, epochs=10)
+    assert quick == resolve(spelled_out)
+    assert quick.preset == "paper"
+    assert quick == resolve(quick)
+    lazy = resolve(Spec(workload="digits-vgg11-lazy", preset="quick"))
+    assert (lazy.output_scale, lazy.seeds, lazy.epochs, lazy.precision) == ((1.0, 100.0, 1e4), 2, 15, "float64")
+
+
+def test_quick_may_train_on_fewer_examples():
+    spec = resolve(Spec(workload="cifar10-vit", preset="quick"))
+    assert (spec.train_examples, resolve(Spec(workload="cifar10-vit")).train_examples) == (5_000, 45_000)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("widths", (4,)), ("rhos", (0.3,)), ("seeds", 5), ("seeds", 1), ("epochs", 30)]
+)
+def test_a_flag_given_besides_a_preset_wins(field, value):
+    """Also where it is what would be the default without the preset."""
+    quick = resolve(Spec(workload="digits-resnet", preset="quick"))
+    spec = resolve(Spec(workload="digits-resnet", preset="quick", **{field: value}))
+    assert getattr(spec, field) == value != getattr(quick, field)
+    assert dataclasses.replace(spec, **{field: getattr(quick, field)}) == quick
+
+
+def test_presets_of_workloads_without_one_change_nothing():
+    assert resolve(Spec(preset="quick")) == resolve(Spec())
+
+
+def test_scales_come_from_lazy_workloads_alone():
+    assert resolve(Spec()).output_scale is None
+    assert resolve(Spec(workload="digits-vgg11-lazy")).output_scale == (0.1, 1.0, 10.0, 100.0, 1e4, 1e6)
+    assert resolve(Spec(output_scale=(3.0,))).output_scale == (3.0,)
+
+
+def test_the_largest_network_is_by_default_pruned_to_the_sizes_of_the_others():
+    from widebasin.workloads import WORKLOADS
+
+    widths = (16, 4, 8)
+    spec = resolve(Spec(widths=widths, prune="largest"))
+    sizes = [
+        WORKLOADS["digits-mlp"].num_params(16, sparsity, "random" if sparsity else "none") for sparsity in spec.sparsity
+    ]
+    assert sizes == pytest.approx([4_074, 1_850, 882], abs=1)
+    assert resolve(Spec(widths=widths, prune="largest", sparsity=(0.9,))).sparsity == (0.9,)
+    assert resolve(Spec(widths=widths)).sparsity == (0.0,)
+    assert resolve(Spec(widths=(16,), prune="largest")).sparsity == (0.0,)
+
+
 @given(
     st.lists(st.integers(1, 10_000), min_size=1, max_size=4, unique=True),
     st.lists(numbers, min_size=1, max_size=4, unique=True),
     st.integers(1, 99),
     st.lists(st.floats(0, 0.99), min_size=1, max_size=3, unique=True),
+    st.lists(st.floats(0, 0.99), min_size=1, max_size=3, unique=True),
+    st.none() | st.lists(st.floats(1e-3, 1e7), min_size=1, max_size=3, unique=True).map(tuple),
+    st.sampled_from(["float32", "bfloat16", "float64"]),
+    st.integers(100, 1_000),
 )
-def test_toml_reads_back_what_was_written(tmp_path_factory, widths, rhos, seeds, label_noise):
-    spec = resolve(Spec(widths=tuple(widths), rhos=tuple(rhos), seeds=seeds, label_noise=tuple(label_noise)))
+def test_toml_reads_back_what_was_written(
+    tmp_path_factory, widths, rhos, seeds, label_noise, sparsity, output_scale, precision, train_examples
+):
+    spec = resolve(
+        Spec(
+            widths=tuple(widths),
+            rhos=tuple(rhos),
+            seeds=seeds,
+            label_noise=tuple(label_noise),
+            sparsity=tuple(sparsity),
+            pruners=("snip", "random"),
+            prune="largest",
+            output_scale=output_scale,
+            precision=precision,
+            train_examples=train_examples,
+        )
+    )
     path = tmp_path_factory.mktemp("spec") / "spec.toml"
     path.write_text(spec_toml(spec))
     assert read_spec(path) == spec
