@@ -34,7 +34,7 @@ def test_torch_takes_the_step_that_the_program_takes(case, monkeypatch):
 
     monkeypatch.setattr(images, "RHO", 0.3)
     ours = case.program("sam", "float32")
-    rival = images.torch_training(ours)
+    rival = images.torch_training(ours, threads=1)
 
     def parameters():
         return [p.detach() for p in network_of(eqx.combine(ours.params, ours.program.task.network.static)).parameters()]
@@ -51,7 +51,7 @@ def test_torch_takes_the_step_that_the_program_takes(case, monkeypatch):
 def test_torch_sgd_does_not_ascend(monkeypatch):
     torch = pytest.importorskip("torch")
     ours = MLP_CASE.program("sgd", "float32")
-    rival = images.torch_training(ours)
+    rival = images.torch_training(ours, threads=1)
     monkeypatch.setattr(rival, "_ascend", lambda: pytest.fail("SGD takes one gradient"))
     ours.epoch()
     rival.epoch(torch.arange(MLP_CASE.batch_size)[None])
@@ -122,10 +122,9 @@ def test_rows_are_those_of_both_methods_and_frameworks(monkeypatch, missing, pre
     }.items():
         monkeypatch.setattr(images, name, value)
     found = images.measure(1)
+    rivals = ["PyTorch"] if missing else list(images._torch_contenders())
     assert [row.what for row in found.rows] == [
-        f"mnist-mlp, h = 4, {method}, {framework}"
-        for method in ("SGD", "SAM")
-        for framework in ("widebasin", "PyTorch")
+        f"mnist-mlp, h = 4, {method}, {name}" for method in ("SGD", "SAM") for name in ["widebasin", *rivals]
     ]
     for row in found.rows:
         more = dict(row.more)

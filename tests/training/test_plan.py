@@ -1,3 +1,4 @@
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,20 +19,51 @@ def test_groups_are_few_even_and_keep_the_order(count, at_once):
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
+def how(task, replicates):
+    plan = choose_plan(task, replicates)
+    assert plan.platform == "cpu"
+    assert plan.workers == 0
+    return plan.replicates_at_once, plan.loop
+
+
 def test_dense_networks_are_batched_and_scanned():
-    assert choose_plan(DIGITS, 35) == Plan(35, "scan", "cpu")
+    assert how(DIGITS, 35) == (35, "scan")
 
 
 def test_wide_networks_are_batched_a_few_at_a_time_in_even_groups_on_cpu():
     wide = WORKLOADS["digits-mlp"].task(128, DIGITS.recipe)
-    assert choose_plan(wide, 30) == Plan(6, "scan", "cpu")
-    assert choose_plan(wide, 5) == Plan(5, "scan", "cpu")
-    assert choose_plan(wide, 31) == Plan(6, "scan", "cpu")
-    assert choose_plan(WORKLOADS["digits-mlp"].task(1000, DIGITS.recipe), 30) == Plan(3, "scan", "cpu")
+    assert how(wide, 30) == (6, "scan")
+    assert how(wide, 5) == (5, "scan")
+    assert how(wide, 31) == (6, "scan")
+    assert how(WORKLOADS["digits-mlp"].task(1000, DIGITS.recipe), 30) == (3, "scan")
 
 
 def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():
-    assert choose_plan(CONVOLUTIONAL, 35) == Plan(1, "step", "cpu")
+    assert how(CONVOLUTIONAL, 35) == (1, "step")
+    assert how(WORKLOADS["digits-resnet"].task(2, DIGITS.recipe), 6) == (1, "step")
+
+
+def test_attention_on_cpu_goes_one_by_one():
+    assert how(WORKLOADS["digits-vit"].task(8, DIGITS.recipe), 6) == (1, "scan")
+
+
+def test_on_accelerators_all_that_have_no_convolutions_are_batched_and_every_epoch_is_one_loop(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    attention, wide = (
+        WORKLOADS[name].task(width, DIGITS.recipe) for name, width in (("digits-vit", 8), ("digits-mlp", 128))
+    )
+    assert {(plan.replicates_at_once, plan.loop) for plan in (choose_plan(attention, 30), choose_plan(wide, 30))} == {
+        (30, "scan")
+    }
+    convolutional = choose_plan(CONVOLUTIONAL, 30)
+    assert (convolutional.replicates_at_once, convolutional.loop) == (1, "scan")
+
+
+def test_devices_share_the_replicates_or_the_batch_evenly(monkeypatch):
+    """Six networks are split over the devices, and so is the batch of 50 of a single one; 5 and 7 networks are not."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert [choose_plan(DIGITS, count).devices for count in (6, 8, 5, 7, 1)] == [3, 4, 1, 1, 2]
+    assert choose_plan(CONVOLUTIONAL, 8).devices == 2
 
 
 def test_memory_bounds_the_batch(monkeypatch):

@@ -18,6 +18,8 @@ from widebasin.training import Program, Replicate, choose_plan
 from widebasin.workloads import WORKLOADS
 
 RHO = 0.05
+METHODS_TIMED = ("sgd", "sam")
+OURS = "widebasin"
 # Seconds after which no further round of a network begins.
 LONGEST = 60.0
 
@@ -94,7 +96,7 @@ def torch_missing() -> str:
     return "" if jax.default_backend() == "cpu" or torch.cuda.is_available() else "torch without CUDA"
 
 
-def torch_training(ours: ProgramSAM) -> TorchSAM:
+def torch_training(ours: ProgramSAM, threads: int) -> TorchSAM:
     """The same training in PyTorch, from the same parameters, on the same images."""
     from widebasin.benchmarks import torch_images
 
@@ -103,8 +105,7 @@ def torch_training(ours: ProgramSAM) -> TorchSAM:
     prepare = torch_images.normalized if task.augment is None else torch_images.cropped_and_flipped
     network = torch_images.network_of(model, "cpu" if jax.default_backend() == "cpu" else "cuda")
     inputs, labels = (jax.device_get(part) for part in ours.train_data)
-    rho = float(ours.hyperparameters.rho[0])
-    return TorchSAM(network, inputs, labels, task.recipe, rho, torch_threads(), prepare)
+    return TorchSAM(network, inputs, labels, task.recipe, float(ours.hyperparameters.rho[0]), threads, prepare)
 
 
 def measure(rounds: int) -> Benchmark:
@@ -123,32 +124,41 @@ def measure(rounds: int) -> Benchmark:
         rows=rows,
         note="Included for both: shuffling, gathering bytes from memory, augmentation where the workload has it, the "
         "gradients, the update, the mean training loss. widebasin's also computes training accuracy and the "
-        "gradient's norm, and evaluates two examples per epoch.",
+        "gradient's norm, and evaluates two examples per epoch. PyTorch's threads wait for each other in every "
+        "operation: where other programs keep the cores busy, one thread is faster.",
     )
 
 
 def _measure_case(case: Case, precision: str, rounds: int) -> Iterator[Measured]:
-    missing = torch_missing()
-    contenders: dict[tuple[str, str], Callable[[], Any]] = {}
-    for method in ("sgd", "sam"):
-        ours = case.program(method, precision)
-        contenders[method, "widebasin"] = ours.epoch
-        if not missing:
-            contenders[method, "PyTorch"] = _torch_epoch(torch_training(ours), case.batch_size)
-    named = {" ".join(key): call for key, call in contenders.items()}
-    timings = interleave(named, rounds, units=case.steps, seconds=LONGEST)
     parameters = WORKLOADS[case.workload].num_params(case.width)
-    for method in ("sgd", "sam"):
-        own = timings[f"{method} widebasin"]
-        for framework in ("widebasin", "PyTorch"):
-            what = f"{case.workload}, h = {case.width}, {METHODS[method].title}, {framework}"
-            more = (("precision", precision), ("batch", str(case.batch_size)), ("parameters", f"{parameters:,}"))
-            timing = timings.get(f"{method} {framework}")
-            if timing is None:
-                yield Measured(what, None, more=more, missing=missing)
-                continue
-            rate = ("images/s", f"{case.batch_size / timing.median:,.4g}")
-            yield Measured(what, timing, timing.over(own), "widebasin", more=(*more, rate))
+    columns = (("precision", precision), ("batch", str(case.batch_size)), ("parameters", f"{parameters:,}"))
+    missing = torch_missing()
+    contenders: dict[str, Callable[[], Any]] = {}
+    for method in METHODS_TIMED:
+        ours = case.program(method, precision)
+        contenders[_named(case, method, OURS)] = ours.epoch
+        for name, threads in _torch_contenders().items() if not missing else ():
+            contenders[_named(case, method, name)] = _torch_epoch(torch_training(ours, threads), case.batch_size)
+    timings = interleave(contenders, rounds, units=case.steps, seconds=LONGEST)
+    for method in METHODS_TIMED:
+        own = timings[_named(case, method, OURS)]
+        for what, timing in timings.items():
+            if what.startswith(_named(case, method, "")):
+                rate = ("images/s", f"{case.batch_size / timing.median:,.1f}")
+                yield Measured(what, timing, timing.over(own), OURS, more=(*columns, rate))
+        if missing:
+            yield Measured(_named(case, method, "PyTorch"), None, more=columns, missing=missing)
+
+
+def _named(case: Case, method: str, framework: str) -> str:
+    return f"{case.workload}, h = {case.width}, {METHODS[method].title}, {framework}"
+
+
+def _torch_contenders() -> dict[str, int]:
+    """Name -> threads: on a CPU the default number and one, as threads that wait for each other suffer from others."""
+    if jax.default_backend() != "cpu":
+        return {"PyTorch": torch_threads()}
+    return {f"PyTorch, {count} thread{'s' * (count != 1)}": count for count in (torch_threads(), 1)}
 
 
 def _torch_epoch(rival: TorchSAM, batch_size: int) -> Callable[[], Any]:

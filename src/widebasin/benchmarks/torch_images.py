@@ -20,7 +20,7 @@ def network_of(model: MLP | ResNet | ViT | VGG11, device: str = "cpu") -> Any:
     """
     if isinstance(model, MLP):
         weights, biases = ([np.asarray(array) for array in arrays] for arrays in (model.weights, model.biases))
-        network = nn.Sequential(nn.Flatten(), *torch_mlp(weights, biases))
+        network: Any = nn.Sequential(nn.Flatten(), *torch_mlp(weights, biases))
     elif isinstance(model, VGG11):
         network = _vgg(model)
     else:

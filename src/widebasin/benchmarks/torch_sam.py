@@ -1,6 +1,7 @@
 """The same training in PyTorch: a plain eager loop, two backward passes per step of SAM."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -84,20 +85,30 @@ class TorchSAM:
 
     def epoch(self, batches: Iterable[Any]) -> float:
         """One step per row of ``batches``, positions in the training data; returns the clean passes' mean loss."""
+        with self._threads():
+            return float(self.torch.stack([self._step(indices) for indices in batches]).mean())
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """PyTorch's number of threads belongs to the process: it is put back for the others."""
+        before = self.torch.get_num_threads()
         self.torch.set_num_threads(self.threads)
-        losses = []
-        for indices in batches:
-            inputs, labels = self.prepare(self.inputs[indices]), self.labels[indices]
-            loss = self._loss(inputs, labels)
-            loss.backward()
-            losses.append(loss.detach())
-            if self.rho:
-                ascents = self._ascend()
-                self._loss(inputs, labels).backward()
-                self._return(ascents)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return float(self.torch.stack(losses).mean())
+        try:
+            yield
+        finally:
+            self.torch.set_num_threads(before)
+
+    def _step(self, indices: Any) -> Any:
+        inputs, labels = self.prepare(self.inputs[indices]), self.labels[indices]
+        loss = self._loss(inputs, labels)
+        loss.backward()
+        if self.rho:
+            ascents = self._ascend()
+            self._loss(inputs, labels).backward()
+            self._return(ascents)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
 
     def _loss(self, inputs: Any, labels: Any) -> Any:
         with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.half):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
 from widebasin.models import is_convolutional
 from widebasin.training.task import Task
@@ -66,23 +67,43 @@ class Plan:
 def choose_plan(task: Task, replicates: int) -> Plan:
     """The plan for a task and a number of replicates on the default device.
 
-    Convolutions on CPU go one by one and step by step, the careful choice: ``vmap`` makes them grouped convolutions,
-    and XLA may run those inside a compiled loop slowly. Networks of a few filters do not show it. Everything else is
-    batched: on accelerators as many at once as fit the memory, on CPU as many as have about half a million parameters
-    together, where the time per network is least (batches of 30 networks of 60,000 to 270,000 parameters take 1.2 to
-    1.5 times as long per network).
+    Batching saves the time between operations, which only dense networks notice: their steps take a millisecond.
+
+    * Dense networks are batched and scanned: on accelerators as many at once as fit the memory, on CPU as many as have
+      about half a million parameters together, where the time per network is least (batches of 30 networks of 60,000
+      to 270,000 parameters take 1.2 to 1.5 times as long per network).
+    * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
+      networks at once take 1.8 (8 filters, 8 x 8 pixels) to 2.1 times (4 filters, 32 x 32 pixels) as long per network.
+      Within a compiled loop XLA runs them on one thread: an epoch as one loop takes 6 to 7 times as long.
+    * Attention on CPU goes one by one, an epoch as one loop. With six networks at once a vision transformer takes as
+      long per network on 8 x 8 pixels, and 1.3 times as long on 32 x 32, where activations leave the caches; the loop
+      makes no difference beyond a few percent.
+
+    ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
     platform = jax.default_backend()
     if task.dataset.files is not None:
         return Plan(1, "step", platform, _devices(task.recipe.batch_size), os.cpu_count() or 1)
-    if is_convolutional(eqx.filter_eval_shape(task.build, jax.random.key(0))):
+    model = eqx.filter_eval_shape(task.build, jax.random.key(0))
+    if is_convolutional(model):
         return Plan(1, "step" if platform == "cpu" else "scan", platform, _devices(task.recipe.batch_size))
     per_replicate = 4 * (COPIES_OF_PARAMETERS * task.network.num_params + 2 * len(task.dataset))
     most = MEMORY.get(platform, MEMORY["cpu"]) // per_replicate
     if platform == "cpu":
-        most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params))
+        at_once = max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params)
+        most = min(most, 1 if _attends(model) else at_once)
     at_once = _even(replicates, max(1, min(replicates, most)))
     return Plan(at_once, "scan", platform, _devices(at_once if at_once > 1 else task.recipe.batch_size))
+
+
+def _attends(model: PyTree) -> bool:
+    """Whether a model has attention."""
+    leaves = jax.tree.leaves(model, is_leaf=_is_attention)
+    return any(map(_is_attention, leaves))
+
+
+def _is_attention(node: object) -> bool:
+    return isinstance(node, eqx.nn.MultiheadAttention)
 
 
 def _devices(shared: int) -> int:
