@@ -50,6 +50,21 @@ def shades(count: int) -> list[Any]:
     return list(colormaps["viridis"](np.linspace(0.0, 0.88, count)))
 
 
+def marks_apart(marks: Sequence[float], room: float) -> list[float]:
+    """Of marks of a logarithmic axis, in order, those whose numbers have room: the ends, and what lies apart.
+
+    Args:
+        marks: positive, all rising or all falling.
+        room: the least distance between two, as a share of that between the ends.
+    """
+    shown = list(marks[:1])
+    for mark in marks[1:-1]:
+        least = room * abs(np.log(marks[-1] / marks[0]))
+        if min(abs(np.log(mark / shown[-1])), abs(np.log(marks[-1] / mark))) >= least:
+            shown.append(mark)
+    return [*shown, *marks[1:][-1:]]
+
+
 def new_figure(x: str, y: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and their labels."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")

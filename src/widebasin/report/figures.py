@@ -22,9 +22,11 @@ from widebasin.report.drawing import (
     WIDTH,
     clean,
     legend,
+    marks_apart,
     method_name,
     new_figure,
     setting_name,
+    setting_value,
     shades,
 )
 from widebasin.report.statistics import Metric, varying
@@ -70,48 +72,45 @@ def gain_against_parameters(
         extra = axes.plot(list(published), list(published.values()), "s--", color="0.35", label="published (paper)")
     cut = _limit_gains(axes, [*gains["gain"], 0.0, *(published or {}).values()], certain)
     _parameters_axis(axes, [*gains["num_params"], *(published or {})])
-    methods = {method_name(m) for m in gains["method"]}
-    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {method_name(BASELINE)}"
-    if len(certain):
-        title += f"; {'band' if band else 'bars'}: 95% interval{', cut at the axis' if cut else ''}"
+    title = _gain_title(gains, len(certain) > 0, "band" if band else "bars", cut)
     legend(figure, [*_handles(series), *extra], title)
     return figure
 
 
 def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
-    """Paired gain over the baseline against the share of pruned weights, a line per pruner and method.
+    """Paired gain over the baseline against the share of pruned weights, with its 95% t interval.
+
+    A line per way of pruning and method; all begin at the dense network. Colours and markers are those of
+    ``gain_against_parameters``.
 
     Args:
-        gains: rows of ``statistics.gain_table`` of one width; dense networks, of sparsity 0, begin every line.
+        gains: rows of ``statistics.gain_table`` of one width, dense networks among them (sparsity 0), with a column
+            ``network``: how each was pruned.
         metric: of the gains.
     """
     figure, axes = new_figure("sparsity (share of weights pruned)", metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
-    dense, pruned = gains[gains["sparsity"] == 0], gains[gains["sparsity"] > 0]
-    lines = list(pruned.groupby(["network", "method"], sort=False))
-    several = gains["method"].nunique() > 1
-    handles = []
-    for number, ((network, method), rows) in enumerate(lines):
-        rows = pd.concat([dense[dense["method"] == method], rows]).sort_values("sparsity")
-        label = f"{network}, {method_name(method)}" if several else str(network)
-        errors = np.vstack([rows["gain"] - rows["low"], rows["high"] - rows["gain"]])
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        line, _, bars = axes.errorbar(
-            1 - rows["sparsity"], rows["gain"], np.nan_to_num(errors), fmt=f"{marker}-", color=colour, elinewidth=0.8
-        )
-        _move_beside(axes, [line, *bars], number, len(lines))
-        handles.append(Line2D([], [], color=colour, marker=marker, label=label))
+    levels = sorted(set(gains["sparsity"]))
+    # Levels are on the axis: they tell no series apart.
+    gains = gains.sort_values("sparsity", kind="stable").rename(columns={"sparsity": "level"})
+    series = _series(gains.assign(sparsity=0.0, pruner=""))
+    begins = {one.method: one.rows.iloc[0] for one in series if (one.rows["level"] == 0).all()}
+    for number, one in enumerate(series):
+        kept = 1 - one.rows["level"]
+        drawn: list[Artist] = [*axes.plot(kept, one.rows["gain"], one.format, color=one.colour, label=one.label)]
+        drawn.append(axes.vlines(kept, one.rows["low"], one.rows["high"], color=one.colour, alpha=0.6))
+        if one.method in begins and (one.rows["level"] > 0).all():
+            first, begin = one.rows.sort_values("level").iloc[0], begins[one.method]
+            drawn += axes.plot([1, 1 - first["level"]], [begin["gain"], first["gain"]], "-", color=one.colour, zorder=1)
+        _move_beside(axes, drawn, number, len(series))
     certain = gains[np.isfinite(gains["low"])]
     cut = _limit_gains(axes, [*gains["gain"], 0.0], certain)
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.xaxis.set_major_locator(FixedLocator([1 - level for level in sorted(set(gains["sparsity"]))]))
+    axes.xaxis.set_major_locator(FixedLocator(marks_apart([1 - level for level in levels], 0.14)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * (1 - x):.4g}%"))
-    title = f"gain over {method_name(BASELINE)}"
-    if len(certain):
-        title += f"; bars: 95% interval{', cut at the axis' if cut else ''}"
-    legend(figure, handles, title)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: setting_value("sparsity", 1 - x)))
+    legend(figure, _handles(series), _gain_title(gains, len(certain) > 0, "bars", cut))
     return figure
 
 
@@ -360,6 +359,13 @@ def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
         for method, one in methods.items():
             handles.append(Line2D([], [], color=GREY if several else one.colour, marker=one.marker, label=method))
     return handles
+
+
+def _gain_title(gains: pd.DataFrame, certain: bool, interval: str, cut: bool) -> str:
+    """Of a legend: what gains over what, and how its doubt is drawn."""
+    methods = {method_name(m) for m in gains["method"]}
+    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {method_name(BASELINE)}"
+    return f"{title}; {interval}: 95% interval{', cut at the axis' if cut else ''}" if certain else title
 
 
 def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str, column: str) -> Figure:

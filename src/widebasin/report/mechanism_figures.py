@@ -20,6 +20,7 @@ from widebasin.report.drawing import (
     WIDTH,
     clean,
     legend,
+    marks_apart,
     method_name,
     new_figure,
     shades,
@@ -258,13 +259,7 @@ def _label_left(panels: Sequence[Axes], label: str) -> None:
 def _radius_axis(axes: Axes, marks: Sequence[float]) -> None:
     """Logarithmic, with those radii on it that have room for their numbers: the ends, and what lies apart."""
     axes.set_xscale("log")
-    shown = list(marks[:1])
-    room = 0.28 * np.log(marks[-1] / marks[0]) if len(marks) else 0.0
-    for mark in marks[1:-1]:
-        if min(np.log(mark / shown[-1]), np.log(marks[-1] / mark)) >= room:
-            shown.append(mark)
-    shown += marks[1:][-1:]
-    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_major_locator(FixedLocator(marks_apart(marks, 0.28)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
@@ -353,7 +348,8 @@ def unchanged_against_scale(means: pd.DataFrame) -> Figure:
     figure, axes = new_figure("scale alpha of the outputs", "unchanged activations (%)")
     handles: list[Line2D] = []
     for number, (method, rows) in enumerate(means.groupby("method", sort=False)):
-        low, high = 100 * rows["unchanged_low"], 100 * rows["unchanged_high"]
+        # An interval of a share goes no further than the share can.
+        low, high = (100 * rows[f"unchanged_{end}"].clip(0, 1) for end in ("low", "high"))
         colour = GREY if method == BASELINE else COLOURS[(number - 1) % len(COLOURS)]
         look = "s--" if method == BASELINE else f"{MARKERS[(number - 1) % len(MARKERS)]}-"
         handles += axes.plot(
@@ -361,6 +357,7 @@ def unchanged_against_scale(means: pd.DataFrame) -> Figure:
         )
         axes.fill_between(rows["output_scale"], low, high, color=colour, alpha=0.18, linewidth=0)
     axes.set_xscale("log")
-    axes.set_ylim(top=101)
-    legend(figure, handles, "ReLU and max-pool patterns on test examples; band: 95% interval")
+    axes.set_ylim(top=min(102, axes.get_ylim()[1]))
+    certain = means["unchanged_low"].notna().any()
+    legend(figure, handles, f"ReLU and max-pool patterns on test examples{'; band: 95% interval' if certain else ''}")
     return figure
