@@ -6,6 +6,7 @@ SAM's gain over SGD at every scale; and the stability of activations, the share 
 examples that are as they were at initialization.
 """
 
+from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
@@ -65,10 +66,12 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 def _at_chosen_radius(activations: "pd.DataFrame", gains: "pd.DataFrame") -> "pd.DataFrame":
     """Mean share of unchanged patterns per scale and method, of every method at its chosen radius."""
+    import numpy as np
     import pandas as pd
 
     from widebasin.report import statistics
 
+    activations = activations[np.isfinite(activations["unchanged"])]  # those that diverged have none
     chosen = gains[["output_scale", "method", "rho_star"]].rename(columns={"rho_star": "rho"})
     compared = activations.merge(chosen, on=["output_scale", "method", "rho"])
     baseline = activations[activations["method"] == BASELINE]
@@ -89,20 +92,27 @@ def _findings(gains: "pd.DataFrame", unchanged: "pd.DataFrame", metric: "Metric"
     of_baseline = unchanged[unchanged["method"] == BASELINE].set_index("output_scale")["unchanged"]
     sentences = []
     for method, rows in gains.sort_values("output_scale").groupby("method", sort=False):
-        for scale, end in ((rows["output_scale"].min(), "least"), (rows["output_scale"].max(), "most")):
+        ends = rows["output_scale"].min(), rows["output_scale"].max()
+        for scale, end in dict(zip(ends, ("least", "most"), strict=True)).items():
             row = rows[rows["output_scale"] == scale].iloc[0]
+            share = of_baseline.get(scale, nan)
+            activations = (
+                f"{100 * share:.1f}% of the activations are" if isfinite(share) else "it is not known how many are"
+            )
+            doubt = interval_words(row.low, row.high, f"+.{digits}f")
+            gain = f"{row.gain:+.{digits}f}{unit} ({doubt})" if isfinite(row.gain) else "nothing that is finite"
             sentences.append(
-                f"Where the network is {end} linear (alpha = {scale:g}; {100 * of_baseline[scale]:.1f}% of the "
-                f"activations are unchanged after {method_name(BASELINE)}), {method_name(method)} gains "
-                f"{row.gain:+.{digits}f}{unit} ({interval_words(row.low, row.high, f'+.{digits}f')}) at radius "
-                f"{row.rho_star:g}."
+                f"Where the network is {end} linear (alpha = {scale:g}; {activations} unchanged after "
+                f"{method_name(BASELINE)}), {method_name(method)} gains {gain} at radius {row.rho_star:g}."
             )
         lost = rows[rows["high"] < 0]
         sentences.append(
             f"{method_name(method)} loses beyond the spread of the seeds at {len(lost)} of {len(rows)} scales"
             + (f": alpha = {', '.join(f'{s:g}' for s in lost['output_scale'])}." if len(lost) else ".")
         )
-    diverged = int(gains["diverged"].sum() + gains["baseline_diverged"].sum())
+    # The baseline's networks are compared with those of every method: count them once.
+    baseline = gains.drop_duplicates("output_scale")["baseline_diverged"]
+    diverged = int(gains["diverged"].sum() + baseline.sum())
     if diverged:
         sentences.append(f"{diverged} of the networks compared diverged.")
     return sentences

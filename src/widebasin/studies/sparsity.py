@@ -6,6 +6,7 @@ pruned networks, each at its own radius; and, at equal counts, the difference of
 """
 
 from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from widebasin.report.page import Answer
-    from widebasin.report.statistics import Metric
+    from widebasin.report.statistics import Interval, Metric
     from widebasin.report.tables import Table
 
 QUESTION = "Does a large network, pruned to the size of a small one, keep the large gain of SAM over SGD?"
@@ -36,7 +37,9 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
     metric = statistics.metric_of(tables.results)
     gains, paired, radii = (
-        table.assign(network=table["pruner"].map(PRUNED_BY))
+        table.sort_values(["sparsity", "pruner"], kind="stable", ignore_index=True).assign(
+            network=lambda rows: rows["pruner"].map(PRUNED_BY)
+        )
         for table in (
             statistics.gain_table(tables.results, BASELINE, options.select, options.at),
             statistics.paired_gains(tables.results, BASELINE, options.select, options.at),
@@ -88,8 +91,11 @@ def _equal_counts(gains: "pd.DataFrame", paired: "pd.DataFrame") -> "list[dict[s
             paired[(paired[columns] == [one[c] for c in columns]).all(axis=1)].set_index("seed")["gain"]
             for one in (pruned, small)
         ]
-        difference = statistics.t_interval((by_seed[0] - by_seed[1]).dropna())
-        rows.append({"pruned": pruned, "dense": small, "difference": difference})
+        common = by_seed[0].index.intersection(by_seed[1].index)
+        if len(common):
+            # NaN if one of the networks diverged: none is left out.
+            difference = statistics.t_interval(by_seed[0][common] - by_seed[1][common])
+            rows.append({"pruned": pruned, "dense": small, "difference": difference})
     return rows
 
 
@@ -98,12 +104,11 @@ def _findings(equal: "list[dict[str, Any]]", metric: "Metric") -> list[str]:
 
     from widebasin.report.drawing import method_name
     from widebasin.report.tables import decimals
-    from widebasin.studies.findings import interval_words
 
     if not equal:
         return ["No pruned network has as many parameters as a dense one (within 2%): nothing is compared."]
     digits = decimals(metric, [one["dense"]["gain"] for one in equal])
-    unit = f", in {metric.gain_unit}" if metric.gain_unit else ""
+    unit = f" {metric.gain_unit}" if metric.gain_unit else ""
     sentences = []
     by = lambda one: (one["pruned"]["network"], one["pruned"]["method"])  # noqa: E731
     for (network, method), group in groupby(sorted(equal, key=by), key=by):
@@ -112,16 +117,24 @@ def _findings(equal: "list[dict[str, Any]]", metric: "Metric") -> list[str]:
         less = sum(one["difference"].high < 0 for one in rows)
         differ = sum(one["pruned"]["rho_star"] != one["dense"]["rho_star"] for one in rows)
         detail = "; ".join(
-            f"{one['difference'].mean:+.{digits}f} at {one['dense']['num_params']:,} parameters "
-            f"({interval_words(one['difference'].low, one['difference'].high, f'+.{digits}f')})"
+            f"{_difference_words(one['difference'], digits, unit)} at {one['dense']['num_params']:,} parameters"
             for one in rows
         )
         sentences.append(
-            f"{network[:1].upper()}{network[1:]}, the largest network gains more from {method_name(method)} than the "
-            f"dense one of its size at {more} of {len(rows)} sizes beyond the spread of the seeds, less at {less}: "
-            f"{detail}{unit}. Its chosen radius is another at {differ} of {len(rows)}."
+            f"{network[:1].upper()}{network[1:]}, the largest network gains more from {method_name(method)} than a "
+            f"dense one of as many parameters at {more} of {len(rows)} sizes, and less at {less}, beyond the spread of "
+            f"the seeds. Difference of the gains: {detail}. The chosen radii differ at {differ} of {len(rows)} sizes."
         )
     return sentences
+
+
+def _difference_words(difference: "Interval", digits: int, unit: str) -> str:
+    from widebasin.studies.findings import interval_words
+
+    if not isfinite(difference.mean):
+        return "none that is finite"
+    doubt = interval_words(difference.low, difference.high, f"+.{digits}f")
+    return f"{difference.mean:+.{digits}f}{unit} ({doubt})"
 
 
 def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric") -> "Table":
@@ -133,16 +146,15 @@ def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric") -> "Table":
     rows = []
     for one in equal:
         pruned, dense, difference = one["pruned"], one["dense"], one["difference"]
-        certain = difference.count > 1
+        finite, certain = isfinite(difference.mean), isfinite(difference.low)
         rows.append(
             (
                 f"{dense['num_params']:,}",
                 *([method_name(pruned["method"])] if several else []),
                 pruned["network"],
                 setting_value("sparsity", pruned["sparsity"]),
-                f"{pruned['gain']:+.{digits}f}",
-                f"{dense['gain']:+.{digits}f}",
-                f"{difference.mean:+.{digits}f}",
+                *(f"{gain:+.{digits}f}" if isfinite(gain) else NONE for gain in (pruned["gain"], dense["gain"])),
+                f"{difference.mean:+.{digits}f}" if finite else NONE,
                 f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}" if certain else NONE,
                 f"{pruned['rho_star']:g} / {dense['rho_star']:g}",
             )
