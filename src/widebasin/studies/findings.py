@@ -63,9 +63,10 @@ def trends(
     digits = decimals(metric, gains["baseline_value"])
     sentences = [_gain_sentence(one, metric, method_name(baseline), digits) for one in series]
     sentences += _radius_sentences(series, radii)
-    # The baseline's networks are compared with those of every method: count them once.
-    settings = ["width", "num_params", *varying(gains)]
-    diverged = int(gains["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
+    # Networks that are compared several times, or read at several epochs, are counted once.
+    settings = ["width", "num_params", *(column for column in varying(gains) if column != "stopped")]
+    others = gains.drop_duplicates([*settings, "method", "rho_star"])
+    diverged = int(others["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
     if diverged:
         sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
     return sentences
