@@ -50,7 +50,7 @@ def gain_answer(
         metric: of them.
     """
     from widebasin.report import figures, statistics
-    from widebasin.report.drawing import method_name, setting_name, setting_value
+    from widebasin.report.drawing import method_name, setting_name
     from widebasin.report.page import Answer, Picture
     from widebasin.report.tables import gains_table
     from widebasin.studies.findings import setting_sentence, trends
@@ -86,7 +86,8 @@ def gain_answer(
         for _, rows in of_method.groupby(settings) if settings else [((), of_method)]:
             one = rows.iloc[0]
             suffix = f"-{method}" if len(methods) > 1 else ""
-            suffix += "".join(f"-{name}-{setting_value(name, one[name])}" for name in settings)
+            values = {name: f"{one[name]:g}" if isinstance(one[name], float) else one[name] for name in settings}
+            suffix += "".join(f"-{name}-{value}" for name, value in values.items())
             words = f" of {method_name(method)}"
             words += "".join(f", {setting_name(one, [name])}" for name in settings)
             pictures.append(
