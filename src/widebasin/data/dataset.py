@@ -44,6 +44,7 @@ class Dataset:
         normalization: what is done to inputs on the device before a network sees them; nothing if ``None``.
         files: where the images are if they are not held in memory: ``inputs`` are then the numbers of the files
             (int32), and ``ImageReader`` reads what networks are given in their place, bytes [batch, size, size, 3].
+        image_size: the size that it reads them in, in pixels.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     shuffled: bool = True
     normalization: Normalization | None = None
     files: ImageFiles | None = None
+    image_size: int = 224
 
     def __len__(self) -> int:
         """Number of examples."""

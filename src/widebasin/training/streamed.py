@@ -31,7 +31,13 @@ class StreamedProgram(Program):
         files = task.dataset.files
         if files is None:
             raise ValueError(f"{task.dataset.name} has no image files to stream")
-        self._reader = functools.partial(ImageReader, files, workers=plan.workers, prefetch=2 * max(1, plan.workers))
+        self._reader = functools.partial(
+            ImageReader,
+            files,
+            workers=plan.workers,
+            prefetch=2 * max(1, plan.workers),
+            size=task.dataset.image_size,
+        )
         self._updates = {
             kind: jax.jit(self._lift(functools.partial(self._update_one, kind=kind), shared=1), donate_argnums=0)
             for kind in (0, 1)
