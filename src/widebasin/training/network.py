@@ -33,7 +33,8 @@ class Network:
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
         self._build = eqx.nn.make_with_state(build)
-        model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
+        with computing_in(precision):
+            model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
         self.static: Any = eqx.filter(model, _is_shape, inverse=True)
         self.shapes: Any = eqx.filter(model, _is_shape)
         self.state_shapes, self._state_structure = jax.tree.flatten(state)
