@@ -122,8 +122,16 @@ def test_a_precision_lasts_as_long_as_its_context():
     for precision, dtype in (("float64", jnp.float64), ("float32", jnp.float32), ("bfloat16", jnp.float32)):
         for outside in (True, False):
             with jax.enable_x64(outside), computing_in(precision):
-                params, _ = Network(Normalized, precision).initialize(jax.random.key(0))
+                network = Network(Normalized, precision)
+                params, _ = network.initialize(jax.random.key(0))
                 assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+            # The shapes are known wherever the network is first asked for.
+            with jax.enable_x64(outside):
+                network = Network(Normalized, precision)
+            assert jax.tree.map(lambda leaf: leaf.dtype, network.shapes) == jax.tree.map(
+                lambda leaf: leaf.dtype, params
+            )
+            assert {leaf.dtype for leaf in network.state_shapes} == {jnp.dtype(dtype)}
     assert jnp.zeros(1).dtype == jnp.float32
 
 
