@@ -1,0 +1,160 @@
+"""A user's own arrays as a workload, in Python and by the command."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sweep.commands import widebasin
+
+from widebasin.data import DataError
+from widebasin.models import MLP, VGG11, ResNet, ViT
+from widebasin.sweep import UsageError, workload_named
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.networks import load_network
+from widebasin.sweep.spec import Spec, resolve
+from widebasin.workloads import WORKLOADS
+
+
+def write(path, examples=60, **changes):
+    """A file of square colour images with three classes, or with what is changed about it."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, examples)
+    labels[:3] = [0, 1, 2]
+    images = random.integers(0, 256, (examples, 8, 8, 3), dtype=np.uint8)
+    np.savez(path, **({"inputs": images, "targets": labels} | changes))
+    return str(path)
+
+
+def floats(*shape):
+    return np.random.default_rng(1).normal(size=shape)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [("", ResNet), (":resnet18", ResNet), (":mlp", MLP), (":vgg11", VGG11), (":vit", ViT)]
+)
+def test_a_file_is_a_workload_with_each_model(tmp_path, model, kind):
+    name = write(tmp_path / "my.npz") + model
+    assert name in WORKLOADS
+    workload = WORKLOADS[name]
+    assert workload is WORKLOADS[name]  # read once
+    assert name not in list(WORKLOADS)
+    width = workload.widths[0]
+    task = workload.task(width, workload.recipe)
+    assert isinstance(task.network.static, kind)
+    images = task.dataset.prepared(np.zeros((2, 8, 8, 3), np.uint8))
+    params, state = jax.eval_shape(task.network.initialize, jax.random.key(0))
+    outputs = jax.eval_shape(lambda *a: task.network.outputs(*a, images, training=True)[0], params, state)
+    assert outputs.shape == (2, 3)
+    assert (workload.sizes.train, workload.sizes.valid, workload.sizes.test) == (48, 6, 6)
+    assert resolve(Spec(workload=name)).widths == workload.widths
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "features", "outputs"),
+    [((60, 5), (60,), 5, 1), ((60, 2, 3), (60, 4), 6, 4), ((60, 5), (60, 2, 1), 5, 2), ((60, 5), (60, 2, 2), 5, 4)],
+)
+def test_floats_are_regressed_on_whatever_their_shape(tmp_path, inputs, targets, features, outputs):
+    """The loss of one example is ``||f(x) - y||^2`` over all numbers of its target, in their order."""
+    wanted = floats(*targets)
+    workload = WORKLOADS[write(tmp_path / "my.npz", inputs=floats(*inputs), targets=wanted)]
+    assert (workload.model, workload.objective.best) == ("mlp", "loss")
+    model = workload.build(4, jax.random.key(0))
+    assert workload.num_params(4) == features * 12 + 12 + 12 * 4 + 4 + 4 * outputs + outputs
+    dataset = workload.load()
+    given = jax.vmap(model)(jnp.asarray(dataset.inputs))
+    errors = jax.vmap(workload.objective.loss)(given, jnp.asarray(dataset.targets))
+    np.testing.assert_allclose(errors, ((given - wanted.reshape(60, -1)) ** 2).sum(1), rtol=1e-4)
+
+
+def test_a_test_set_in_the_file_is_the_test_set(tmp_path):
+    random = np.random.default_rng(2)
+    name = write(
+        tmp_path / "my.npz",
+        test_inputs=random.integers(0, 256, (7, 8, 8, 3), dtype=np.uint8),
+        test_targets=np.array([0, 1, 2, 0, 1, 2, 0]),
+    )
+    sizes = WORKLOADS[name].sizes
+    assert (sizes.train, sizes.valid, sizes.test) == (54, 6, 7)
+
+
+BAD = [
+    ("my.npz:resnet50", {}, "must be one of mlp, resnet18, vgg11, vit, got 'resnet50'"),
+    ("my.npz", {"inputs": np.zeros((2, 8, 8), np.uint8), "targets": np.array([0, 1])}, "give at least 3"),
+    ("my.npz:vit", {"inputs": floats(60, 5)}, "vit takes images"),
+    ("my.npz:vgg11", {"inputs": np.zeros((60, 8, 6), np.uint8)}, "square"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "remedy"), BAD, ids=lambda value: str(value)[:20])
+def test_what_does_not_suit_is_an_error_of_the_argument(tmp_path, name, content, remedy):
+    content = (
+        {"targets": np.array([0, 1]), "inputs": np.zeros((2, 8, 8), np.uint8)} if "examples" in content else content
+    )
+    write(tmp_path / "my.npz", **content)
+    with pytest.raises(UsageError, match=remedy) as error:
+        workload_named(str(tmp_path / name))
+    assert (error.value.argument, error.value.value) == ("workload", str(tmp_path / name))
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_data(tmp_path):
+    with pytest.raises(DataError, match=r"none\.npz: there is no such file"):
+        workload_named(str(tmp_path / "none.npz"))
+    (tmp_path / "broken.npz").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match=r"broken\.npz"):
+        workload_named(str(tmp_path / "broken.npz:mlp"))
+
+
+def test_an_image_too_small_for_a_model_is_an_error_before_training(tmp_path):
+    name = write(tmp_path / "my.npz", inputs=np.zeros((60, 1, 1), np.uint8)) + ":vgg11"
+    with pytest.raises(UsageError, match="image_size at least 2"):
+        resolve(Spec(workload=name))
+
+
+def test_other_names_are_no_files():
+    assert ".npz" not in WORKLOADS
+    assert "my.npzz" not in WORKLOADS
+    assert "my.npy" not in WORKLOADS
+    assert 3 not in WORKLOADS
+    with pytest.raises(KeyError):
+        WORKLOADS["digits"]
+
+
+@pytest.mark.slow
+def test_the_command_studies_a_file_of_images(tmp_path):
+    write(tmp_path / "my.npz")
+    flags = ["--widths", "4", "8", "--rhos", "0.1", "--seeds", "2", "--epochs", "2", "--out", "r"]
+    done = widebasin("study", "overparam", "--workload", "my.npz:mlp", *flags, cwd=tmp_path, check=0)
+    assert "Gain in test accuracy" in done.stdout
+    assert (tmp_path / "r" / "report.html").exists()
+    assert sorted(path.name for path in (tmp_path / "r" / "cells").iterdir()) == [
+        f"my.npz-mlp-width-{width}-{method}" for width in (4, 8) for method in ("sam", "sgd")
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_trains_a_network_on_a_file_of_numbers(tmp_path):
+    path = write(tmp_path / "my.npz", inputs=floats(60, 5), targets=floats(60))
+    widebasin("train", "--workload", path, "--width", "4", "--epochs", "2", cwd=tmp_path, check=0)
+    # The folder is here, named after the file, wherever the file is.
+    folder = tmp_path / "results" / "my.npz-width-4-sam-rho-0.05-seed-0"
+    network = load_network(folder)
+    (test_loss,) = ResultsFolder(folder).results()["test_loss"]
+    positions = np.asarray(network.examples.test)
+    dataset = WORKLOADS[path].load()
+    errors = jax.vmap(network.model)(jnp.asarray(dataset.inputs[positions])) - dataset.targets[positions]
+    assert test_loss == pytest.approx(float((errors**2).sum(1).mean()), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
+    write(tmp_path / "my.npz", inputs=floats(60, 5))
+    environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    for name, code, words in (("none.npz", 1, "no such file"), ("my.npz:vit", 2, "take mlp"), ("my.npz:x", 2, "'x'")):
+        done = widebasin("train", "--workload", name, cwd=tmp_path, env=environment, check=code)
+        (line,) = done.stderr.strip().splitlines()
+        assert line.startswith("\x1b[31m")
+        assert words in line
+        assert "Traceback" not in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.npz"]
