@@ -145,3 +145,21 @@ def test_statistics_in_double_precision_survive_as_bits():
         outputs, _ = network.outputs(params, after, inputs, training=False)
         np.testing.assert_allclose(jax.vmap(loaded)(inputs), outputs, rtol=1e-12, atol=1e-14)
         assert {leaf.dtype for leaf in after} == {jnp.dtype(jnp.float64)}
+    with pytest.raises(ValueError, match=r"call it within jax\.enable_x64"):
+        loaded(inputs[0])
+
+
+def test_arrays_that_would_neither_be_trained_nor_kept_are_refused():
+    class Shuffled(eqx.Module):
+        weight: jax.Array
+        order: jax.Array
+
+        def __init__(self, key):
+            self.weight = jax.random.normal(key, (10, 64))
+            self.order = jnp.arange(64)[::-1]
+
+        def __call__(self, x):
+            return self.weight @ x[self.order]
+
+    with pytest.raises(ValueError, match=r"the model's order is an array of int32"):
+        Network(Shuffled)

@@ -21,7 +21,9 @@ class TrainedNetwork:
     """One network of a sweep.
 
     Attributes:
-        model: the Equinox module with its final parameters, for one example; ``jax.vmap`` it over a batch.
+        model: the Equinox module with its final parameters, for one example; ``jax.vmap`` it over a batch, within
+            ``jax.enable_x64(True)`` if it was trained in float64. It is ``f(w)`` also where ``alpha (f(w) - f(w0))``
+            was trained.
         cell: workload, width, method and recipe.
         replicate: radius, seed and what else it was trained with.
         examples: which examples of ``cell.task().dataset`` it was trained, validated and tested on, and the targets

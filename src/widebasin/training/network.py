@@ -29,12 +29,16 @@ class Network:
         static: what of the model is no array.
         stateful: whether it has a state.
         num_params: number of its parameters.
+
+    Raises:
+        ValueError: if the model has arrays that are no floating-point numbers, which would be neither trained nor kept.
     """
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
         self._build = eqx.nn.make_with_state(build)
         with computing_in(precision):
             model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
+        _refuse_other_arrays(model)
         self.static: Any = eqx.filter(model, _is_shape, inverse=True)
         self.shapes: Any = eqx.filter(model, _is_shape)
         self.state_shapes, self._state_structure = jax.tree.flatten(state)
@@ -103,13 +107,28 @@ class InferenceModel(eqx.Module):
         )
 
     def __call__(self, example: Array) -> Array:
-        """The outputs for one example."""
+        """The outputs for one example.
+
+        Raises:
+            ValueError: if the state is in double precision and JAX has none here.
+        """
+        if "float64" in self._state_dtypes and jnp.result_type(float) != jnp.float64:
+            raise ValueError("the model is in float64: call it within jax.enable_x64(True)")
         model = eqx.combine(self.params, self._static)
         bits, structure = jax.tree.flatten(self.state_bits)
         if not bits:
             return model(example)
         state = [jax.lax.bitcast_convert_type(*pair) for pair in zip(bits, self._state_dtypes, strict=True)]
         return model(example, jax.tree.unflatten(structure, state))[0]
+
+
+def _refuse_other_arrays(model: PyTree) -> None:
+    for path, leaf in jax.tree.leaves_with_path(model):
+        if _is_shape(leaf) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ValueError(
+                f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: arrays of a model "
+                "are its parameters and must be floating-point; keep a constant in a tuple, or the rest in its state"
+            )
 
 
 def _is_shape(leaf: Any) -> bool:
