@@ -222,3 +222,14 @@ def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
     plan = choose_plan(task, 6)
     assert (plan.replicates_at_once, plan.loop) == (1, "step")
     assert plan.workers >= 1
+
+
+def test_a_batch_of_streamed_images_is_split_over_devices(task, program):
+    """As on one device; the batch of 4 is 2 images on each."""
+    one = replicate(rho=0.1, seed=2)
+    split = StreamedProgram(task, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
+    (state, metrics), (alone, alone_metrics) = run(split, one, epochs=1), run(program, one, epochs=1)
+    for ours, expected in zip(leaves(state), leaves(alone), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+    for name, values in alone_metrics[0].items():
+        np.testing.assert_allclose(metrics[0][name], values, rtol=1e-5)

@@ -1,0 +1,104 @@
+"""What is trained does not depend on the number of devices; ``devices.py`` holds the runs on four of them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from training.tasks import DIGITS, leaves, replicate
+
+from widebasin import sam
+from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.run import plan_for
+from widebasin.training import Plan, Program
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_networks_are_the_same_on_1_2_and_4_devices():
+    """One network by its batch, with and without groups, and four networks; parameters, batch statistics, norms."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "training.devices"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    runs = json.loads(finished.stdout)
+    assert {(run["run"], run["devices"]) for run in runs} == {
+        ("dense", 4),
+        ("dense, m = 10", 4),
+        ("dense, four networks", 2),
+        ("dense, four networks", 4),
+        ("residual", 2),
+        ("residual", 4),
+    }
+    for run in runs:
+        assert max(run["differences"].values()) < 1e-12, run
+        assert run["gradient_norm"] > 0.1
+        assert (run["statistics"] > 0) == (run["run"] == "residual")
+        # Several networks are split; one is on all devices, which split its batch.
+        share = 1 / run["devices"] if "four" in run["run"] else 1.0
+        assert run["shares"] == [share] * run["devices"]
+
+
+def test_a_batch_on_two_devices_is_computed_by_both():
+    """Each device has its share of the examples, and the gradients meet."""
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
+    state, examples, hyperparameters = program.start([replicate(rho=0.1)])
+    arguments = (state, examples, hyperparameters, np.zeros((1, 50), np.int32), program.inputs, 0)
+    compiled = program._steps[0].lower(*arguments).compile().as_text()
+    assert "all-reduce" in compiled
+    assert "f32[25,10]" in compiled
+    assert "f32[50,10]" not in compiled
+
+
+def test_a_group_trains_on_devices_that_cannot_share_it():
+    """The last group of a sweep may be smaller than the others: three networks on two devices."""
+    group = [replicate(rho=0.1, seed=seed) for seed in range(3)]
+    found = []
+    for devices in (1, 2):
+        program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(4, "scan", "cpu", devices))
+        state, examples, hyperparameters = program.start(group)
+        state, metrics = program.epoch(state, examples, hyperparameters, last=True)
+        found.append((leaves(state), metrics))
+    (alone, metrics), (shared, shared_metrics) = found
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for name, values in metrics.items():
+        np.testing.assert_allclose(values, shared_metrics[name], rtol=1e-5)
+
+
+def plan(execution, **grid):
+    (cell,) = cells(resolve(Spec(widths=(4,), methods=("sgd",), **grid)))
+    return plan_for(cell, execution)
+
+
+def test_devices_that_do_not_divide_the_work_are_refused_with_the_reason():
+    with pytest.raises(UsageError, match="devices = 2: must divide the 3 networks in one program"):
+        plan(Execution(devices=2), seeds=3)
+    alone = Execution(devices=2, replicates_at_once=1)
+    with pytest.raises(UsageError, match="devices = 2: must divide the 25 examples of a batch"):
+        plan(alone, seeds=3, batch_size=25)
+    assert plan(alone, seeds=3, batch_size=50).devices == 2
+    available = jax.local_device_count()
+    with pytest.raises(UsageError, match=f"must be at most {available}, the number of devices of this host"):
+        plan(replace(alone, devices=available + 1))
+    with pytest.raises(UsageError, match="devices = 0: must be at least 1"):
+        Execution(devices=0).check()
+
+
+def test_devices_that_nobody_asked_for_are_used_where_they_divide_the_work():
+    assert plan(Execution(), seeds=4).devices == 2
+    assert plan(Execution(), seeds=3).devices == 1
+    # A batch of 25 takes one device, also where the plan was made for several networks.
+    assert plan(Execution(replicates_at_once=1), seeds=4, batch_size=25).devices == 1
+    assert plan(Execution(replicates_at_once=1, workers=3), seeds=4).workers == 3
