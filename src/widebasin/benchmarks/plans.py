@@ -17,7 +17,7 @@ from widebasin.workloads import WORKLOADS
 NETWORKS, RHO = 6, 0.05
 # Workload -> width; all are trained on the embedded digits, or on images like CIFAR's that are made here.
 WIDTHS = {"digits-resnet": 8, "cifar10-resnet18": 4, "digits-vit": 16, "digits-mlp": 32}
-CIFAR_EXAMPLES = SplitSizes(train=512, valid=64, test=64)
+CIFAR_EXAMPLES = SplitSizes(train=256, valid=32, test=32)
 # How many times as long as with the fastest plan an epoch may take with the chosen one.
 TARGET = 1.1
 # Seconds after which no further round of a workload begins.

@@ -67,17 +67,16 @@ class Plan:
 def choose_plan(task: Task, replicates: int) -> Plan:
     """The plan for a task and a number of replicates on the default device.
 
-    Batching saves the time between operations, which only dense networks notice: their steps take a millisecond.
+    Batching saves time between operations. Where a step takes a millisecond, as that of a dense network, this counts.
 
     * Dense networks are batched and scanned: on accelerators as many at once as fit the memory, on CPU as many as have
       about half a million parameters together, where the time per network is least (batches of 30 networks of 60,000
       to 270,000 parameters take 1.2 to 1.5 times as long per network).
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
-      networks at once take 1.8 (8 filters, 8 x 8 pixels) to 2.1 times (4 filters, 32 x 32 pixels) as long per network.
-      Within a compiled loop XLA runs them on one thread: an epoch as one loop takes 6 to 7 times as long.
-    * Attention on CPU goes one by one, an epoch as one loop. With six networks at once a vision transformer takes as
-      long per network on 8 x 8 pixels, and 1.3 times as long on 32 x 32, where activations leave the caches; the loop
-      makes no difference beyond a few percent.
+      networks at once take 1.8 (digits, 2 or 8 filters) to 2.1 times as long per network (images of 32 x 32, 4
+      filters). XLA runs them slowly within a compiled loop: an epoch as one loop takes 6 to 7 times as long.
+    * Attention on CPU goes one by one, an epoch as one loop. With six vision transformers at once each takes as long
+      on the digits and 1.2 times as long on images of 32 x 32; step by step makes a difference of 6%, either way.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
