@@ -217,7 +217,7 @@ def test_a_table_of_another_format_is_refused(tmp_path, monkeypatch):
     import widebasin.sweep.folder as module
 
     folder = run(Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1), tmp_path / "r")
-    monkeypatch.setattr(module, "TABLE_FORMAT", b"2")
+    monkeypatch.setattr(module, "TABLE_FORMAT", b"another")
     with pytest.raises(SweepError, match="format"):
         folder.results()
 

@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.spec import Spec, differences, read_spec, spec_toml
 
-TABLE_FORMAT = b"1"
-RECORD_FORMAT = 1
+TABLE_FORMAT = b"2"
+RECORD_FORMAT = 2
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.html")

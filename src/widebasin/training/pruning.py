@@ -33,7 +33,7 @@ def masks_of(
     """The masks of replicates, leading axis over them; those of dense ones keep everything.
 
     A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples; never on the
-    method or its radius.
+    method or its radius. SNIP takes the loss of the model's own outputs, also where a centered model is trained.
 
     Args:
         task: what is trained.

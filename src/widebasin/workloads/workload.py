@@ -91,4 +91,4 @@ class Workload:
         everything = self.num_params(largest)
         kernels = everything - self.num_params(largest, 1.0, "random")
         shares = [round((everything - self.num_params(width)) / kernels, 4) for width in sorted(widths, reverse=True)]
-        return tuple(share for share in shares[1:] if share < 1)
+        return tuple(dict.fromkeys(share for share in shares[1:] if share < 1))
