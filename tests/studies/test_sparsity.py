@@ -1,0 +1,147 @@
+"""Pruned against dense networks: on tables whose truth is known, and from the command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from report.results_tables import history_table, results_table
+from studies.commands import studied
+
+from widebasin.studies import STUDIES, Options
+from widebasin.studies.study import Tables
+from widebasin.sweep import Spec, UsageError, resolve
+
+SPARSITY = STUDIES["sparsity"]
+# Gain in points of dense networks of 1,000 and 100,000 parameters, and of the large one pruned.
+GAINS = {("none", 10): 1.0, ("none", 100): 4.0, ("random", 100): 1.0, ("snip", 100): 3.5}
+# Best radius on validation.
+BEST = {("none", 10): 0.05, ("none", 100): 0.2, ("random", 100): 0.05, ("snip", 100): 0.2}
+
+
+def part(pruner, sparsity, widths, num_params=None, noise=lambda seed: 0.1 * seed, **options):
+    """Networks of one kind; a gain is a little more with every seed, 10 points less at the other radius."""
+
+    def test(network):
+        which = pruner, network.width
+        if network.method == "sgd":
+            return 0.5 + 0.02 * network.seed
+        gain = GAINS[which] + noise(network.seed)
+        return 0.5 + 0.02 * network.seed + gain / 100 - (0.0 if network.rho == BEST[which] else 0.1)
+
+    table = results_table(test, widths=widths, **options).assign(pruner=pruner, sparsity=sparsity)
+    return table if num_params is None else table.assign(num_params=num_params)
+
+
+def compared(num_params=1_000, **options):
+    """Two dense widths, and the larger one pruned in both ways to a number of parameters."""
+    pruned = [part(pruner, 0.99, (100,), num_params, **options) for pruner in ("random", "snip")]
+    return pd.concat([part("none", 0.0, (10, 100)), *pruned], ignore_index=True)
+
+
+def answered(results, options=None):
+    spec = resolve(
+        Spec(study="sparsity", widths=(16, 32), rhos=(0.05, 0.2), prune="largest", pruners=("random", "snip"))
+    )
+    return SPARSITY.answer(spec, Tables(results, history_table(results)), options or Options())
+
+
+def test_the_difference_at_equal_counts_is_that_of_the_gains_seed_by_seed():
+    """With every seed, the gain grows by 0.4 points of pruned networks, by 0.1 of dense ones."""
+    answer = answered(compared(noise=lambda seed: 0.4 * seed))
+    # Differences of SNIP's: 2.5, 2.8 and 3.1 points; t at 97.5% with 2 degrees of freedom is 4.303.
+    half = 4.3027 * 0.3 / 3**0.5
+    assert answer.findings[:2] == (
+        "Pruned at random, the largest network gains more from SAM than a dense one of as many parameters at 0 of 1 "
+        f"sizes, and less at 0, beyond the spread of the seeds. Difference of the gains: +0.3 points (95% interval "
+        f"{0.3 - half:+.1f} to {0.3 + half:+.1f}) at 1,000 parameters. The chosen radii differ at 0 of 1 sizes.",
+        "Pruned by SNIP, the largest network gains more from SAM than a dense one of as many parameters at 1 of 1 "
+        f"sizes, and less at 0, beyond the spread of the seeds. Difference of the gains: +2.8 points (95% interval "
+        f"{2.8 - half:+.1f} to {2.8 + half:+.1f}) at 1,000 parameters. The chosen radii differ at 1 of 1 sizes.",
+    )
+    _, equal = answer.tables
+    assert equal.columns[:2] == ("parameters", "large network")
+    intervals = [f"{mean - half:+.1f} to {mean + half:+.1f}" for mean in (0.3, 2.8)]
+    assert equal.rows == (
+        ("1,000", "pruned at random", "99%", "+1.4", "+1.1", "+0.3", intervals[0], "0.05 / 0.05"),
+        ("1,000", "pruned by SNIP", "99%", "+3.9", "+1.1", "+2.8", intervals[1], "0.2 / 0.05"),
+    )
+
+
+def test_a_pruned_network_that_gains_less_is_said_to():
+    results = compared()
+    sam = (results["pruner"] == "random") & (results["method"] == "sam")
+    results.loc[sam, ["test_accuracy", "best_test_accuracy"]] -= 0.02
+    first = answered(results).findings[0]
+    assert "at 0 of 1 sizes, and less at 1, beyond" in first
+    assert "Difference of the gains: -2.0 points (95% interval -2.0 to -2.0)" in first
+
+
+@pytest.mark.parametrize(("count", "equal"), [(981, True), (1_019, True), (979, False), (1_021, False)])
+def test_counts_within_two_percent_are_equal(count, equal):
+    answer = answered(compared(num_params=count))
+    assert len(answer.tables) == (2 if equal else 1)
+    text = "No pruned network has as many parameters as a dense one (within 2%): nothing is compared."
+    assert (answer.findings[0] == text) == (not equal)
+
+
+def test_the_dense_network_itself_is_no_match_of_a_barely_pruned_one():
+    """Pruned by 1%, the large network has the count of the large dense one."""
+    assert len(answered(compared(num_params=99_500)).tables) == 1
+
+
+def test_every_way_of_pruning_is_a_series_by_size_and_by_sparsity():
+    answer = answered(compared())
+    (table, _) = answer.tables
+    network = table.columns.index("network")
+    assert [row[network] for row in table.rows] == ["dense", "dense", "pruned at random", "pruned by SNIP"]
+    assert [picture.name for picture in answer.pictures] == [
+        "gain", "gain-against-sparsity", "radius", "accuracy", "train-loss",
+        "by-radius-network-dense", "by-radius-network-pruned-at-random", "by-radius-network-pruned-by-SNIP",
+    ]  # fmt: skip
+    assert answer.pictures[1].title == "Gain against sparsity of the network of width 100"
+    assert any(f.startswith("Dense: the gain of SAM over SGD grows with the number") for f in answer.findings)
+
+
+def test_one_seed_gives_a_difference_without_interval():
+    results = compared()
+    answer = answered(results[results["seed"] == 0])
+    assert "Difference of the gains: +2.5 points (one seed, no interval)" in answer.findings[1]
+    assert "at 0 of 1 sizes, and less at 0" in answer.findings[1]
+    assert answer.tables[1].rows[1][5:7] == ("+2.5", "—")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one", "all"])
+def test_where_networks_diverged_there_is_no_difference_and_nothing_breaks(seeds):
+    results = compared()
+    lost = (results["pruner"] == "snip") & results["seed"].isin(seeds)
+    results.loc[lost, "diverged"] = True
+    results.loc[lost, [c for c in results if c.endswith(("loss", "accuracy"))]] = np.nan
+    answer = answered(results)
+    assert "Difference of the gains: none that is finite at 1,000 parameters." in answer.findings[1]
+    assert answer.tables[1].rows[1][5:7] == ("—", "—")
+    assert any("of the networks compared diverged" in finding for finding in answer.findings)
+
+
+@pytest.mark.parametrize("argument", ["label_noise", "weight_decay", "learning_rate"])
+def test_pruning_is_studied_in_one_setting(argument):
+    with pytest.raises(UsageError, match="must be one value: the study compares dense and pruned networks"):
+        SPARSITY.check(resolve(Spec(widths=(8, 16), prune="largest", **{argument: (0.1, 0.2)})))
+
+
+@pytest.mark.parametrize("grid", [{"sparsity": (0.0,)}, {"prune": "largest", "widths": (16,)}])
+def test_without_a_pruned_network_there_is_nothing_to_study(grid):
+    with pytest.raises(UsageError, match=r"sparsity = .*must have a share above 0"):
+        SPARSITY.check(resolve(Spec(**grid)))
+
+
+@pytest.mark.slow
+def test_the_command_prunes_the_large_network_to_the_small_ones_size_and_answers(tmp_path):
+    page = studied("sparsity", tmp_path, "--widths", "4", "8")
+    for way in ("at random", "by SNIP"):
+        assert f"Pruned {way}, the largest network gains" in page
+    results = pd.read_parquet(tmp_path / "out" / "results.parquet")
+    dense, pruned = results[results["sparsity"] == 0], results[results["sparsity"] > 0]
+    assert sorted(dense["width"].unique()) == [4, 8]
+    assert pruned["width"].unique().tolist() == [8]
+    assert sorted(pruned["pruner"].unique()) == ["random", "snip"]
+    small = dense.loc[dense["width"] == 4, "num_params"].iloc[0]
+    np.testing.assert_allclose(pruned["num_params"], small, rtol=0.02)
