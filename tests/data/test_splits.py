@@ -32,8 +32,17 @@ def test_sizes_that_add_up_to_the_data_cover_it(seed):
 @given(seed=st.integers(0, 2**31 - 1), test=st.integers(1, 10))
 def test_a_fixed_test_set_is_the_same_for_every_key_and_never_trains(seed, test):
     split = split_examples(jax.random.key(seed), 30, SplitSizes(15, 5, test), fixed_test=10)
-    np.testing.assert_array_equal(split.test, np.arange(20, 20 + test))
+    np.testing.assert_array_equal(split.test, [20 + 10 * k // test for k in range(test)])
     assert set.union(*as_sets(split)[:2]) == set(range(20))
+
+
+def test_a_part_of_a_fixed_test_set_has_all_classes_where_these_are_sorted():
+    """500 of 3,925 images in 10 classes one after the other, as Imagenette's are; 50,000 of 50,000 are all of them."""
+    classes = np.arange(3_925) * 10 // 3_925
+    split = split_examples(jax.random.key(0), 4_925, SplitSizes(900, 100, 500), fixed_test=3_925)
+    np.testing.assert_allclose(np.bincount(classes[np.asarray(split.test) - 1_000]), np.full(10, 50), atol=1)
+    whole = split_examples(jax.random.key(0), 50_010, SplitSizes(5, 5, 50_000), fixed_test=50_000)
+    np.testing.assert_array_equal(whole.test, np.arange(10, 50_010))
 
 
 def test_the_key_decides():

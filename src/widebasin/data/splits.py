@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 
@@ -34,9 +35,9 @@ def split_examples(
         key: decides the split.
         examples: number of examples of the data set.
         sizes: how many to draw for each part.
-        fixed_test: if positive, the test part is the first ``sizes.test`` of the last ``fixed_test`` examples and
-            only training and validation examples are drawn, from the others.
-        shuffled: if not, the examples are taken in their order, whatever the key.
+        fixed_test: if positive, the test part is ``sizes.test`` of the last ``fixed_test`` examples, evenly spaced, as
+            they may be sorted by class; only training and validation examples are drawn, from the others.
+        shuffled: if not, the examples are taken in their order, whatever the key, and the first of a fixed test set.
 
     Raises:
         ValueError: if the sizes do not fit the data.
@@ -47,4 +48,8 @@ def split_examples(
         raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
     order = jax.random.permutation(key, pool) if shuffled else jnp.arange(pool)
     train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
-    return Split(train, valid, pool + jnp.arange(sizes.test) if fixed_test else rest)
+    if not fixed_test:
+        return Split(train, valid, rest)
+    # On the host, in 64 bits: the product overflows 32.
+    spaced = np.arange(sizes.test) * (fixed_test if shuffled else sizes.test) // sizes.test
+    return Split(train, valid, pool + jnp.asarray(spaced, train.dtype))
