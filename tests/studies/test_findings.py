@@ -3,8 +3,9 @@ import pytest
 from report.results_tables import growing, results_table
 
 from widebasin.report.statistics import gain_table, metric_of, paired_gains
-from widebasin.studies.findings import selection_note, slope_change, trends
+from widebasin.studies.findings import selection_note, setting_sentence, slope_change, trends
 from widebasin.studies.study import Options
+from widebasin.sweep import Spec, resolve
 
 
 def linear(slope, spread=0.0, start=0.0):
@@ -179,3 +180,9 @@ def test_selection_on_test_is_said_to_be_optimistic():
     note = selection_note(Options(select="test", at="best"))
     assert "chosen on the test split itself (best validation epoch)" in note
     assert "optimistic" in note
+
+
+def test_what_differs_from_the_workload_is_said_with_the_recipe():
+    usual = setting_sentence(resolve(Spec()))
+    fewer = setting_sentence(resolve(Spec(train_examples=500, precision="bfloat16")))
+    assert fewer.replace(" 500 training examples;", "").replace("; in bfloat16", "") == usual

@@ -246,11 +246,13 @@ def _and(words: Sequence[str]) -> str:
 
 def setting_sentence(spec: Spec) -> str:
     """What a resolved spec trains, with the recipe that its networks share."""
+    workload = WORKLOADS[spec.workload]
     noise = [f"{100 * rate:g}%" for rate in spec.label_noise or ()]
     assert spec.seeds is not None
     last = spec.first_seed + spec.seeds - 1
     facts = (
-        WORKLOADS[spec.workload].description,
+        workload.description,
+        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.sizes.train else "",
         f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise or ()) else "",
         f"{spec.epochs} epochs"
         if spec.budget == "epochs"
@@ -260,6 +262,7 @@ def setting_sentence(spec: Spec) -> str:
         f"momentum {spec.momentum:g}",
         f"weight decay {_numbers(spec.weight_decay)}",
         f"{spec.m} examples per ascent" if spec.m else "",
+        f"in {spec.precision}" if spec.precision != "float32" else "",
         f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
     )
     return "; ".join(fact for fact in facts if fact) + "."
