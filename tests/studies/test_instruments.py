@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from widebasin.curvature import NotFiniteError
 from widebasin.studies import instruments
 from widebasin.studies.instruments import (
+    activations_instrument,
     constants_instrument,
     curvature_instrument,
     density_instrument,
@@ -26,10 +27,11 @@ from widebasin.studies.instruments import (
     stability_instrument,
     training_examples,
 )
-from widebasin.sweep import Execution, Spec
-from widebasin.sweep.networks import load_network
+from widebasin.sweep import Execution, Spec, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.run import run
-from widebasin.training import CLASSIFICATION, REGRESSION
+from widebasin.training import CLASSIFICATION, REGRESSION, examples_of
 from widebasin.training.network import InferenceModel
 
 
@@ -179,6 +181,78 @@ def test_the_landscape_has_the_loss_at_its_middle_and_the_curvature_of_the_eigen
         np.testing.assert_allclose(values[0.0], loss, rtol=1e-5)
     second = (values[0.05] + values[-0.05] - 2 * values[0.0]) / 0.05**2
     np.testing.assert_allclose(second, np.linalg.eigvalsh(hessians.mean(0))[-1], rtol=0.1)
+
+
+def untrained(workload, width):
+    """A network of a workload as it is before the first step, without a sweep."""
+    spec = resolve(Spec(workload=workload, widths=(width,), methods=("sgd",), seeds=1, precision="float32"))
+    (cell,) = cells(spec)
+    examples = jax.tree.map(lambda leaf: leaf[0], examples_of(cell.task(), cell.replicates))
+    network = TrainedNetwork(cell.task().build(jax.random.key(0)), cell, cell.replicates[0], examples)
+    return dataclasses.replace(network, model=network.initial_model())
+
+
+def disturbed(network, scale=0.3):
+    """Every parameter moved by some normal noise."""
+    random = np.random.default_rng(0)
+    model = jax.tree.map(lambda leaf: leaf + scale * random.normal(size=leaf.shape).astype(leaf.dtype), network.model)
+    return dataclasses.replace(network, model=model)
+
+
+def dense_patterns(model, x):
+    """Which neurons of an MLP are active, in NumPy."""
+    found = []
+    x = x.reshape(len(x), -1)
+    for weight, bias in zip(model.weights[:-1], model.biases[:-1], strict=True):
+        x = x @ np.asarray(weight, float).T + np.asarray(bias, float)
+        found.append(x > 0)
+        x = np.maximum(x, 0)
+    return found
+
+
+def convolutional_patterns(model, x):
+    """Which neurons of a VGG are active, and which of four pixels is the largest, in NumPy."""
+    found = []
+    for stage in model.stages:
+        for convolution in stage:
+            kernel, (height, width) = np.asarray(convolution.kernel, float), x.shape[1:3]
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            windows = [padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)]
+            x = sum(windows) + np.asarray(convolution.bias, float)
+            found.append(x > 0)
+            x = np.maximum(x, 0)
+        pixels = np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
+        found.append(pixels.argmax(0))
+        x = pixels.max(0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workload", "width", "patterns"),
+    [("digits-mlp", 5, dense_patterns), ("digits-vgg11-lazy", 2, convolutional_patterns)],
+    ids=["MLP", "VGG-11"],
+)
+def test_unchanged_activations_are_counted_as_by_hand(workload, width, patterns):
+    before = untrained(workload, width)
+    after = disturbed(before)
+    instrument = activations_instrument(16)
+    assert instrument.rows(before) == [{"examples": 16, "unchanged": 1.0}]
+    (row,) = instrument.rows(after)
+    dataset = before.cell.task().dataset
+    inputs = np.asarray(dataset.prepared(dataset.inputs[np.asarray(before.examples.test)[:16]]), float)
+    pairs = zip(patterns(before.model, inputs), patterns(after.model, inputs), strict=True)
+    same = np.concatenate([np.ravel(one == other) for one, other in pairs])
+    assert row["examples"] == 16
+    # A sum that is 0 up to rounding may have another sign here.
+    assert row["unchanged"] == pytest.approx(same.mean(), abs=1.5 / same.size)
+    assert 0.3 < same.mean() < 0.95
+
+
+def test_a_network_that_diverged_has_no_activations():
+    lost = diverged(untrained("digits-mlp", 5))
+    with pytest.raises(NotFiniteError, match="diverged"):
+        activations_instrument(16).rows(lost)
+    assert set(activations_instrument(16).nothing) == {"examples", "unchanged"}
 
 
 def test_a_solution_is_its_outputs_and_its_parameters(trained):

@@ -11,6 +11,7 @@ from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
+from widebasin.workloads.arrays import arrays_workload
 
 SPEC = Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=3, label_noise=(0.2,))
 COLUMNS = {
@@ -150,6 +151,25 @@ def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_pat
     (folder.path / "run.json").write_text(json.dumps(record))
     with pytest.raises(UsageError, match=r"0\.0\.1"):
         run(small, folder.path)
+
+
+def test_a_sweep_is_not_continued_with_other_data(tmp_path):
+    """The file of arrays has the same name and shape, another content: 1 of 120 labels."""
+    random = np.random.default_rng(0)
+    inputs, targets = random.normal(size=(120, 3)).astype(np.float32), random.permutation(np.arange(120) % 3)
+    file = tmp_path / "mine.npz"
+    np.savez(file, inputs=inputs, targets=targets)
+    spec = Spec(workload=str(file), widths=(2,), methods=("sgd",), seeds=1, epochs=1, batch_size=20)
+    folder = run(spec, tmp_path / "r")
+    before = folder.results()
+    np.savez(file, inputs=inputs, targets=np.where(np.arange(120) == 7, (targets + 1) % 3, targets))
+    arrays_workload.cache_clear()
+    with pytest.raises(UsageError, match=r"other data \(mine\.npz, SHA-256 \w{16}\) than are here .*--overwrite"):
+        run(spec, folder.path)
+    pd.testing.assert_frame_equal(folder.results(), before)
+    np.savez(file, inputs=inputs, targets=targets)
+    arrays_workload.cache_clear()
+    assert_same(run(spec, folder.path), folder)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):

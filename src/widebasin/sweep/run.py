@@ -117,11 +117,12 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Spec) 
                 "or give --overwrite to delete them",
             )
         if there["data"] != here["data"]:
+            theirs, ours = (f"{one['data']['name']}, SHA-256 {one['data']['sha256'][:16]}" for one in (there, here))
             raise UsageError(
                 "out",
                 str(folder.path),
-                f"holds results of other data ({there['data']['name']}) than are here ({here['data']['name']}); choose "
-                "another --out, give the same --data-dir, or give --overwrite to delete them",
+                f"holds results of other data ({theirs}) than are here ({ours}); choose another --out, give the data "
+                "(or --data-dir) of those results, or give --overwrite to delete them",
             )
     if here not in record["environments"]:
         record = record | {"environments": [*record["environments"], here]}
