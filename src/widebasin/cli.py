@@ -122,6 +122,10 @@ class Train:
         None
     )
     """Width of the model."""
+    output_scale: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the middle one of the workload's)")
+    ] = None
+    """Scale alpha of the lazy regime, in which alpha (f(w) - f(w0)) is trained with the loss over alpha squared."""
     method: str = "sam"
     """Method of the SAM family, or sgd."""
     rho: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 0.05)")] = None
@@ -155,8 +159,9 @@ class Train:
         from widebasin.sweep.cells import file_name
 
         look_in(self.data_dir)
-        ladder = workload_named(self.workload).widths
-        width = self.width if self.width is not None else ladder[len(ladder) // 2]
+        workload = workload_named(self.workload)
+        width = _middle(workload.widths) if self.width is None else self.width
+        scale = _middle(workload.output_scales) if self.output_scale is None else self.output_scale
         if self.method == "sgd" and self.rho is not None:
             raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
         rho = 0.05 if self.rho is None else self.rho
@@ -176,6 +181,7 @@ class Train:
             sparsity=(self.sparsity,),
             pruners=(self.pruner,),
             precision=self.precision,
+            output_scale=one(scale),
         )
         try:
             resolve(spec)
@@ -200,6 +206,10 @@ class Train:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _middle(ladder: Sequence[Any]) -> Any:
+    return ladder[len(ladder) // 2] if ladder else None
 
 
 @dataclass(frozen=True)
@@ -254,7 +264,7 @@ class List:
                     w.name,
                     w.description,
                     " ".join(map(str, w.widths)),
-                    f"{w.num_params(w.widths[0]):,} to {w.num_params(w.widths[-1]):,}",
+                    " to ".join(dict.fromkeys(f"{w.num_params(width):,}" for width in (w.widths[0], w.widths[-1]))),
                     " ".join(f"{rho:g}" for rho in w.rhos),
                     f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, learning rate "
                     f"{w.recipe.learning_rate:g} ({w.recipe.schedule}), momentum {w.recipe.momentum:g}, "

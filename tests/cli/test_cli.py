@@ -1,6 +1,7 @@
 """The command as a newcomer meets it: help, errors, exit codes, output."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -10,10 +11,13 @@ import sys
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from sweep.commands import start, widebasin
 
-from widebasin import __version__, theory
+from widebasin import __version__, cli, theory
 from widebasin.studies import STUDIES
+from widebasin.sweep import resolve
+from widebasin.sweep.cells import cells
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
 COMMANDS = ("study", "sweep", "train", "report", "measure", "list", "theory", "bench", "completion")
@@ -129,6 +133,16 @@ def test_train_keeps_the_parameters_of_one_network(tmp_path):
     results = pd.read_parquet(folder / "results.parquet")
     assert results[["width", "rho", "seed", "method"]].to_numpy().tolist() == [[4, 0.1, 3, "sam"]]
     assert list((folder / "cells").glob("*/group-0.parameters/*.seal"))
+
+
+@pytest.mark.parametrize(("given", "scale"), [({}, 100.0), ({"output_scale": 2.0}, 2.0)])
+def test_train_trains_one_network_of_a_workload_with_several_scales(given, scale, monkeypatch):
+    trained = []
+    monkeypatch.setattr(cli, "_sweep", lambda spec, *rest: trained.append(spec))
+    cli.Train(workload="digits-vgg11-lazy", method="sgd", **given).run(Console(file=io.StringIO()))
+    (cell,) = cells(resolve(trained[0]))
+    assert [replicate.output_scale for replicate in cell.replicates] == [scale]
+    assert cell.centered
 
 
 def test_list_names_everything():
