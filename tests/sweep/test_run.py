@@ -164,7 +164,7 @@ def test_a_sweep_is_not_continued_with_other_data(tmp_path):
     before = folder.results()
     np.savez(file, inputs=inputs, targets=np.where(np.arange(120) == 7, (targets + 1) % 3, targets))
     arrays_workload.cache_clear()
-    with pytest.raises(UsageError, match=r"other data \(mine\.npz, SHA-256 \w{16}\) than are here .*--overwrite"):
+    with pytest.raises(UsageError, match=r"other data \(mine, SHA-256 \w{16}\) than are here .*--overwrite"):
         run(spec, folder.path)
     pd.testing.assert_frame_equal(folder.results(), before)
     np.savez(file, inputs=inputs, targets=targets)
