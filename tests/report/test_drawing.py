@@ -55,6 +55,23 @@ def test_no_handles_have_no_legend():
     assert (figure.legends, grown) == ([], 0.0)
 
 
+@pytest.mark.parametrize(
+    ("marks", "room", "shown"),
+    [
+        ([], 0.2, []),
+        ([0.1], 0.2, [0.1]),
+        ([0.1, 0.2], 0.2, [0.1, 0.2]),
+        # Distances in decades of four in all, so that 0.26 of them take more than one.
+        ([1.0, 10.0, 100.0, 1e3, 1e4], 0.24, [1.0, 10.0, 100.0, 1e3, 1e4]),
+        ([1.0, 10.0, 100.0, 1e3, 1e4], 0.26, [1.0, 100.0, 1e4]),
+        ([1.0, 0.9, 0.7, 0.1], 0.1, [1.0, 0.7, 0.1]),
+        ([1.0, 0.11, 0.1], 0.1, [1.0, 0.1]),
+    ],
+)
+def test_marks_that_have_no_room_are_left_out_and_the_ends_stay(marks, room, shown):
+    assert drawing.marks_apart(marks, room) == shown
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 def test_shades_run_from_dark_to_light(count):
     lightness = [np.dot((0.2126, 0.7152, 0.0722), shade[:3]) for shade in drawing.shades(count)]

@@ -1,5 +1,8 @@
+import itertools
+
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -312,6 +315,72 @@ def test_one_epoch_is_a_visible_point():
     assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
 
 
+# Gain against sparsity ---------------------------------------------------------------------------------------------
+
+PRUNED = {"none": "dense", "random": "pruned at random", "snip": "pruned by SNIP"}
+
+
+def pruned(levels=(0.75, 0.9375), pruners=("random", "snip"), dense=True, **options) -> pd.DataFrame:
+    """Gains of networks of one width; the sparser, the less, by a point each; of SNIP half a point more."""
+    tables = []
+    for number, level in enumerate((0.0, *levels) if dense else levels, 0 if dense else 1):
+        for name in pruners if level else ("none",):
+            results = results_table(growing, **({"widths": (100,)} | options))
+            worse = 0.01 * number - (0.005 if name == "snip" else 0.0)
+            results.loc[results["method"] != "sgd", "test_accuracy"] -= worse
+            kept = round(results["num_params"].iloc[0] * (1 - level))
+            tables.append(results.assign(sparsity=level, pruner=name, num_params=kept))
+    table = gain_table(pd.concat(tables, ignore_index=True))
+    return table.assign(network=table["pruner"].map(PRUNED))
+
+
+def test_gain_against_sparsity_draws_every_way_of_pruning_with_its_intervals():
+    table = pruned()
+    figure = figures.gain_against_sparsity(table, ACCURACY)
+    assert labels(figure) == list(PRUNED.values())
+    assert title(figure) == "gain of SAM over SGD; bars: 95% interval"
+    for name in PRUNED.values():
+        rows = table[table["network"] == name].sort_values("num_params")
+        np.testing.assert_allclose(line(figure, f"SAM, {name}"), np.c_[1 - rows["sparsity"], rows["gain"]])
+    bars = np.concatenate([bar for part in figure.axes[0].collections for bar in part.get_segments()])
+    np.testing.assert_allclose(sorted(bars[:, 1]), sorted([*table["low"], *table["high"]]))
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "sparsity (share of weights pruned)",
+        "accuracy gain (percentage points)",
+    )
+
+
+def test_every_way_of_pruning_begins_at_the_dense_network():
+    table = pruned()
+    figure = figures.gain_against_sparsity(table, ACCURACY)
+    dense = table.loc[table["sparsity"] == 0, "gain"].item()
+    plain = [one.get_xydata() for one in figure.axes[0].lines if one.get_marker() == "None"]
+    firsts = table[table["sparsity"] == 0.75].sort_values("pruner")["gain"]
+    np.testing.assert_allclose(plain[1:], [[[1, dense], [0.25, first]] for first in firsts])
+
+
+def test_sparser_networks_are_further_right_and_the_axis_says_how_sparse():
+    figure = figures.gain_against_sparsity(pruned((0.75, 0.9375, 0.984375)), ACCURACY)
+    draw(figure)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0%", "75%", "93.75%", "98.44%"]
+    low, high = figure.axes[0].get_xlim()
+    assert low > 1 > 0.015625 > high
+
+
+def test_pruned_networks_have_the_colours_of_the_gain_against_parameters():
+    table = pruned()
+    by_size = figures.gain_against_parameters(
+        table.sort_values(["sparsity", "pruner"]).assign(sparsity=0.0, pruner="none"), ACCURACY
+    )
+    by_sparsity = figures.gain_against_sparsity(table, ACCURACY)
+    first, second = (
+        {text.get_text(): handle.get_color() for text, handle in zip(one.get_texts(), one.legend_handles, strict=True)}
+        for one in (by_size.legends[0], by_sparsity.legends[0])
+    )
+    assert first == second
+
+
 # Methods -----------------------------------------------------------------------------------------------------------
 
 COSTS = {"sgd": 1.0, "sam": 2.0, "unnormalized-sam": 2.0, "looksam": 1.2}
@@ -383,6 +452,27 @@ def all_figures(options) -> dict[str, Figure]:
     } | of_one_setting(gains, radii, metric)
 
 
+SPARSE = {
+    "one level": {"levels": (0.5,)},
+    "many close levels": {"levels": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)},
+    "several methods": {"methods": METHODS},
+    "one seed": {"seeds": (0,)},
+    "no dense network": {"dense": False},
+    "one pruned network alone": {"dense": False, "levels": (0.9,), "pruners": ("snip",)},
+    "all diverged": {"diverged": lambda network: True},
+}
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_the_axis_of_sparsity_has_room_for_its_numbers(case):
+    figure = figures.gain_against_sparsity(pruned(**SPARSE[case]), ACCURACY)
+    assert_nothing_is_cut_off(case, figure)
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].get_xticklabels()]
+    assert boxes
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
 def of_one_setting(gains, radii, metric) -> dict[str, Figure]:
     """The figures that compare methods in one setting."""
     first = gains[(gains["width"] == gains["width"].min()) & (gains["label_noise"] == gains["label_noise"].min())]
@@ -397,16 +487,21 @@ def of_one_setting(gains, radii, metric) -> dict[str, Figure]:
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_cut_off_and_no_legend_covers_data(case):
     for name, figure in all_figures(CASES[case]).items():
-        draw(figure)
-        whole = figure.bbox.padded(1.0)
-        renderer = figure.canvas.get_renderer()
-        for artist in (*figure.axes, *figure.legends):
-            box = artist.get_tightbbox(renderer)
-            assert whole.containsx(box.x0) and whole.containsx(box.x1), (name, artist)  # noqa: PT018
-            assert whole.containsy(box.y0) and whole.containsy(box.y1), (name, artist)  # noqa: PT018
-        for legend in figure.legends:
-            for axes in figure.axes:
-                assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer)), name
+        assert_nothing_is_cut_off(name, figure)
+
+
+def assert_nothing_is_cut_off(name, figure):
+    """Everything lies within the figure, and its legend beside its axes."""
+    draw(figure)
+    whole = figure.bbox.padded(1.0)
+    renderer = figure.canvas.get_renderer()
+    for artist in (*figure.axes, *figure.legends):
+        box = artist.get_tightbbox(renderer)
+        assert whole.containsx(box.x0) and whole.containsx(box.x1), (name, artist)  # noqa: PT018
+        assert whole.containsy(box.y0) and whole.containsy(box.y1), (name, artist)  # noqa: PT018
+    for legend in figure.legends:
+        for axes in figure.axes:
+            assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer)), name
 
 
 @pytest.mark.parametrize("widths", [(10,), (10, 12), (15, 16), (30, 40), (10, 100), (1, 3000), (9, 31)])

@@ -9,10 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from widebasin.report import mechanism_figures
-from widebasin.report.statistics import means_over_seeds
+from widebasin.report.statistics import Metric, means_over_seeds
 from widebasin.sam import METHODS
 
 COLUMNS = ("sharpness", "s2", "s3", "s4")
+METRIC = Metric("accuracy", True, 100.0, "%")
 
 
 def labels(figure: Figure) -> list[str]:
@@ -398,7 +399,81 @@ LONG = tuple(
     for k in range(6)
 )
 MANY = [("sgd", 0.0), *(("random-perturbation", 0.001 * 2**k) for k in range(8))]
+
+
+# The linearized regime ---------------------------------------------------------------------------------------------
+
+
+def by_scale(scales=(0.1, 1.0, 100.0, 1e6), methods=("sam", "unnormalized-sam")) -> pd.DataFrame:
+    """Rows of a table of gains, of which the figure takes the values: the baseline's and those of the methods."""
+    rows = [
+        {"output_scale": scale, "method": method, "baseline_value": 80.0 - number, "value": 82.0 - 3 * number + place}
+        for number, scale in enumerate(scales)
+        for place, method in enumerate(methods)
+    ]
+    return pd.DataFrame(rows)
+
+
+def unchanged_shares(scales=(0.1, 1.0, 100.0, 1e6), methods=("sgd", "sam"), seeds=3, spread=0.02) -> pd.DataFrame:
+    rows = [
+        {"output_scale": scale, "method": method, "unchanged": (number + 1) / 5 - 0.1 * place + spread * (seed - 1)}
+        for place, method in enumerate(methods)
+        for number, scale in enumerate(scales)
+        for seed in range(seeds)
+    ]
+    return means_over_seeds(pd.DataFrame(rows), ["output_scale", "method"], ["unchanged"])
+
+
+def test_the_metric_against_the_scale_is_the_baselines_dashed_and_the_methods():
+    table = by_scale()
+    figure = mechanism_figures.metric_against_scale(table, METRIC)
+    (axes,) = figure.axes
+    assert labels(figure) == ["SGD", "SAM", "unnormalized SAM"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("scale alpha of the outputs", "test accuracy (%)")
+    assert axes.get_xscale() == "log"
+    (dashed,) = lines(axes, "--")
+    np.testing.assert_array_equal(dashed, table[table["method"] == "sam"][["output_scale", "baseline_value"]])
+    for drawn, method in zip(lines(axes, "-"), ("sam", "unnormalized-sam"), strict=True):
+        np.testing.assert_array_equal(drawn, table[table["method"] == method][["output_scale", "value"]])
+
+
+def test_unchanged_activations_are_in_percent_with_bands_that_end_at_0_and_100():
+    means = unchanged_shares(spread=0.2)
+    figure = mechanism_figures.unchanged_against_scale(means)
+    (axes,) = figure.axes
+    assert labels(figure) == ["SGD", "SAM"]
+    assert axes.get_ylabel() == "unchanged activations (%)"
+    assert title(figure).endswith("; band: 95% interval")
+    for drawn, method in zip((*lines(axes, "--"), *lines(axes, "-")), ("sgd", "sam"), strict=True):
+        rows = means[means["method"] == method]
+        np.testing.assert_allclose(drawn, np.c_[rows["output_scale"], 100 * rows["unchanged"]])
+    assert means["unchanged_low"].min() < 0 < 1 < means["unchanged_high"].max()
+    corners = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in axes.collections])
+    assert (corners.min(), corners.max()) == (0, 100)
+    low, high = axes.get_ylim()
+    assert low <= 0 < 100 <= high <= 102
+
+
+def test_shares_that_are_all_small_have_an_axis_of_their_own():
+    figure = mechanism_figures.unchanged_against_scale(unchanged_shares((1.0,), spread=0.001))
+    assert figure.axes[0].get_ylim()[1] < 30
+
+
+def test_one_seed_has_shares_without_a_band():
+    assert "interval" not in title(mechanism_figures.unchanged_against_scale(unchanged_shares(seeds=1)))
+
+
 FIGURES = {
+    "metric by scale": lambda: mechanism_figures.metric_against_scale(by_scale(), METRIC),
+    "metric by scale, one": lambda: mechanism_figures.metric_against_scale(by_scale((1.0,), ("sam",)), METRIC),
+    "metric by scale, all methods": lambda: mechanism_figures.metric_against_scale(
+        by_scale((1e-2, 1e7), [method for method in METHODS if method != "sgd"]), METRIC
+    ),
+    "unchanged": lambda: mechanism_figures.unchanged_against_scale(unchanged_shares()),
+    "unchanged, one network": lambda: mechanism_figures.unchanged_against_scale(
+        unchanged_shares((1e4,), ("sgd",), seeds=1)
+    ),
+    "unchanged, all methods": lambda: mechanism_figures.unchanged_against_scale(unchanged_shares(methods=METHODS)),
     "curvature": against_radius,
     "curvature, one quantity, one radius, one seed": lambda: against_radius(
         columns=COLUMNS[:1], rhos=(0.1,), seeds=1, bounds={("sharpness", 0.1): 9.0}

@@ -105,9 +105,12 @@ def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
         _move_beside(axes, drawn, number, len(series))
     certain = gains[np.isfinite(gains["low"])]
     cut = _limit_gains(axes, [*gains["gain"], 0.0], certain)
+    marks = [1 - level for level in levels]
+    margin = (marks[0] / marks[-1]) ** 0.05 if len(marks) > 1 else 2.0
+    # Limits first: a logarithmic axis cannot find its own where there is one level, or no finite gain.
+    axes.set_xlim(marks[0] * margin, marks[-1] / margin)
     axes.set_xscale("log")
-    axes.invert_xaxis()
-    axes.xaxis.set_major_locator(FixedLocator(marks_apart([1 - level for level in levels], 0.14)))
+    axes.xaxis.set_major_locator(FixedLocator(marks_apart(marks, 0.14)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: setting_value("sparsity", 1 - x)))
     legend(figure, _handles(series), _gain_title(gains, len(certain) > 0, "bars", cut))
