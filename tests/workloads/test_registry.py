@@ -65,3 +65,11 @@ def test_the_largest_network_can_be_pruned_to_the_size_of_each_other_one(name):
 def test_four_fold_narrower_residual_networks_match_the_published_sparsities():
     sparsities = WORKLOADS["cifar10-resnet18"].matching_sparsities((4, 8, 16, 32, 64))
     assert [round(s, 3) for s in sparsities] == pytest.approx([0.75, 0.9375, 0.984, 0.996], abs=2e-3)
+
+
+def test_the_smallest_of_a_long_ladder_is_matched_too():
+    """A hundredth of a percent of the largest is 10% of width 8, and of width 4 it is 40%."""
+    workload = WORKLOADS["cifar10-resnet18"]
+    sparsities = workload.matching_sparsities(workload.widths)
+    for width, sparsity in zip(workload.widths[-2::-1], sparsities, strict=True):
+        assert workload.num_params(256, sparsity, "snip") == pytest.approx(workload.num_params(width), rel=0.005)

@@ -11,6 +11,9 @@ from jaxtyping import Array, Key
 from widebasin.data import Dataset, SplitSizes
 from widebasin.training import Network, Objective, Recipe, Task, pruned_parameters
 
+# To which share of each other numbers of parameters are matched by pruning.
+MATCH = 0.005
+
 
 @dataclass(frozen=True, eq=False)
 class Workload:
@@ -85,10 +88,20 @@ class Workload:
     def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
         """At which sparsities the largest of these widths has as many parameters as each of the others.
 
-        To four decimals; widths with fewer parameters than the largest cannot lose, as its biases stay, are left out.
+        To as few decimals, at least four, as leave the numbers within half a percent; widths with fewer parameters than
+        the largest cannot lose, as its biases stay, are left out.
         """
         largest = max(widths)
         everything = self.num_params(largest)
         kernels = everything - self.num_params(largest, 1.0, "random")
-        shares = [round((everything - self.num_params(width)) / kernels, 4) for width in sorted(widths, reverse=True)]
-        return tuple(dict.fromkeys(share for share in shares[1:] if share < 1))
+
+        def share(width: int) -> float:
+            wanted = self.num_params(width)
+            exact = (everything - wanted) / kernels
+            rounded = (round(exact, decimals) for decimals in range(4, 16))
+            close = (one for one in rounded if abs(everything - one * kernels - wanted) <= MATCH * wanted)
+            return next(close, exact)
+
+        smaller = sorted({width for width in widths if width < largest}, reverse=True)
+        shares = [share(width) for width in smaller if everything - self.num_params(width) < kernels]
+        return tuple(dict.fromkeys(shares))
