@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from widebasin.data import digits
 from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.workloads.arrays import arrays_workload
@@ -186,6 +188,31 @@ def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
         run(SPEC, finished.path, execution=Execution(replicates_at_once=1))
     with pytest.raises(UsageError, match="begun with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
+    with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
+        run(SPEC, finished.path, execution=Execution(devices=1))
+
+
+def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_here(tmp_path):
+    """Begun as if on eight devices; tests have two, of which a batch of 100 can have each a half."""
+    spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
+    folder = run(spec, tmp_path / "r")
+    before = folder.results()
+    record = json.loads((folder.path / "run.json").read_text())
+    (plan,) = record["plans"].values()
+    plan |= {"devices": 8, "workers": 64}
+    (folder.path / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(folder.path / "cells")
+    used = []
+    executor = LocalExecutor()
+
+    class Watching:
+        def run(self, cells, plans, *rest):
+            used.extend(plans.values())
+            executor.run(cells, plans, *rest)
+
+    run(spec, folder.path, execution=Execution(workers=0), executor=Watching())
+    assert [(plan.devices, plan.workers) for plan in used] == [(2, 0)]
+    pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before.drop(columns="seconds"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "no parquet"])

@@ -84,7 +84,7 @@ def _continue_or_begin(
             plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
             _check_plans(grid, plans, execution)
             _continue_record(folder, record, spec)
-            return plans
+            return {name: _here(plan, execution) for name, plan in plans.items()}
         except (UsageError, SweepError):
             if not overwrite:
                 raise
@@ -171,6 +171,7 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
         for argument, value, before in (
             ("replicates_at_once", at_once, used.replicates_at_once),
             ("loop", asked.loop or used.loop, used.loop),
+            ("devices", asked.devices or used.devices, used.devices),
         ):
             if value != before:
                 raise UsageError(
@@ -178,6 +179,16 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
                     value,
                     f"the sweep in this folder was begun with {before}; leave it out, or choose another --out",
                 )
+
+
+def _here(plan: Plan, execution: Execution) -> Plan:
+    """A plan begun elsewhere, with the workers asked for now, on as many devices here as share its work evenly."""
+    available = range(1, jax.local_device_count() + 1)
+    return dataclasses.replace(
+        plan,
+        devices=max(count for count in available if plan.devices % count == 0),
+        workers=plan.workers if execution.workers is None else execution.workers,
+    )
 
 
 def _environment(spec: Spec) -> dict[str, Any]:
