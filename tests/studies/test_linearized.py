@@ -117,6 +117,8 @@ def test_a_model_with_activations_and_a_scale_are_needed():
         LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,))))
     with pytest.raises(UsageError, match="must have a VGG-11 or an MLP, such as digits-vgg11-lazy"):
         LINEARIZED.check(resolve(Spec(workload="least-squares", widths=(20,), output_scale=(1.0,))))
+    with pytest.raises(UsageError, match=r"sparsity = .*: must be 0"):
+        LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,), sparsity=(0.5,))))
     LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,))))
 
 

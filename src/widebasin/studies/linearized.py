@@ -127,6 +127,8 @@ def check_setting(spec: Spec) -> None:
         ("widths", "sparsity", "label_noise", "weight_decay", "learning_rate"),
         "scales in one setting",
     )
+    if any(spec.sparsity or ()):
+        raise UsageError("sparsity", spec.sparsity, "must be 0: activations are compared with a dense network's")
     if spec.output_scale is None:
         raise UsageError("output_scale", spec.output_scale, "must be scales alpha, such as 1 100 10000")
     if WORKLOADS[spec.workload].model not in ("vgg11", "mlp"):
