@@ -13,6 +13,7 @@ def test_names_in_words():
         "label noise 7%, weight decay 0.0001"
     )
     assert drawing.setting_name({}, []) == ""
+    assert drawing.setting_name({"sparsity": 0.999965}, ["sparsity"]) == "sparsity 99.9965%"  # and not 100%
 
 
 def legend_of(names, title=""):

@@ -32,7 +32,7 @@ def method_name(method: Hashable) -> str:
 def setting_value(column: str, value: Any) -> str:
     """A value of a column of the setting as it is written in text: shares in percent."""
     if column in ("label_noise", "sparsity"):
-        return f"{100 * value:.4g}%"
+        return f"{100 * value:.6g}%"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
