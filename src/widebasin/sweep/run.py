@@ -55,6 +55,9 @@ def run(
     progress = progress or Progress()
     grid = cells(spec)
     folder = ResultsFolder(path)
+    if execution.devices and not folder.holds_sweep():
+        for cell in grid:
+            plan_for(cell, execution)  # what cannot be is said before there is a folder
     with folder.locked():
         plans = _continue_or_begin(folder, spec, grid, execution, overwrite)
         groups = [
