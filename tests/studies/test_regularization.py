@@ -117,6 +117,12 @@ def test_the_study_needs_the_baseline():
         REGULARIZATION.check(resolve(Spec(study="regularization", methods=("sam",))))
 
 
+@pytest.mark.parametrize("argument", ["label_noise", "learning_rate", "sparsity"])
+def test_weight_decays_are_compared_in_one_setting(argument):
+    with pytest.raises(UsageError, match=f"{argument} .*must be one value: the study compares weight decays"):
+        REGULARIZATION.check(resolve(Spec(study="regularization", **{argument: (0.1, 0.2)})))
+
+
 @pytest.mark.slow
 def test_the_command_answers_for_both_weight_decays_and_epochs(tmp_path):
     page = studied("regularization", tmp_path, "--widths", "3", "5")

@@ -8,7 +8,7 @@ difference of the gain's slopes between the ends of the weight decays, and betwe
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -57,10 +57,16 @@ def _where(column: str, value: float | str) -> str:
     return f"Stopped {value}" if column == "stopped" else f"With weight decay {value:g}"
 
 
+def check_setting(spec: Spec) -> None:
+    """The study compares weight decays and epochs; slopes of several settings have no one difference."""
+    check_one_value(spec, ("sparsity", "label_noise", "learning_rate"), "weight decays in one setting")
+
+
 REGULARIZATION = Study(
     name="regularization",
     question=QUESTION,
     spec=Spec(study="regularization", weight_decay=(0.0, 0.003)),
     answer=answer,
     example="--weight-decay 0 1e-4 1e-3 --out results/three-decays",
+    check_setting=check_setting,
 )
