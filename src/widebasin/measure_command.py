@@ -16,7 +16,7 @@ OneMethod = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hin
 OneNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: all)")]
 
 # What tells the networks of a sweep apart.
-WHICH = ("width", "method", "rho", "seed", "label_noise", "weight_decay", "learning_rate")
+WHICH = ("width", "method", "rho", "seed", "sparsity", "label_noise", "weight_decay", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class MeasureCommand:
     """Only networks of this radius."""
     seed: OneInteger = None
     """Only networks of this seed."""
+    sparsity: OneNumber = None
+    """Only networks of this sparsity: 0, as curvature is measured of dense ones."""
     label_noise: OneNumber = None
     """Only networks with this share of wrong training labels."""
     weight_decay: OneNumber = None

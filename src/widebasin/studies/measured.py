@@ -80,12 +80,14 @@ def measure_networks(
         The answer, and the same as plain numbers: the rows of every table by its name.
 
     Raises:
-        UsageError: if a value cannot be, the folder holds no sweep, or no such network.
+        UsageError: if a value cannot be, the folder holds no sweep or no such network, or the curvature would not be
+            that of what was trained.
         SweepError: if parameters were not kept, or the folder is in use or damaged.
     """
     measures.check()
     spec = resolve(folder.spec())
     networks = stored_networks(folder.path, **which)
+    _check_curvature(networks)
     shown = _shown(networks)
 
     def table(instrument: Instrument, of: Sequence[StoredNetwork]) -> pd.DataFrame:
@@ -110,6 +112,19 @@ def measure_networks(
         )
         write_page(folder, "measure.html", answer, spec_toml(spec), command)
     return answer, {name: one.replace({np.nan: None}).to_dict("records") for name, one in found.items()}
+
+
+def _check_curvature(networks: Sequence[StoredNetwork]) -> None:
+    """Raises ``UsageError`` where derivatives of the loss of ``f(w)`` are not those of what was trained."""
+    cell = networks[0].cell
+    if cell.centered:
+        raise UsageError("workload", cell.workload, "trained alpha (f(w) - f(w0)), and curvature is measured of f(w)")
+    if WORKLOADS[cell.workload].load().files is not None:
+        raise UsageError("workload", cell.workload, "streams its images, and curvature is measured on data in memory")
+    pruned = sorted({one.replicate.sparsity for one in networks} - {0.0})
+    if pruned:
+        remedy = "must be 0, as curvature is measured along pruned weights too; --sparsity 0 leaves these networks out"
+        raise UsageError("sparsity", pruned, remedy)
 
 
 def _shown(networks: Sequence[StoredNetwork]) -> list[StoredNetwork]:
