@@ -224,13 +224,17 @@ class Report:
     folder: tyro.conf.Positional[Path]
     """Results folder."""
     answer: Flat[Options] = field(default_factory=Options)
+    data_dir: DataFolder = None
+    """Folder of data sets, looked into before the cache, where networks are yet to be measured."""
 
     def run(self, console: Console) -> None:
         """Reads the tables of the folder and answers anew."""
+        from widebasin.data.places import look_in
         from widebasin.studies.answering import print_answer, write_answer
         from widebasin.sweep.folder import ResultsFolder
         from widebasin.sweep.progress import tracker
 
+        look_in(self.data_dir)
         folder = ResultsFolder(self.folder)
         print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.sweep import UsageError
+from widebasin.sweep.execution import DataFolder
 
 OneInteger = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")]
 OneMethod = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="(default: all)")]
@@ -56,6 +57,8 @@ class MeasureCommand:
     """Multiples of the learning rate of training at which stability is judged."""
     sharpness_rho: float = 0.05
     """Radius of worst-case and average sharpness."""
+    data_dir: DataFolder = None
+    """Folder of data sets, looked into before the cache."""
     json: JsonFile = None
     """Write every number measured to a file."""
     quiet: bool = False
@@ -63,6 +66,7 @@ class MeasureCommand:
 
     def run(self, console: Console) -> None:
         """Measures, prints the tables and says where the page is."""
+        from widebasin.data.places import look_in
         from widebasin.sam import METHODS
         from widebasin.studies.answering import print_answer
         from widebasin.studies.measured import Measures, measure_networks
@@ -76,6 +80,7 @@ class MeasureCommand:
         if not self.folder.is_dir():
             raise UsageError("folder", str(self.folder), "is no folder; give that of a sweep that keeps its parameters")
         probe_json(self.json)
+        look_in(self.data_dir)
         keep_compiled_programs()
         folder = ResultsFolder(self.folder)
         which = {name: getattr(self, name) for name in WHICH if getattr(self, name) is not None}

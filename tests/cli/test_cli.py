@@ -16,7 +16,7 @@ from sweep.commands import start, widebasin
 
 from widebasin import __version__, cli, theory
 from widebasin.studies import STUDIES
-from widebasin.sweep import resolve
+from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
@@ -323,3 +323,11 @@ def test_measure_says_where_no_parameters_were_kept(tmp_path):
     bare = ("sweep", "--workload", "line-mlp", "--widths", "2", "--methods", "sgd", "--seeds", "1", "--epochs", "1")
     widebasin(*bare, "--out", "bare", "--quiet", check=0, cwd=tmp_path)
     assert "--keep-parameters" in widebasin("measure", "bare", check=1, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("command", [cli.Report, cli.MeasureCommand])
+def test_data_are_looked_for_where_one_says_also_after_training(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", "elsewhere")
+    with pytest.raises(UsageError, match="holds no sweep"):
+        command(tmp_path, data_dir=tmp_path / "data").run(Console(file=io.StringIO()))
+    assert os.environ["WIDEBASIN_DATA"] == str(tmp_path / "data")
