@@ -66,6 +66,20 @@ def test_a_terminal_shows_time_left_and_metrics():
         assert part in text
 
 
+@pytest.mark.parametrize(("seconds", "rate"), [(100.0, "60 examples/s"), (0.1, "60k examples/s")])
+def test_the_rate_has_digits_for_slow_networks_too(seconds, rate, monkeypatch):
+    """Six networks, an epoch of 1,000 examples."""
+    console = Console(file=io.StringIO(), width=140, force_terminal=True)
+    progress = TerminalProgress(console)
+    monkeypatch.setattr(progress.counter, "seconds", lambda: seconds)
+    progress.start(GRID)
+    progress.begin(GRID[1], 6)
+    progress.epoch(report(1, 6))
+    progress.bar.refresh()
+    progress.stop()
+    assert rate in console.file.getvalue()
+
+
 def test_where_output_goes_decides_what_is_shown():
     terminal = Console(file=io.StringIO(), force_terminal=True)
     assert isinstance(progress_for(terminal, quiet=False), TerminalProgress)

@@ -111,6 +111,10 @@ def _mean(values: np.ndarray) -> float:
     return float(finite.mean()) if finite.size else float("nan")
 
 
+def _rate(number: float) -> str:
+    return f"{number / 1e3:,.0f}k" if number >= 1e4 else f"{number:,.0f}"
+
+
 def _networks(count: int) -> str:
     return f"{count} network{'s' * (count != 1)}"
 
@@ -159,7 +163,7 @@ class TerminalProgress(Progress):
         self.bar.update(
             self.line,
             completed=self.counter.done,
-            rate=f"{self.counter.images / self.counter.seconds() / 1e3:,.0f}k examples/s",
+            rate=f"{_rate(self.counter.images / self.counter.seconds())} examples/s",
             left="" if left is None else f"{_duration(left)} left",
             metrics=self.counter.metrics(report),
         )
