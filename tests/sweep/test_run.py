@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from widebasin.data import digits
+from widebasin.data import ImageFiles, digits
 from widebasin.sam import METHODS
-from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
+from widebasin.sweep.cells import cells
 from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.networks import load_network
-from widebasin.sweep.run import run
+from widebasin.sweep.run import plan_for, run
+from widebasin.workloads import WORKLOADS
 from widebasin.workloads.arrays import arrays_workload
 
 SPEC = Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=3, label_noise=(0.2,))
@@ -190,6 +192,18 @@ def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
         run(SPEC, finished.path, execution=Execution(loop="step"))
     with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
         run(SPEC, finished.path, execution=Execution(devices=1))
+
+
+@pytest.mark.parametrize("execution", [Execution(replicates_at_once=2), Execution(loop="scan")])
+def test_streamed_images_have_one_way_to_be_trained_on(execution, monkeypatch, tmp_path):
+    workload = WORKLOADS["digits-mlp"]
+    files = ImageFiles(tmp_path, ("a.png",), np.zeros(1, np.int32), ("a",), 0)
+    streamed = dataclasses.replace(workload.load(), files=files)
+    monkeypatch.setitem(WORKLOADS, "digits-mlp", dataclasses.replace(workload, load=lambda: streamed))
+    (cell,) = cells(resolve(Spec(widths=(3,), methods=("sgd",))))
+    assert plan_for(cell, Execution(replicates_at_once=1, loop="step")).loop == "step"
+    with pytest.raises(UsageError, match="digits-mlp streams its images"):
+        plan_for(cell, execution)
 
 
 def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_here(tmp_path):

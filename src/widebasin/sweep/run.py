@@ -134,7 +134,15 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Spec) 
 
 def plan_for(cell: Cell, execution: Execution) -> Plan:
     """The plan of a cell: chosen from platform and model, with the execution's overrides."""
-    plan = choose_plan(cell.task(), len(cell.replicates))
+    task = cell.task()
+    plan = choose_plan(task, len(cell.replicates))
+    if task.dataset.files is not None:
+        for argument, value, only in (
+            ("replicates_at_once", execution.replicates_at_once, 1),
+            ("loop", execution.loop, "step"),
+        ):
+            if value not in (None, only):
+                raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
     at_once = min(execution.replicates_at_once or plan.replicates_at_once, len(cell.replicates))
     shared = at_once if at_once > 1 else cell.recipe.batch_size
     devices = plan.devices if execution.devices is None else execution.devices
