@@ -37,17 +37,22 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     from widebasin.report import mechanism_figures, statistics
     from widebasin.report.page import Answer, Picture
     from widebasin.report.tables import gains_table
-    from widebasin.studies.findings import selection_note, setting_sentence
+    from widebasin.studies.findings import edges, selection_note, setting_sentence
     from widebasin.workloads import WORKLOADS
 
     metric = statistics.metric_of(tables.results)
     gains = statistics.gain_table(tables.results, BASELINE, options.select, options.at)
+    paired = statistics.paired_gains(tables.results, BASELINE, options.select, options.at)
     unchanged = _at_chosen_radius(tables.measured["activations"], gains)
     return Answer(
         title=f"The linearized regime: {WORKLOADS[spec.workload].description}",
         question=QUESTION,
         setting=f"width {spec.widths[0] if spec.widths else ''}; {setting_sentence(spec)}",
-        findings=(*_findings(gains, unchanged, metric), selection_note(options)),
+        findings=(
+            *_findings(gains, unchanged, metric),
+            *edges(gains, paired, spec.rhos or ()),
+            selection_note(options),
+        ),
         tables=(gains_table(gains, metric, BASELINE),),
         pictures=(
             Picture(
