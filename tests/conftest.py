@@ -3,9 +3,15 @@ from pathlib import Path
 
 import hypothesis
 
-# Read when JAX starts its first backend: two CPU devices, so that sharding is tested on any machine.
-if "--xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+# Read when JAX starts its first backend: two CPU devices, so that sharding is tested on any machine; and machine code
+# without LLVM's optimizations, as most of the time of most tests goes into compiling.
+FLAGS = {
+    "--xla_force_host_platform_device_count": "2",
+    "--xla_backend_optimization_level": "0",
+    "--xla_llvm_disable_expensive_passes": "true",
+}
+given = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = " ".join([given, *(f"{name}={value}" for name, value in FLAGS.items() if name not in given)])
 
 # Many tests compile the same small programs, some in processes of their own.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))

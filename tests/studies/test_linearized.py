@@ -121,12 +121,30 @@ def test_a_model_with_activations_and_a_scale_are_needed():
         LINEARIZED.check(resolve(Spec(workload="least-squares", widths=(20,), output_scale=(1.0,))))
     with pytest.raises(UsageError, match=r"sparsity = .*: must be 0"):
         LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,), sparsity=(0.5,))))
-    LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,))))
+    plain = {"workload": "digits-mlp", "widths": (8,), "weight_decay": (0.0,)}
+    LINEARIZED.check(resolve(Spec(**plain, output_scale=(1.0,))))
+    LINEARIZED.check(resolve(Spec(**plain, output_scale=(1e4,), precision="float64")))
+    with pytest.raises(UsageError, match=r"precision = .*: must be float64 for scales of 1000 and more"):
+        LINEARIZED.check(resolve(Spec(**plain, output_scale=(1e4,))))
+    with pytest.raises(UsageError, match=r"weight_decay = .*: must be 0"):
+        LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,))))
 
 
 @pytest.mark.slow
 def test_the_command_measures_activations_and_goes_on_where_it_was_interrupted(tmp_path):
-    arguments = ("--workload", "digits-squared-mlp", "--widths", "4", "--output-scale", "1", "1e4", "--samples", "32")
+    arguments = (
+        "--workload",
+        "digits-squared-mlp",
+        "--widths",
+        "4",
+        "--output-scale",
+        "1",
+        "1e4",
+        "--precision",
+        "float64",
+        "--samples",
+        "32",
+    )
     page = studied("linearized", tmp_path, *arguments, options=Options(samples=32))
     assert "Where the network is least linear (alpha = 1;" in page
     assert "Where the network is most linear (alpha = 10000;" in page

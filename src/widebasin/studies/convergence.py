@@ -7,7 +7,7 @@ half of the steps, with its interval over seeds; beside it the rate that the the
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value, check_plain_networks
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -268,6 +268,7 @@ def _table(rates: "pd.DataFrame") -> "Table":
 
 def check(spec: Spec) -> None:
     """A line in the logarithm wants a constant learning rate; one setting but for the width."""
+    check_plain_networks(spec)
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: with others the rate changes with the schedule")
     check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), "widths in one setting")

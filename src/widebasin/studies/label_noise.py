@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.studies import overparam
-from widebasin.studies.study import BASELINE, Options, Study, Tables
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -35,9 +35,15 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     )
 
 
+def check_setting(spec: Spec) -> None:
+    """The study compares shares of wrong labels; slopes of several settings have no one difference."""
+    check_one_value(spec, ("sparsity", "weight_decay", "learning_rate"), "shares of wrong labels in one setting")
+
+
 LABEL_NOISE = Study(
     name="label-noise",
     question=QUESTION,
     spec=Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)),
     answer=answer,
+    check_setting=check_setting,
 )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from widebasin.report.statistics import Metric
     from widebasin.studies.measuring import Instrument
 
+# From this scale on, float32 is too coarse for f(w) - f(w0).
+NEEDS_FLOAT64 = 1e3
+
 QUESTION = "Does SAM still gain over SGD where the network is nearly linear in its parameters?"
 
 
@@ -136,6 +139,16 @@ def check_setting(spec: Spec) -> None:
         raise UsageError("sparsity", spec.sparsity, "must be 0: activations are compared with a dense network's")
     if spec.output_scale is None:
         raise UsageError("output_scale", spec.output_scale, "must be scales alpha, such as 1 100 10000")
+    if any(spec.weight_decay or ()):
+        raise UsageError(
+            "weight_decay", spec.weight_decay, "must be 0: it does not shrink with the scale as gradients do"
+        )
+    if max(spec.output_scale) >= NEEDS_FLOAT64 and spec.precision != "float64":
+        raise UsageError(
+            "precision",
+            spec.precision,
+            f"must be float64 for scales of {NEEDS_FLOAT64:g} and more: outputs change by a share of 1 / alpha",
+        )
     if WORKLOADS[spec.workload].model not in ("vgg11", "mlp"):
         raise UsageError("workload", spec.workload, "must have a VGG-11 or an MLP, such as digits-vgg11-lazy")
 

@@ -49,6 +49,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
         plain,
         title=f"SAM, overparameterization and regularization: {WORKLOADS[spec.workload].description}",
         question=QUESTION,
+        tables=tuple(replace(one, note=f"{one.note} Training losses are of the last epoch.") for one in plain.tables),
         findings=(*changes, *plain.findings, selection_sentence(options.select, "the epoch in question")),
     )
 

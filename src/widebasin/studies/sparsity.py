@@ -186,7 +186,7 @@ def check_setting(spec: Spec) -> None:
 SPARSITY = Study(
     name="sparsity",
     question=QUESTION,
-    spec=Spec(study="sparsity", widths=(16, 32, 64, 128), prune="largest", pruners=("random", "snip")),
+    spec=Spec(study="sparsity", prune="largest", pruners=("random", "snip")),
     answer=answer,
     example="--workload digits-resnet --widths 2 4 8 --seeds 3 --out results/sparse-resnet",
     check_setting=check_setting,

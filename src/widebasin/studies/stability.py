@@ -8,7 +8,7 @@ it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by se
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value, check_plain_networks
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ def _conditions_table(spec: Spec, means: "pd.DataFrame") -> "Table":
 
 def check(spec: Spec) -> None:
     """One setting, at a constant learning rate: radii are compared with each other."""
+    check_plain_networks(spec)
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: stability is judged at the rate of training")
     check_one_value(spec, ("widths", "label_noise", "weight_decay", "learning_rate"), "radii in one setting")

@@ -87,6 +87,14 @@ def check_samples(samples: int) -> None:
         raise UsageError("samples", samples, "must be at least 2: uneven Hessians take two examples")
 
 
+def check_plain_networks(spec: Spec) -> None:
+    """Raises ``UsageError`` if networks of a resolved spec are pruned or centered: their curvature is not measured."""
+    if any(spec.sparsity or ()):
+        raise UsageError("sparsity", spec.sparsity, "must be 0: the curvature of pruned networks is not measured")
+    if spec.output_scale is not None:
+        raise UsageError("output_scale", spec.output_scale, "must be left out: the study measures the networks as such")
+
+
 def check_one_value(spec: Spec, arguments: Sequence[str], compares: str) -> None:
     """Raises ``UsageError`` if one of these arguments of a resolved spec has several values.
 

@@ -75,22 +75,24 @@ def choose_plan(task: Task, replicates: int) -> Plan:
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 1.8 (digits, 2 or 8 filters) to 2.1 times as long per network (images of 32 x 32, 4
       filters). XLA runs them slowly within a compiled loop: an epoch as one loop takes 6 to 7 times as long.
-    * Attention on CPU goes one by one, an epoch as one loop. With six vision transformers at once each takes as long
-      on the digits and 1.2 times as long on images of 32 x 32; step by step makes a difference of 6%, either way.
+    * Attention goes one by one, an epoch as one loop: its activations are many. On CPU, with six vision transformers
+      at once each takes as long on the digits and 1.2 times as long on images of 32 x 32; step by step makes a
+      difference of 6%, either way. On accelerators neither was measured.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
     platform = jax.default_backend()
     if task.dataset.files is not None:
-        return Plan(1, "step", platform, _devices(task.recipe.batch_size), os.cpu_count() or 1)
+        return Plan(1, "step", platform, _devices(task.recipe.batch_size), _cores())
     model = eqx.filter_eval_shape(task.build, jax.random.key(0))
     if is_convolutional(model):
         return Plan(1, "step" if platform == "cpu" else "scan", platform, _devices(task.recipe.batch_size))
     per_replicate = 4 * (COPIES_OF_PARAMETERS * task.network.num_params + 2 * len(task.dataset))
     most = MEMORY.get(platform, MEMORY["cpu"]) // per_replicate
     if platform == "cpu":
-        at_once = max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params)
-        most = min(most, 1 if _attends(model) else at_once)
+        most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params))
+    if _attends(model):
+        most = 1
     at_once = _even(replicates, max(1, min(replicates, most)))
     return Plan(at_once, "scan", platform, _devices(at_once if at_once > 1 else task.recipe.batch_size))
 
@@ -103,6 +105,11 @@ def _attends(model: PyTree) -> bool:
 
 def _is_attention(node: object) -> bool:
     return isinstance(node, eqx.nn.MultiheadAttention)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _devices(shared: int) -> int:

@@ -35,7 +35,7 @@ class StreamedProgram(Program):
             ImageReader,
             files,
             workers=plan.workers,
-            prefetch=2 * max(1, plan.workers),
+            prefetch=plan.workers + 2,
             size=task.dataset.image_size,
         )
         self._updates = {
