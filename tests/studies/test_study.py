@@ -39,3 +39,19 @@ def test_comparing_needs_baseline_and_method(methods):
     with pytest.raises(UsageError, match="must name sgd and a method to compare with it"):
         STUDIES["overparam"].check(spec)
     NETWORKS.check(dataclasses.replace(spec, study=""))
+
+
+@pytest.mark.parametrize("name", ["stability", "convergence"])
+def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
+    plain = resolve(STUDIES[name].spec)
+    for argument, values in (("sparsity", (0.5,)), ("output_scale", (1.0,))):
+        with pytest.raises(UsageError, match="must be") as error:
+            STUDIES[name].check(dataclasses.replace(plain, **{argument: values}))
+        assert error.value.argument == argument
+
+
+@pytest.mark.parametrize("argument", ["sparsity", "weight_decay", "learning_rate"])
+def test_label_noise_is_compared_in_one_setting(argument):
+    several = dataclasses.replace(resolve(STUDIES["label-noise"].spec), **{argument: (0.1, 0.2)})
+    with pytest.raises(UsageError, match="must be one value: the study compares shares of wrong labels"):
+        STUDIES["label-noise"].check(several)
