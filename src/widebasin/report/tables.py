@@ -63,9 +63,15 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
     return int(np.clip(3 - np.floor(np.log10(np.median(sizes))), 0, 12)) if sizes.size else 4
 
 
+def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
+    """Decimals of gains in text, rows of ``statistics.gain_table``: two for percent where all are below one point."""
+    small = metric.unit == "%" and gains["gain"].abs().max() < 1
+    return 2 if small else decimals(metric, gains["baseline_value"])
+
+
 def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Table:
     """The answer of a study: rows of ``statistics.gain_table`` as text, setting by setting."""
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     settings = varying(gains)
     methods = gains["method"].nunique()
     gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")

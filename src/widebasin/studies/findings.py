@@ -9,7 +9,7 @@ import pandas as pd
 from widebasin.report import statistics
 from widebasin.report.drawing import method_name, setting_name, setting_value
 from widebasin.report.statistics import Interval, Metric, varying
-from widebasin.report.tables import decimals
+from widebasin.report.tables import decimals, gain_decimals
 from widebasin.studies.study import Options
 from widebasin.sweep import Spec
 from widebasin.workloads import WORKLOADS
@@ -60,7 +60,7 @@ def trends(
         radii: all that were tried.
     """
     series = series_of(gains, paired)
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     sentences = [_gain_sentence(one, metric, method_name(baseline), digits) for one in series]
     sentences += _radius_sentences(series, radii)
     # Networks that are compared several times, or read at several epochs, are counted once.
@@ -84,7 +84,7 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, colu
     if varying(gains) != [column]:
         return []
     low, high = gains[column].min(), gains[column].max()
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     sentences = []
     for method in dict.fromkeys(gains["method"]):
         mine = paired[paired["method"] == method]
