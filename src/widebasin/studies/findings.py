@@ -230,7 +230,9 @@ def _grouped(facts: Sequence[tuple[str, str]], series: int) -> str:
     names: dict[str, list[str]] = {}
     for fact, name in facts:
         names.setdefault(fact, []).append(name)
-    return "; ".join(fact if series == 1 else f"{fact} ({', '.join(of)})" for fact, of in names.items())
+    # Names of several parts have commas of their own.
+    comma = "; " if any(", " in name for _, name in facts) else ", "
+    return "; ".join(fact if series == 1 else f"{fact} ({comma.join(of)})" for fact, of in names.items())
 
 
 def _rank(rows: pd.DataFrame) -> str:
