@@ -1,7 +1,8 @@
 """Digits, a vision transformer of dimension h: cifar10-vit on embedded data.
 
-Patches of 2 x 2 pixels and 2 layers. Split and label noise are those of digits-mlp; the recipe is ours. The paper has
-no such workload.
+Patches of 2 x 2 pixels and 2 layers. Split and label noise are those of digits-mlp; the recipe is ours: at a learning
+rate of .1, that of cifar10-vit, a network of dimension 64 does not leave the accuracy of chance. The paper has no such
+workload.
 """
 
 from widebasin.data import SplitSizes, digit_images
@@ -17,9 +18,9 @@ DIGITS_VIT = Workload(
     build=lambda width, key: ViT(width, image_size=8, channels=1, patch=2, depth=2, key=key),
     sizes=SplitSizes(train=1_000, valid=300, test=497),
     objective=CLASSIFICATION,
-    recipe=Recipe(epochs=60, batch_size=100, learning_rate=0.1, schedule="cosine", weight_decay=5e-4),
-    widths=(8, 16, 32),
+    recipe=Recipe(epochs=60, batch_size=100, learning_rate=0.03, schedule="cosine", weight_decay=5e-4),
+    widths=(16, 32, 64),
     rhos=(0.02, 0.1, 0.5),
     label_noise=0.3,
-    quick={"widths": (8, 16), "rhos": (0.1,), "seeds": 2, "epochs": 20},
+    quick={"widths": (16, 32), "rhos": (0.1,), "seeds": 2, "epochs": 20},
 )
