@@ -2,7 +2,8 @@
 
 Recipe: 200 epochs, batch 128, learning rate .1 (cosine) and momentum .9 as published; the weight decay of 5e-4 is our
 guess, and so are radii, ladder and 8 heads. Augmentation and split are those of cifar10-resnet18.
-The paper reports that the gap shrinks past about 209,000 parameters, and the accuracy of both past a million.
+The paper reports that the gap shrinks past about 209,000 parameters, and the accuracy of both past a million. Not
+measured yet: it wants a GPU.
 """
 
 from widebasin.data import SplitSizes, cifar10, crop_and_flip
