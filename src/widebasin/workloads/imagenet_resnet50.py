@@ -5,8 +5,8 @@ Recipe (published): 90 epochs, batch 512, learning rate .2 with a linear warmup 
 normalization over the whole batch. Radii are our guess. Images stream from disk. Split: 20,000 of the official
 training images validate, drawn by seed; the official validation set tests.
 The paper reports gains of .03 to .54 points from 2.0 to 25.6 million parameters. Not measured yet: it wants a GPU.
-Imagenette, ten of the classes, is there to try the path: 900 of its training images train, 100 validate, 500 of its test
-images test; its recipe is ours.
+Imagenette, ten of the classes, is there to try the path: 900 of its training images train, 100 validate, 500 of its
+test images test; its recipe is ours.
 """
 
 from widebasin.data import SplitSizes, imagenet, imagenette
