@@ -10,7 +10,13 @@ failed = attempted = 0
 for module in pkgutil.walk_packages(widebasin.__path__, "widebasin."):
     if module.name.endswith("__main__"):
         continue
-    result = doctest.testmod(importlib.import_module(module.name))
+    try:
+        imported = importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":  # which the benchmarks compare with where it is installed
+            raise
+        continue
+    result = doctest.testmod(imported)
     failed, attempted = failed + result.failed, attempted + result.attempted
 print(f"{failed} of {attempted} failed")
 """

@@ -363,7 +363,7 @@ def test_every_way_of_pruning_begins_at_the_dense_network():
 def test_sparser_networks_are_further_right_and_the_axis_says_how_sparse():
     figure = figures.gain_against_sparsity(pruned((0.75, 0.9375, 0.984375)), ACCURACY)
     draw(figure)
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0%", "75%", "93.75%", "98.44%"]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0%", "75%", "93.75%", "98.4375%"]
     low, high = figure.axes[0].get_xlim()
     assert low > 1 > 0.015625 > high
 
