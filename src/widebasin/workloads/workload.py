@@ -33,7 +33,7 @@ class Workload:
         label_noise: default share of wrong training labels.
         augment: see ``Task``.
         output_scales: default scales of the lazy regime, see ``Task.centered``; empty where nothing is centered.
-        quick: fields of a spec that the preset ``quick`` sets, to take minutes on 2 cores.
+        quick: fields of a spec that the preset ``quick`` sets, for a few CPU cores.
         published: number of parameters -> SAM's gain as read off the paper's figure; empty if it has none.
     """
 
