@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from widebasin.data import corrupt_labels, key_for, split_examples
+from widebasin.data import corrupt_labels, epoch_batches, key_for, split_examples
 from widebasin.training.task import Replicate, Task
 
 # The purpose of the key for the initial parameters.
@@ -78,6 +78,11 @@ def _examples(
         return Examples(split.train, labels, split.valid, split.test)
 
     return jax.vmap(prepare)(keys, rates)
+
+
+def batches_of(task: Task, key: Key[Array, ""], epoch: int | Int[Array, ""]) -> Int[Array, "steps batch_size"]:
+    """The batches of an epoch, as positions among the training examples; ``key`` is that of ``TrainingState``."""
+    return epoch_batches(key_for(key, "batch order"), epoch, task.sizes.train, task.recipe.batch_size)
 
 
 def keys_of(seeds: Sequence[int]) -> Key[Array, " n"]:

@@ -11,11 +11,11 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from widebasin.data import epoch_batches, key_for
+from widebasin.data import key_for
 from widebasin.sam import Method
 from widebasin.sparsity import apply_mask
 from widebasin.training.plan import Plan
-from widebasin.training.preparation import Examples, examples_of, initialized, keys_of, rows_of
+from widebasin.training.preparation import Examples, batches_of, examples_of, initialized, keys_of, rows_of
 from widebasin.training.pruning import first_batch, masks_of
 from widebasin.training.task import Replicate, Task
 
@@ -262,8 +262,7 @@ class Program:
         return lifted
 
     def _batches_one(self, state: TrainingState) -> Int[Array, "steps batch_size"]:
-        order = key_for(state.key, "batch order")
-        return epoch_batches(order, state.epoch, self.task.sizes.train, self.task.recipe.batch_size)
+        return batches_of(self.task, state.key, state.epoch)
 
     def _measure(
         self,

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from widebasin.data import epoch_batches, key_for
+from widebasin.data import key_for
 from widebasin.sparsity import pruned_in_total, pruned_per_layer, random_mask, snip_mask
+from widebasin.training.preparation import batches_of
 from widebasin.training.task import Replicate, Task
 
 PRUNERS = ("random", "snip")
@@ -80,5 +81,4 @@ def _gradients(task: Task, params: PyTree, model: list[Array], inputs: Array, ta
 
 def first_batch(task: Task, seed: int) -> Int[Array, " batch_size"]:
     """Positions, among the training examples, of the first batch that networks of a seed train on."""
-    order = key_for(key_for(jax.random.key(seed), "training"), "batch order")
-    return epoch_batches(order, 0, task.sizes.train, task.recipe.batch_size)[0]
+    return batches_of(task, key_for(jax.random.key(seed), "training"), 0)[0]

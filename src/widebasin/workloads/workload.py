@@ -88,8 +88,8 @@ class Workload:
     def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
         """At which sparsities the largest of these widths has as many parameters as each of the others.
 
-        To as few decimals, at least four, as leave the numbers within half a percent; widths with fewer parameters than
-        the largest cannot lose, as its biases stay, are left out.
+        To as few decimals, at least four, as leave the numbers within half a percent; widths are left out
+        that have fewer parameters than the largest has biases, which stay.
         """
         largest = max(widths)
         everything = self.num_params(largest)
