@@ -23,13 +23,15 @@ def convolved(image, kernel, bias, stride):
     return result
 
 
+@pytest.mark.parametrize("sides", [(15, 16), (6, 9), (4, 3), (3, 2), (2, 2), (1, 1)])
 @pytest.mark.parametrize(
     ("size", "stride", "bias"), [(1, 1, True), (1, 2, False), (3, 1, False), (3, 2, True), (7, 2, False), (7, 1, True)]
 )
-def test_a_convolution_is_the_sum_of_its_definition(size, stride, bias):
+def test_a_convolution_is_the_sum_of_its_definition(size, stride, bias, sides):
+    """Also of images that are smaller than the kernel."""
     with jax.enable_x64(True):
         layer = anywhere(lambda key: Convolution(3, 4, size, stride, bias=bias, key=key))
-        image = jnp.asarray(np.random.default_rng(1).normal(size=(6, 9, 3)))
+        image = jnp.asarray(np.random.default_rng(1).normal(size=(*sides, 3)))
         result = layer(image)
         assert result.dtype == np.float64
     expected = convolved(np.asarray(image), np.asarray(layer.kernel), np.asarray(layer.bias) if bias else 0, stride)

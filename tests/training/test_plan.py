@@ -43,9 +43,13 @@ def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():
     assert how(WORKLOADS["digits-resnet"].task(2, DIGITS.recipe), 6) == (1, "step")
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_attention_goes_one_by_one(platform, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+def test_attention_goes_a_few_at_a_time_on_cpu_within_the_bound_on_parameters():
+    assert how(WORKLOADS["digits-vit"].task(8, DIGITS.recipe), 6) == (3, "scan")
+    assert how(WORKLOADS["digits-vit"].task(128, DIGITS.recipe), 6) == (1, "scan")
+
+
+def test_attention_goes_one_by_one_on_accelerators(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert how(WORKLOADS["digits-vit"].task(8, DIGITS.recipe), 6) == (1, "scan")
 
 

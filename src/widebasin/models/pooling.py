@@ -12,6 +12,11 @@ def max_pool(image: Image, size: int) -> Image:
 
     Where several pixels of a window are the largest, its gradient is divided among them.
     """
+    if size == 2:
+        # The gradient takes a third of the time on a CPU.
+        height, width, channels = image.shape
+        windows = image[: height // 2 * 2, : width // 2 * 2].reshape(height // 2, 2, width // 2, 2, channels)
+        return windows.max((1, 3))
     return reduce(jnp.maximum, window_pixels(image, size))
 
 

@@ -16,9 +16,9 @@ LOOPS = ("scan", "step")
 
 # Bytes that the replicates of one program may take, of a laptop's memory or an accelerator's.
 MEMORY = {"cpu": 2 * 2**30, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
-# Above half a million parameters at once, batching costs more than it saves on CPU; a few at once always pay.
+# Above half a million parameters at once, batching costs more than it saves on CPU; a few dense networks always pay.
 PARAMETERS_AT_ONCE_ON_CPU = 500_000
-FEWEST_AT_ONCE_ON_CPU = 3
+FEW_AT_ONCE_ON_CPU = 3
 # Parameters, momentum, two gradients, the ascent point, and one more while the optimizer updates.
 COPIES_OF_PARAMETERS = 6
 
@@ -75,9 +75,9 @@ def choose_plan(task: Task, replicates: int) -> Plan:
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 1.8 (digits, 2 or 8 filters) to 2.1 times as long per network (images of 32 x 32, 4
       filters). XLA runs them slowly within a compiled loop: an epoch as one loop takes 6 to 7 times as long.
-    * Attention goes one by one, an epoch as one loop: its activations are many. On CPU, with six vision transformers
-      at once each takes as long on the digits and 1.2 times as long on images of 32 x 32; step by step makes a
-      difference of 6%, either way. On accelerators neither was measured.
+    * Attention goes up to three at once on CPU, within the same half a million parameters, an epoch as one loop: more
+      would fill the memory with activations. Against one by one, three vision transformers at once take .8 to 1 times
+      as long on the digits, two .9 to 1 times on images of 32 x 32. On accelerators they go one by one, until measured.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
@@ -89,9 +89,11 @@ def choose_plan(task: Task, replicates: int) -> Plan:
         return Plan(1, "step" if platform == "cpu" else "scan", platform, _devices(task.recipe.batch_size))
     per_replicate = 4 * (COPIES_OF_PARAMETERS * task.network.num_params + 2 * len(task.dataset))
     most = MEMORY.get(platform, MEMORY["cpu"]) // per_replicate
+    attends = _attends(model)
     if platform == "cpu":
-        most = min(most, max(FEWEST_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params))
-    if _attends(model):
+        few, within = FEW_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // task.network.num_params
+        most = min(most, few, within) if attends else min(most, max(few, within))
+    elif attends:
         most = 1
     at_once = _even(replicates, max(1, min(replicates, most)))
     return Plan(at_once, "scan", platform, _devices(at_once if at_once > 1 else task.recipe.batch_size))
