@@ -128,5 +128,9 @@ def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
 
 
 def _plan_words(plan: dict) -> str:
-    at_once = plan["replicates_at_once"]
-    return f"{at_once} network{'s' if at_once > 1 else ''} at once, {plan['loop']} on {plan['platform']}"
+    at_once, devices, workers = plan["replicates_at_once"], plan.get("devices", 1), plan.get("workers", 0)
+    return (
+        f"{at_once} network{'s' * (at_once > 1)} at once, {plan['loop']} on {plan['platform']}"
+        + f", over {devices} devices" * (devices > 1)
+        + f", images decoded by {workers} process{'es' * (workers > 1)}" * (workers > 0)
+    )

@@ -97,7 +97,7 @@ class Spec:
     preset: Annotated[
         str, tyro.conf.arg(metavar="{paper,quick}", help_behavior_hint="(default: paper, the workload as it is)")
     ] = "paper"
-    """quick is for a few CPU cores: fewer widths, epochs, examples. Any flag given besides wins."""
+    """quick is for a few CPU cores: fewer widths, epochs, examples, where a workload needs it. Any flag given wins."""
     study: Annotated[str, tyro.conf.Suppress] = ""
     """The study that the sweep belongs to; empty for a sweep of its own."""
 
