@@ -459,8 +459,9 @@ def _explained(console: Console) -> Iterator[None]:
 
 
 def _say_errors_once() -> None:
-    """What orbax logs of a failed write, and its threads after it, is said in our own words."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
+    for logger in ("absl", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     genuine = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

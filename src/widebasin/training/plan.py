@@ -73,8 +73,9 @@ def choose_plan(task: Task, replicates: int) -> Plan:
       about half a million parameters together, where the time per network is least (batches of 30 networks of 60,000
       to 270,000 parameters take 1.2 to 1.5 times as long per network).
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
-      networks at once take 1.8 (digits, 2 or 8 filters) to 2.1 times as long per network (images of 32 x 32, 4
-      filters). XLA runs them slowly within a compiled loop: an epoch as one loop takes 6 to 7 times as long.
+      networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
+      runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
+      the digits neither matters.
     * Attention goes up to three at once on CPU, within the same half a million parameters, an epoch as one loop: more
       would fill the memory with activations. Against one by one, three vision transformers at once take .8 to 1 times
       as long on the digits, two .9 to 1 times on images of 32 x 32. On accelerators they go one by one, until measured.
