@@ -1,15 +1,12 @@
 import io
-import json
 import re
-import shutil
 
 import pytest
 from rich.console import Console
 
 from widebasin.studies import Options
-from widebasin.studies.answering import print_answer, write_answer
-from widebasin.sweep import Spec
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.studies.answering import command, print_answer, write_answer
+from widebasin.sweep import Spec, resolve
 from widebasin.sweep.run import run
 
 
@@ -40,25 +37,22 @@ def test_writes_the_same_bytes_again(folder):
     assert content() == content()
 
 
+def test_the_command_says_what_the_studys_own_grid_cannot_be_on_a_workload():
+    """Least squares has no labels, so that there are none of the study's shares of wrong ones."""
+    spec = resolve(Spec(study="label-noise", workload="least-squares", label_noise=(0.0,), seeds=2))
+    assert command(spec, Options()) == (
+        "widebasin study label-noise --workload least-squares --seeds 2 --label-noise 0.0"
+    )
+    usual = resolve(Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)))
+    assert command(usual, Options()) == "widebasin study label-noise"
+
+
 def test_page_records_spec_versions_and_plan(folder):
     write_answer(folder, Options())
     page = (folder.path / "report.html").read_text()
     assert "widths = [4, 8]" in page
     assert "<dt>jax</dt>" in page
     assert re.search("<dt>trained</dt><dd>[^:]* at once, scan on cpu", page)
-
-
-def test_the_page_says_over_how_many_devices_and_by_how_many_processes(folder, tmp_path):
-    copied = ResultsFolder(shutil.copytree(folder.path, tmp_path / "copy"))
-    record = json.loads((copied.path / "run.json").read_text())
-    for plan in record["plans"].values():
-        plan |= {"devices": 3, "workers": 1}
-    (copied.path / "run.json").write_text(json.dumps(record))
-    write_answer(copied, Options())
-    assert (
-        "at once, scan on cpu, over 3 devices, images decoded by 1 process: "
-        in (copied.path / "report.html").read_text()
-    )
 
 
 def test_select_test_is_said_on_the_page(folder):

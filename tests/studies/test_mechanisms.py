@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from widebasin.report.mechanism_tables import significant
-from widebasin.studies import STUDIES, Options
+from widebasin.report.statistics import geometric_decay
+from widebasin.studies import STUDIES, Options, convergence
 from widebasin.studies.answering import write_answer
 from widebasin.studies.study import Tables
 from widebasin.sweep import Execution, Spec, UsageError, resolve
@@ -119,6 +120,26 @@ def test_networks_that_diverged_are_counted_and_left_out():
     answer = stability_answer(tables)
     assert any("diverged, and are not measured: 1." in finding for finding in answer.findings)
     assert answer.tables[0].rows[0][2] == "3"
+
+
+def test_rates_are_per_step_also_on_fewer_examples(tmp_path):
+    """Least squares on 50 examples, 5 steps an epoch: the rates shown are those of the loss against steps."""
+    spec = Spec(
+        study="convergence",
+        workload="least-squares",
+        widths=(400,),
+        methods=("sgd", "unnormalized-sam"),
+        rhos=(0.002,),
+        seeds=1,
+        epochs=60,
+        train_examples=50,
+    )
+    folder = run(spec, tmp_path / "out", execution=Execution(keep_parameters=True))
+    (table,) = write_answer(folder, Options()).tables
+    history = folder.history().query("method == 'sgd'").sort_values("epoch")
+    losses = history["train_loss"].to_numpy(float)
+    rate = geometric_decay(5 * np.arange(1, 61), losses, convergence.FLOOR * losses[0]).factor
+    assert table.rows[0][table.columns.index("rate per step")] == significant(-np.log(rate))
 
 
 @pytest.mark.parametrize("argument", ["widths", "learning_rate"])

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,6 +8,7 @@ from widebasin.studies.networks import NETWORKS
 from widebasin.studies.registry import study_of
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
+from widebasin.workloads import WORKLOADS
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -48,6 +50,35 @@ def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
         with pytest.raises(UsageError, match="must be") as error:
             STUDIES[name].check(dataclasses.replace(plain, **{argument: values}))
         assert error.value.argument == argument
+
+
+@pytest.mark.parametrize("name", ["stability", "convergence"])
+def test_the_curvature_on_streamed_images_is_not_asked_for(name, monkeypatch):
+    spec = resolve(STUDIES[name].spec)
+    streamed = dataclasses.replace(WORKLOADS[spec.workload], load=lambda: SimpleNamespace(files="some"))
+    monkeypatch.setitem(WORKLOADS, spec.workload, streamed)
+    with pytest.raises(UsageError, match=r"workload = .* must hold its data in memory"):
+        STUDIES[name].check(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("methods", "sparsity"),
+        ("methods", "output_scale"),
+        ("sparsity", "output_scale"),
+        ("solution-space", "sparsity"),
+        ("solution-space", "pruners"),
+        ("label-noise", "output_scale"),
+        ("regularization", "output_scale"),
+        ("convergence", "learning_rate"),
+    ],
+)
+def test_what_a_study_does_not_compare_has_one_value(name, argument):
+    values = ("random", "snip") if argument == "pruners" else (0.1, 0.2)
+    several = dataclasses.replace(resolve(STUDIES[name].spec), **{argument: values})
+    with pytest.raises(UsageError, match=f"{argument} = .*must be one value: the study compares .* in one setting"):
+        STUDIES[name].check(several)
 
 
 @pytest.mark.parametrize("argument", ["sparsity", "weight_decay", "learning_rate"])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from widebasin.data import ImageFiles, digits
+from widebasin.data import DataError, ImageFiles, SplitSizes, digits
 from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.cells import cells
@@ -174,6 +174,20 @@ def test_a_sweep_is_not_continued_with_other_data(tmp_path):
     np.savez(file, inputs=inputs, targets=targets)
     arrays_workload.cache_clear()
     assert_same(run(spec, folder.path), folder)
+
+
+@pytest.mark.parametrize(("fixed_test", "words"), [(0, "1,797 here: complete"), (97, "here, 97 of them to test on: ")])
+def test_fewer_examples_than_the_workload_has_are_an_error_before_there_is_a_folder(
+    fixed_test, words, monkeypatch, tmp_path
+):
+    fewer = dataclasses.replace(digits(), fixed_test=fixed_test)
+    workload = dataclasses.replace(
+        WORKLOADS["digits-mlp"], load=lambda: fewer, sizes=SplitSizes(train=1_401, valid=300, test=97)
+    )
+    monkeypatch.setitem(WORKLOADS, "digits-mlp", workload)
+    with pytest.raises(DataError, match=rf"trains on 1,401, validates on 300 and tests on 97 examples; of .*{words}"):
+        run(SPEC, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):

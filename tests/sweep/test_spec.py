@@ -123,8 +123,9 @@ def test_a_flag_given_besides_a_preset_wins(field, value):
     assert dataclasses.replace(spec, **{field: getattr(quick, field)}) == quick
 
 
-def test_presets_of_workloads_without_one_change_nothing():
-    assert resolve(Spec(preset="quick")) == resolve(Spec())
+def test_a_preset_that_a_workload_has_not_is_refused():
+    with pytest.raises(UsageError, match=r"preset = 'quick': must be left out for imagenet-resnet50, .* digits-mlp, "):
+        resolve(Spec(workload="imagenet-resnet50", preset="quick"))
 
 
 def test_scales_come_from_lazy_workloads_alone():

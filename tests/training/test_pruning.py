@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,10 @@ from training.tasks import DIGITS, NORMALIZED, leaves, replicate, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import Plan, Program, pruned_parameters
+from widebasin.models import ViT
+from widebasin.sparsity import prunable, pruned_per_layer
+from widebasin.training import Network, Plan, Program, pruned_parameters
+from widebasin.training.pruning import kernels
 
 DENSE = replicate(rho=0.1, seed=4, label_noise=0.3, weight_decay=0.01)
 RANDOM = replace(DENSE, sparsity=0.75, pruner="random")
@@ -87,8 +91,8 @@ def test_masks_depend_on_seed_and_pruner_and_not_on_radius_decay_or_company(of_g
 def assert_pruned(state, of_group):
     """Exactly 0 where the masks say so, also in the momentum; everything else of the kernels is there."""
     for position, mask in enumerate(of_group):
-        kernels = [leaf[position] for leaf in leaves(state)[:2]]
-        for kernel, stays in zip(kernels, mask[:2], strict=True):
+        weights = [leaf[position] for leaf in leaves(state)[:2]]
+        for kernel, stays in zip(weights, mask[:2], strict=True):
             assert np.all(kernel[~stays] == 0)
             assert np.isfinite(kernel).all()
             assert np.count_nonzero(kernel) == np.sum(stays)
@@ -126,6 +130,26 @@ def test_scales_of_normalization_stay():
     found = masks("sgd", GROUP, NORMALIZED)[2]
     assert [np.shape(leaf) for leaf in found if not np.all(leaf)] == [(12, 64), (10, 12)]
     assert sum(np.sum(~leaf) for leaf in found) == 832
+
+
+def test_scales_that_start_at_zero_hide_no_kernel_from_snip():
+    """With a scale of 0 all gradients before it are 0; the mask is that of the network whose scale is 1."""
+
+    def closed(key):
+        model = NORMALIZED.build(key)
+        return eqx.tree_at(lambda one: one.normalization.scale, model, jnp.zeros(12))
+
+    for opened, other in zip(
+        masks("sgd", GROUP, NORMALIZED), masks("sgd", GROUP, replace(NORMALIZED, build=closed)), strict=True
+    ):
+        jax.tree.map(np.testing.assert_array_equal, opened, other)
+
+
+def test_positions_of_a_transformer_are_no_kernels():
+    shapes = Network(lambda key: ViT(16, image_size=8, channels=1, patch=4, depth=1, key=key)).shapes
+    different = jax.tree.map(lambda ours, usual: ours != usual, kernels(shapes), prunable(shapes))
+    assert [jax.tree_util.keystr(path) for path, one in jax.tree.leaves_with_path(different) if one] == [".positions"]
+    assert pruned_parameters(shapes, 0.5, "random") == sum(pruned_per_layer(shapes, 0.5)) - 5 * 16 // 2
 
 
 @pytest.mark.parametrize("pruner", ["none", "magnitude"])

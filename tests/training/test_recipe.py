@@ -63,14 +63,15 @@ def test_inverse_schedule_falls_epoch_by_epoch():
     ],
 )
 def test_warmup_rises_in_equal_parts_to_the_schedule(schedule, plain):
-    relative = recipe(schedule=schedule, warmup_steps=8).relative_learning_rate(steps_per_epoch=10)
     steps = (0, 1, 3, 7, 8, 25, 39)
-    expected = [plain(step) * min(1, (step + 1) / 8) for step in steps]
-    assert [float(relative(step)) for step in steps] == pytest.approx(expected, abs=1e-6)
+    for warmup in (3, 4, 5_000):  # 4 is a tenth of the steps
+        relative = recipe(schedule=schedule, warmup_steps=warmup).relative_learning_rate(steps_per_epoch=10)
+        expected = [plain(step) * min(1, (step + 1) / min(warmup, 4)) for step in steps]
+        assert [float(relative(step)) for step in steps] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_optimizer_counts_the_steps_of_the_warmup():
-    optimizer = recipe(momentum=0.0, schedule="inverse", warmup_steps=4).optimizer(2, 0.5, 0.0)
+    optimizer = recipe(epochs=20, momentum=0.0, schedule="inverse", warmup_steps=4).optimizer(2, 0.5, 0.0)
     params = jnp.array([0.0])
     state = optimizer.init(params)
     rates = []

@@ -1,12 +1,14 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training.tasks import DIGITS, replicate
 
 from widebasin import sam
 from widebasin.training import Checkpoints, Plan, Program, train
+from widebasin.training import program as program_module
 
 GROUP = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
 
@@ -133,3 +135,24 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
         train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0, on_epoch=stop)
     continued = train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0)
     assert_same(continued, whole)
+
+
+def test_the_mask_that_was_trained_with_is_part_of_the_checkpoint(tmp_path, monkeypatch):
+    """Another machine's gradient may put other weights just above SNIP's threshold."""
+    group = [replace(GROUP[0], sparsity=0.5, pruner="snip")]
+    program = Program(DIGITS, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
+    checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
+    uninterrupted = train(program, group)
+
+    def stop(report):
+        if report.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(program, group, on_epoch=stop, **checkpoints)
+    genuine = program_module.masks_of
+    monkeypatch.setattr(
+        program_module, "masks_of", lambda *arguments: jax.tree.map(jnp.logical_not, genuine(*arguments))
+    )
+    continued = train(program, group, **checkpoints)
+    jax.tree.map(np.testing.assert_array_equal, continued.params, uninterrupted.params)

@@ -180,32 +180,33 @@ def train_loss_against_parameters(gains: pd.DataFrame) -> Figure:
 
 
 def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
-    """The test metric against the radius, one line per width; the baseline at the left, as radius 0.
+    """The test metric against the radius, one line per size of the network; the baseline at the left, as radius 0.
 
     Args:
-        radii: rows of ``statistics.radius_table`` of the baseline and one method, of one setting but for the width.
+        radii: rows of ``statistics.radius_table`` of the baseline and one method, of one setting but for the size: the
+            width or the sparsity.
         metric: of the values.
         baseline: the method without a radius.
     """
     figure, axes = new_figure("radius rho", f"test {metric.label}")
-    widths = sorted(radii["width"].unique())
-    colours = shades(len(widths))
+    # Widths alone tell no sizes apart: networks of one width may be pruned to several.
+    sizes = list(radii.groupby(["num_params", "width"]))
     mine = radii[radii["method"] != baseline]
     positive = sorted(r for r in mine["rho"].unique() if r > 0)
     at_zero = positive[0] / 3 if positive else 1.0
     zero = f"0 ({method_name(baseline)})" if (mine["rho"] == 0).any() else method_name(baseline)
     handles = []
-    for number, (width, shade) in enumerate(zip(widths, colours, strict=True)):
-        count = f"{radii.loc[radii['width'] == width, 'num_params'].iloc[0]:,}"
-        rows = mine[mine["width"] == width]
+    for number, (((num_params, _), size), shade) in enumerate(zip(sizes, shades(len(sizes)), strict=True)):
+        count = f"{num_params:,}"
+        rows = size[size["method"] != baseline]
         rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
         drawn = axes.errorbar(
             rows["at"], rows["value"], rows["standard_error"], fmt="o-", color=shade, label=count, markersize=5
         )
-        base = radii[(radii["width"] == width) & (radii["method"] == baseline)]
+        base = size[size["method"] == baseline]
         drawn_base = axes.errorbar([at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade)
         for line, _, bars in (drawn, drawn_base):
-            _move_beside(axes, [line, *bars], number, len(widths))
+            _move_beside(axes, [line, *bars], number, len(sizes))
         handles.append(Line2D([], [], color=shade, marker="o", markersize=5, label=count))
     axes.set_xscale("log")
     axes.set_xlim(at_zero / 1.3, max(positive, default=at_zero) * 1.3)

@@ -136,7 +136,7 @@ def methods_table(
         metric: of the gains.
         baseline: the method over which they are measured.
     """
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     unit = "%" if metric.unit == "%" else metric.name
     unsure = gains["diverged"].any() or gains["baseline_diverged"].any()
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from widebasin.report.page import Answer, image, page
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Spec, resolve, spec_toml
+from widebasin.sweep import Spec, UsageError, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 
 Track = Callable[[Sequence[Any], str], Iterator[Any]]
@@ -40,7 +40,8 @@ def write_answer(folder: ResultsFolder, options: Options, track: Track | None = 
         tables = Tables(folder.results(), folder.history(), _measured(study, spec, folder, options, track))
         answer = study.answer(spec, tables, options)
         data = dict.fromkeys(environment["data"]["name"] for environment in folder.run_record()["environments"])
-        answer = dataclasses.replace(answer, setting=f"Data: {', '.join(data)}. {answer.setting}")
+        setting = answer.setting[:1].upper() + answer.setting[1:]
+        answer = dataclasses.replace(answer, setting=f"Data: {', '.join(data)}. {setting}")
         write_page(folder, "report.html", answer, spec_toml(spec), command(spec, options))
     return answer
 
@@ -80,14 +81,26 @@ def command(spec: Spec, options: Options) -> str:
     """The command that trains a resolved spec and answers in the same reading: its study's, with what differs."""
     study = study_of(spec)
     words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
-    usual = resolve(dataclasses.replace(study.spec, workload=spec.workload))
-    for given, default in ((spec, usual), (options, Options())):
+    for given, default in ((spec, _usual(study, spec.workload)), (options, Options())):
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if value != getattr(default, field.name) or (field.name == "workload" and value != study.spec.workload):
                 values = value if isinstance(value, tuple) else (value,)
                 words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
+
+
+def _usual(study: Study, workload: str) -> Spec:
+    """The study's own spec on a workload, resolved; ``None`` for what of it cannot be there, such as wrong labels."""
+    unfit: dict[str, None] = {}
+    while True:
+        try:
+            usual = resolve(dataclasses.replace(study.spec, workload=workload, **unfit))
+            return dataclasses.replace(usual, **unfit)
+        except UsageError as error:
+            if error.argument in unfit:
+                raise
+            unfit[error.argument] = None
 
 
 def print_answer(answer: Answer, folder: ResultsFolder, console: Console, page: str = "report.html") -> None:
@@ -128,9 +141,5 @@ def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
 
 
 def _plan_words(plan: dict) -> str:
-    at_once, devices, workers = plan["replicates_at_once"], plan.get("devices", 1), plan.get("workers", 0)
-    return (
-        f"{at_once} network{'s' * (at_once > 1)} at once, {plan['loop']} on {plan['platform']}"
-        + f", over {devices} devices" * (devices > 1)
-        + f", images decoded by {workers} process{'es' * (workers > 1)}" * (workers > 0)
-    )
+    at_once = plan["replicates_at_once"]
+    return f"{at_once} network{'s' * (at_once > 1)} at once, {plan['loop']} on {plan['platform']}"

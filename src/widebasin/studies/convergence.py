@@ -7,7 +7,7 @@ half of the steps, with its interval over seeds; beside it the rate that the the
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value, check_plain_networks
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting, check_plain_networks
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 
 def _steps_per_epoch(spec: Spec) -> int:
-    from widebasin.workloads import WORKLOADS
-
+    assert spec.train_examples is not None
     assert spec.batch_size is not None
-    return WORKLOADS[spec.workload].sizes.train // spec.batch_size
+    return spec.train_examples // spec.batch_size
 
 
 def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
@@ -271,7 +270,7 @@ def check(spec: Spec) -> None:
     check_plain_networks(spec)
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: with others the rate changes with the schedule")
-    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), "widths in one setting")
+    check_one_setting(spec, "widths")
 
 
 CONVERGENCE = Study(

@@ -9,7 +9,7 @@ import pandas as pd
 from widebasin.report import statistics
 from widebasin.report.drawing import method_name, setting_name, setting_value
 from widebasin.report.statistics import Interval, Metric, varying
-from widebasin.report.tables import decimals, gain_decimals
+from widebasin.report.tables import gain_decimals
 from widebasin.studies.study import Options
 from widebasin.sweep import Spec
 from widebasin.workloads import WORKLOADS
@@ -118,7 +118,7 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, basel
         baseline: the method over which they are measured.
         reference: the method that the others are compared with in the second sentence; needs not be there.
     """
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     unit = f" {metric.gain_unit}" if metric.gain_unit else ""
     ranked = gains.sort_values("gain", ascending=False, kind="stable")
     better = [method_name(method) for method, low in zip(ranked["method"], ranked["low"], strict=True) if low > 0]
@@ -249,6 +249,7 @@ def _and(words: Sequence[str]) -> str:
 def setting_sentence(spec: Spec) -> str:
     """What a resolved spec trains, with the recipe that its networks share."""
     workload = WORKLOADS[spec.workload]
+    recipe = workload.recipe
     noise = [f"{100 * rate:g}%" for rate in spec.label_noise or ()]
     assert spec.seeds is not None
     last = spec.first_seed + spec.seeds - 1
@@ -261,6 +262,7 @@ def setting_sentence(spec: Spec) -> str:
         else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
         f"batch {spec.batch_size}",
         f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
+        f"warmup over {recipe.warmup_steps:,} steps, a tenth of all at most" if recipe.warmup_steps else "",
         f"momentum {spec.momentum:g}",
         f"weight decay {_numbers(spec.weight_decay)}",
         f"{spec.m} examples per ascent" if spec.m else "",

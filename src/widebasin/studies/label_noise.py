@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.studies import overparam
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 def check_setting(spec: Spec) -> None:
     """The study compares shares of wrong labels; slopes of several settings have no one difference."""
-    check_one_value(spec, ("sparsity", "weight_decay", "learning_rate"), "shares of wrong labels in one setting")
+    check_one_setting(spec, "shares of wrong labels", varied=("label_noise",))
 
 
 LABEL_NOISE = Study(

@@ -9,7 +9,7 @@ examples that are as they were at initialization.
 from math import isfinite, nan
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def _at_chosen_radius(activations: "pd.DataFrame", gains: "pd.DataFrame") -> "pd
 
 def _findings(gains: "pd.DataFrame", unchanged: "pd.DataFrame", metric: "Metric") -> list[str]:
     from widebasin.report.drawing import method_name
-    from widebasin.report.tables import decimals
+    from widebasin.report.tables import gain_decimals
     from widebasin.studies.findings import interval_words
 
-    digits = decimals(metric, gains["baseline_value"])
+    digits = gain_decimals(metric, gains)
     unit = f" {metric.gain_unit}" if metric.gain_unit else ""
     of_baseline = unchanged[unchanged["method"] == BASELINE].set_index("output_scale")["unchanged"]
     sentences = []
@@ -130,11 +130,7 @@ def check_setting(spec: Spec) -> None:
     """The study compares scales in one setting, of a model whose activations have patterns."""
     from widebasin.workloads import WORKLOADS
 
-    check_one_value(
-        spec,
-        ("widths", "sparsity", "label_noise", "weight_decay", "learning_rate"),
-        "scales in one setting",
-    )
+    check_one_setting(spec, "scales", varied=("output_scale",), besides=("widths",))
     if any(spec.sparsity or ()):
         raise UsageError("sparsity", spec.sparsity, "must be 0: activations are compared with a dense network's")
     if spec.output_scale is None:

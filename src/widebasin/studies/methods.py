@@ -7,7 +7,7 @@ own radius chosen on validation, paired by seed; and the same against SAM.
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 def check(spec: Spec) -> None:
     """One setting: methods are compared with each other, not across sizes."""
-    check_one_value(spec, ("widths", "label_noise", "weight_decay", "learning_rate"), "methods in one setting")
+    check_one_setting(spec, "methods", besides=("widths",))
 
 
 METHODS_STUDY = Study(

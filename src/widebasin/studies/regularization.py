@@ -8,7 +8,7 @@ difference of the gain's slopes between the ends of the weight decays, and betwe
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _where(column: str, value: float | str) -> str:
 
 def check_setting(spec: Spec) -> None:
     """The study compares weight decays and epochs; slopes of several settings have no one difference."""
-    check_one_value(spec, ("sparsity", "label_noise", "learning_rate"), "weight decays in one setting")
+    check_one_setting(spec, "weight decays", varied=("weight_decay",))
 
 
 REGULARIZATION = Study(

@@ -7,7 +7,7 @@ between the functions that gradient descent and SAM reach from one initializatio
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def check(spec: Spec) -> None:
     shape = WORKLOADS[spec.workload].load().inputs.shape[1:]
     if shape != (1,):
         raise UsageError("workload", spec.workload, "must have inputs of one number, to draw its functions: line-mlp")
-    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), "widths in one setting")
+    check_one_setting(spec, "widths")
 
 
 SOLUTION_SPACE = Study(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     """Tables, findings and figures of the study."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Picture
-    from widebasin.report.tables import gains_table
+    from widebasin.report.tables import gain_decimals, gains_table
     from widebasin.studies.findings import selection_note
     from widebasin.studies.overparam import gain_answer
     from widebasin.workloads import WORKLOADS
@@ -46,21 +46,23 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
             statistics.radius_table(tables.results, options.at),
         )
     )
-    # What tells series apart is how a network was pruned, not how far: that is on the axis.
-    one_series = {"sparsity": 0.0, "pruner": "none"}
+    # Of one width, what tells series apart is how a network was pruned, not how far: that is on the axis.
+    several_widths = gains.loc[gains["sparsity"] > 0, "width"].nunique() > 1
+    one_series = {"pruner": "none"} | ({} if several_widths else {"sparsity": 0.0})
     plain = gain_answer(
         spec, gains.assign(**one_series), paired.assign(**one_series), radii.assign(**one_series), metric
     )
     equal = _equal_counts(gains, paired)
     largest = gains[gains["width"] == gains["width"].max()]
+    digits = gain_decimals(metric, gains)
     return replace(
         plain,
         title=f"SAM, overparameterization and sparsity: {WORKLOADS[spec.workload].description}",
         question=QUESTION,
-        findings=(*_findings(equal, metric), *plain.findings, selection_note(options)),
+        findings=(*_findings(equal, metric, digits), *plain.findings, selection_note(options)),
         tables=(
             gains_table(gains.assign(pruner="none"), metric, BASELINE),
-            *([_equal_table(equal, metric)] if equal else []),
+            *([_equal_table(equal, metric, digits)] if equal else []),
         ),
         pictures=(
             plain.pictures[0],
@@ -75,12 +77,13 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 
 def _equal_counts(gains: "pd.DataFrame", paired: "pd.DataFrame") -> "list[dict[str, Any]]":
-    """Pruned networks beside the dense one of as many parameters, and the difference of their gains over seeds."""
+    """The largest network, pruned, beside the dense one of as many parameters; the difference of gains over seeds."""
     from widebasin.report import statistics
 
     rows = []
     dense = gains[gains["pruner"] == "none"]
-    for pruned in gains[gains["pruner"] != "none"].sort_values(["network", "sparsity"]).to_dict("records"):
+    largest = gains[(gains["pruner"] != "none") & (gains["width"] == gains["width"].max())]
+    for pruned in largest.sort_values(["network", "sparsity"]).to_dict("records"):
         smaller = dense[(dense["method"] == pruned["method"]) & (dense["width"] < pruned["width"])]
         near = smaller[(smaller["num_params"] / pruned["num_params"] - 1).abs() <= EQUAL]
         if near.empty:
@@ -99,15 +102,15 @@ def _equal_counts(gains: "pd.DataFrame", paired: "pd.DataFrame") -> "list[dict[s
     return rows
 
 
-def _findings(equal: "list[dict[str, Any]]", metric: "Metric") -> list[str]:
+def _findings(equal: "list[dict[str, Any]]", metric: "Metric", digits: int) -> list[str]:
     from itertools import groupby
 
     from widebasin.report.drawing import method_name
-    from widebasin.report.tables import decimals
 
     if not equal:
-        return ["No pruned network has as many parameters as a dense one (within 2%): nothing is compared."]
-    digits = decimals(metric, [one["dense"]["gain"] for one in equal])
+        return [
+            "Pruned, the largest network never has as many parameters as a dense one (within 2%): nothing is compared."
+        ]
     unit = f" {metric.gain_unit}" if metric.gain_unit else ""
     sentences = []
     by = lambda one: (one["pruned"]["network"], one["pruned"]["method"])  # noqa: E731
@@ -137,11 +140,10 @@ def _difference_words(difference: "Interval", digits: int, unit: str) -> str:
     return f"{difference.mean:+.{digits}f}{unit} ({doubt})"
 
 
-def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric") -> "Table":
+def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric", digits: int) -> "Table":
     from widebasin.report.drawing import method_name, setting_value
-    from widebasin.report.tables import NONE, Table, decimals
+    from widebasin.report.tables import NONE, Table
 
-    digits = decimals(metric, [one["dense"]["gain"] for one in equal])
     several = len({one["pruned"]["method"] for one in equal}) > 1
     rows = []
     for one in equal:
@@ -177,8 +179,7 @@ def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric") -> "Table":
 
 def check_setting(spec: Spec) -> None:
     """The study compares sparsities in one setting, and needs a pruned network."""
-    compared = "dense and pruned networks in one setting"
-    check_one_value(spec, ("label_noise", "weight_decay", "learning_rate"), compared)
+    check_one_setting(spec, "dense and pruned networks", varied=("sparsity", "pruners"))
     if not any(spec.sparsity or ()):
         raise UsageError("sparsity", spec.sparsity, "must have a share above 0, or widths to be matched by pruning")
 

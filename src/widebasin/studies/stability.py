@@ -8,7 +8,7 @@ it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by se
 
 from typing import TYPE_CHECKING
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_value, check_plain_networks
+from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting, check_plain_networks
 from widebasin.sweep import Spec, UsageError
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def check(spec: Spec) -> None:
     check_plain_networks(spec)
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, "must be constant: stability is judged at the rate of training")
-    check_one_value(spec, ("widths", "label_noise", "weight_decay", "learning_rate"), "radii in one setting")
+    check_one_setting(spec, "radii", besides=("widths",))
 
 
 STABILITY = Study(

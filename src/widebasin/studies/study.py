@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from widebasin.studies.measuring import Instrument
 
 
+# In which networks of one width and method differ besides radius and seed.
+SETTING_ARGUMENTS = ("sparsity", "pruners", "output_scale", "label_noise", "weight_decay", "learning_rate")
+
+
 @dataclass(frozen=True)
 class Options:
     """How results are read; changing these trains nothing."""
@@ -88,22 +92,30 @@ def check_samples(samples: int) -> None:
 
 
 def check_plain_networks(spec: Spec) -> None:
-    """Raises ``UsageError`` if networks of a resolved spec are pruned or centered: their curvature is not measured."""
+    """Raises ``UsageError`` if the curvature of a resolved spec's networks is not measured.
+
+    These are pruned or centered networks, and those of images that are streamed from the disk.
+    """
+    from widebasin.workloads import WORKLOADS
+
+    if WORKLOADS[spec.workload].load().files is not None:
+        raise UsageError("workload", spec.workload, "must hold its data in memory: streamed images are not measured on")
     if any(spec.sparsity or ()):
         raise UsageError("sparsity", spec.sparsity, "must be 0: the curvature of pruned networks is not measured")
     if spec.output_scale is not None:
         raise UsageError("output_scale", spec.output_scale, "must be left out: the study measures the networks as such")
 
 
-def check_one_value(spec: Spec, arguments: Sequence[str], compares: str) -> None:
-    """Raises ``UsageError`` if one of these arguments of a resolved spec has several values.
+def check_one_setting(spec: Spec, compares: str, *, varied: Sequence[str] = (), besides: Sequence[str] = ()) -> None:
+    """Raises ``UsageError`` if an argument of a resolved spec has several values that the study does not compare.
 
     Args:
         spec: resolved.
-        arguments: lists of values.
-        compares: what the study compares and in which setting, for the message.
+        compares: what the study compares, for the message.
+        varied: which of ``SETTING_ARGUMENTS`` may have several values.
+        besides: arguments that must have one value too.
     """
-    for argument in arguments:
-        values = getattr(spec, argument)
-        if len(values) > 1:
-            raise UsageError(argument, values, f"must be one value: the study compares {compares}")
+    for argument in (*besides, *SETTING_ARGUMENTS):
+        values = getattr(spec, argument) or ()
+        if argument not in varied and len(values) > 1:
+            raise UsageError(argument, values, f"must be one value: the study compares {compares} in one setting")

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from widebasin.data import DataError
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.execution import Execution
@@ -46,6 +47,7 @@ def run(
 
     Raises:
         UsageError: for a bad spec or folder, before anything is trained.
+        DataError: if the workload's data are not here, or not all of them.
         SweepError: if the folder is in use, damaged or its disk is full.
         CheckpointError: if a checkpoint is damaged.
     """
@@ -55,6 +57,7 @@ def run(
     progress = progress or Progress()
     grid = cells(spec)
     folder = ResultsFolder(path)
+    _check_examples(grid[0])
     if execution.devices and not folder.holds_sweep():
         for cell in grid:
             plan_for(cell, execution)  # what cannot be is said before there is a folder
@@ -74,6 +77,21 @@ def run(
                 progress.stop()
         folder.merge(groups)
     return folder
+
+
+def _check_examples(cell: Cell) -> None:
+    """Raises ``DataError`` if there are fewer examples here than the workload's split needs."""
+    task = cell.task()
+    dataset, sizes = task.dataset, task.sizes
+    own = len(dataset) - dataset.fixed_test
+    drawn = sizes.train + sizes.valid + (0 if dataset.fixed_test else sizes.test)
+    if drawn > own or (dataset.fixed_test and sizes.test > dataset.fixed_test):
+        raise DataError(
+            f"{cell.workload} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
+            f"examples; of {dataset.name} there are {len(dataset):,} here"
+            + f", {dataset.fixed_test:,} of them to test on" * (dataset.fixed_test > 0)
+            + ": complete the data"
+        )
 
 
 def _continue_or_begin(
@@ -203,7 +221,7 @@ def _here(plan: Plan, execution: Execution) -> Plan:
 
 
 def _environment(spec: Spec) -> dict[str, Any]:
-    packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn")
+    packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
     dataset = WORKLOADS[spec.workload].load()
     return {

@@ -91,13 +91,13 @@ class Spec:
     train_examples: OneInt = None
     """Training examples; the others of the data set sit out."""
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
-    """Examples per ascent (m-sharpness); must divide the batch."""
+    """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch."""
     budget: str = "epochs"
     """What all methods get alike: epochs, or gradients (the epochs are then SAM's, and SGD trains twice as many)."""
     preset: Annotated[
         str, tyro.conf.arg(metavar="{paper,quick}", help_behavior_hint="(default: paper, the workload as it is)")
     ] = "paper"
-    """quick is for a few CPU cores: fewer widths, epochs, examples, where a workload needs it. Any flag given wins."""
+    """quick is for a few CPU cores: fewer widths, epochs, examples. Any flag given besides wins."""
     study: Annotated[str, tyro.conf.Suppress] = ""
     """The study that the sweep belongs to; empty for a sweep of its own."""
 
@@ -112,11 +112,15 @@ def resolve(spec: Spec) -> Spec:
     from widebasin.data import LABEL_NOISE_KINDS
     from widebasin.sam import METHODS
     from widebasin.training import PRECISIONS, PRUNERS, SCHEDULES
+    from widebasin.workloads import WORKLOADS
 
     workload = workload_named(spec.workload)
     recipe = workload.recipe
     if spec.preset not in PRESETS:
         raise nearest_name("preset", spec.preset, PRESETS)
+    if spec.preset == "quick" and not workload.quick:
+        quick = ", ".join(name for name, one in WORKLOADS.items() if one.quick)
+        raise UsageError("preset", spec.preset, f"must be left out for {workload.name}, which has none; {quick} have")
     defaults = {
         "widths": workload.widths,
         "seeds": SEEDS,

@@ -23,7 +23,8 @@ class Recipe:
         decay: factor of ``step``.
         momentum: of heavy-ball momentum, not Nesterov's.
         weight_decay: coefficient times the unperturbed parameters, added to the (SAM) gradient, for all parameters.
-        warmup_steps: over which the learning rate rises linearly from 0, times the schedule.
+        warmup_steps: over which the learning rate rises linearly from 0, times the schedule; a tenth of all steps at
+            most.
         precision: ``float32``; ``bfloat16``, in which outputs and gradients are computed while parameters, batch
             statistics and losses stay in float32; or ``float64``, for which JAX's 64-bit types must be enabled.
     """
@@ -42,9 +43,10 @@ class Recipe:
     def relative_learning_rate(self, steps_per_epoch: int) -> optax.Schedule:
         """Step -> learning rate as a multiple of the nominal one."""
         schedule = self._schedule(steps_per_epoch)
-        if not self.warmup_steps:
+        warmup = min(self.warmup_steps, self.epochs * steps_per_epoch // 10)
+        if not warmup:
             return schedule
-        return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / self.warmup_steps)
+        return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / warmup)
 
     def _schedule(self, steps_per_epoch: int) -> optax.Schedule:
         steps = self.epochs * steps_per_epoch

@@ -89,10 +89,12 @@ def train(
     seconds_before = np.zeros((), np.float64)
     first = 0
     if checkpoints is not None:
-        like = (state, history, final, diverged_epoch, seconds_before)
+        like = (state, history, final, diverged_epoch, seconds_before, hyperparameters.mask)
         restored = checkpoints.restore(like)
         if restored is not None:
-            state, old_history, old_final, diverged_epoch, seconds_before = restored
+            state, old_history, old_final, diverged_epoch, seconds_before, mask = restored
+            # SNIP's mask of another machine may differ by a rounding; the one that was trained with stays.
+            hyperparameters = hyperparameters._replace(mask=mask)
             # orbax gives dictionaries back in another order and arrays that cannot be written.
             history = {name: np.array(old_history[name]) for name in history}
             final = {name: np.array(old_final[name]) for name in final}
@@ -121,7 +123,8 @@ def train(
         now = time.perf_counter()
         if checkpoints is not None and now - saved >= checkpoint_seconds and epoch + 1 < epochs:
             seconds = seconds_before + (now - started)
-            checkpoints.save(epoch + 1, (state, history, final, diverged_epoch, seconds))
+            tree = (state, history, final, diverged_epoch, seconds, hyperparameters.mask)
+            checkpoints.save(epoch + 1, tree)
             saved = time.perf_counter()
     return Trained(
         replicates=tuple(replicates),

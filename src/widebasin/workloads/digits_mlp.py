@@ -23,4 +23,5 @@ DIGITS_MLP = Workload(
     widths=(4, 8, 16, 32, 64, 128),
     rhos=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     label_noise=0.3,
+    quick={"widths": (4, 16, 64), "rhos": (0.05, 0.2), "seeds": 3, "epochs": 30},
 )
