@@ -248,6 +248,29 @@ def test_metric_against_radius_draws_the_table_with_the_baseline_at_the_left():
     assert ticks(figure.axes[0].xaxis) == ["SGD", "0.05", "0.1", "0.2"]
 
 
+def test_networks_of_one_width_pruned_to_several_sizes_have_a_line_each():
+    """Width 100, pruned to a quarter and to a sixteenth, beside a dense network of width 10."""
+    sizes = {1_000: (10, 0.0), 6_250: (100, 0.9375), 25_000: (100, 0.75)}
+    table = pd.concat(
+        [
+            radius_table(
+                results_table(lambda n, worse=sparsity / 10: growing(n) - worse, widths=(width,)).assign(
+                    num_params=count
+                )
+            )
+            for count, (width, sparsity) in sizes.items()
+        ],
+        ignore_index=True,
+    )
+    figure = figures.metric_against_radius(table, ACCURACY)
+    assert labels(figure) == ["1,000", "6,250", "25,000"]
+    crosses = [line.get_xydata() for line in figure.axes[0].lines if line.get_marker() == "x"]
+    for count, cross in zip(sizes, crosses, strict=True):
+        rows = table[table["num_params"] == count]
+        np.testing.assert_array_equal(line(figure, f"{count:,}"), rows[rows["method"] == "sam"][["rho", "value"]])
+        np.testing.assert_array_equal(cross, [[0.05 / 3, rows.loc[rows["method"] == "sgd", "value"].item()]])
+
+
 def test_metric_against_radius_has_bars_of_one_standard_error():
     table = radii(widths=(10,), rhos=(0.05, 0.2))
     bars = figures.metric_against_radius(table, ACCURACY).axes[0].collections

@@ -172,6 +172,17 @@ def test_methods_are_ranked_with_their_cost_and_the_baseline_last():
     )
 
 
+def test_small_gains_of_methods_have_two_decimals_as_in_the_table_of_gains():
+    test = {"sgd": (0.800, 0.802), "sam": (0.8010, 0.8034)}
+    results = results_table(lambda n: test[n.method][n.seed], lambda n: n.rho, widths=(40,), seeds=(0, 1))
+    gains = gain_table(results)
+    table = methods_table(gains, {"sgd": (1.0, 2), "sam": (2.0, 1)}, ACCURACY)
+    # Gains of 0.1 and 0.14 points: t at 97.5% with 1 degree of freedom is 12.71.
+    assert table.rows[0][4:] == ("80.22", "+0.12 ± 0.02", "-0.13 to 0.37")
+    assert table.rows[1][4] == "80.10"
+    assert gains_table(gains, ACCURACY).rows[0][4:6] == table.rows[0][5:]
+
+
 def test_diverged_networks_of_methods_are_counted():
     results = results_table(growing, widths=(40,), diverged=lambda n: n.method == "sam" and n.seed == 1)
     table = methods_table(gain_table(results), {"sgd": (1.0, 2), "sam": (2.0, 1)}, ACCURACY)

@@ -118,6 +118,15 @@ def test_methods_are_ranked_by_gain_with_their_cost():
     assert "as many gradients for every method as SAM takes" in answer.setting
 
 
+def test_small_gains_of_methods_have_two_decimals():
+    spec = Spec(study="methods", widths=(10,), methods=("sgd", "sam"), budget="gradients", rhos=(0.05, 0.2))
+    results = results_table(lambda n: growing(n) / 50, widths=(10,))
+    answer = answered(STUDIES["methods"], results, spec)
+    # Gains of 0.12, 0.126 and 0.132 points.
+    assert answer.findings[1] == "SAM gains most: +0.13 ± 0.00 points."
+    assert answer.tables[0].rows[0][5] == "+0.13 ± 0.00"
+
+
 @pytest.mark.parametrize("argument", ["widths", "label_noise", "weight_decay", "learning_rate"])
 def test_methods_are_compared_in_one_setting(argument):
     values = (8, 16) if argument == "widths" else (0.1, 0.2)
