@@ -71,6 +71,19 @@ def test_what_is_fetched_is_found_and_is_not_fetched_again(folder, served):
     assert [name for name, _ in server.requests[4:]] == ["t10k-labels-idx1-ubyte.gz"]
 
 
+def test_what_was_half_fetched_and_has_come_otherwise_leaves_nothing_in_any_folder(folder, served, tmp_path):
+    """Put into the data folder by hand, after an interrupted download into the cache."""
+    source, server = served
+    cached = tmp_path / "cache" / "widebasin" / "data" / "mnist"
+    cached.mkdir(parents=True)
+    for there in (cached, folder / "mnist"):
+        write_mnist(folder / "mnist", *mnist_arrays())
+        (there / f"{source.files[0].name}.partial").write_bytes(b"some")
+        assert source.fetch() == Found(folder / "mnist", "idx files")
+    assert server.requests == []
+    assert list(tmp_path.rglob("*.partial")) == []
+
+
 @pytest.mark.parametrize(("name", "home"), [("imagenet", "image-net.org"), ("imagenette", "github.com/fastai")])
 def test_what_cannot_be_downloaded_says_where_to_get_it(folder, name, home):
     with pytest.raises(DataError, match=f"cannot be downloaded by this program: .*https://{home}"):

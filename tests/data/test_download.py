@@ -5,10 +5,11 @@ import threading
 import numpy as np
 import pytest
 from data.server import Server
+from filelock import FileLock
 
 from widebasin.data import DataError
 from widebasin.data import download as module
-from widebasin.data.download import download, has_checksum
+from widebasin.data.download import discard_partial, download, has_checksum
 
 # Larger than several chunks, and no power of two.
 CONTENT = np.random.default_rng(0).bytes(300_001)
@@ -233,6 +234,27 @@ def test_a_file_that_is_there_is_not_downloaded_again(server, target):
     fetch(server, target)
     fetch(server, target)
     assert len(server.requests) == 1
+
+
+def test_what_is_left_of_a_download_goes_when_the_file_has_come_otherwise(server, target):
+    target.parent.mkdir()
+    target.write_bytes(CONTENT)
+    target.with_name("file.gz.partial").write_bytes(CONTENT[:1000])
+    fetch(server, target)
+    assert server.requests == []
+
+
+def test_what_is_left_is_discarded_unless_a_download_is_under_way(target):
+    discard_partial(target)
+    assert not target.parent.exists()
+    partial = target.with_name("file.gz.partial")
+    target.parent.mkdir()
+    partial.write_bytes(b"some")
+    with FileLock(target.parent / LOCK):
+        discard_partial(target)
+    assert partial.read_bytes() == b"some"
+    discard_partial(target)
+    assert nothing_left(target)
 
 
 def test_checksums(tmp_path):

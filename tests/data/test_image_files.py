@@ -1,9 +1,12 @@
+import gzip
 import io
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data.ended import ended_within
 from data.image_folders import write_folders
 
 from widebasin.data.errors import DataError
@@ -20,6 +23,11 @@ def archived(root, archive, prefix=""):
         for part in ("train", "val"):
             file.add(root / part, f"{prefix}{part}")
     return archive
+
+
+def visible(folder):
+    """What is in a folder but the file of its lock."""
+    return [path for path in folder.iterdir() if path.name != ".writing.lock"]
 
 
 def test_training_files_come_first_by_class_and_name(root):
@@ -86,7 +94,7 @@ def test_an_archive_is_unpacked_once(name, prefix, root, tmp_path):
     (folder / "train" / "cat" / "mark.png").write_bytes(b"")
     assert unpacked(archive, cache) == folder
     assert (folder / "train" / "cat" / "mark.png").exists()
-    assert len(list(cache.iterdir())) == 1
+    assert [path.name[:7] for path in visible(cache)] == ["images-"]
 
 
 def test_another_archive_of_the_same_name_is_unpacked_anew(root, tmp_path):
@@ -103,7 +111,7 @@ def test_a_truncated_archive_is_named_and_leaves_nothing(root, tmp_path):
     archive.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(DataError, match=r"images\.tgz: truncated or damaged archive"):
         unpacked(archive, cache)
-    assert list(cache.iterdir()) == []
+    assert visible(cache) == []
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "/tmp/outside.png"])
@@ -115,7 +123,7 @@ def test_nothing_is_unpacked_outside(name, tmp_path):
     with pytest.raises(DataError, match=r"evil\.tar: "):
         unpacked(archive, cache)
     assert list(tmp_path.rglob("outside.png")) == []
-    assert list(cache.iterdir()) == []
+    assert visible(cache) == []
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
@@ -124,9 +132,75 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
         file.add(tmp_path / "train", "train")
     with pytest.raises(DataError, match=r"other\.tar: no folders train and val"):
         unpacked(tmp_path / "other.tar", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert visible(tmp_path / "cache") == []
 
 
 def test_a_missing_archive_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.tar: cannot be read \(No such file"):
         unpacked(tmp_path / "none.tar", tmp_path / "cache")
+
+
+def test_what_a_process_has_left_that_was_ended_while_it_unpacked_is_deleted_by_the_next(root, tmp_path):
+    """Also if that one unpacks something else."""
+    archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
+    ended_within("tarfile.TarFile.extractall", "image_files.unpacked", archive, cache)
+    (left,) = visible(cache)
+    assert len(list(left.rglob("*.JPEG"))) == 12
+    folder = unpacked(archived(root, tmp_path / "other.tar"), cache)
+    assert visible(cache) == [folder]
+
+
+def test_of_several_at_once_one_unpacks_and_none_deletes_what_it_writes(root, tmp_path, monkeypatch):
+    archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
+    whole, unpackings, arrived = tarfile.TarFile.extractall, [], threading.Barrier(3)
+
+    def slowly(self, path, **options):
+        whole(self, path, **options)
+        unpackings.append(path)
+        arrived.wait(20)  # the other two are about to begin
+        threading.Event().wait(0.3)
+        assert len(list_image_files(path)) == 12
+
+    def another():
+        arrived.wait(20)
+        found.append(unpacked(archive, cache))
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", slowly)
+    found = []
+    threads = [threading.Thread(target=another) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    folder = unpacked(archive, cache)
+    for thread in threads:
+        thread.join()
+    assert found == [folder, folder]
+    assert len(unpackings) == 1
+    assert visible(cache) == [folder]
+
+
+def test_what_is_unpacked_is_found_in_a_cache_that_cannot_be_written(root, tmp_path):
+    archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
+    folder = unpacked(archive, cache)
+    (cache / ".writing.lock").unlink()
+    assert unpacked(archive, cache) == folder
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_a_cache_that_cannot_be_written_is_named(root, tmp_path):
+    archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(
+        DataError, match=rf"images\.tar: cannot be unpacked into {cache} .*; make room, or set XDG_CACHE"
+    ):
+        unpacked(archive, cache)
+
+
+def test_half_of_a_damaged_archive_is_not_taken_for_the_whole(root, tmp_path):
+    """The last header is damaged: there, to tarfile, the archive ends."""
+    archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
+    content = bytearray(gzip.compress(archive.read_bytes(), compresslevel=0))
+    content[content.rindex(b"@PaxHeader")] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"images\.tar: .*CRC check failed"):
+        unpacked(archive, cache)
+    assert visible(cache) == []

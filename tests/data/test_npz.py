@@ -3,6 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from data.ended import ended_within
 
 from widebasin.data import DataError
 from widebasin.data.npz import cached_arrays, read_npz, write_npz
@@ -17,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".writing.lock")
 
 
 def compute():
@@ -43,6 +44,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         write_npz(tmp_path / "a.npz", {"objects": np.array([lambda: None])})
     assert names(tmp_path) == ["a.npz"]
     assert read_npz(tmp_path / "a.npz").keys() == ARRAYS.keys()
+
+
+def test_what_a_process_has_left_that_was_ended_while_it_wrote_is_deleted_by_the_next(tmp_path):
+    ended_within("numpy.savez", "npz.write_npz", tmp_path / "a.npz", {"numbers": [1, 2, 3]})
+    (left,) = names(tmp_path)
+    assert left != "a.npz"
+    write_npz(tmp_path / "b.npz", ARRAYS)
+    assert names(tmp_path) == ["b.npz"]
 
 
 def test_computed_once(cache):

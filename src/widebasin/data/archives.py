@@ -38,16 +38,26 @@ def walk_files(source: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Itera
                 if wanted(parts) and path.is_file():
                     yield parts, path.read_bytes()
             return
-        with _decompressed(source) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    parts = Path(member.name).parts
-                    content = archive.extractfile(member) if member.isfile() and wanted(parts) else None
-                    if content is not None:
-                        yield parts, content.read()
-            # The checksum of what is compressed comes after the end of the archive.
-            while stream.read(CHUNK):
-                pass
+        with opened_tar(source) as archive:
+            for member in archive:
+                parts = Path(member.name).parts
+                content = archive.extractfile(member) if member.isfile() and wanted(parts) else None
+                if content is not None:
+                    yield parts, content.read()
+
+
+@contextlib.contextmanager
+def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
+    """A tar archive, to be read from its beginning to its end; then the checksum of its compression is verified.
+
+    Without that, a damaged header of a file in the middle would pass for the end of the archive.
+    """
+    with _decompressed(source) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            yield archive
+        # The checksum of what is compressed comes after the end of the archive.
+        while stream.read(CHUNK):
+            pass
 
 
 def _decompressed(source: Path) -> io.BufferedIOBase:

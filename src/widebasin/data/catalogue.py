@@ -7,7 +7,7 @@ import numpy as np
 
 from widebasin.data.cifar import CIFAR10, CIFAR100, IMAGES, Cifar, cifar10, cifar100, find_cifar
 from widebasin.data.dataset import Dataset
-from widebasin.data.download import Report, download, has_checksum
+from widebasin.data.download import Report, discard_partial, download, has_checksum
 from widebasin.data.errors import DataError
 from widebasin.data.imagenet import IMAGENET, IMAGENETTE, find_image_folders, imagenet, imagenette
 from widebasin.data.mnist import FASHION_MNIST, MNIST, IdxImages, fashion_mnist, find_idx_images, mnist
@@ -96,6 +96,9 @@ class DatasetSource:
         """
         found = self.find()
         if found is not None and (found.kind != IMAGES or not self.files) and not self.damaged(found):
+            for file in self.files:
+                for folder in folders_of(self.name):
+                    discard_partial(folder / file.name)
             return found
         if not self.files:
             raise DataError(f"{self.title} cannot be downloaded by this program: {self.obtain}")

@@ -1,5 +1,6 @@
 """Downloads that continue where they were interrupted and are verified before they are used."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -47,13 +48,26 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / ".download.lock"):
-            # Another process may have been faster.
-            if not (target.is_file() and has_checksum(target, checksum)):
+            # Another process may have been faster, or somebody has put it there.
+            if target.is_file() and has_checksum(target, checksum):
+                partial.unlink(missing_ok=True)
+            else:
                 _download(urls, checksum, partial, report, tries, wait)
                 partial.replace(target)
     except OSError as error:
         remedy = f"make room or set {ENVIRONMENT} to a folder that can be written"
         raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def discard_partial(target: Path) -> None:
+    """Deletes what an interrupted download has left of a file that has come in another way; not if one is under way."""
+    from filelock import FileLock
+
+    partial = target.with_name(f"{target.name}.partial")
+    if partial.exists():
+        # Also a lock that another process holds is an OSError.
+        with contextlib.suppress(OSError), FileLock(target.parent / ".download.lock", blocking=False):
+            partial.unlink(missing_ok=True)
 
 
 def has_checksum(path: Path, checksum: str) -> bool:

@@ -1,6 +1,5 @@
 """Arrays in npz files, and the cache of arrays that take long to compute."""
 
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ import numpy as np
 
 from widebasin.data.errors import DataError
 from widebasin.data.places import cache_folder
+from widebasin.data.writing import written_aside
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -33,17 +33,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays aside and renames them into place: the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".writing", delete=False) as file:
-        aside = Path(file.name)
-        try:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.close()
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+    """Writes arrays aside and renames them into place: the file is there whole or not at all.
+
+    What a process has left aside that was ended meanwhile is deleted by the next one that writes in this folder.
+    """
+    with written_aside(path.parent, ".writing-") as folder:
+        aside = folder / "arrays.npz"
+        np.savez(aside, **arrays)  # type: ignore[arg-type]
+        aside.replace(path)
 
 
 def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
