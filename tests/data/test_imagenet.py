@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data.files import write_tar
 from data.image_folders import write_folders
 from PIL import Image
 
@@ -49,6 +50,26 @@ def test_imagenette_from_an_archive(here, tmp_path):
     assert data.files is not None
     assert data.files.root.is_relative_to(tmp_path / "cache" / "widebasin" / "data" / "imagenette")
     assert len(data) == 20
+
+
+def test_an_archive_of_smaller_images_of_the_same_names_is_other_data(here, tmp_path):
+    """Put beside the first, it is taken in its place: its name comes before."""
+    root = write_folders(tmp_path / "imagenette2-320", train=1, val=1, classes=TEN)
+    (here / "imagenette").mkdir(parents=True)
+    write_tar(here / "imagenette" / "imagenette2-320.tgz", root, root.name)
+    before = imagenette()
+    smaller = shutil.copytree(root, tmp_path / "imagenette2-160")
+    for path in smaller.rglob("*.JPEG"):
+        with Image.open(path) as image:
+            halved = image.resize((image.width // 2, image.height // 2))
+        halved.save(path)
+    write_tar(here / "imagenette" / "imagenette2-160.tgz", smaller, smaller.name)
+    after = imagenette()
+    assert before.files is not None
+    assert after.files is not None
+    assert after.files.root.name == "imagenette2-160"
+    assert after.files.paths == before.files.paths
+    assert after.digest() != before.digest()
 
 
 def test_pixels_are_normalized_by_the_channels_of_imagenet(here):

@@ -1,4 +1,4 @@
-"""A data set that fits in memory."""
+"""A data set: examples in memory, or image files on the disk."""
 
 import hashlib
 from dataclasses import dataclass
@@ -62,12 +62,29 @@ class Dataset:
         return len(self.inputs)
 
     def digest(self) -> str:
-        """SHA-256 of examples and targets, or of the names of their files: equal for equal data."""
-        digest = hashlib.sha256(repr((self.inputs.shape, self.inputs.dtype.str, self.fixed_test)).encode())
-        for array in (self.inputs, self.targets):
+        """SHA-256 of all that a network is trained and tested on: equal for equal data, whatever their name.
+
+        Of image files it takes the paths below their root and the sizes in bytes (see ``ImageFiles.sizes`` for the time
+        that needs), not the content: a file in whose place there is another of the very same size is not noticed.
+
+        Raises:
+            DataError: if an image file is no longer there.
+        """
+        arrays = (self.inputs, self.targets)
+        description = (
+            *((array.shape, array.dtype.str) for array in arrays),
+            self.num_classes,
+            self.fixed_test,
+            self.shuffled,
+            self.normalization,
+            self.image_size,
+        )
+        digest = hashlib.sha256(repr(description).encode())
+        for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         if self.files is not None:
             digest.update("\n".join(self.files.paths).encode())
+            digest.update(self.files.sizes().data)
         return digest.hexdigest()
 
     def prepared(self, inputs: Array | np.ndarray) -> Array:

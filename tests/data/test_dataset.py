@@ -1,0 +1,104 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.image_folders import write_folders
+
+from widebasin.data import DataError, Dataset, Normalization, arrays, list_image_files
+
+LABELS = np.arange(12, dtype=np.int32) % 3
+
+
+def in_memory(**changes):
+    inputs = np.arange(24, dtype=np.float32).reshape(12, 2)
+    return Dataset(**{"name": "small", "inputs": inputs, "targets": LABELS, "num_classes": 3} | changes)
+
+
+def streamed(root):
+    files = list_image_files(root)
+    return Dataset("photographs", np.arange(len(files), dtype=np.int32), files.labels, 2, files.num_val, files=files)
+
+
+def test_equal_data_have_equal_digests_whatever_their_name():
+    assert in_memory().digest() == in_memory(name="another").digest()
+    assert in_memory().digest() == in_memory(inputs=np.asfortranarray(in_memory().inputs)).digest()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": np.flip(in_memory().inputs)},
+        {"inputs": in_memory().inputs.reshape(12, 1, 2)},
+        {"inputs": in_memory().inputs.view(np.int32)},
+        {"targets": np.flip(LABELS)},
+        {"targets": LABELS.view(np.float32)},
+        {"num_classes": 7},
+        {"num_classes": None},
+        {"fixed_test": 4},
+        {"shuffled": False},
+        {"normalization": Normalization()},
+        {"image_size": 160},
+    ],
+)
+def test_whatever_decides_what_is_learnt_decides_the_digest(changes):
+    assert in_memory(**changes).digest() != in_memory().digest()
+
+
+def test_targets_of_another_shape_are_other_data():
+    numbers = LABELS.astype(np.float32)
+    digests = {in_memory(targets=targets, num_classes=None).digest() for targets in (numbers, numbers[:, None])}
+    assert len(digests) == 2
+
+
+def test_other_normalizations_are_told_apart():
+    several = [Normalization(), Normalization(mean=(0.5,)), Normalization(deviation=(0.5,))]
+    assert len({in_memory(normalization=one).digest() for one in several}) == 3
+
+
+def test_arrays_saved_with_another_number_of_classes_are_other_data(tmp_path):
+    content = {"inputs": in_memory().inputs, "targets": LABELS}
+    digests = set()
+    for more in ({}, {"num_classes": 7}):
+        np.savez(tmp_path / "mine.npz", **content, **more)
+        digests.add(arrays(tmp_path / "mine.npz").digest())
+    assert len(digests) == 2
+
+
+def test_image_files_elsewhere_are_the_same_data(tmp_path):
+    root = write_folders(tmp_path / "here")
+    there = shutil.copytree(root, tmp_path / "there")
+    assert streamed(root).digest() == streamed(there).digest()
+
+
+@pytest.mark.parametrize("which", [0, 7, -1])
+def test_one_image_file_of_another_size_makes_other_data(which, tmp_path):
+    """Names, numbers and labels are the same; it is seen although the files were listed before."""
+    data = streamed(write_folders(tmp_path))
+    before = data.digest()
+    with Path(data.files.absolute(which)).open("ab") as file:
+        file.write(b"\0")
+    assert data.digest() != before
+
+
+def test_sizes_are_those_of_the_files_in_their_order(tmp_path):
+    for part in ("train", "val"):
+        for name, length in (("ant", 3), ("bee", 5)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(2):
+                (tmp_path / part / name / f"{i}.jpg").write_bytes(b"\0" * (length + 10 * i + 100 * (part == "val")))
+    assert list_image_files(tmp_path).sizes().tolist() == [3, 13, 5, 15, 103, 113, 105, 115]
+
+
+def test_an_image_file_that_has_gone_is_named(tmp_path):
+    data = streamed(write_folders(tmp_path))
+    gone = Path(data.files.absolute(3))
+    gone.unlink()
+    with pytest.raises(DataError, match=f"{gone}: cannot be read .No such file.*; restore the file, or list"):
+        data.digest()
+
+
+def test_the_size_that_images_are_read_in_decides_the_digest(tmp_path):
+    data = streamed(write_folders(tmp_path))
+    assert data.digest() != dataclasses.replace(data, image_size=160).digest()
