@@ -159,6 +159,15 @@ def test_train_and_test_of_another_data_set_are_left_alone(folder):
     assert find_cifar(CIFAR10) is None
 
 
+def test_an_archive_of_cifar100_beside_it_is_not_taken_for_cifar10(folder):
+    archives = [folder.parent / name for name in ("cifar100-jpeg.tar.xz", "cifar10_jpeg.tar.xz")]
+    folder.parent.mkdir(parents=True)
+    archives[0].touch()
+    assert find_cifar(CIFAR10) is None
+    archives[1].touch()
+    assert [find_cifar(kind) for kind in (CIFAR100, CIFAR10)] == [Found(path, "class folders") for path in archives]
+
+
 @pytest.mark.parametrize(("load", "name"), [(cifar10, "cifar10"), (cifar100, "cifar100")])
 def test_a_data_set_that_is_not_here_says_what_to_run(folder, load, name):
     with pytest.raises(DataError, match=f"widebasin data fetch {name}, or set WIDEBASIN_DATA"):

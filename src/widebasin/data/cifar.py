@@ -126,7 +126,7 @@ def find_cifar(kind: Cifar) -> Found | None:
             (BINARY, [folder / kind.binary_archive]),
             (ARRAYS, [folder / f"{kind.name}.npz"]),
             (IMAGES, [folder] if own and all((folder / part).is_dir() for part in PARTS) else []),
-            (IMAGES, [path for path in sorted(folder.glob(f"{kind.name}*")) if path.name.endswith(ARCHIVES)]),
+            (IMAGES, [path for path in sorted(folder.glob(f"{kind.name}[!0-9]*")) if path.name.endswith(ARCHIVES)]),
         )
         for form, paths in candidates:
             for path in paths:
