@@ -31,7 +31,7 @@ def ended_within(function, called, *arguments):
         called: such as "npz.write_npz".
         arguments: its arguments; paths or what ``eval`` makes of their ``repr``.
     """
-    command = [sys.executable, "-c", f"import numpy as np\n{SCRIPT}", function, called]
+    command = [sys.executable, "-c", SCRIPT, function, called]
     command += [repr(argument).replace("PosixPath", "Path") for argument in arguments]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 130, finished.stderr
