@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve, spec_toml
@@ -148,6 +148,7 @@ def test_the_largest_network_is_by_default_pruned_to_the_sizes_of_the_others():
     assert resolve(Spec(widths=(16,), prune="largest")).sparsity == (0.0,)
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 10_000), min_size=1, max_size=4, unique=True),
     st.lists(numbers, min_size=1, max_size=4, unique=True),

@@ -60,7 +60,8 @@ class Normalized(eqx.Module):
         return self.last(jax.nn.relu(x)), state
 
 
-CONVOLUTIONAL = replace(DIGITS, build=SmallConvolution)
+# Few examples: convolutions in a compiled loop are slow.
+CONVOLUTIONAL = replace(DIGITS, build=SmallConvolution, sizes=SplitSizes(train=100, valid=20, test=20))
 NORMALIZED = replace(DIGITS, build=Normalized)
 
 
