@@ -2,7 +2,9 @@
 
 Patches of 2 x 2 pixels and 2 layers. Split and label noise are those of digits-mlp; the recipe is ours: at a learning
 rate of .1, that of cifar10-vit, a network of dimension 64 does not leave the accuracy of chance. The paper has no such
-workload.
+workload. Measured on 2 CPU cores (AMD EPYC), programs running beside (docs/results): these networks fit neither wrong
+labels nor right ones, and SAM loses 14 to 45 points at radius .02, in 46m18s with the radii .02, .1 and .5. With batches
+of 25 and 120 epochs, 5m37s for 16 networks, those of dimension 64 fit their labels, and at .02 SAM loses nothing.
 """
 
 from widebasin.data import SplitSizes, digit_images
@@ -20,7 +22,7 @@ DIGITS_VIT = Workload(
     objective=CLASSIFICATION,
     recipe=Recipe(epochs=60, batch_size=100, learning_rate=0.03, schedule="cosine", weight_decay=5e-4),
     widths=(16, 32, 64),
-    rhos=(0.02, 0.1, 0.5),
+    rhos=(0.001, 0.005, 0.02),
     label_noise=0.3,
-    quick={"widths": (16, 32), "rhos": (0.1,), "seeds": 2, "epochs": 20},
+    quick={"widths": (16, 32), "rhos": (0.005,), "seeds": 2, "epochs": 20},
 )
