@@ -15,7 +15,7 @@ from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
 from widebasin.data.mnist import fashion_mnist, mnist
 from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.randomness import key_for
-from widebasin.data.splits import Split, SplitSizes, split_examples
+from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
 from widebasin.data.streaming import ImageReader
 from widebasin.data.teacher import teacher_regression
 
@@ -50,5 +50,6 @@ __all__ = [
     "random_crop",
     "random_flip",
     "split_examples",
+    "split_fits",
     "teacher_regression",
 ]

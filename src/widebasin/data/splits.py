@@ -26,6 +26,12 @@ class Split(NamedTuple):
     test: Int[Array, " test"]
 
 
+def split_fits(examples: int, sizes: SplitSizes, fixed_test: int = 0) -> bool:
+    """Whether a data set has enough examples for a split, and every part some; arguments as ``split_examples`` has."""
+    enough = _drawn(sizes, fixed_test) <= examples - fixed_test and sizes.test <= (fixed_test or sizes.test)
+    return enough and min(sizes.train, sizes.valid, sizes.test) >= 1
+
+
 def split_examples(
     key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_test: int = 0, shuffled: bool = True
 ) -> Split:
@@ -42,10 +48,10 @@ def split_examples(
     Raises:
         ValueError: if the sizes do not fit the data.
     """
-    pool = examples - fixed_test
-    drawn = sizes.train + sizes.valid + (0 if fixed_test else sizes.test)
-    if min(sizes.train, sizes.valid, sizes.test) < 1 or drawn > pool or sizes.test > (fixed_test or sizes.test):
+    if not split_fits(examples, sizes, fixed_test):
         raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
+    pool = examples - fixed_test
+    drawn = _drawn(sizes, fixed_test)
     order = jax.random.permutation(key, pool) if shuffled else jnp.arange(pool)
     train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
     if not fixed_test:
@@ -53,3 +59,8 @@ def split_examples(
     # On the host, in 64 bits: the product overflows 32.
     spaced = np.arange(sizes.test) * (fixed_test if shuffled else sizes.test) // sizes.test
     return Split(train, valid, pool + jnp.asarray(spaced, train.dtype))
+
+
+def _drawn(sizes: SplitSizes, fixed_test: int) -> int:
+    """How many examples are drawn: those of a fixed test set are not."""
+    return sizes.train + sizes.valid + (0 if fixed_test else sizes.test)

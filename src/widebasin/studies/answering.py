@@ -142,4 +142,4 @@ def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
 
 def _plan_words(plan: dict) -> str:
     at_once = plan["replicates_at_once"]
-    return f"{at_once} network{'s' * (at_once > 1)} at once, {plan['loop']} on {plan['platform']}"
+    return f"{at_once} network{'s' if at_once > 1 else ''} at once, {plan['loop']} on {plan['platform']}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from widebasin.data import DataError
+from widebasin.data import DataError, split_fits
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.execution import Execution
@@ -83,9 +83,7 @@ def _check_examples(cell: Cell) -> None:
     """Raises ``DataError`` if there are fewer examples here than the workload's split needs."""
     task = cell.task()
     dataset, sizes = task.dataset, task.sizes
-    own = len(dataset) - dataset.fixed_test
-    drawn = sizes.train + sizes.valid + (0 if dataset.fixed_test else sizes.test)
-    if drawn > own or (dataset.fixed_test and sizes.test > dataset.fixed_test):
+    if not split_fits(len(dataset), sizes, dataset.fixed_test):
         raise DataError(
             f"{cell.workload} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
             f"examples; of {dataset.name} there are {len(dataset):,} here"
