@@ -16,29 +16,29 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from training.tasks import DIGITS, replicate
+from training.tasks import DIGITS, point
 
 from widebasin import sam
 from widebasin.data import SplitSizes, digit_images
 from widebasin.models import ResNet
-from widebasin.training import CLASSIFICATION, Plan, Program, Recipe, Task
+from widebasin.training import CLASSIFICATION, Plan, Program, Recipe, Supervised
 
 RECIPE = Recipe(epochs=2, batch_size=20, learning_rate=0.1, precision="float64")
 SIZES = SplitSizes(train=50, valid=30, test=30)
 DENSE = replace(DIGITS, recipe=RECIPE, sizes=SIZES)
-RESIDUAL = Task(
+RESIDUAL = Supervised(
     build=lambda key: ResNet.cifar(2, channels=1, stages=(1,), key=key),
     dataset=digit_images(),
     sizes=SIZES,
     objective=CLASSIFICATION,
     recipe=RECIPE,
 )
-ONE = [replicate(rho=0.1, seed=1, label_noise=0.2)]
+ONE = [point(rho=0.1, seed=1, label_noise=0.2)]
 FOUR = [
-    replicate(rho=0.1, seed=1, label_noise=0.2),
-    replicate(rho=0.3, seed=1),
-    replicate(rho=0.1, seed=2, sparsity=0.5, pruner="random"),
-    replicate(rho=0.1, seed=3, learning_rate=0.01),
+    point(rho=0.1, seed=1, label_noise=0.2),
+    point(rho=0.3, seed=1),
+    point(rho=0.1, seed=2, sparsity=0.5, pruner="random"),
+    point(rho=0.1, seed=3, learning_rate=0.01),
 ]
 # Name -> (task, method, networks, loop, numbers of devices). Of a batch of 20, a group of 10 is on two of four devices.
 RUNS = {

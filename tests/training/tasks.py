@@ -9,16 +9,16 @@ import numpy as np
 from widebasin import sam
 from widebasin.data import SplitSizes, digits, teacher_regression
 from widebasin.models import MLP, BatchNormalization
-from widebasin.training import CLASSIFICATION, REGRESSION, Program, Recipe, Replicate, Task
+from widebasin.training import CLASSIFICATION, REGRESSION, Point, Program, Recipe, Supervised
 
-DIGITS = Task(
+DIGITS = Supervised(
     build=lambda key: MLP((64, 12, 10), key=key),
     dataset=digits(),
     sizes=SplitSizes(train=300, valid=100, test=200),
     objective=CLASSIFICATION,
     recipe=Recipe(epochs=4, batch_size=50, learning_rate=0.1, weight_decay=1e-4),
 )
-REGRESSING = Task(
+REGRESSING = Supervised(
     build=lambda key: MLP((98, 8, 1), key=key),
     dataset=teacher_regression(),
     sizes=SplitSizes(train=300, valid=100, test=200),
@@ -63,17 +63,19 @@ class Normalized(eqx.Module):
 # Few examples: convolutions in a compiled loop are slow.
 CONVOLUTIONAL = replace(DIGITS, build=SmallConvolution, sizes=SplitSizes(train=100, valid=20, test=20))
 NORMALIZED = replace(DIGITS, build=Normalized)
+DENSE = {"sparsity": 0.0, "pruner": "none", "output_scale": 1.0}
 
 
-def replicate(rho=0.0, seed=0, label_noise=0.0, weight_decay=1e-4, learning_rate=0.1, **others):
-    """A replicate with the recipe of ``DIGITS`` where nothing else is said."""
-    return Replicate(rho, seed, label_noise, weight_decay, learning_rate, **others)
+def point(rho=0.0, seed=0, **others):
+    """A network with the recipe of ``DIGITS`` where nothing else is said."""
+    usual = {"label_noise": 0.0, "weight_decay": 1e-4, "learning_rate": 0.1}
+    return Point.of(seed, **(usual | DENSE | {"rho": rho} | others))
 
 
-def trained(task, method, replicates, plan, epochs=2):
+def trained(problem, method, points, plan, epochs=2):
     """State and metrics after a few epochs."""
-    program = Program(task, sam.METHODS[method].with_radius, plan)
-    state, examples, hyperparameters = program.start(replicates)
+    program = Program(problem, sam.METHODS[method].with_radius, plan)
+    state, examples, hyperparameters = program.start(points)
     metrics = {}
     for epoch in range(epochs):
         state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
@@ -81,5 +83,5 @@ def trained(task, method, replicates, plan, epochs=2):
 
 
 def leaves(state):
-    """The parameters, array by array, with the leading axis over replicates."""
+    """The parameters, array by array, with the leading axis over networks."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]

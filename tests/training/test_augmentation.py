@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from training.tasks import DIGITS, leaves, replicate, trained
+from training.tasks import DIGITS, leaves, point, trained
 
 from widebasin import sam
+from widebasin.statistics import LOSS, Metric
 from widebasin.training import Objective, Plan, Program
 
 
@@ -33,21 +34,23 @@ SEEN = replace(
     build=Mean,
     objective=Objective(
         lambda outputs, label: outputs[0] ** 3,
-        {"seen": lambda outputs, label: outputs[0], "square": lambda outputs, label: outputs[0] ** 2},
-        best="loss",
-        best_is_highest=False,
+        {
+            Metric("seen", True): lambda outputs, label: outputs[0],
+            Metric("square", True): lambda outputs, label: outputs[0] ** 2,
+        },
+        judge=LOSS,
     ),
     augment=lambda key, image: jnp.full_like(image, jax.random.uniform(key)),
 )
 STILL = [
-    replicate(rho=rho, seed=seed, weight_decay=0.0, learning_rate=0.0, label_noise=noise)
+    point(rho=rho, seed=seed, weight_decay=0.0, learning_rate=0.0, label_noise=noise)
     for rho, seed, noise in ((0.0, 0, 0.0), (0.3, 0, 0.2), (0.0, 1, 0.0))
 ]
 PLAN = Plan(len(STILL), "scan", "cpu")
 
 
 def seen(method, loop="scan", epochs=2):
-    """Mean and mean square of what was trained on in every epoch, one row per replicate."""
+    """Mean and mean square of what was trained on in every epoch, one row per network."""
     program = Program(SEEN, sam.METHODS[method].with_radius, replace(PLAN, loop=loop))
     state, examples, hyperparameters = program.start(STILL)
     rows = []
@@ -86,9 +89,9 @@ def test_both_passes_of_sam_see_the_same_images():
     """With noise far stronger than the images, the ascent of another draw would not be SAM's."""
     noisy = replace(DIGITS, augment=lambda key, image: image + 3 * jax.random.normal(key, image.shape))
     plan = Plan(1, "scan", "cpu")
-    sgd, _ = trained(noisy, "sgd", [replicate()], plan)
-    at_zero, _ = trained(noisy, "sam", [replicate()], plan)
-    plain, _ = trained(DIGITS, "sgd", [replicate()], plan)
+    sgd, _ = trained(noisy, "sgd", [point()], plan)
+    at_zero, _ = trained(noisy, "sam", [point()], plan)
+    plain, _ = trained(DIGITS, "sgd", [point()], plan)
     for one, other, without in zip(leaves(sgd), leaves(at_zero), leaves(plain), strict=True):
         np.testing.assert_array_equal(one, other)
         assert not np.array_equal(one, without)

@@ -1,21 +1,19 @@
 """Networks with batch normalization, against a loop written with Equinox and NumPy."""
 
-from dataclasses import replace
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import NORMALIZED, leaves, replicate, trained
+from training.tasks import NORMALIZED, leaves, point, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.models import BATCH_AXIS
 from widebasin.training import Plan, Program, train
 
-ONE = replicate(rho=0.5, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
+ONE = point(rho=0.5, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
 EPOCHS = 2
 
 
@@ -90,7 +88,7 @@ def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
 
 def test_the_clean_passes_move_the_statistics_in_numpy():
     """At a learning rate of 0 the parameters stay, and the statistics are those of the first layer's outputs."""
-    still = replicate(rho=0.5, seed=3, learning_rate=0.0)
+    still = point(rho=0.5, seed=3, learning_rate=0.0)
     program = Program(NORMALIZED, sam.METHODS["sam"].with_radius, Plan(1, "scan", "cpu"))
     state, examples, hyperparameters = program.start([still])
     weight, bias = (np.asarray(leaf[0], np.float64) for leaf in jax.tree.leaves(state.params.first))
@@ -105,8 +103,8 @@ def test_the_clean_passes_move_the_statistics_in_numpy():
     np.testing.assert_allclose(state.model[1][0], variance, rtol=0, atol=1e-6)
 
 
-def test_a_replicate_in_a_batch_has_the_statistics_of_the_same_network_alone():
-    others = [ONE, replace(ONE, rho=0.1), replace(ONE, seed=2)]
+def test_a_network_in_a_batch_has_the_statistics_of_the_same_network_alone():
+    others = [ONE, ONE.moved(rho=0.1), ONE.moved(seed=2)]
     together, _ = trained(NORMALIZED, "sam", others, Plan(3, "scan", "cpu"))
     for position, one in enumerate(others):
         alone, _ = trained(NORMALIZED, "sam", [one], Plan(1, "scan", "cpu"))

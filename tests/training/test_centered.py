@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, replicate, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import SQUARED_CLASSIFICATION, Plan, Program, computing_in
+from widebasin.training import SQUARED_CLASSIFICATION, Centered, Plan, Program, computing_in
 
-CENTERED = replace(
-    DIGITS, objective=SQUARED_CLASSIFICATION, centered=True, recipe=replace(DIGITS.recipe, precision="float64")
+CENTERED = Centered(
+    replace(DIGITS, objective=SQUARED_CLASSIFICATION, recipe=replace(DIGITS.recipe, precision="float64"))
 )
 SCALES = (0.5, 30.0, 1e4, 1e6)
-GROUP = [replicate(rho=0.05, seed=3, label_noise=0.2, learning_rate=0.02, output_scale=scale) for scale in SCALES]
+GROUP = [point(rho=0.05, seed=3, label_noise=0.2, learning_rate=0.02, output_scale=scale) for scale in SCALES]
 PLAN = Plan(len(GROUP), "scan", "cpu")
 
 
@@ -34,7 +34,7 @@ def beginning():
 
 def test_an_epoch_equals_a_loop_written_by_hand(after_an_epoch, beginning):
     state, metrics = after_an_epoch
-    _, examples, _ = beginning
+    _, (examples, *_), _ = beginning
     with computing_in("float64"):
         key = jax.random.key(3)
         origin = DIGITS.build(key_for(key, "initialization"))
@@ -73,7 +73,7 @@ def test_an_epoch_equals_a_loop_written_by_hand(after_an_epoch, beginning):
 
 def test_at_initialization_the_outputs_are_exactly_zero_at_every_scale():
     """The squared error to a unit vector is then exactly 1, also where alpha magnifies the least difference."""
-    still = [replace(one, learning_rate=0.0) for one in GROUP]
+    still = [one.moved(learning_rate=0.0) for one in GROUP]
     with computing_in("float64"):
         _, metrics = trained(CENTERED, "sam", still, PLAN, epochs=1)
     for name in ("train_loss", "valid_loss", "test_loss", "final_train_loss"):
@@ -83,7 +83,7 @@ def test_at_initialization_the_outputs_are_exactly_zero_at_every_scale():
 def test_displacements_go_with_one_over_alpha_at_large_alpha():
     """Of SGD without decay: ``alpha (w - w0)`` converges as alpha grows, its error with one over alpha."""
     scales = (1e2, 1e3, 1e4, 1e6)
-    group = [replicate(seed=3, weight_decay=0.0, learning_rate=0.02, output_scale=scale) for scale in scales]
+    group = [point(seed=3, weight_decay=0.0, learning_rate=0.02, output_scale=scale) for scale in scales]
     with computing_in("float64"):
         program = Program(CENTERED, sam.METHODS["sam"].with_radius, PLAN)
         state, examples, hyperparameters = program.start(group)
@@ -103,7 +103,7 @@ def test_displacements_go_with_one_over_alpha_at_large_alpha():
 
 
 def test_pruned_networks_are_measured_from_the_pruned_initialization():
-    still = [replace(GROUP[2], learning_rate=0.0, sparsity=0.75, pruner=pruner) for pruner in ("random", "snip")]
+    still = [GROUP[2].moved(learning_rate=0.0, sparsity=0.75, pruner=pruner) for pruner in ("random", "snip")]
     with computing_in("float64"):
         state, metrics = trained(CENTERED, "sam", still, Plan(2, "scan", "cpu"), epochs=1)
     np.testing.assert_array_equal(metrics["test_loss"], 1.0)
@@ -112,4 +112,4 @@ def test_pruned_networks_are_measured_from_the_pruned_initialization():
 
 def test_a_model_with_a_state_is_refused():
     with pytest.raises(ValueError, match="leave batch normalization out"):
-        Program(replace(NORMALIZED, centered=True), sam.METHODS["sam"].with_radius, PLAN)
+        Centered(NORMALIZED)

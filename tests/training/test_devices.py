@@ -10,13 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from training.tasks import DIGITS, leaves, replicate
+from training.tasks import DIGITS, leaves, point
 
 from widebasin import sam
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.run import plan_for
 from widebasin.training import Plan, Program
+from widebasin.training.supervised import Positions
 
 TESTS = Path(__file__).parents[1]
 
@@ -53,23 +54,23 @@ def test_networks_are_the_same_on_1_2_and_4_devices():
 def test_a_batch_on_two_devices_is_computed_by_both():
     """Each device has its share of the examples, and the gradients meet."""
     program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
-    state, examples, hyperparameters = program.start([replicate(rho=0.1)])
-    arguments = (state, examples, hyperparameters, np.zeros((1, 50), np.int32), program.inputs, 0)
-    compiled = program._steps[0].lower(*arguments).compile().as_text()
+    state, examples, hyperparameters = program.start([point(rho=0.1)])
+    arguments = (state, examples, hyperparameters, Positions(np.zeros((1, 50), np.int32)), 0, program.data)
+    compiled = program.loop._steps[0].lower(*arguments).compile().as_text()
     assert "all-reduce" in compiled
     assert "f32[25,10]" in compiled
     assert "f32[50,10]" not in compiled
 
 
-def test_a_group_trains_on_devices_that_cannot_share_it():
-    """The last group of a sweep may be smaller than the others: three networks on two devices."""
-    group = [replicate(rho=0.1, seed=seed) for seed in range(3)]
+def test_a_group_is_filled_up_where_devices_cannot_share_it():
+    """The last group of a sweep may be smaller than the others: three networks on two devices, and one along."""
+    group = [point(rho=0.1, seed=seed) for seed in range(3)]
     found = []
     for devices in (1, 2):
         program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(4, "scan", "cpu", devices))
         state, examples, hyperparameters = program.start(group)
         state, metrics = program.epoch(state, examples, hyperparameters, last=True)
-        found.append((leaves(state), metrics))
+        found.append(([leaf[:3] for leaf in leaves(state)], {name: one[:3] for name, one in metrics.items()}))
     (alone, metrics), (shared, shared_metrics) = found
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
@@ -85,7 +86,7 @@ def plan(execution, **grid):
 def test_devices_that_do_not_divide_the_work_are_refused_with_the_reason():
     with pytest.raises(UsageError, match="devices = 2: must divide the 3 networks in one program"):
         plan(Execution(devices=2), seeds=3)
-    alone = Execution(devices=2, replicates_at_once=1)
+    alone = Execution(devices=2, networks_at_once=1)
     with pytest.raises(UsageError, match="devices = 2: must divide the 25 examples of a batch"):
         plan(alone, seeds=3, batch_size=25)
     assert plan(alone, seeds=3, batch_size=50).devices == 2
@@ -100,5 +101,5 @@ def test_devices_that_nobody_asked_for_are_used_where_they_divide_the_work():
     assert plan(Execution(), seeds=4).devices == 2
     assert plan(Execution(), seeds=3).devices == 1
     # A batch of 25 takes one device, also where the plan was made for several networks.
-    assert plan(Execution(replicates_at_once=1), seeds=4, batch_size=25).devices == 1
-    assert plan(Execution(replicates_at_once=1, workers=3), seeds=4).workers == 3
+    assert plan(Execution(networks_at_once=1), seeds=4, batch_size=25).devices == 1
+    assert plan(Execution(networks_at_once=1, workers=3), seeds=4).workers == 3

@@ -5,13 +5,13 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, replicate, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
 
 from widebasin import sam
-from widebasin.training import SQUARED_CLASSIFICATION, Checkpoints, Plan, Program, computing_in, train
+from widebasin.training import SQUARED_CLASSIFICATION, Centered, Checkpoints, Plan, Program, computing_in, train
 
 ALONE = Plan(1, "scan", "cpu")
-ONE = replicate(rho=0.1, seed=2, label_noise=0.2)
+ONE = point(rho=0.1, seed=2, label_noise=0.2)
 
 
 def in_precision(task, precision, **changes):
@@ -42,17 +42,17 @@ def noisy(key, image):
     return image + 0.3 * jax.random.normal(key, image.shape, image.dtype)
 
 
-LAZY = in_precision(DIGITS, "float64", centered=True, objective=SQUARED_CLASSIFICATION, augment=noisy)
+LAZY = Centered(in_precision(DIGITS, "float64", objective=SQUARED_CLASSIFICATION, augment=noisy))
 HALF = in_precision(NORMALIZED, "bfloat16", augment=noisy)
 PRUNED = [
-    replace(ONE, output_scale=scale, sparsity=0.75, pruner=pruner) for scale, pruner in ((1.0, "random"), (1e4, "snip"))
+    ONE.moved(output_scale=scale, sparsity=0.75, pruner=pruner) for scale, pruner in ((1.0, "random"), (1e4, "snip"))
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "group"),
-    [(LAZY, PRUNED), (HALF, [ONE, replace(ONE, rho=0.3)])],
+    [(LAZY, PRUNED), (HALF, [ONE, ONE.moved(rho=0.3)])],
     ids=["lazy, pruned, in float64", "normalized, in bfloat16"],
 )
 def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_one(task, group, tmp_path):

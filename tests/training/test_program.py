@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, replicate, trained
+from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.training import Plan, Program
-from widebasin.training import program as program_module
+from widebasin.training import supervised
 
-RADII = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
+RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")
 
 
 def test_sam_at_radius_zero_trains_bit_for_bit_like_sgd():
-    zero = [replicate(seed=seed, label_noise=0.2) for seed in range(4)]
+    zero = [point(seed=seed, label_noise=0.2) for seed in range(4)]
     plan = Plan(len(zero), "scan", "cpu")
     sgd, sgd_metrics = trained(DIGITS, "sgd", zero, plan)
     at_zero, sam_metrics = trained(DIGITS, "sam", zero, plan)
@@ -32,7 +32,7 @@ def test_sam_at_radius_zero_trains_bit_for_bit_like_sgd():
 
 
 @pytest.mark.parametrize("method", ["sgd", "sam", "looksam", "friendly-sam", "random-perturbation"])
-def test_a_replicate_in_a_batch_equals_the_same_network_alone(method):
+def test_a_network_in_a_batch_equals_the_same_network_alone(method):
     together, metrics = trained(DIGITS, method, RADII, BATCHED)
     for position, one in enumerate(RADII):
         alone, alone_metrics = trained(DIGITS, method, [one], ALONE)
@@ -60,7 +60,7 @@ def test_dispatched_epochs_of_a_batch_agree_with_scanned_ones():
 
 
 def test_an_epoch_equals_a_loop_written_by_hand():
-    one = replicate(rho=0.2, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
+    one = point(rho=0.2, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
     program = Program(DIGITS, sam.METHODS["sam"].with_radius, ALONE)
     state, examples, _ = program.start([one])
     key = jax.random.key(7)
@@ -102,13 +102,13 @@ def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the
             np.testing.assert_array_equal(array[0], array[1])
             np.testing.assert_array_equal(array[0], array[2])
     assert not np.array_equal(np.asarray(examples.train[0]), np.asarray(examples.train[1]))
-    np.testing.assert_array_equal(hyperparameters.rho, np.float32([0, 0, 0.1, 0.1, 0.3, 0.3]))
+    np.testing.assert_array_equal(hyperparameters.point["rho"], np.float32([0, 0, 0.1, 0.1, 0.3, 0.3]))
 
 
-def test_a_replicate_does_not_depend_on_its_company():
+def test_a_network_does_not_depend_on_its_company():
     program = Program(DIGITS, sam.METHODS["sam"].with_radius, BATCHED)
-    few = program.start([replicate(seed=3, label_noise=0.4)])
-    many = program.start([replicate(seed=s, label_noise=n) for s in (1, 3) for n in (0.1, 0.4)])
+    few = program.start([point(seed=3, label_noise=0.4)])
+    many = program.start([point(seed=s, label_noise=n) for s in (1, 3) for n in (0.1, 0.4)])
     for one, other in zip(jax.tree.leaves(few), jax.tree.leaves(many), strict=True):
         if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
             np.testing.assert_array_equal(one[0], other[3])
@@ -116,7 +116,7 @@ def test_a_replicate_does_not_depend_on_its_company():
 
 def test_label_noise_touches_training_labels_only_and_exactly():
     program = Program(DIGITS, sam.METHODS["sgd"].with_radius, BATCHED)
-    _, examples, _ = program.start([replicate(label_noise=rate) for rate in (0.0, 0.3)])
+    _, examples, _ = program.start([point(label_noise=rate) for rate in (0.0, 0.3)])
     truth = DIGITS.dataset.targets[np.asarray(examples.train)]
     wrong = (np.asarray(examples.train_targets) != truth).sum(axis=1)
     assert wrong.tolist() == [0, 90]
@@ -124,7 +124,7 @@ def test_label_noise_touches_training_labels_only_and_exactly():
 
 def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
     _, whole_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
-    monkeypatch.setattr(program_module, "EVALUATION_BLOCK", 37)
+    monkeypatch.setattr(supervised, "EVALUATION_BLOCK", 37)
     _, block_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
     for name in whole_metrics:
         np.testing.assert_allclose(whole_metrics[name], block_metrics[name], rtol=1e-5)
@@ -132,7 +132,7 @@ def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
 
 def test_the_whole_training_set_is_measured_at_the_end_only():
     program = Program(REGRESSING, sam.METHODS["sam"].with_radius, ALONE)
-    state, examples, hyperparameters = program.start([replicate(rho=0.1, learning_rate=0.01)])
+    state, examples, hyperparameters = program.start([point(rho=0.1, learning_rate=0.01)])
     state, first = program.epoch(state, examples, hyperparameters, last=False)
     assert np.isnan(first["final_train_loss"]).all()
     state, second = program.epoch(state, examples, hyperparameters, last=True)
@@ -146,30 +146,30 @@ def test_one_program_serves_every_radius_and_seed():
     program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu"))
     last = False
     for rho, seed in ((0.1, 0), (0.2, 5), (0.5, 9)):
-        state, examples, hyperparameters = program.start(
-            [replicate(rho=rho, seed=seed), replicate(rho=rho, seed=seed + 1)]
-        )
+        state, examples, hyperparameters = program.start([point(rho=rho, seed=seed), point(rho=rho, seed=seed + 1)])
         for _ in range(2):
             state, _ = program.epoch(state, examples, hyperparameters, last=last)
             last = not last
-    assert program._epoch._cache_size() == 1
+    assert program.loop._epoch._cache_size() == 1
 
 
 def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
     program = Program(DIGITS, sam.METHODS["looksam"].with_radius, BATCHED)
     state, examples, hyperparameters = program.start(RADII)
-    shared = (program.inputs, program.targets, np.asarray(False), np.asarray(0))
-    epoch = str(jax.make_jaxpr(program._epoch)(state, examples, hyperparameters, *shared))
+    _, index = program.loop._begin(state, examples, hyperparameters, program.data)
+    shared = (program.data, np.asarray(0), np.asarray(False))
+    epoch = str(jax.make_jaxpr(program.loop._epoch)(state, index, examples, hyperparameters, *shared))
     assert len(re.findall(r"\bcond\[", epoch)) == 2  # and that of the evaluation at the end
 
 
 def test_dispatched_steps_have_no_branch():
     program = Program(DIGITS, sam.METHODS["looksam"].with_radius, replace(BATCHED, loop="step"))
     state, examples, hyperparameters = program.start(RADII)
-    batch = np.asarray(program._batches(state))[:, 0]
-    for step in program._steps.values():
-        jaxpr = jax.make_jaxpr(step)(state, examples, hyperparameters, batch, program.inputs, 3)
+    _, index = program.loop._begin(state, examples, hyperparameters, program.data)
+    batch = jax.tree.map(lambda leaf: leaf[:, 0], index)
+    for step in program.loop._steps.values():
+        jaxpr = jax.make_jaxpr(step)(state, examples, hyperparameters, batch, 3, program.data)
         assert "cond[" not in str(jaxpr)
 
 

@@ -8,19 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, replicate, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.models import ViT
 from widebasin.sparsity import prunable, pruned_per_layer
 from widebasin.training import Network, Plan, Program, pruned_parameters
+from widebasin.training.loops import Dispatched
 from widebasin.training.pruning import kernels
 
-DENSE = replicate(rho=0.1, seed=4, label_noise=0.3, weight_decay=0.01)
-RANDOM = replace(DENSE, sparsity=0.75, pruner="random")
-SNIP = replace(DENSE, sparsity=0.9375, pruner="snip")
-GROUP = (DENSE, RANDOM, SNIP, replace(SNIP, seed=5))
+DENSE = point(rho=0.1, seed=4, label_noise=0.3, weight_decay=0.01)
+RANDOM = DENSE.moved(sparsity=0.75, pruner="random")
+SNIP = DENSE.moved(sparsity=0.9375, pruner="snip")
+GROUP = (DENSE, RANDOM, SNIP, SNIP.moved(seed=5))
 BATCHED, ALONE = Plan(len(GROUP), "scan", "cpu"), Plan(1, "scan", "cpu")
 KERNELS = (64 * 12, 12 * 10)
 
@@ -79,11 +80,11 @@ def test_snip_keeps_the_highest_scores_on_the_first_batch_with_its_noisy_labels(
 
 
 def test_masks_depend_on_seed_and_pruner_and_not_on_radius_decay_or_company(of_group):
-    again = masks("sam", [replace(one, rho=0.7, weight_decay=0.0, learning_rate=0.3) for one in GROUP[::-1]])[::-1]
+    again = masks("sam", [one.moved(rho=0.7, weight_decay=0.0, learning_rate=0.3) for one in GROUP[::-1]])[::-1]
     for one, other in zip(of_group, again, strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, other)
     assert not np.array_equal(of_group[2][0], of_group[3][0])  # another seed
-    clean = masks("sgd", [replace(one, label_noise=0.0) for one in GROUP])
+    clean = masks("sgd", [one.moved(label_noise=0.0) for one in GROUP])
     np.testing.assert_array_equal(of_group[1][0], clean[1][0])
     assert not np.array_equal(of_group[2][0], clean[2][0])  # SNIP sees the wrong labels
 
@@ -107,7 +108,7 @@ def assert_pruned(state, of_group):
 @pytest.mark.parametrize("method", sam.METHODS)
 def test_pruned_weights_are_exactly_zero_whatever_the_method(method, of_group, monkeypatch):
     # Steps alone: an epoch with its evaluations compiles twice as long.
-    monkeypatch.setattr(Program, "_evaluations", lambda *arguments: {})
+    monkeypatch.setattr(Dispatched, "_evaluated", lambda *arguments: {})
     state, metrics = trained(DIGITS, method, GROUP, replace(BATCHED, loop="step"))
     assert_pruned(state, of_group)
     assert (metrics["gradient_norm"] > 0).all()
@@ -155,7 +156,7 @@ def test_positions_of_a_transformer_are_no_kernels():
 @pytest.mark.parametrize("pruner", ["none", "magnitude"])
 def test_a_sparsity_without_a_known_pruner_is_refused(pruner):
     with pytest.raises(ValueError, match=f"pruner must be one of random, snip .* got '{pruner}'"):
-        masks("sgd", [DENSE, replace(RANDOM, pruner=pruner)])
+        masks("sgd", [DENSE, RANDOM.moved(pruner=pruner)])
 
 
 def test_a_gradient_that_is_not_finite_is_refused():

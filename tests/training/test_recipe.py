@@ -35,7 +35,7 @@ def test_unknown_schedule_is_named():
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_optimizer_is_heavy_ball_with_decay_of_the_unperturbed_parameters(momentum):
     learning_rate, decay = 0.1, 0.01
-    optimizer = recipe(momentum=momentum, schedule="constant").optimizer(10, jnp.float32(learning_rate), decay)
+    optimizer = recipe(momentum=momentum, schedule="constant").optimizer_at(10, jnp.float32(learning_rate), decay)
     w = velocity = 0.0
     w, params = 2.0, jnp.array([2.0])
     state = optimizer.init(params)
@@ -71,7 +71,7 @@ def test_warmup_rises_in_equal_parts_to_the_schedule(schedule, plain):
 
 
 def test_the_optimizer_counts_the_steps_of_the_warmup():
-    optimizer = recipe(epochs=20, momentum=0.0, schedule="inverse", warmup_steps=4).optimizer(2, 0.5, 0.0)
+    optimizer = recipe(epochs=20, momentum=0.0, schedule="inverse", warmup_steps=4).optimizer_at(2, 0.5, 0.0)
     params = jnp.array([0.0])
     state = optimizer.init(params)
     rates = []

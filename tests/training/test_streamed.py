@@ -8,14 +8,23 @@ import numpy as np
 import optax
 import pytest
 from data.image_folders import write_folders
-from training.tasks import DIGITS, leaves, replicate
+from training.tasks import leaves, point
 
 from widebasin import sam
 from widebasin.data import DataError, Dataset, Normalization, SplitSizes, epoch_batches, key_for, list_image_files
 from widebasin.data.decoding import decode_batch
 from widebasin.models import MLP
-from widebasin.training import CLASSIFICATION, Checkpoints, Plan, Program, Recipe, Task, choose_plan, streamed, train
-from widebasin.training.streamed import StreamedProgram, program_for
+from widebasin.training import (
+    CLASSIFICATION,
+    Checkpoints,
+    Plan,
+    Program,
+    Recipe,
+    Streamed,
+    choose_plan,
+    streamed,
+    train,
+)
 
 SIZE = 8
 # Images are decoded by this process, or by two others.
@@ -40,7 +49,7 @@ def task_of(root):
         files=files,
         image_size=SIZE,
     )
-    return Task(
+    return Streamed(
         build=small_mlp,
         dataset=dataset,
         sizes=SplitSizes(train=14, valid=4, test=6),
@@ -56,7 +65,7 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(task):
-    return StreamedProgram(task, sam.METHODS["sam"].with_radius, HERE)
+    return Program(task, sam.METHODS["sam"].with_radius, HERE)
 
 
 def images(task, numbers, seeds=None):
@@ -76,7 +85,7 @@ value_and_gradient = jax.jit(jax.value_and_grad(loss))
 
 def positions_of(program, seed):
     """Which images a network of a seed trains, validates and tests on."""
-    _, examples, _ = program.start([replicate(seed=seed)])
+    _, examples, _ = program.start([point(seed=seed)])
     return [np.asarray(part[0]) for part in (examples.train, examples.valid, examples.test)]
 
 
@@ -108,7 +117,7 @@ def test_epochs_equal_a_loop_by_hand_on_images_decoded_one_by_one(task, program)
             _, gradient = value_and_gradient(there, x, y)
             velocity = jax.tree.map(lambda v, g, w: 0.9 * v + g + 1e-4 * w, velocity, gradient, model)
             model = jax.tree.map(lambda w, v: w - rate * v, model, velocity)
-    state, metrics = run(program, replicate(rho=rho, seed=seed, learning_rate=rate))
+    state, metrics = run(program, point(rho=rho, seed=seed, learning_rate=rate))
     for ours, expected in zip(leaves(state), jax.tree.leaves(model), strict=True):
         np.testing.assert_allclose(ours[0], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose([m["train_loss"][0] for m in metrics], np.reshape(losses, (2, 3)).mean(1), rtol=1e-4)
@@ -141,7 +150,7 @@ def test_methods_and_numbers_of_workers_see_the_same_images_and_end_alike(task, 
     for method, plan in (("sam", HERE), ("sgd", HERE), ("sam", TWO_WORKERS)):
         seen.clear()
         state, metrics = run(
-            StreamedProgram(task, sam.METHODS[method].with_radius, plan), replicate(rho=0.1 if method == "sam" else 0.0)
+            Program(task, sam.METHODS[method].with_radius, plan), point(rho=0.1 if method == "sam" else 0.0)
         )
         runs.append((list(seen), leaves(state), metrics))
     (here, ours, metrics), (sgd, _, _), (workers, theirs, other_metrics) = runs
@@ -165,7 +174,7 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
         if report.epoch == 2 and not report.resumed:
             raise Interrupted
 
-    group = [replicate(rho=0.1, seed=1)]
+    group = [point(rho=0.1, seed=1)]
     whole = train(program, group)
     kept = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
     with pytest.raises(Interrupted):
@@ -184,14 +193,14 @@ def test_a_damaged_image_is_an_error_that_names_it(task, plan, tmp_path):
     shutil.copytree(task.dataset.files.root, root)
     damaged = root / "val" / "dog" / "val1.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
-    program = StreamedProgram(task_of(root), sam.METHODS["sgd"].with_radius, plan)
+    program = Program(task_of(root), sam.METHODS["sgd"].with_radius, plan)
     with pytest.raises(DataError, match=r"val/dog/val1\.JPEG: no image, or a damaged one"):
-        run(program, replicate(), epochs=1)
+        run(program, point(), epochs=1)
 
 
 def test_snip_scores_the_first_batch_as_evaluation_sees_it(task, program):
     """Half of the kernels' entries, those with the least ``|w dL/dw|``, are 0 and stay so."""
-    one = replicate(seed=5, sparsity=0.5, pruner="snip")
+    one = point(seed=5, sparsity=0.5, pruner="snip")
     state, examples, hyperparameters = program.start([one])
     model = small_mlp(key_for(jax.random.key(5), "initialization"))
     order = key_for(key_for(jax.random.key(5), "training"), "batch order")
@@ -208,26 +217,22 @@ def test_snip_scores_the_first_batch_as_evaluation_sees_it(task, program):
     assert np.abs(trained[kept == 1]).min() > 0
 
 
-def test_a_task_is_streamed_where_its_images_are_on_the_disk(task):
-    assert type(program_for(task, sam.METHODS["sgd"].with_radius, HERE)) is StreamedProgram
-    assert type(program_for(DIGITS, sam.METHODS["sgd"].with_radius, HERE)) is Program
-    with pytest.raises(ValueError, match="digits has no image files"):
-        StreamedProgram(DIGITS, sam.METHODS["sgd"].with_radius, HERE)
+def test_streamed_images_train_one_network_at_a_time_step_by_step(task):
     for plan in (Plan(2, "step", "cpu"), Plan(1, "scan", "cpu")):
         with pytest.raises(ValueError, match="one network at a time, step by step"):
-            StreamedProgram(task, sam.METHODS["sgd"].with_radius, plan)
+            Program(task, sam.METHODS["sgd"].with_radius, plan)
 
 
 def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
     plan = choose_plan(task, 6)
-    assert (plan.replicates_at_once, plan.loop) == (1, "step")
+    assert (plan.networks_at_once, plan.loop) == (1, "step")
     assert plan.workers >= 1
 
 
 def test_a_batch_of_streamed_images_is_split_over_devices(task, program):
     """As on one device; the batch of 4 is 2 images on each."""
-    one = replicate(rho=0.1, seed=2)
-    split = StreamedProgram(task, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
+    one = point(rho=0.1, seed=2)
+    split = Program(task, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
     (state, metrics), (alone, alone_metrics) = run(split, one, epochs=1), run(program, one, epochs=1)
     for ours, expected in zip(leaves(state), leaves(alone), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)

@@ -1,16 +1,14 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.tasks import DIGITS, replicate
+from training.tasks import DIGITS, point
 
 from widebasin import sam
 from widebasin.training import Checkpoints, Plan, Program, train
 from widebasin.training import program as program_module
 
-GROUP = [replicate(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
+GROUP = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,7 @@ def test_training_twice_gives_the_same_bits(program, uninterrupted):
     assert_same(train(program, GROUP), uninterrupted)
 
 
-def test_history_has_every_replicate_and_epoch(uninterrupted):
+def test_history_has_every_network_and_epoch(uninterrupted):
     assert {values.shape for values in uninterrupted.history.values()} == {(len(GROUP), 4)}
     assert set(uninterrupted.history) == {
         "gradient_norm",
@@ -103,8 +101,8 @@ def test_history_has_every_replicate_and_epoch(uninterrupted):
     assert uninterrupted.history["train_loss"][:, -1].mean() < uninterrupted.history["train_loss"][:, 0].mean()
 
 
-def test_a_diverged_replicate_is_marked_and_the_others_are_unharmed(program, uninterrupted):
-    wild = [GROUP[0], replace(GROUP[1], learning_rate=1e20), *GROUP[2:]]
+def test_a_diverged_network_is_marked_and_the_others_are_unharmed(program, uninterrupted):
+    wild = [GROUP[0], GROUP[1].moved(learning_rate=1e20), *GROUP[2:]]
     trained = train(program, wild)
     assert trained.diverged_epoch.tolist()[1] in (1, 2)
     assert trained.diverged_epoch[[0, 2, 3]].tolist() == [0, 0, 0]
@@ -113,10 +111,10 @@ def test_a_diverged_replicate_is_marked_and_the_others_are_unharmed(program, uni
         assert np.isnan(values[1, trained.diverged_epoch[1] - 1 :]).all()
 
 
-def test_training_stops_when_every_replicate_has_diverged(program):
+def test_training_stops_when_every_network_has_diverged(program):
     seen = []
     trained = train(
-        program, [replace(r, learning_rate=1e20) for r in GROUP], on_epoch=lambda report: seen.append(report.epoch)
+        program, [r.moved(learning_rate=1e20) for r in GROUP], on_epoch=lambda report: seen.append(report.epoch)
     )
     assert (trained.diverged_epoch > 0).all()
     assert max(seen) == trained.diverged_epoch.max() < 4
@@ -124,7 +122,7 @@ def test_training_stops_when_every_replicate_has_diverged(program):
 
 
 def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
-    wild = [GROUP[0], replace(GROUP[1], learning_rate=1e20), *GROUP[2:]]
+    wild = [GROUP[0], GROUP[1].moved(learning_rate=1e20), *GROUP[2:]]
     whole = train(program, wild)
 
     def stop(report):
@@ -139,7 +137,7 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
 
 def test_the_mask_that_was_trained_with_is_part_of_the_checkpoint(tmp_path, monkeypatch):
     """Another machine's gradient may put other weights just above SNIP's threshold."""
-    group = [replace(GROUP[0], sparsity=0.5, pruner="snip")]
+    group = [GROUP[0].moved(sparsity=0.5, pruner="snip")]
     program = Program(DIGITS, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
     checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
     uninterrupted = train(program, group)

@@ -137,6 +137,7 @@ class Batch:
         axis_name: see ``Method.value_and_grad``.
         merge_aux: see ``Method.value_and_grad``.
         losses_of_examples: see ``Method.value_and_grad``.
+        group_weight: see ``Method.value_and_grad``.
         devices: those that hold the examples together; ``None`` outside ``jax.shard_map``.
     """
 
@@ -151,6 +152,7 @@ class Batch:
     axis_name: str | None
     merge_aux: Callable[[PyTree], PyTree]
     losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None
+    group_weight: Callable[[PyTree], Any] | None = None
     devices: Devices | None = None
 
     @classmethod
@@ -167,6 +169,7 @@ class Batch:
         axis_name: str | None,
         merge_aux: Callable[[PyTree], PyTree],
         losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None,
+        group_weight: Callable[[PyTree], Any] | None = None,
     ) -> "Batch":
         """Checks which arguments are parameters and which hold examples."""
         positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
@@ -183,6 +186,7 @@ class Batch:
             axis_name=axis_name,
             merge_aux=merge_aux,
             losses_of_examples=losses_of_examples,
+            group_weight=group_weight,
         )
 
     # The loss and its gradient ----------------------------------------------------------------------------------------
@@ -191,7 +195,7 @@ class Batch:
         """Value (with ``aux``) and gradients at ``params``."""
         params = self.params if self.devices is None else self.devices.own_copy(self.params)
         value, gradients = self.differentiate(*self._placed(params), **self.kwargs)
-        return self._synchronized(value), self._shared(gradients)
+        return self._synchronized(value), self._shared(gradients, value)
 
     def value(self) -> Any:
         """Value (with ``aux``) at ``params``: a forward pass alone."""
@@ -200,7 +204,8 @@ class Batch:
     def gradient(self, params: PyTree) -> PyTree:
         """Gradients at any point."""
         params = params if self.devices is None else self.devices.own_copy(params)
-        return self._shared(self.differentiate(*self._placed(params), **self.kwargs)[1])
+        value, gradients = self.differentiate(*self._placed(params), **self.kwargs)
+        return self._shared(gradients, value)
 
     def guarded(self, gradients: PyTree, clean: PyTree) -> PyTree:
         """``gradients``, or NaN everywhere if the clean pass's are not finite: the second pass could hide that."""
@@ -216,14 +221,20 @@ class Batch:
                 args[i] = branch
         return args
 
-    def _shared(self, tree: PyTree) -> PyTree:
-        return tree if self.devices is None else self.devices.mean(tree)
+    def _shared(self, tree: PyTree, value: Any = None) -> PyTree:
+        """The mean over the devices that share the examples, by the weights of their shares if ``value`` tells them."""
+        if self.devices is None:
+            return tree
+        if self.group_weight is None or value is None:
+            return self.devices.mean(tree)
+        weight = jnp.asarray(self.group_weight(value[1]), float)
+        return self.devices.mean(_scaled(tree, weight / self.devices.mean(weight)))
 
     def _synchronized(self, value: Any) -> Any:
         if self.devices is None:
             return value
         self.devices.refuse_averaged(value[0] if self.has_aux else value)
-        return (self.devices.mean(value[0]), value[1]) if self.has_aux else self.devices.mean(value)
+        return (self._shared(value[0], value), value[1]) if self.has_aux else self.devices.mean(value)
 
     # Its examples -----------------------------------------------------------------------------------------------------
 
@@ -374,6 +385,9 @@ class Batch:
         shared = dataclasses.replace(self, devices=devices)
         if here <= m:
             value, gradients, state = evaluate(shared, first)
+            weights = None if self.group_weight is None else jnp.asarray(self.group_weight(value[1]), float)
+            if weights is not None and devices is not None:
+                weights = devices.mean(weights)
         else:
             count = here // m
             grouped = [
@@ -383,13 +397,33 @@ class Batch:
             value, gradients, state = jax.vmap(lambda examples, i: evaluate(shared._with_examples(examples), i))(
                 grouped, first + jnp.arange(count)
             )
+            weights = None
+            if self.group_weight is not None:
+                weights = jnp.broadcast_to(jnp.asarray(self.group_weight(value[1]), float), (count,))
+                shares = weights / weights.mean()
+                value = (_scaled(value[0], shares), value[1])
+                gradients = _scaled(gradients, shares)
+                weights = weights.mean()
             value = (value[0].mean(0), self.merge_aux(value[1])) if self.has_aux else value.mean(0)
             gradients = average_over_groups(gradients)
             state = jax.tree.map(_average_or_first, state)
         if devices is not None:
+            if weights is not None:
+                share = weights / jax.lax.pmean(weights, self.axis_name)
+                value, gradients = (_scaled(value[0], share), value[1]), _scaled(gradients, share)
             value = (devices.mean_over_all(value[0]), value[1]) if self.has_aux else devices.mean_over_all(value)
             gradients, state = devices.mean_over_all((gradients, state))
         return value, gradients, state
+
+
+def _scaled(tree: PyTree, factors: Array) -> PyTree:
+    """Every leaf times a factor, or times one for each of its rows."""
+
+    def scaled(leaf: Array) -> Array:
+        wide = factors.reshape(factors.shape + (1,) * (leaf.ndim - factors.ndim))
+        return (leaf * wide).astype(leaf.dtype)
+
+    return jax.tree.map(scaled, tree)
 
 
 def refuse_keyword_examples(kwargs: Mapping[str, Any], size: int) -> None:

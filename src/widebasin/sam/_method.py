@@ -90,6 +90,7 @@ class Method(abc.ABC):
         axis_name: str | None = None,
         merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
         example_losses: Callable[..., Float[Array, " examples"]] | None = None,
+        group_weight: Callable[[PyTree], Any] | None = None,
     ) -> Gradient:
         """A function ``(params, state, *args, key=None, step=None) -> (value, gradients, state)``.
 
@@ -111,6 +112,9 @@ class Method(abc.ABC):
             example_losses: ``(params, *args) -> losses of the examples``, in their order, of which the loss is the
                 mean; for methods that compare them (``ESAM``). By default the loss of every example as a batch of its
                 own, which is right where examples do not see each other (no batch norm), and slower.
+            group_weight: ``aux -> weight`` of a group of examples, where the loss is a weighted mean (padding, missing
+                labels): the sum of the weights of its examples. Values and gradients are then the weighted means over
+                groups, and over the devices that share a group. Wants ``has_aux``.
 
         Returns:
             ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not
@@ -123,6 +127,9 @@ class Method(abc.ABC):
             a branch.
         """
         check_function("example_losses", example_losses)
+        check_function("group_weight", group_weight)
+        if group_weight is not None and not has_aux:
+            raise ValueError("group_weight takes the auxiliary data of loss_fn: give has_aux=True")
         differentiate = base(loss_fn, has_aux=has_aux)
 
         def gradient(
@@ -143,6 +150,7 @@ class Method(abc.ABC):
                 axis_name=axis_name,
                 merge_aux=merge_aux,
                 losses_of_examples=example_losses,
+                group_weight=group_weight,
             )
             return step_of(self, batch, state, key, step)
 

@@ -1,45 +1,54 @@
-"""Training: one network, or many replicates of one architecture in one compiled program."""
+"""Training: one network, or many networks of one architecture in one compiled program."""
 
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
+from widebasin.training.lazy import Centered
 from widebasin.training.network import PRECISIONS, Network, computing_in
 from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
+from widebasin.training.optimizers import OPTIMIZERS, NamedOptimizer
 from widebasin.training.plan import LOOPS, Plan, choose_plan
-from widebasin.training.preparation import Examples, examples_of, initialization_key
-from widebasin.training.program import Hyperparameters, Program, TrainingState
+from widebasin.training.point import Point
+from widebasin.training.problem import Model, Problem, Totals
+from widebasin.training.program import Program
 from widebasin.training.pruning import PRUNERS, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
-from widebasin.training.streamed import StreamedProgram, program_for
-from widebasin.training.task import Replicate, Task
+from widebasin.training.step import Hyperparameters, TrainingState
+from widebasin.training.streamed import Streamed
+from widebasin.training.supervised import Batch, Examples, Supervised, initialization_key
 from widebasin.training.train import EpochReport, Trained, train
 
 __all__ = [
     "CLASSIFICATION",
     "LOOPS",
+    "OPTIMIZERS",
     "PRECISIONS",
     "PRUNERS",
     "REGRESSION",
     "SCHEDULES",
     "SQUARED_CLASSIFICATION",
+    "Batch",
+    "Centered",
     "CheckpointError",
     "Checkpoints",
     "EpochReport",
     "Examples",
     "Hyperparameters",
+    "Model",
+    "NamedOptimizer",
     "Network",
     "Objective",
     "Plan",
+    "Point",
+    "Problem",
     "Program",
     "Recipe",
-    "Replicate",
-    "StreamedProgram",
-    "Task",
+    "Streamed",
+    "Supervised",
+    "Totals",
     "Trained",
     "TrainingState",
     "choose_plan",
     "computing_in",
-    "examples_of",
     "initialization_key",
-    "program_for",
     "pruned_parameters",
     "train",
 ]

@@ -1,13 +1,14 @@
 """A model as a function of its parameters, its state and a batch."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from widebasin.models import BATCH_AXIS, count_parameters
 
@@ -26,8 +27,10 @@ class Network:
     ``(example, state)`` to ``(outputs, state)``. ``build`` returns either; batches come from ``jax.vmap``.
 
     Attributes:
+        structure: the model as it is built, with shapes for arrays.
         static: what of the model is no array.
         stateful: whether it has a state.
+        takes_key: whether it is called with ``key=`` in training, for dropout.
         num_params: number of its parameters.
 
     Raises:
@@ -39,10 +42,12 @@ class Network:
         with computing_in(precision):
             model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
         _refuse_other_arrays(model)
+        self.structure: Any = model
         self.static: Any = eqx.filter(model, _is_shape, inverse=True)
         self.shapes: Any = eqx.filter(model, _is_shape)
         self.state_shapes, self._state_structure = jax.tree.flatten(state)
         self.stateful = bool(self.state_shapes)
+        self.takes_key = "key" in _parameters_of_call(self.static)
         self.num_params = count_parameters(model)
         self.dtype = jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None
 
@@ -52,29 +57,49 @@ class Network:
         return eqx.filter(model, eqx.is_inexact_array), jax.tree.leaves(state)
 
     def outputs(
-        self, params: PyTree, state: list[Array], inputs: Float[Array, "batch ..."], *, training: bool
-    ) -> tuple[Float[Array, "batch ..."], list[Array]]:
+        self,
+        params: PyTree,
+        state: list[Array],
+        inputs: PyTree,
+        *,
+        training: bool,
+        keys: Key[Array, " batch"] | None = None,
+        given: Mapping[str, Array] | None = None,
+    ) -> tuple[PyTree, list[Array]]:
         """The outputs for a batch in at least float32, and the state after it.
 
         Args:
             params: from ``initialize``.
             state: from ``initialize``.
-            inputs: as the model sees them.
-            training: whether batch normalization takes the statistics of this batch and updates the running ones.
+            inputs: as the model sees them, leading axis over examples.
+            training: whether batch normalization takes the statistics of this batch and updates the running ones, and
+                dropout drops.
+            keys: of every example, for models that take one in training.
+            given: what else the model is called with by name, the same for all examples.
         """
         if self.dtype is not None:
             params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
-            inputs = inputs.astype(self.dtype) if jnp.issubdtype(inputs.dtype, jnp.inexact) else inputs
+            inputs = jax.tree.map(self._narrowed, inputs)
         model = eqx.combine(params, self.static)
+        model = model if training else eqx.nn.inference_mode(model)
+        keywords = dict(given or {})
+        own = {"key": keys} if self.takes_key and training and keys is not None else {}
         if not self.stateful:
-            outputs = jax.vmap(model)(inputs)
+            outputs = jax.vmap(lambda x, named: model(x, **named, **keywords), in_axes=(0, 0))(inputs, own)
         else:
-            model = model if training else eqx.nn.inference_mode(model)
             tree = jax.tree.unflatten(self._state_structure, state)
-            batched = jax.vmap(model, axis_name=BATCH_AXIS, in_axes=(0, None), out_axes=(0, None))
-            outputs, tree = batched(inputs, tree)
+            batched = jax.vmap(
+                lambda x, named, tree: model(x, tree, **named, **keywords),
+                axis_name=BATCH_AXIS,
+                in_axes=(0, 0, None),
+                out_axes=(0, None),
+            )
+            outputs, tree = batched(inputs, own, tree)
             state = jax.tree.leaves(tree) if training else state
-        return outputs if self.dtype is None else outputs.astype(jnp.float32), state
+        return outputs if self.dtype is None else jax.tree.map(_widened, outputs), state
+
+    def _narrowed(self, leaf: Array) -> Array:
+        return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
     def inference_model(self, params: PyTree, state: list[Array]) -> Any:
         """The trained model as a function of one example; its floating-point arrays are its parameters."""
@@ -129,6 +154,14 @@ def _refuse_other_arrays(model: PyTree) -> None:
                 f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: arrays of a model "
                 "are its parameters and must be floating-point; keep a constant in a tuple, or the rest in its state"
             )
+
+
+def _widened(leaf: Array) -> Array:
+    return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+
+def _parameters_of_call(model: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(model).__call__).parameters if callable(model) else {}
 
 
 def _is_shape(leaf: Any) -> bool:

@@ -1,36 +1,54 @@
-"""What is minimized and what is counted."""
+"""What is minimized and what is measured of an example, or of a whole data set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-PerExample = Callable[..., Float[Array, ""]]
+from widebasin.statistics import ACCURACY, LOSS, Metric
+
+PerExample = Callable[[Any, Any], Any]
+"""(outputs, target) of an example -> its value, or (sum of values, sum of weights) of its positions, such as tokens."""
+
+OfDataset = Callable[[np.ndarray, Any], float]
+"""(outputs, targets) of all examples, NumPy arrays with a leading axis over them -> a number; on the host."""
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of one example and further metrics of one example, both functions of (outputs, target).
+    """The loss of one example and further metrics, all functions of (outputs, target).
 
     Attributes:
-        loss: minimized, averaged over the batch.
-        metrics: name -> metric, averaged; the name is the column's: ``accuracy`` gives ``test_accuracy``.
-        best: the metric by which epochs and radii are chosen, ``loss`` or a name in ``metrics``.
-        best_is_highest: whether more of ``best`` is better.
+        loss: minimized, averaged over the batch; with weights, their weighted mean over all positions of the batch.
+        metrics: metric -> its value for an example, averaged likewise.
+        of_dataset: metric -> its value for a whole data set, which is no average over examples: mean average
+            precision, ROC-AUC, F1. There is none for training batches.
+        judge: the metric by which epochs and radii are chosen and gains reported; by default the first of
+            ``metrics``, then of ``of_dataset``, else the loss.
     """
 
     loss: PerExample
-    metrics: Mapping[str, PerExample]
-    best: str
-    best_is_highest: bool
+    metrics: Mapping[Metric, PerExample] = field(default_factory=dict)
+    of_dataset: Mapping[Metric, OfDataset] = field(default_factory=dict)
+    judge: Metric | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where the judge is none of the metrics."""
+        known = (*self.metrics, *self.of_dataset, LOSS)
+        if self.judge is not None and self.judge not in known:
+            raise ValueError(f"judge must be one of {', '.join(one.name for one in known)}, got {self.judge.name!r}")
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """``loss`` and the names of the metrics."""
-        return ("loss", *self.metrics)
+    def all_metrics(self) -> tuple[Metric, ...]:
+        """Every metric, the judge first."""
+        known = (*self.metrics, *self.of_dataset) or (LOSS,)
+        judge = self.judge or known[0]
+        return (judge, *(metric for metric in known if metric != judge))
 
 
 def cross_entropy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:
@@ -53,6 +71,6 @@ def one_hot_squared_error(outputs: Float[Array, " classes"], label: Int[Array, "
     return squared_error(outputs, jax.nn.one_hot(label, outputs.shape[0], dtype=outputs.dtype))
 
 
-CLASSIFICATION = Objective(cross_entropy, {"accuracy": accuracy}, best="accuracy", best_is_highest=True)
-SQUARED_CLASSIFICATION = Objective(one_hot_squared_error, {"accuracy": accuracy}, best="accuracy", best_is_highest=True)
-REGRESSION = Objective(squared_error, {}, best="loss", best_is_highest=False)
+CLASSIFICATION = Objective(cross_entropy, {ACCURACY: accuracy})
+SQUARED_CLASSIFICATION = Objective(one_hot_squared_error, {ACCURACY: accuracy})
+REGRESSION = Objective(squared_error)

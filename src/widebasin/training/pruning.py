@@ -1,4 +1,4 @@
-"""Which parameters of every replicate are pruned at initialization."""
+"""Which parameters of every network are pruned at initialization."""
 
 import functools
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from widebasin.data import key_for
 from widebasin.models import BatchNormalization
 from widebasin.sparsity import prunable, pruned_in_total, pruned_per_layer, random_mask, snip_mask
-from widebasin.training.preparation import batches_of
-from widebasin.training.task import Replicate, Task
+from widebasin.training.point import Point
+from widebasin.training.problem import Model, Problem
 
 PRUNERS = ("random", "snip")
 # Names of arrays that are added to the tokens of a transformer: they have two dimensions, but multiply nothing.
@@ -40,55 +40,55 @@ def pruned_parameters(shapes: PyTree, sparsity: float, pruner: str) -> int:
 
 
 def masks_of(
-    task: Task, replicates: Sequence[Replicate], params: PyTree, model: list[Array], batches: tuple[Array, Array]
+    problem: Problem, points: Sequence[Point], models: Model, sources: PyTree, batches: PyTree, keys: Key[Array, " n"]
 ) -> PyTree:
-    """The masks of replicates, leading axis over them; those of dense ones keep everything.
+    """The masks of networks, leading axis over them; those of dense ones keep everything.
 
     A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples; never on the
     method or its radius. SNIP takes the loss of the model's own outputs, also where a centered model is trained, and
     scales of normalization that start at 0 as 1: they would hide the kernels before them.
 
     Args:
-        task: what is trained.
-        replicates: the networks.
-        params: at initialization, leading axis over replicates.
-        model: the models' states, likewise.
-        batches: the (stored) inputs and the targets of a training batch for each replicate.
+        problem: what is trained, without what wraps it (``Problem.plain``).
+        points: the networks.
+        models: at initialization, leading axis over networks.
+        sources: of the problem, likewise.
+        batches: a training batch for each network.
+        keys: of dropout.
 
     Raises:
-        ValueError: if a replicate is to be pruned by no pruner that there is, or a gradient is not finite.
+        ValueError: if a network is to be pruned by no pruner that there is, or a gradient is not finite.
     """
-    inputs, targets = batches
     found: dict[Any, PyTree] = {}
-    for position, replicate in enumerate(replicates):
-        which = (replicate.seed, replicate.label_noise, replicate.sparsity, replicate.pruner)
-        if which in found:
+    which = [(one.seed, one.get("label_noise", 0.0), one["sparsity"], one["pruner"]) for one in points]
+    for position, point in enumerate(points):
+        if which[position] in found:
             continue
-        own = jax.tree.map(lambda leaf, at=position: leaf[at], (params, model))
-        pruned = pruned_parameters(own[0], replicate.sparsity, replicate.pruner)
-        if replicate.pruner == "snip":
-            gradients = _gradients(task, *own, inputs[position], targets[position])
-            mask = snip_mask(own[0], gradients, pruned, kernels)
+        own = jax.tree.map(lambda leaf, at=position: leaf[at], (models, sources, batches, keys))
+        params, sparsity = own[0].params, float(point["sparsity"])
+        pruned = pruned_parameters(params, sparsity, str(point["pruner"]))
+        if point["pruner"] == "snip":
+            mask = snip_mask(params, _gradients(problem, *own), pruned, kernels)
         else:
-            key = key_for(jax.random.key(replicate.seed), "pruning")
-            mask = _random_mask(key, own[0], jnp.asarray(pruned_per_layer(own[0], replicate.sparsity, kernels)))
-        found[which] = jax.tree.map(np.asarray, mask)
-    own_masks = [found[r.seed, r.label_noise, r.sparsity, r.pruner] for r in replicates]
-    return jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *own_masks)
+            key = key_for(jax.random.key(point.seed), "pruning")
+            mask = _random_mask(key, params, jnp.asarray(pruned_per_layer(params, sparsity, kernels)))
+        found[which[position]] = jax.tree.map(np.asarray, mask)
+    return jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *(found[one] for one in which))
 
 
 _random_mask = jax.jit(functools.partial(random_mask, which=kernels))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gradients(task: Task, params: PyTree, model: list[Array], inputs: Array, targets: Array) -> PyTree:
-    """The gradient of the mean loss on one batch, with scales of 1 for those of 0."""
+def _gradients(problem: Problem, model: Model, source: PyTree, batch: PyTree, key: Key[Array, ""]) -> PyTree:
+    """The gradient of what is minimized on one batch, with scales of 1 for those of 0."""
+    keys = jax.random.split(key, jax.tree.leaves(batch)[0].shape[0])
 
     def loss_fn(params: PyTree) -> Array:
-        outputs, _ = task.network.outputs(params, model, task.dataset.prepared(inputs), training=True)
-        return jnp.mean(jax.vmap(task.objective.loss)(outputs, targets))
+        totals, _ = problem.losses(Model(params, model.state), source, batch, keys, training=True)
+        return problem.minimized(totals, source)
 
-    return jax.grad(loss_fn)(jax.tree.map(_opened, params, is_leaf=_is_normalization))
+    return jax.grad(loss_fn)(jax.tree.map(_opened, model.params, is_leaf=_is_normalization))
 
 
 def _opened(node: Any) -> Any:
@@ -99,8 +99,3 @@ def _opened(node: Any) -> Any:
 
 def _is_normalization(node: Any) -> bool:
     return isinstance(node, BatchNormalization)
-
-
-def first_batch(task: Task, seed: int) -> Int[Array, " batch_size"]:
-    """Positions, among the training examples, of the first batch that networks of a seed train on."""
-    return batches_of(task, key_for(jax.random.key(seed), "training"), 0)[0]

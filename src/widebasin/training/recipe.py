@@ -6,23 +6,29 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-SCHEDULES = ("step", "cosine", "inverse", "constant")
+from widebasin.training.optimizers import OPTIMIZERS
+
+SCHEDULES = ("step", "cosine", "linear", "inverse", "rsqrt", "constant")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum.
+    """A base optimizer with its schedule, and how long it runs.
 
     Attributes:
         epochs: passes over the training set.
         batch_size: examples per step; the rest of an epoch that fills no batch sits out.
-        learning_rate: at the start.
-        schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), ``inverse``
-            (``1 / (1 + epoch / 3)``, epoch by epoch) or ``constant``.
+        learning_rate: at the start, or at the end of the warmup.
+        schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), ``linear`` (to 0),
+            ``inverse`` (``1 / (1 + epoch / 3)``, epoch by epoch), ``rsqrt`` (``sqrt(w / max(step, w))`` with a warmup of
+            w steps, at least one) or ``constant``.
         milestones: shares of the whole training at which ``step`` decays.
         decay: factor of ``step``.
-        momentum: of heavy-ball momentum, not Nesterov's.
-        weight_decay: coefficient times the unperturbed parameters, added to the (SAM) gradient, for all parameters.
+        optimizer: name in ``OPTIMIZERS``.
+        momentum: of ``sgd`` and ``nesterov``; the others have their own.
+        weight_decay: coefficient times the unperturbed parameters, for all parameters; ``OPTIMIZERS`` says where it
+            enters.
+        clip: largest norm of the (SAM) gradient, which is shortened to it; ``None`` leaves it.
         warmup_steps: over which the learning rate rises linearly from 0, times the schedule; a tenth of all steps at
             most.
         precision: ``float32``; ``bfloat16``, in which outputs and gradients are computed while parameters, batch
@@ -35,15 +41,21 @@ class Recipe:
     schedule: str = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)
     decay: float = 0.1
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
+    clip: float | None = None
     warmup_steps: int = 0
     precision: str = "float32"
+
+    def warmup(self, steps_per_epoch: int) -> int:
+        """How many steps the warmup takes: a tenth of all steps at most."""
+        return min(self.warmup_steps, self.epochs * steps_per_epoch // 10)
 
     def relative_learning_rate(self, steps_per_epoch: int) -> optax.Schedule:
         """Step -> learning rate as a multiple of the nominal one."""
         schedule = self._schedule(steps_per_epoch)
-        warmup = min(self.warmup_steps, self.epochs * steps_per_epoch // 10)
+        warmup = self.warmup(steps_per_epoch)
         if not warmup:
             return schedule
         return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / warmup)
@@ -54,21 +66,28 @@ class Recipe:
             return optax.piecewise_constant_schedule(1.0, {int(m * steps): self.decay for m in self.milestones})
         if self.schedule == "cosine":
             return optax.cosine_decay_schedule(1.0, max(steps, 1))
+        if self.schedule == "linear":
+            return optax.linear_schedule(1.0, 0.0, max(steps, 1))
         if self.schedule == "inverse":
             return lambda step: 1 / (1 + jnp.floor_divide(step, max(steps_per_epoch, 1)) / 3)
+        if self.schedule == "rsqrt":
+            begins = max(self.warmup(steps_per_epoch), 1)
+            return lambda step: jnp.sqrt(begins / jnp.maximum(step + 1, begins))
         if self.schedule == "constant":
             return optax.constant_schedule(1.0)
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
 
-    def optimizer(
+    def optimizer_at(
         self,
         steps_per_epoch: int,
         learning_rate: float | Float[Array, ""],
         weight_decay: float | Float[Array, ""],
     ) -> optax.GradientTransformation:
-        """The optax optimizer; learning rate and weight decay may be traced, one per replicate."""
+        """The optax optimizer; learning rate and weight decay may be traced, one per network."""
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         relative = self.relative_learning_rate(steps_per_epoch)
-        return optax.chain(
-            optax.add_decayed_weights(weight_decay),
-            optax.sgd(lambda step: learning_rate * relative(step), momentum=self.momentum or None),
+        base = OPTIMIZERS[self.optimizer].build(
+            lambda step: learning_rate * relative(step), self.momentum, weight_decay
         )
+        return base if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), base)

@@ -1,96 +1,79 @@
 """Training on images that are read from the disk as they are needed."""
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Integer, Key, PyTree
 
 from widebasin.data import ImageReader, key_for
-from widebasin.sam import Method
-from widebasin.training.plan import Plan
-from widebasin.training.preparation import Examples
-from widebasin.training.program import Hyperparameters, Program, TrainingState, blocks_of, means_of
-from widebasin.training.task import Task
+from widebasin.training.problem import Model
+from widebasin.training.supervised import Batch, Examples, Positions, Supervised, blocks_of
 
 
-class StreamedProgram(Program):
-    """As ``Program``, one replicate at a time and step by step: worker processes decode the batches to come.
+class Images(NamedTuple):
+    """Examples to be read.
 
-    Crops and flips of an image depend on the seed, the epoch and its place in the training set alone, so that networks
-    of one seed see the same, and a run goes on from any epoch. ``plan.workers`` does not change them.
+    Attributes:
+        chosen: their positions within a part of the split.
+        seeds: of their crops and flips; ``None`` where the middle of the image is taken.
     """
 
-    def __init__(self, task: Task, method: Callable[[Any], Method], plan: Plan) -> None:
-        super().__init__(task, method, plan)
-        if plan.replicates_at_once > 1 or plan.loop != "step":
-            raise ValueError(f"streamed images train one network at a time, step by step; the plan is {plan}")
-        files = task.dataset.files
-        if files is None:
-            raise ValueError(f"{task.dataset.name} has no image files to stream")
-        self._reader = functools.partial(
-            ImageReader,
-            files,
-            workers=plan.workers,
-            prefetch=plan.workers + 2,
-            size=task.dataset.image_size,
-        )
-        self._updates = {
-            kind: jax.jit(self._lift(functools.partial(self._update_one, kind=kind), shared=1), donate_argnums=0)
-            for kind in (0, 1)
-        }
-        self._sums_of_images = jax.jit(self._lift(self._sums_one, shared=1))
-        self._seeds = jax.jit(self._lift(self._seeds_one))
-
-    def _seeds_one(self, state: TrainingState) -> Array:
-        """For every training example, the seed of its crop and flip in this epoch."""
-        key = jax.random.fold_in(key_for(state.key, "augmentation"), state.epoch)
-        return jax.random.bits(key, (self.task.sizes.train,), jnp.uint32)
-
-    def _inputs_at(self, indices: np.ndarray) -> Array:
-        with self._reader(workers=0) as reader:
-            return jnp.asarray(np.stack(list(reader.batches(self.task.dataset.inputs[indices]))))
-
-    def _dispatch_epoch(
-        self, state: TrainingState, examples: Examples, hyperparameters: Hyperparameters, last: bool, first: int
-    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        numbers = self.task.dataset.inputs[np.asarray(examples.train[0])]
-        targets = np.asarray(examples.train_targets[0])
-        batches, seeds = np.asarray(self._batches(state))[0], np.asarray(self._seeds(state))[0]
-        period = self.method(0.0).period
-        steps = []
-        with self._reader() as reader:
-            for step, images in enumerate(reader.batches(numbers[batches], seeds[batches])):
-                update = self._updates[min(1, (first + step) % period)]
-                batch = (images[None], targets[batches[step]][None])
-                state, means = update(state, hyperparameters, *batch, first + step)
-                steps.append(means)
-            evaluate = functools.partial(self._evaluate_images, reader, state, hyperparameters)
-            metrics = means_of(steps) | self._evaluations(evaluate, state, examples, last)
-        return state._replace(epoch=state.epoch + 1), metrics
-
-    def _evaluate_images(
-        self,
-        reader: ImageReader,
-        state: TrainingState,
-        hyperparameters: Hyperparameters,
-        indices: np.ndarray,
-        targets: np.ndarray,
-    ) -> dict[str, np.ndarray]:
-        """Means over the examples at ``indices``, in batches as large as those of training."""
-        blocks = blocks_of(indices.shape[1], self.task.recipe.batch_size)
-        numbers = self.task.dataset.inputs[indices[0]]
-        images = reader.batches(numbers[blocks.positions])
-        sums = [
-            self._sums_of_images(state, hyperparameters, one[None], targets[:, block], counted)
-            for one, block, counted in zip(images, blocks.positions, blocks.counted, strict=True)
-        ]
-        return {name: np.sum([one[name] for one in sums], axis=0) / indices.shape[1] for name in sums[0]}
+    chosen: Positions
+    seeds: Integer[Array, "..."] | None = None
 
 
-def program_for(task: Task, method: Callable[[Any], Method], plan: Plan) -> Program:
-    """The program of a task: with its data on the device, or streamed from the disk."""
-    return (Program if task.dataset.files is None else StreamedProgram)(task, method, plan)
+@dataclass(frozen=True, eq=False)
+class Streamed(Supervised):
+    """As ``Supervised``, one network at a time and step by step: worker processes decode the batches to come.
+
+    Crops and flips of an image depend on the seed, the epoch and its place in the training set alone, so that networks
+    of one seed see the same, and a run goes on from any epoch. The number of workers does not change them.
+    """
+
+    def epoch(
+        self, data: PyTree, source: Any, carry: PyTree, model: Model, key: Key[Array, ""], number: Any
+    ) -> tuple[PyTree, Images]:
+        """A permutation, and for every training example the seed of its crop and flip in this epoch."""
+        carry, chosen = super().epoch(data, source, carry, model, key, number)
+        augmentation = jax.random.fold_in(key_for(key, "augmentation"), number)
+        seeds = jax.random.bits(augmentation, (self.sizes.train,), jnp.uint32)
+        return carry, Images(chosen, seeds[chosen.positions])
+
+    def first_batch(self, data: PyTree, source: Any, model: Model, key: Key[Array, ""]) -> Images:
+        """See ``Problem``: without crops and flips."""
+        return super().first_batch(data, source, model, key)._replace(seeds=None)
+
+    def blocks(self, part: str) -> Images:
+        """The examples of a part, in blocks as large as the batches of training."""
+        return Images(blocks_of(getattr(self.sizes, part), self.recipe.batch_size))
+
+    def batch(self, data: PyTree, source: Examples, index: Any, key: Key[Array, ""] | None, part: str) -> Batch:
+        """The batch as ``reading`` gave it."""
+        del data, source, key, part
+        return index
+
+    @contextlib.contextmanager
+    def reading(self, workers: int = 0) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[Batch]]]:
+        """Reads images ahead, a few batches at a time."""
+        files = self.dataset.files
+        assert files is not None
+        reader = ImageReader(files, workers=workers, prefetch=workers + 2, size=self.dataset.image_size)
+
+        def rows(source: Examples, index: Images, part: str) -> Iterator[Batch]:
+            (positions, counted), seeds = index
+            at = np.asarray(getattr(source, part))[0]
+            targets = source.train_targets if part == "train" else self.dataset.targets[at][None]
+            images = reader.batches(
+                self.dataset.inputs[at][positions[0]], None if seeds is None else np.asarray(seeds[0])
+            )
+            for step, one in enumerate(images):
+                counts = None if counted is None else counted[:, step]
+                yield Batch(one[None], np.asarray(targets)[:, positions[0, step]], counts)
+
+        with reader:
+            yield rows

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from widebasin.training.checkpoint import Checkpoints
+from widebasin.training.point import Point
 from widebasin.training.program import Program
-from widebasin.training.task import Replicate
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class EpochReport:
     Attributes:
         epoch: epochs completed.
         resumed: whether this epoch was restored from a checkpoint and not trained now.
-        metrics: as ``Trained.history``, this epoch's, shape ``(replicates,)``.
-        diverged: number of replicates that have diverged so far.
+        metrics: as ``Trained.history``, this epoch's, shape ``(networks,)``.
+        diverged: number of networks that have diverged so far.
     """
 
     epoch: int
@@ -31,20 +32,20 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Trained:
-    """A group of trained replicates.
+    """A group of trained networks.
 
     Attributes:
-        replicates: which, in the order of every leading axis here.
-        params: final parameters, leading axis over replicates.
+        points: which, in the order of every leading axis here.
+        params: final parameters, leading axis over networks.
         model: the leaves of the models' final states, likewise.
-        history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN from the epoch in which a replicate
+        history: name -> array ``(networks, epochs)``, see ``Program.epoch``; NaN from the epoch in which a network
             diverged on.
-        final: name -> array ``(replicates,)``: ``train_*`` over the whole training set with the final parameters.
+        final: name -> array ``(networks,)``: ``train_*`` over the whole training set with the final parameters.
         diverged_epoch: the first epoch (from 1) with a loss or gradient that is not finite; 0 if there is none.
         seconds: wall time of the group, compilation included.
     """
 
-    replicates: tuple[Replicate, ...]
+    points: tuple[Point, ...]
     params: PyTree
     model: list[Array]
     history: dict[str, np.ndarray]
@@ -55,19 +56,19 @@ class Trained:
 
 def train(
     program: Program,
-    replicates: Sequence[Replicate],
+    points: Sequence[Point],
     *,
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 30.0,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Trained:
-    """Trains a group of replicates for the recipe's epochs, all in one program.
+    """Trains a group of networks for the recipe's epochs, all in one program.
 
-    A replicate that diverges is marked and has no metrics from then on; when all have diverged, training stops.
+    A network that diverges is marked and has no metrics from then on; when all have diverged, training stops.
 
     Args:
         program: compiled once, used for any number of groups.
-        replicates: the group.
+        points: the group.
         checkpoints: where to continue from and to save to; none by default.
         checkpoint_seconds: least time between two checkpoints; 0 saves after every epoch.
         on_epoch: called after every epoch.
@@ -78,14 +79,15 @@ def train(
     Raises:
         CheckpointError: if the checkpoint is damaged.
     """
-    epochs = program.task.recipe.epochs
-    names = program.task.objective.names
+    epochs = program.problem.recipe.epochs
+    names = program.problem.names
+    networks = len(points)
     started = time.perf_counter()
-    state, examples, hyperparameters = program.start(replicates)
+    state, source, hyperparameters = program.start(points)
     columns = ("gradient_norm", *(f"{part}_{name}" for part in ("train", "valid", "test") for name in names))
-    history = {name: np.full((len(replicates), epochs), np.nan, np.float32) for name in columns}
-    final = {f"train_{name}": np.full(len(replicates), np.nan, np.float32) for name in names}
-    diverged_epoch = np.zeros(len(replicates), np.int32)
+    history = {name: np.full((networks, epochs), np.nan, np.float32) for name in columns}
+    final = {f"train_{name}": np.full(networks, np.nan, np.float32) for name in names}
+    diverged_epoch = np.zeros(networks, np.int32)
     seconds_before = np.zeros((), np.float64)
     first = 0
     if checkpoints is not None:
@@ -109,17 +111,23 @@ def train(
     for epoch in range(first, epochs):
         if diverged_epoch.all():
             break
-        state, metrics = program.epoch(state, examples, hyperparameters, last=epoch == epochs - 1)
+        state, metrics = program.epoch(state, source, hyperparameters, last=epoch == epochs - 1)
+        # Without the networks that a group was filled up with.
+        metrics = {name: values[:networks] for name, values in metrics.items()}
         finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
         diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
         # What a network of NaNs scores depends on the program; that it has diverged does not.
         metrics = {name: np.where(diverged_epoch > 0, np.float32(np.nan), values) for name, values in metrics.items()}
         for name in columns:
-            history[name][:, epoch] = metrics[name]
+            history[name][:, epoch] = metrics.get(name, np.nan)  # a metric of a whole data set has none of training
         for name in names:
-            final[f"train_{name}"][:] = metrics[f"final_train_{name}"]
+            final[f"train_{name}"][:] = metrics.get(f"final_train_{name}", np.nan)
         if on_epoch is not None:
-            on_epoch(EpochReport(epoch + 1, False, {n: metrics[n] for n in columns}, int((diverged_epoch > 0).sum())))
+            on_epoch(
+                EpochReport(
+                    epoch + 1, False, {n: history[n][:, epoch] for n in columns}, int((diverged_epoch > 0).sum())
+                )
+            )
         now = time.perf_counter()
         if checkpoints is not None and now - saved >= checkpoint_seconds and epoch + 1 < epochs:
             seconds = seconds_before + (now - started)
@@ -127,9 +135,9 @@ def train(
             checkpoints.save(epoch + 1, tree)
             saved = time.perf_counter()
     return Trained(
-        replicates=tuple(replicates),
-        params=state.params,
-        model=state.model,
+        points=tuple(points),
+        params=jax.tree.map(lambda leaf: leaf[:networks], state.params),
+        model=jax.tree.map(lambda leaf: leaf[:networks], state.model),
         history=history,
         final=final,
         diverged_epoch=diverged_epoch,

@@ -14,7 +14,7 @@ from typing import Any
 from widebasin.data import Dataset, SplitSizes, arrays
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
 ENDING = ".npz"
 IMAGE_DIMENSIONS = 3
@@ -52,7 +52,7 @@ def names_arrays(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def arrays_workload(name: str) -> Workload:
+def arrays_workload(name: str) -> SupervisedWorkload:
     """The workload of a file of arrays.
 
     Raises:
@@ -72,7 +72,7 @@ def arrays_workload(name: str) -> Workload:
     build, widths = ARCHITECTURES[model]
     outputs = dataset.num_classes or dataset.targets.shape[1]
     sizes = _sizes(dataset)
-    return Workload(
+    return SupervisedWorkload(
         name=name,
         model=model,
         description=f"{dataset.name}, {model}",

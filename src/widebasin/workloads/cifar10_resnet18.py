@@ -10,9 +10,9 @@ with programs running beside; 6 epochs on 5,000 JPEGs are too few for any gain (
 from widebasin.data import SplitSizes, cifar10, crop_and_flip
 from widebasin.models import ResNet
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-CIFAR10_RESNET18 = Workload(
+CIFAR10_RESNET18 = SupervisedWorkload(
     name="cifar10-resnet18",
     model="resnet18",
     description="CIFAR-10, ResNet-18 with h filters in the first stage",

@@ -10,9 +10,9 @@ GPU; digits-vgg11-lazy is the same on the digits.
 from widebasin.data import SplitSizes, cifar10
 from widebasin.models import VGG11
 from widebasin.training import SQUARED_CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-CIFAR10_VGG11_LAZY = Workload(
+CIFAR10_VGG11_LAZY = SupervisedWorkload(
     name="cifar10-vgg11-lazy",
     model="vgg11",
     description="CIFAR-10, squared error, VGG-11 with h filters in the first stage, centered and scaled",

@@ -9,9 +9,9 @@ measured yet: it wants a GPU.
 from widebasin.data import SplitSizes, cifar10, crop_and_flip
 from widebasin.models import ViT
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-CIFAR10_VIT = Workload(
+CIFAR10_VIT = SupervisedWorkload(
     name="cifar10-vit",
     model="vit",
     description="CIFAR-10, vision transformer of dimension h, 6 layers",

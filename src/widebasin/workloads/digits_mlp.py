@@ -9,9 +9,9 @@ The paper has no such workload; what it gives here is in the README.
 from widebasin.data import SplitSizes, digits
 from widebasin.models import MLP
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-DIGITS_MLP = Workload(
+DIGITS_MLP = SupervisedWorkload(
     name="digits-mlp",
     model="mlp",
     description="handwritten digits 8x8 (embedded), MLP 64-3h-h-10",

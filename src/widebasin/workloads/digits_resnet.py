@@ -9,9 +9,9 @@ from 400 to 19,706 parameters, and a chosen radius that grows from .02 to .5 (do
 from widebasin.data import SplitSizes, digit_images
 from widebasin.models import ResNet
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-DIGITS_RESNET = Workload(
+DIGITS_RESNET = SupervisedWorkload(
     name="digits-resnet",
     model="resnet",
     description="handwritten digits 8x8 (embedded), residual network with h filters in the first of 2 stages",

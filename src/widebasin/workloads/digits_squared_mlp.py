@@ -7,9 +7,9 @@ the digits; learning rate, epochs and batch size are ours.
 from widebasin.data import SplitSizes, digits
 from widebasin.models import MLP
 from widebasin.training import SQUARED_CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-DIGITS_SQUARED_MLP = Workload(
+DIGITS_SQUARED_MLP = SupervisedWorkload(
     name="digits-squared-mlp",
     model="mlp",
     description="handwritten digits 8x8 (embedded), squared error, MLP 64-3h-h-10",

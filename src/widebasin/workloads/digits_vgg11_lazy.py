@@ -8,9 +8,9 @@ docs/studies.md.
 from widebasin.data import SplitSizes, digit_images
 from widebasin.models import VGG11
 from widebasin.training import SQUARED_CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-DIGITS_VGG11_LAZY = Workload(
+DIGITS_VGG11_LAZY = SupervisedWorkload(
     name="digits-vgg11-lazy",
     model="vgg11",
     description="handwritten digits 8x8 (embedded), squared error, VGG-11 of 3 stages with h filters in the first, "

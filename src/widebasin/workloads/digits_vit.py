@@ -11,9 +11,9 @@ networks, those of dimension 64 fit their labels, and at radii up to .02 SAM gai
 from widebasin.data import SplitSizes, digit_images
 from widebasin.models import ViT
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-DIGITS_VIT = Workload(
+DIGITS_VIT = SupervisedWorkload(
     name="digits-vit",
     model="vit",
     description="handwritten digits 8x8 (embedded), vision transformer of dimension h, 2 layers",

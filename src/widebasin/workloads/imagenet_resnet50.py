@@ -12,9 +12,9 @@ test images test; its recipe is ours.
 from widebasin.data import SplitSizes, imagenet, imagenette
 from widebasin.models import ResNet
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-IMAGENET_RESNET50 = Workload(
+IMAGENET_RESNET50 = SupervisedWorkload(
     name="imagenet-resnet50",
     model="resnet50",
     description="ImageNet, ResNet-50 with h filters in the first stage",
@@ -30,7 +30,7 @@ IMAGENET_RESNET50 = Workload(
     published={1_993_976: 0.03, 6_917_640: 0.035, 14_771_992: 0.18, 25_557_032: 0.54},
 )
 
-IMAGENETTE_RESNET50 = Workload(
+IMAGENETTE_RESNET50 = SupervisedWorkload(
     name="imagenette-resnet50",
     model="resnet50",
     description="Imagenette (10 classes of ImageNet), ResNet-50 with h filters in the first stage",

@@ -3,9 +3,9 @@
 from widebasin.data import SplitSizes, noisy_linear_targets
 from widebasin.models import LinearRegression
 from widebasin.training import REGRESSION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-LEAST_SQUARES = Workload(
+LEAST_SQUARES = SupervisedWorkload(
     name="least-squares",
     model="linear-regression",
     description="noisy linear regression (embedded), squared error, the first h of 400 features",

@@ -8,9 +8,9 @@ times as large, and the normalized ascent is the same. Points, learning rate and
 from widebasin.data import SplitSizes, points_on_a_line
 from widebasin.models import MLP
 from widebasin.training import REGRESSION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-LINE_MLP = Workload(
+LINE_MLP = SupervisedWorkload(
     name="line-mlp",
     model="mlp",
     description="12 points on a line (embedded), squared error, MLP 1-h-1, full batch",

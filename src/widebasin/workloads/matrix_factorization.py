@@ -7,9 +7,9 @@ those of arXiv 2311.17539 after Loizou et al. 2021; learning rate, radii and epo
 from widebasin.data import SplitSizes, matrix_targets
 from widebasin.models import LinearNetwork
 from widebasin.training import REGRESSION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-MATRIX_FACTORIZATION = Workload(
+MATRIX_FACTORIZATION = SupervisedWorkload(
     name="matrix-factorization",
     model="linear-network",
     description="matrix of rank 6 from random measurements (embedded), squared error, W2 W1 of rank h",

@@ -11,9 +11,9 @@ chosen radius that grows from .02 to .1 (docs/results).
 from widebasin.data import SplitSizes, mnist
 from widebasin.models import MLP
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
-MNIST_MLP = Workload(
+MNIST_MLP = SupervisedWorkload(
     name="mnist-mlp",
     model="mlp",
     description="MNIST, MLP 784-3h-h-10",

@@ -1,20 +1,10 @@
-"""The workloads by name."""
+"""The workloads by name: those of the files in this folder."""
+
+import importlib
+import pkgutil
+from pathlib import Path
 
 from widebasin.workloads.arrays import arrays_workload, names_arrays
-from widebasin.workloads.cifar10_resnet18 import CIFAR10_RESNET18
-from widebasin.workloads.cifar10_vgg11_lazy import CIFAR10_VGG11_LAZY
-from widebasin.workloads.cifar10_vit import CIFAR10_VIT
-from widebasin.workloads.digits_mlp import DIGITS_MLP
-from widebasin.workloads.digits_resnet import DIGITS_RESNET
-from widebasin.workloads.digits_squared_mlp import DIGITS_SQUARED_MLP
-from widebasin.workloads.digits_vgg11_lazy import DIGITS_VGG11_LAZY
-from widebasin.workloads.digits_vit import DIGITS_VIT
-from widebasin.workloads.imagenet_resnet50 import IMAGENET_RESNET50, IMAGENETTE_RESNET50
-from widebasin.workloads.least_squares import LEAST_SQUARES
-from widebasin.workloads.line_mlp import LINE_MLP
-from widebasin.workloads.matrix_factorization import MATRIX_FACTORIZATION
-from widebasin.workloads.mnist_mlp import MNIST_MLP
-from widebasin.workloads.synthetic_mlp import SYNTHETIC_MLP
 from widebasin.workloads.workload import Workload
 
 
@@ -32,23 +22,17 @@ class Workloads(dict[str, Workload]):
         raise KeyError(name)
 
 
-WORKLOADS = Workloads(
-    (workload.name, workload)
-    for workload in (
-        DIGITS_MLP,
-        DIGITS_RESNET,
-        DIGITS_VIT,
-        DIGITS_VGG11_LAZY,
-        DIGITS_SQUARED_MLP,
-        SYNTHETIC_MLP,
-        MATRIX_FACTORIZATION,
-        LEAST_SQUARES,
-        LINE_MLP,
-        MNIST_MLP,
-        CIFAR10_RESNET18,
-        CIFAR10_VIT,
-        CIFAR10_VGG11_LAZY,
-        IMAGENET_RESNET50,
-        IMAGENETTE_RESNET50,
-    )
-)
+# Embedded data first, and digits-mlp, which is everyone's default, before all.
+FIRST = ("digits-mlp", "digits-resnet", "digits-vit", "digits-vgg11-lazy", "digits-squared-mlp", "synthetic-mlp")
+
+
+def _found() -> list[Workload]:
+    """Every workload that a module of this folder defines, in the order in which they are listed."""
+    here = pkgutil.iter_modules([str(Path(__file__).parent)])
+    modules = [importlib.import_module(f"{__package__}.{one.name}") for one in here if one.name != "registry"]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Workload)]
+    order = {name: position for position, name in enumerate(FIRST)}
+    return sorted(dict.fromkeys(found), key=lambda one: (order.get(one.name, len(order)), one.name))
+
+
+WORKLOADS = Workloads((workload.name, workload) for workload in _found())

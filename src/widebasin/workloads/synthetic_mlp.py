@@ -8,11 +8,11 @@ EPYC) in 11m42s, programs running beside: losses lower by .106 to .206, at radiu
 from widebasin.data import SplitSizes, teacher_regression
 from widebasin.models import MLP
 from widebasin.training import REGRESSION, Recipe
-from widebasin.workloads.workload import Workload
+from widebasin.workloads.workload import SupervisedWorkload
 
 FEATURES = 98
 
-SYNTHETIC_MLP = Workload(
+SYNTHETIC_MLP = SupervisedWorkload(
     name="synthetic-mlp",
     model="mlp",
     description="synthetic regression from a teacher network (target variance 1.01, squared error), MLP 98-h-1",

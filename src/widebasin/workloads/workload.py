@@ -1,89 +1,134 @@
 """What a workload is."""
 
+import abc
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Key
 
-from widebasin.data import Dataset, SplitSizes
-from widebasin.training import Network, Objective, Recipe, Task, pruned_parameters
+from widebasin.data import DataError, Dataset, SplitSizes, split_fits
+from widebasin.models import count_parameters
+from widebasin.statistics import Metric
+from widebasin.training import (
+    Centered,
+    Network,
+    Objective,
+    Problem,
+    Recipe,
+    Streamed,
+    Supervised,
+    pruned_parameters,
+)
 
 # To which share of each other numbers of parameters are matched by pruning.
 MATCH = 0.005
 
 
-@dataclass(frozen=True, eq=False)
-class Workload:
-    """Data, model and recipe under one name.
+@dataclass(frozen=True)
+class Settings:
+    """What networks of one program have in common besides width and recipe.
+
+    Attributes:
+        train_examples: how many are trained on; ``None`` is all that the workload has.
+        label_noise_kind: of the noise on training labels.
+        centered: whether ``alpha (f(w) - f(w0))`` is trained, see ``training.Centered``.
+        own: values on the workload's own axes that change what is compiled, such as a depth.
+    """
+
+    train_examples: int | None = None
+    label_noise_kind: str = "symmetric"
+    centered: bool = False
+    own: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Workload(abc.ABC):
+    """A problem of every width, with its recipe, under one name.
 
     Attributes:
         name: on the command line and in tables.
         model: name of the architecture, for tables.
         description: one line.
-        load: the data set.
-        build: (width, key) -> model of one example.
-        sizes: of the split.
-        objective: loss and metrics.
         recipe: defaults; any of it can be overridden by a spec.
         widths: the ladder that a study climbs.
         rhos: radii to choose from.
         label_noise: default share of wrong training labels.
-        augment: see ``Task``.
-        output_scales: default scales of the lazy regime, see ``Task.centered``; empty where nothing is centered.
+        output_scales: default scales of the lazy regime, see ``training.Centered``; empty where nothing is centered.
         quick: fields of a spec that the preset ``quick`` sets, for a few CPU cores.
         published: number of parameters -> SAM's gain as read off the paper's figure; empty if it has none.
+        axes: what a grid of this workload may vary besides what all may, such as dropout.
     """
 
     name: str
     model: str
     description: str
-    load: Callable[[], Dataset]
-    build: Callable[[int, Key[Array, ""]], eqx.Module]
-    sizes: SplitSizes
-    objective: Objective
     recipe: Recipe
     widths: tuple[int, ...]
     rhos: tuple[float, ...]
     label_noise: float = 0.0
-    augment: Callable[[Key[Array, ""], Array], Array] | None = None
     output_scales: tuple[float, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
+    axes: tuple[Any, ...] = ()
+
+    @property
+    @abc.abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """What networks are judged by; the first one chooses epochs and radii."""
+
+    @property
+    @abc.abstractmethod
+    def train_examples(self) -> int:
+        """How many examples are trained on."""
+
+    @abc.abstractmethod
+    def problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
+        """What is trained at a width.
+
+        Raises:
+            DataError: if the data are not here, or not all of them.
+            ValueError: if there is no such model.
+        """
+
+    @abc.abstractmethod
+    def data_record(self) -> dict[str, str]:
+        """``name`` and ``sha256`` of the data."""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether training labels can be made wrong."""
+        return False
+
+    @property
+    def streamed(self) -> bool:
+        """Whether examples are read from the disk while networks train."""
+        return False
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
-    def task(
-        self,
-        width: int,
-        recipe: Recipe,
-        label_noise_kind: str = "symmetric",
-        train_examples: int | None = None,
-        centered: bool = False,
-    ) -> Task:
-        """The task of training networks of one width; one object for all its methods, so that they share programs."""
-        return Task(
-            build=lambda key: self.build(width, key),
-            dataset=self.load(),
-            sizes=self.sizes if train_examples is None else replace(self.sizes, train=train_examples),
-            objective=self.objective,
-            recipe=recipe,
-            label_noise_kind=label_noise_kind,
-            augment=self.augment,
-            centered=centered,
-        )
+    def task(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Problem:
+        """``problem``, one object for all methods, so that they share programs."""
+        return self.problem(width, recipe, settings)
+
+    def check_width(self, width: int, settings: Settings = Settings()) -> None:
+        """Raises ``ValueError`` if there is no model of this width, without building one."""
+        self.structure(width, settings)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
-    def network(self, width: int) -> Network:
-        """What the networks of a width have in common, in float32; none is built."""
-        return Network(lambda key: self.build(width, key))
+    def structure(self, width: int, settings: Settings = Settings()) -> Any:
+        """The model of a width with shapes for arrays; none is built."""
+        return self.problem(width, self.recipe, settings).structure
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
-    def num_params(self, width: int, sparsity: float = 0.0, pruner: str = "none") -> int:
+    def num_params(
+        self, width: int, sparsity: float = 0.0, pruner: str = "none", settings: Settings = Settings()
+    ) -> int:
         """Number of parameters at a width, less those that are pruned."""
-        network = self.network(width)
-        return network.num_params - pruned_parameters(network.shapes, sparsity, pruner)
+        structure = self.structure(width, settings)
+        return count_parameters(structure) - pruned_parameters(structure, sparsity, pruner)
 
     def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
         """At which sparsities the largest of these widths has as many parameters as each of the others.
@@ -105,3 +150,89 @@ class Workload:
         smaller = sorted({width for width in widths if width < largest}, reverse=True)
         shares = [share(width) for width in smaller if everything - self.num_params(width) < kernels]
         return tuple(dict.fromkeys(shares))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SupervisedWorkload(Workload):
+    """A data set, a model of one example and an objective.
+
+    Attributes:
+        load: the data set.
+        build: (width, key, **values on own axes that change what is compiled) -> model of one example.
+        sizes: of the split.
+        objective: loss and metrics.
+        augment: see ``training.Supervised``.
+        given: see ``training.Supervised``.
+    """
+
+    load: Callable[[], Dataset]
+    build: Callable[..., eqx.Module]
+    sizes: SplitSizes
+    objective: Objective
+    augment: Callable[[Key[Array, ""], Array], Array] | None = None
+    given: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the objective."""
+        return self.objective.all_metrics
+
+    @property
+    def train_examples(self) -> int:
+        """See ``Workload``."""
+        return self.sizes.train
+
+    @property
+    def has_classes(self) -> bool:
+        """See ``Workload``."""
+        return self.load().num_classes is not None
+
+    @property
+    def streamed(self) -> bool:
+        """See ``Workload``."""
+        return self.load().files is not None
+
+    def data_record(self) -> dict[str, str]:
+        """See ``Workload``."""
+        dataset = self.load()
+        return {"name": dataset.name, "sha256": dataset.digest()}
+
+    def structure(self, width: int, settings: Settings = Settings()) -> Any:
+        """See ``Workload``; without the data."""
+        return self.network(width, settings).structure
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
+    def network(self, width: int, settings: Settings = Settings()) -> Network:
+        """What the networks of a width have in common, in float32; none is built."""
+        return Network(self._build(width, settings))
+
+    def _build(self, width: int, settings: Settings) -> Callable[[Key[Array, ""]], eqx.Module]:
+        return lambda key: self.build(width, key, **dict(settings.own))
+
+    def problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
+        """See ``Workload``."""
+        dataset = self.load()
+        sizes = self.sizes
+        if settings.train_examples is not None:
+            sizes = dataclasses.replace(sizes, train=settings.train_examples)
+        self._check_examples(dataset, sizes)
+        supervised = (Supervised if dataset.files is None else Streamed)(
+            build=self._build(width, settings),
+            dataset=dataset,
+            sizes=sizes,
+            objective=self.objective,
+            recipe=recipe,
+            label_noise_kind=settings.label_noise_kind,
+            augment=self.augment,
+            given=self.given,
+        )
+        return Centered(supervised) if settings.centered else supervised
+
+    def _check_examples(self, dataset: Dataset, sizes: SplitSizes) -> None:
+        if not split_fits(len(dataset), sizes, dataset.fixed_test):
+            raise DataError(
+                f"{self.name} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
+                f"examples; of {dataset.name} there are {len(dataset):,} here"
+                + f", {dataset.fixed_test:,} of them to test on" * (dataset.fixed_test > 0)
+                + ": complete the data"
+            )

@@ -1,0 +1,208 @@
+"""An epoch of a group of networks: as one compiled loop, or step by step from the host."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from widebasin.sam import Method
+from widebasin.training.evaluation import evaluated, evaluated_block
+from widebasin.training.placement import Placement
+from widebasin.training.problem import PARTS, Problem, means
+from widebasin.training.step import Hyperparameters, Metrics, TrainingState, update
+
+# Part of the split -> how its metrics begin at the end of an epoch; those of training are averages over the epoch.
+PREFIXES = {"valid": "valid", "test": "test", "train": "final_train"}
+
+
+class Loop:
+    """What both loops share: the programs of one group size.
+
+    Args:
+        problem: what is trained.
+        method_at: radius -> method.
+        placement: where.
+    """
+
+    def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
+        self.problem, self.placement = problem, placement
+        self.period = method_at(0.0).period
+        self.update = functools.partial(update, problem, method_at, placement.split)
+        self._begin = placement.compiled(self._begin_one, shared=1)
+
+    def _begin_one(
+        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        """What an epoch trains on. A program by itself: that of the steps differs with the width, this one does not."""
+        model = state.network(hyperparameters)
+        return self.problem.epoch(data, source, state.carry, model, state.key, state.epoch)
+
+    def epoch(
+        self,
+        state: TrainingState,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        last: bool,
+    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+        """The state after an epoch and its metrics, see ``Program.epoch``."""
+        # All networks are at the same step.
+        first = int(np.asarray(state.epoch)[0]) * self.problem.steps_per_epoch
+        carry, index = self._begin(state, source, hyperparameters, data)
+        return self._run(state._replace(carry=carry), index, source, hyperparameters, data, first, last)
+
+    def _run(
+        self,
+        state: TrainingState,
+        index: PyTree,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        first: int,
+        last: bool,
+    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+        raise NotImplementedError
+
+    def _whole(self, prefix: str, collected: PyTree) -> dict[str, np.ndarray]:
+        """Metrics of a whole part, network by network, on the host."""
+        leaves, structure = jax.tree.flatten(collected)
+        if not leaves:
+            return {}
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        rows = [self.problem.whole(structure.unflatten([a[i] for a in arrays])) for i in range(len(arrays[0]))]
+        return {f"{prefix}_{name}": np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+
+
+class Scanned(Loop):
+    """All steps of an epoch and the evaluations after them in one program."""
+
+    def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
+        super().__init__(problem, method_at, placement)
+        self._epoch = placement.compiled(self._epoch_one, shared=3, donate=True)
+
+    def _run(
+        self,
+        state: TrainingState,
+        index: PyTree,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        first: int,
+        last: bool,
+    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+        state, metrics, collected = self._epoch(
+            state, index, source, hyperparameters, data, np.asarray(first, np.int32), np.asarray(last)
+        )
+        found = {name: np.asarray(value) for name, value in metrics.items()}
+        for part, of_part in collected.items():
+            if last or part != "train":
+                found |= self._whole(PREFIXES[part], of_part)
+        return state, found
+
+    def _epoch_one(
+        self,
+        state: TrainingState,
+        index: PyTree,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        first: Int[Array, ""],
+        last: Array,
+    ) -> tuple[TrainingState, Metrics, dict[str, PyTree]]:
+        def step(state: TrainingState, one: tuple[PyTree, Array]) -> tuple[TrainingState, Metrics]:
+            batch, number = one
+            return self.update(state, source, hyperparameters, batch, number, data)
+
+        def evaluate(part: str) -> tuple[Metrics, PyTree]:
+            totals, collected = evaluated(self.problem, part, state, source, hyperparameters, data)
+            return {f"{PREFIXES[part]}_{name}": value for name, value in means(totals).items()}, collected
+
+        numbers = first + jnp.arange(self.problem.steps_per_epoch)
+        state, steps = jax.lax.scan(step, state, (index, numbers))
+        state = state._replace(epoch=state.epoch + 1)
+        metrics = {name: values.mean() for name, values in steps.items()}
+        collected = {}
+        for part in ("valid", "test"):
+            found, collected[part] = evaluate(part)
+            metrics |= found
+        nothing = jax.tree.map(_nothing, jax.eval_shape(lambda: evaluate("train")))
+        # ``last`` is shared by all networks, so this stays a branch under vmap and costs nothing before the end.
+        found, collected["train"] = jax.lax.cond(last, lambda: evaluate("train"), lambda: nothing)
+        return state, metrics | found, collected
+
+
+def _nothing(shape: jax.ShapeDtypeStruct) -> Array:
+    nothing = jnp.nan if jnp.issubdtype(shape.dtype, jnp.inexact) else 0
+    return jnp.full(shape.shape, nothing, shape.dtype)
+
+
+class Dispatched(Loop):
+    """Steps and blocks of evaluations one by one from the host, which may read them from the disk."""
+
+    def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
+        super().__init__(problem, method_at, placement)
+        # Two programs where steps are of two kinds: within a branch, XLA runs convolutions slowly on a CPU.
+        self._steps = {
+            kind: placement.compiled(functools.partial(self.update, kind=kind), shared=2, donate=True)
+            for kind in (0, 1)
+        }
+        # The numbers of steps and the data come last, as what all networks share does.
+        self._blocks = {
+            part: placement.compiled(functools.partial(evaluated_block, problem, part), shared=1) for part in PARTS
+        }
+
+    def _run(
+        self,
+        state: TrainingState,
+        index: PyTree,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+        first: int,
+        last: bool,
+    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+        index = jax.tree.map(np.asarray, index)  # slices of a device array would be dispatched one by one
+        steps = []
+        with self.problem.reading(self.placement.plan.workers) as rows:
+            for number, row in enumerate(rows(source, index, "train"), start=first):
+                step = self._steps[min(1, number % self.period)]
+                state, found = step(state, source, hyperparameters, row, number, data)
+                steps.append(found)
+            metrics = means_of(steps)
+            for part, prefix in PREFIXES.items():
+                if last or part != "train":
+                    values = self._evaluated(rows, part, prefix, state, source, hyperparameters, data)
+                else:
+                    nothing = np.full(state.epoch.shape, np.nan)
+                    values = {f"{prefix}_{name}": nothing for name in self.problem.names}
+                metrics |= values
+        return state._replace(epoch=state.epoch + 1), metrics
+
+    def _evaluated(
+        self,
+        rows: Callable[..., Any],
+        part: str,
+        prefix: str,
+        state: TrainingState,
+        source: PyTree,
+        hyperparameters: Hyperparameters,
+        data: PyTree,
+    ) -> dict[str, np.ndarray]:
+        networks = state.epoch.shape[0]
+        blocks = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (networks, *leaf.shape)), self.problem.blocks(part))
+        found = [self._blocks[part](state, source, hyperparameters, row, data) for row in rows(source, blocks, part)]
+        metrics = {}
+        for name in found[0][0]:
+            total, weight = (np.sum([np.asarray(totals[name][i]) for totals, _ in found], axis=0) for i in (0, 1))
+            metrics[f"{prefix}_{name}"] = total / weight
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *(collected for _, collected in found))
+        return metrics | self._whole(prefix, stacked)
+
+
+def means_of(steps: Sequence[Metrics]) -> dict[str, np.ndarray]:
+    """The averages of the metrics of steps."""
+    return {name: np.mean([np.asarray(found[name]) for found in steps], axis=0) for name in steps[0]}

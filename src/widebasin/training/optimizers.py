@@ -1,0 +1,79 @@
+"""Base optimizers by name: what becomes of the (SAM) gradient. All from optax."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optax
+import optax.contrib
+
+# Of adam and adamw, as in optax.
+DECAYS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class NamedOptimizer:
+    """A base optimizer.
+
+    Attributes:
+        title: as it is written in text and figures.
+        summary: what it does, and how weight decay enters.
+        build: (learning-rate schedule, momentum, weight decay) -> the optax optimizer; momentum is for those that have
+            one of their own choice, see ``has_momentum``.
+        has_momentum: whether the recipe's momentum is its own.
+    """
+
+    title: str
+    summary: str
+    build: Callable[[optax.Schedule, float, Any], optax.GradientTransformation]
+    has_momentum: bool = False
+
+
+def _sgd(nesterov: bool) -> Callable[[optax.Schedule, float, Any], optax.GradientTransformation]:
+    def build(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.add_decayed_weights(weight_decay),
+            optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov and momentum > 0),
+        )
+
+    return build
+
+
+def _adam(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(schedule, *DECAYS))
+
+
+def _adamw(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
+    return optax.adamw(schedule, *DECAYS, weight_decay=weight_decay)
+
+
+def _lion(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
+    return optax.lion(schedule, weight_decay=weight_decay)
+
+
+def _muon(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
+    return optax.contrib.muon(schedule, weight_decay=weight_decay, adam_weight_decay=weight_decay)
+
+
+OPTIMIZERS: Mapping[str, NamedOptimizer] = {
+    "sgd": NamedOptimizer(
+        "SGD", "heavy-ball momentum; weight decay is added to the gradient", _sgd(nesterov=False), has_momentum=True
+    ),
+    "nesterov": NamedOptimizer(
+        "Nesterov SGD",
+        "Nesterov momentum; weight decay is added to the gradient",
+        _sgd(nesterov=True),
+        has_momentum=True,
+    ),
+    "adam": NamedOptimizer("Adam", "betas .9 and .999; weight decay is added to the gradient", _adam),
+    "adamw": NamedOptimizer("AdamW", "betas .9 and .999; weight decay apart from the gradient", _adamw),
+    "lion": NamedOptimizer("Lion", "the sign of a moving average; weight decay apart from the gradient", _lion),
+    "muon": NamedOptimizer(
+        "Muon", "matrices by orthogonalized momentum, the rest by AdamW; weight decay apart from the gradient", _muon
+    ),
+}
+"""Name on the command line -> optimizer."""

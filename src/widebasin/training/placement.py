@@ -1,0 +1,86 @@
+"""Where networks are trained: side by side in one program, and on which devices."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from widebasin.training.compilation import compiler_options
+from widebasin.training.plan import Plan
+
+# Name of the axis of the mesh.
+DEVICES = "devices"
+
+
+class Placement:
+    """From functions of one network to compiled programs of all networks of a group, as a plan says.
+
+    Several networks are put side by side by ``jax.vmap``; on several devices each device has its share of them, and
+    nothing is communicated. One network by itself is on all devices, which split its batches.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.many = plan.networks_at_once > 1
+        self.mesh = Mesh(np.asarray(jax.local_devices()[: plan.devices]), (DEVICES,)) if plan.devices > 1 else None
+
+    def compiled(self, one: Callable[..., Any], shared: int = 0, donate: bool = False) -> Callable[..., Any]:
+        """A program for all networks along the leading axis of every argument and result.
+
+        Args:
+            one: a function of one network.
+            shared: how many of its last arguments are the same for all networks, and have no such axis.
+            donate: whether the memory of the first argument may be reused.
+        """
+        lifted = self._side_by_side(one, shared) if self.many else self._alone(one, shared)
+        return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options())
+
+    def _side_by_side(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
+        @functools.wraps(one)
+        def lifted(*arguments: Any) -> Any:
+            own = len(arguments) - shared
+            batched = jax.vmap(one, in_axes=(0,) * own + (None,) * shared)
+            if self.mesh is None:
+                return batched(*arguments)
+            specs = (PartitionSpec(DEVICES),) * own + (PartitionSpec(),) * shared
+            return jax.shard_map(
+                batched, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec(DEVICES), check_vma=False
+            )(*arguments)
+
+        return lifted
+
+    def _alone(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
+        @functools.wraps(one)
+        def lifted(*arguments: Any) -> Any:
+            own = len(arguments) - shared
+            squeezed = jax.tree.map(lambda leaf: leaf[0], arguments[:own])
+            return jax.tree.map(lambda leaf: leaf[None], one(*squeezed, *arguments[own:]))
+
+        return lifted
+
+    def shared(self, tree: PyTree) -> PyTree:
+        """Arrays that all networks share, on all devices."""
+        tree = jax.tree.map(jax.numpy.asarray, tree)
+        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def own(self, tree: PyTree) -> PyTree:
+        """Arrays with a leading axis over networks: on every device its share of several, or one on all."""
+        if self.mesh is None:
+            return tree
+        spec = PartitionSpec(DEVICES) if self.many else PartitionSpec()
+        return jax.device_put(tree, NamedSharding(self.mesh, spec))
+
+    def split(self, batch: PyTree) -> PyTree:
+        """A batch, every device its share of the examples, where one network trains on several devices."""
+        if self.mesh is None or self.many:
+            return batch
+        sharding = NamedSharding(self.mesh, PartitionSpec(DEVICES))
+        return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding), batch)
+
+    def filled(self, networks: int) -> int:
+        """How many networks a group is filled up to, so that every device has as many."""
+        return -(-networks // self.plan.devices) * self.plan.devices if self.many else networks

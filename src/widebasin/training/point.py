@@ -1,0 +1,47 @@
+"""One network of a grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Value = float | int | str
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """Where a network lies in a grid: its seed, and a value for every axis. Plain data.
+
+    Attributes:
+        seed: decides split, initialization, order of the data, noisy labels and whatever else is random.
+        axes: name of an axis -> value, as pairs: ``rho``, ``learning_rate``, ``weight_decay``, ``label_noise``,
+            ``sparsity``, ``pruner``, ``output_scale``, and those that a workload has of its own.
+    """
+
+    seed: int
+    axes: tuple[tuple[str, Value], ...]
+
+    @classmethod
+    def of(cls, seed: int, **axes: Value) -> "Point":
+        """A point from the values of its axes."""
+        return cls(seed, tuple(axes.items()))
+
+    def __getitem__(self, name: str) -> Value:
+        """The value on an axis; ``KeyError`` where there is no such axis."""
+        return dict(self.axes)[name]
+
+    def get(self, name: str, default: Value) -> Value:
+        """The value on an axis, or a default where there is no such axis."""
+        return dict(self.axes).get(name, default)
+
+    def moved(self, **axes: Value) -> "Point":
+        """The same point with other values on some axes, ``seed`` among them."""
+        seed = int(axes.pop("seed", self.seed))
+        return replace(self, seed=seed, axes=tuple((dict(self.axes) | axes).items()))
+
+
+def coordinates(points: Sequence[Point]) -> dict[str, Float[Array, " points"]]:
+    """The numbers of points, axis by axis, as arrays; axes of text are left out."""
+    names = [name for name, value in points[0].axes if not isinstance(value, str)]
+    return {name: jnp.array([float(point[name]) for point in points], float) for name in names}

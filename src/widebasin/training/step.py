@@ -1,0 +1,129 @@
+"""One step of training: two passes of a method, one update of an optimizer. The one update rule."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from widebasin.data import key_for
+from widebasin.sam import Method
+from widebasin.sparsity import apply_mask
+from widebasin.statistics import LOSS
+from widebasin.training.problem import Model, Problem, Totals, means
+
+Metrics = dict[str, Array]
+
+
+class TrainingState(NamedTuple):
+    """All that changes while a network trains. Every leaf has a leading axis over networks.
+
+    Attributes:
+        params: the model's floating-point arrays.
+        model: the model's own state: running statistics of batch normalization.
+        optimizer: state of the optax optimizer, with its step count.
+        method: state of the method of the SAM family.
+        carry: what the problem takes from epoch to epoch; nothing for data sets.
+        key: decides the order of the data in every epoch to come, and the method's own randomness.
+        epoch: epochs completed.
+    """
+
+    params: PyTree
+    model: PyTree
+    optimizer: PyTree
+    method: PyTree
+    carry: PyTree
+    key: Key[Array, "..."]
+    epoch: Int[Array, "..."]
+
+    def network(self, hyperparameters: "Hyperparameters") -> Model:
+        """The network as it is judged: without what is pruned."""
+        return Model(_masked(self.params, hyperparameters), self.model)
+
+
+class Hyperparameters(NamedTuple):
+    """What differs between networks and does not change while they train; leading axis over networks.
+
+    Attributes:
+        point: axis of the grid -> value.
+        mask: which parameters are not pruned; ``None`` where all networks are dense.
+    """
+
+    point: Mapping[str, Float[Array, "..."]]
+    mask: PyTree = None
+
+
+def _masked(params: PyTree, hyperparameters: Hyperparameters) -> PyTree:
+    return params if hyperparameters.mask is None else apply_mask(params, hyperparameters.mask)
+
+
+def update(
+    problem: Problem,
+    method_at: Callable[[Any], Method],
+    split: Callable[[PyTree], PyTree],
+    state: TrainingState,
+    source: PyTree,
+    hyperparameters: Hyperparameters,
+    index: PyTree,
+    number: Int[Array, ""],
+    data: PyTree,
+    kind: int | None = None,
+) -> tuple[TrainingState, Metrics]:
+    """The state of one network after a step, and what its clean pass measured.
+
+    Args:
+        problem: what is trained.
+        method_at: radius -> method.
+        split: puts shares of a batch on devices, see ``Placement.split``.
+        state: before the step.
+        source: from ``problem.source``.
+        hyperparameters: of the network.
+        index: of the batch, see ``problem.batch``.
+        number: of the step since the beginning; the same for all networks.
+        data: ``problem.data``.
+        kind: 0 or 1 where the first step of a method's period, or another one, is compiled by itself.
+    """
+    augmentation = jax.random.fold_in(key_for(state.key, "augmentation"), number)
+    batch = split(problem.batch(data, source, index, augmentation, "train"))
+    examples = jax.tree.leaves(batch)[0].shape[0]
+    keys = jax.random.split(jax.random.fold_in(key_for(state.key, "dropout"), number), examples)
+
+    def network(params: PyTree) -> Model:
+        return Model(_masked(params, hyperparameters), state.model)
+
+    def loss_fn(params: PyTree, batch: PyTree, keys: Any) -> tuple[Array, tuple[Totals, PyTree]]:
+        totals, model = problem.losses(network(params), source, batch, keys, training=True)
+        return problem.minimized(totals, source), (totals, model)
+
+    def example_losses(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, " examples"] | None:
+        return problem.example_losses(network(params), source, batch, keys)
+
+    compares = jax.eval_shape(example_losses, state.params, batch, keys) is not None
+    method = method_at(hyperparameters.point["rho"])
+    optimizer = problem.recipe.optimizer_at(
+        problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
+    )
+    (_, (totals, model)), gradients, method_state = method.value_and_grad(
+        loss_fn, True, example_losses=example_losses if compares else None, group_weight=_weight
+    )(
+        state.params,
+        state.method,
+        batch,
+        keys,
+        key=jax.random.fold_in(key_for(state.key, "method"), number),
+        # Shared by all networks, so that a step that takes one gradient stays a branch under vmap.
+        step=number if kind is None else kind,
+    )
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    metrics = {f"train_{name}": value for name, value in means(totals).items()}
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    params = optax.apply_updates(state.params, updates)
+    state = state._replace(params=params, model=model, optimizer=optimizer_state, method=method_state)
+    return state, metrics
+
+
+def _weight(aux: tuple[Totals, PyTree]) -> Any:
+    """The weight of a group of examples in the mean over groups: that of its loss."""
+    totals, _ = aux
+    return totals[LOSS.name][1]
