@@ -13,8 +13,7 @@ from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, tra
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import Plan, Program
-from widebasin.training import supervised
+from widebasin.training import Plan, Program, supervised
 
 RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")

@@ -45,7 +45,7 @@ def test_counts_are_exact_and_biases_stay(of_group):
     assert sum(np.sum(~leaf) for leaf in snip[:2]) == sum(np.sum(~leaf) for leaf in other_snip[:2]) == 832  # of 888
     assert all(np.all(leaf) for mask in of_group for leaf in mask[2:])
     for one, mask in zip(GROUP, of_group, strict=True):
-        counted = pruned_parameters(DIGITS.network.shapes, one.sparsity, one.pruner)
+        counted = pruned_parameters(DIGITS.network.shapes, one["sparsity"], one["pruner"])
         assert sum(np.sum(~leaf) for leaf in mask) == counted
 
 

@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, PyTree
 
 from widebasin.data.image_files import ImageFiles
 
@@ -34,9 +35,11 @@ class Dataset:
 
     Attributes:
         name: what to call it in tables.
-        inputs: the examples along the first axis: float32, or the bytes (uint8) of images, channels last.
-        targets: integer labels (classification) or float32 targets (regression).
-        num_classes: number of classes, or ``None`` for regression.
+        inputs: the examples along the first axis: float32, or the bytes (uint8) of images, channels last; or a pytree
+            of arrays, such as the tokens of sentences beside their lengths, or the nodes and edges of graphs.
+        targets: integer labels (classification) or float32 targets (regression); or a pytree of arrays, such as tags
+            beside their weights.
+        num_classes: number of classes of one label per example, which can be made wrong; ``None`` for everything else.
         fixed_test: the last so many examples are the official test set; 0 if there is none, then the test set is
             drawn by seed like the others.
         shuffled: whether the split is drawn by seed; if not, the training examples come first, those to validate on
@@ -48,8 +51,8 @@ class Dataset:
     """
 
     name: str
-    inputs: Float[np.ndarray, "examples ..."] | Integer[np.ndarray, "examples ..."]
-    targets: Integer[np.ndarray, " examples"] | Float[np.ndarray, "examples ..."]
+    inputs: PyTree[np.ndarray, " I"]
+    targets: PyTree[np.ndarray, " T"]
     num_classes: int | None
     fixed_test: int = 0
     shuffled: bool = True
@@ -59,7 +62,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """Number of examples."""
-        return len(self.inputs)
+        return len(jax.tree.leaves(self.inputs)[0])
 
     def digest(self) -> str:
         """SHA-256 of all that a network is trained and tested on: equal for equal data, whatever their name.
@@ -70,9 +73,10 @@ class Dataset:
         Raises:
             DataError: if an image file is no longer there.
         """
-        arrays = (self.inputs, self.targets)
+        arrays, structure = jax.tree.flatten((self.inputs, self.targets))
         description = (
             *((array.shape, array.dtype.str) for array in arrays),
+            str(structure),
             self.num_classes,
             self.fixed_test,
             self.shuffled,
@@ -87,8 +91,11 @@ class Dataset:
             digest.update(self.files.sizes().data)
         return digest.hexdigest()
 
-    def prepared(self, inputs: Array | np.ndarray) -> Array:
+    def prepared(self, inputs: PyTree) -> PyTree:
         """Inputs as a network sees them: normalized, numbers of JAX's default floating-point type."""
+        return jax.tree.map(self._prepared, inputs)
+
+    def _prepared(self, inputs: Array | np.ndarray) -> Array:
         if self.normalization is not None:
             return self.normalization(inputs)
         return jnp.asarray(inputs, float if jnp.issubdtype(inputs.dtype, jnp.inexact) else None)
