@@ -228,7 +228,7 @@ class Batch:
         if self.group_weight is None or value is None:
             return self.devices.mean(tree)
         weight = jnp.asarray(self.group_weight(value[1]), float)
-        return self.devices.mean(_scaled(tree, weight / self.devices.mean(weight)))
+        return self.devices.mean(scaled(tree, weight / self.devices.mean(weight)))
 
     def _synchronized(self, value: Any) -> Any:
         if self.devices is None:
@@ -401,8 +401,8 @@ class Batch:
             if self.group_weight is not None:
                 weights = jnp.broadcast_to(jnp.asarray(self.group_weight(value[1]), float), (count,))
                 shares = weights / weights.mean()
-                value = (_scaled(value[0], shares), value[1])
-                gradients = _scaled(gradients, shares)
+                value = (scaled(value[0], shares), value[1])
+                gradients = scaled(gradients, shares)
                 weights = weights.mean()
             value = (value[0].mean(0), self.merge_aux(value[1])) if self.has_aux else value.mean(0)
             gradients = average_over_groups(gradients)
@@ -410,20 +410,20 @@ class Batch:
         if devices is not None:
             if weights is not None:
                 share = weights / jax.lax.pmean(weights, self.axis_name)
-                value, gradients = (_scaled(value[0], share), value[1]), _scaled(gradients, share)
+                value, gradients = (scaled(value[0], share), value[1]), scaled(gradients, share)
             value = (devices.mean_over_all(value[0]), value[1]) if self.has_aux else devices.mean_over_all(value)
             gradients, state = devices.mean_over_all((gradients, state))
         return value, gradients, state
 
 
-def _scaled(tree: PyTree, factors: Array) -> PyTree:
+def scaled(tree: PyTree, factors: Array) -> PyTree:
     """Every leaf times a factor, or times one for each of its rows."""
 
-    def scaled(leaf: Array) -> Array:
+    def one(leaf: Array) -> Array:
         wide = factors.reshape(factors.shape + (1,) * (leaf.ndim - factors.ndim))
         return (leaf * wide).astype(leaf.dtype)
 
-    return jax.tree.map(scaled, tree)
+    return jax.tree.map(one, tree)
 
 
 def refuse_keyword_examples(kwargs: Mapping[str, Any], size: int) -> None:

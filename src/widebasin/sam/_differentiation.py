@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from widebasin.sam._ascent import Mask, masked, widened
-from widebasin.sam._batch import average_over_groups, example_positions, refuse_keyword_examples
+from widebasin.sam._batch import average_over_groups, example_positions, refuse_keyword_examples, scaled
 from widebasin.sam._method import check_count, check_mask, check_number
 
 
@@ -19,6 +19,7 @@ def microbatched(
     *,
     batch_argnums: int | Sequence[int] | None = None,
     merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
+    group_weight: Callable[[PyTree], Any] | None = None,
 ) -> Callable[..., Any]:
     """Gradient accumulation: the gradient of a batch, ``size`` examples at a time, in the memory of ``size`` examples.
 
@@ -32,15 +33,22 @@ def microbatched(
         base: differentiates each part.
         batch_argnums: which arguments of the loss hold examples; all but the parameters by default.
         merge_aux: from ``aux`` with a leading axis over parts to ``aux``; averages by default.
+        group_weight: ``aux -> weight`` of a part, where the loss is a weighted mean; see ``Method.value_and_grad``.
 
     Returns:
         A function with the signature of ``jax.value_and_grad``.
     """
     check_count("size", size)
 
+    def weight_of(value: Any) -> Float[Array, ""]:
+        assert group_weight is not None
+        return jnp.asarray(group_weight(value[1]), float)
+
     def transform(
         loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
     ) -> Callable[..., Any]:
+        if group_weight is not None and not has_aux:
+            raise ValueError("group_weight takes the auxiliary data of the loss: give has_aux=True")
         positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
 
@@ -69,7 +77,8 @@ def microbatched(
                 for i, tree in zip(places, examples, strict=True):
                     placed[i] = jax.tree.map(cut, tree)
                 value, gradients = differentiate(*placed, **kwargs)
-                return value, jax.tree.map(widened, gradients)
+                gradients = jax.tree.map(widened, gradients)
+                return value, gradients if group_weight is None else scaled(gradients, weight_of(value))
 
             def add(total: PyTree, index: Any) -> tuple[PyTree, Any]:
                 value, gradients = part(index)
@@ -79,8 +88,14 @@ def microbatched(
             summed, values = jax.lax.scan(add, first, jnp.arange(1, count))
             values = jax.tree.map(lambda one, more: jnp.concatenate([jnp.asarray(one)[None], more]), value, values)
             like = jax.eval_shape(lambda: differentiate(*args, **kwargs)[1])
+            losses = values[0] if has_aux else values
+            if group_weight is None:
+                loss = losses.mean(0)
+            else:
+                weights = jax.vmap(weight_of)(values)
+                loss, count = jnp.average(losses, weights=weights), weights.sum()
             gradients = jax.tree.map(lambda t, g: (t / count).astype(g.dtype), summed, like)
-            merged = (values[0].mean(0), merge_aux(values[1])) if has_aux else values.mean(0)
+            merged = (loss, merge_aux(values[1])) if has_aux else loss
             return merged, gradients
 
         return accumulated

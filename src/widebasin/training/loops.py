@@ -31,7 +31,7 @@ class Loop:
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         self.problem, self.placement = problem, placement
         self.period = method_at(0.0).period
-        self.update = functools.partial(update, problem, method_at, placement.split)
+        self.update = functools.partial(update, problem, method_at, placement)
         self._begin = placement.compiled(self._begin_one, shared=1)
 
     def _begin_one(

@@ -73,7 +73,9 @@ OPTIMIZERS: Mapping[str, NamedOptimizer] = {
     "adamw": NamedOptimizer("AdamW", "betas .9 and .999; weight decay apart from the gradient", _adamw),
     "lion": NamedOptimizer("Lion", "the sign of a moving average; weight decay apart from the gradient", _lion),
     "muon": NamedOptimizer(
-        "Muon", "matrices by orthogonalized momentum, the rest by AdamW; weight decay apart from the gradient", _muon
+        "Muon",
+        "matrices by orthogonalized momentum, the rest by AdamW with Nesterov's; weight decay apart from the gradient",
+        _muon,
     ),
 }
 """Name on the command line -> optimizer."""

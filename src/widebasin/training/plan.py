@@ -37,6 +37,8 @@ class Plan:
         devices: of this host, over which the networks of a program are split, or the batches of one; a core of the CPU
             may be one.
         workers: processes that decode images, where these are streamed from the disk.
+        microbatch: examples of a batch at a time, whose gradients are accumulated, in the memory of so many; all of
+            them by default.
     """
 
     networks_at_once: int
@@ -44,6 +46,7 @@ class Plan:
     platform: str
     devices: int = 1
     workers: int = 0
+    microbatch: int | None = None
 
     def __post_init__(self) -> None:
         if self.networks_at_once < 1:
@@ -54,6 +57,8 @@ class Plan:
             raise ValueError(
                 f"devices must be at least 1 and workers at least 0, got {self.devices} and {self.workers}"
             )
+        if self.microbatch is not None and self.microbatch < 1:
+            raise ValueError(f"microbatch must be at least 1, got {self.microbatch}")
 
     def groups(self, networks: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
         """Cuts networks into as few groups as the plan allows, of sizes that differ by at most one."""

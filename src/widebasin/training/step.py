@@ -8,9 +8,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.data import key_for
-from widebasin.sam import Method
+from widebasin.sam import Method, microbatched
 from widebasin.sparsity import apply_mask
 from widebasin.statistics import LOSS
+from widebasin.training.placement import Placement
 from widebasin.training.problem import Model, Problem, Totals, means
 
 Metrics = dict[str, Array]
@@ -61,7 +62,7 @@ def _masked(params: PyTree, hyperparameters: Hyperparameters) -> PyTree:
 def update(
     problem: Problem,
     method_at: Callable[[Any], Method],
-    split: Callable[[PyTree], PyTree],
+    placement: Placement,
     state: TrainingState,
     source: PyTree,
     hyperparameters: Hyperparameters,
@@ -75,7 +76,7 @@ def update(
     Args:
         problem: what is trained.
         method_at: radius -> method.
-        split: puts shares of a batch on devices, see ``Placement.split``.
+        placement: where; its plan says how many examples at a time a gradient is taken of.
         state: before the step.
         source: from ``problem.source``.
         hyperparameters: of the network.
@@ -85,7 +86,7 @@ def update(
         kind: 0 or 1 where the first step of a method's period, or another one, is compiled by itself.
     """
     augmentation = jax.random.fold_in(key_for(state.key, "augmentation"), number)
-    batch = split(problem.batch(data, source, index, augmentation, "train"))
+    batch = placement.split(problem.batch(data, source, index, augmentation, "train"))
     examples = jax.tree.leaves(batch)[0].shape[0]
     keys = jax.random.split(jax.random.fold_in(key_for(state.key, "dropout"), number), examples)
 
@@ -104,8 +105,10 @@ def update(
     optimizer = problem.recipe.optimizer_at(
         problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
     )
+    microbatch = placement.plan.microbatch
+    base = jax.value_and_grad if microbatch is None else microbatched(microbatch, group_weight=_weight)
     (_, (totals, model)), gradients, method_state = method.value_and_grad(
-        loss_fn, True, example_losses=example_losses if compares else None, group_weight=_weight
+        loss_fn, True, base, example_losses=example_losses if compares else None, group_weight=_weight
     )(
         state.params,
         state.method,
