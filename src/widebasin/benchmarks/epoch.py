@@ -17,7 +17,7 @@ from widebasin.benchmarks.torch_sam import TorchSAM, torch_mlp, torch_threads, t
 from widebasin.data import SplitSizes, epoch_batches
 from widebasin.models import MLP
 from widebasin.sam import METHODS
-from widebasin.training import CLASSIFICATION, Plan, Program, Recipe, Replicate, Task
+from widebasin.training import CLASSIFICATION, Plan, Point, Program, Recipe, Supervised
 
 WIDTH, RHO, EXAMPLES = 100, 0.05, 10_000
 RECIPE = Recipe(1, 128, learning_rate=0.01, schedule="constant", momentum=0.9, weight_decay=1e-4)
@@ -30,10 +30,10 @@ LONGEST = 60.0
 
 @dataclasses.dataclass(eq=False)
 class ProgramSAM:
-    """The package's own epoch of one replicate.
+    """The package's own epoch of one network.
 
     Attributes:
-        program: compiled for one replicate.
+        program: compiled for one network.
         state: before the next epoch; leading axis of one.
         examples: which train, validate and test.
         hyperparameters: radius, learning rate, weight decay.
@@ -56,29 +56,33 @@ class ProgramSAM:
 
     @property
     def train_data(self) -> tuple[jax.Array, jax.Array]:
-        """The training inputs and labels of this replicate, in the order of its split."""
-        return self.program.inputs[self.examples.train[0]], self.examples.train_targets[0]
+        """The training inputs and labels of this network, in the order of its split."""
+        return self.program.data[0][self.examples.train[0]], self.examples.train_targets[0]
 
 
 def program_sam(examples: int = EXAMPLES, width: int = WIDTH, recipe: Recipe = RECIPE) -> ProgramSAM:
     """One network on data in the shape of MNIST. One example validates and one tests: nearly all is training."""
-    task = Task(
+    problem = Supervised(
         build=lambda key: MLP.ladder(FEATURES, CLASSES, width, key=key),
         dataset=mnist_shaped(examples + 2),
         sizes=SplitSizes(train=examples, valid=1, test=1),
         objective=CLASSIFICATION,
         recipe=recipe,
     )
-    program = Program(task, METHODS["sam"].with_radius, Plan(1, "scan", jax.default_backend()))
-    replicate = Replicate(
-        rho=RHO, seed=0, label_noise=0.0, weight_decay=recipe.weight_decay, learning_rate=recipe.learning_rate
+    program = Program(problem, METHODS["sam"].with_radius, Plan(1, "scan", jax.default_backend()))
+    return ProgramSAM(program, *program.start([point_of(recipe)]))
+
+
+def point_of(recipe: Recipe, seed: int = 0, rho: float = RHO) -> Point:
+    """A network without wrong labels, as a recipe has it."""
+    return Point.of(
+        seed, rho=rho, label_noise=0.0, weight_decay=recipe.weight_decay, learning_rate=recipe.learning_rate
     )
-    return ProgramSAM(program, *program.start([replicate]))
 
 
 def optax_sam(ours: ProgramSAM) -> OptaxSAM:
     """From the same parameters, on the same data."""
-    return OptaxSAM(ours.params, *ours.train_data, ours.program.task.recipe, RHO)
+    return OptaxSAM(ours.params, *ours.train_data, ours.program.problem.recipe, RHO)
 
 
 def torch_sam(ours: ProgramSAM, threads: int) -> TorchSAM:
@@ -86,7 +90,7 @@ def torch_sam(ours: ProgramSAM, threads: int) -> TorchSAM:
     params = jax.tree.map(np.asarray, ours.params)
     inputs, labels = (np.asarray(part) for part in ours.train_data)
     model = torch_mlp(params.weights, params.biases)
-    return TorchSAM(model, inputs, labels, ours.program.task.recipe, RHO, threads)
+    return TorchSAM(model, inputs, labels, ours.program.problem.recipe, RHO, threads)
 
 
 def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:

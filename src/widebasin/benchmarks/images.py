@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
-from widebasin.benchmarks.epoch import ProgramSAM
+from widebasin.benchmarks.epoch import ProgramSAM, point_of
 from widebasin.benchmarks.synthetic import on_random_images
 from widebasin.benchmarks.timing import interleave
 from widebasin.benchmarks.torch_sam import TorchSAM, torch_threads, torch_version
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
-from widebasin.training import Program, Replicate, choose_plan
+from widebasin.training import Program, choose_plan
 from widebasin.workloads import WORKLOADS
 
 RHO = 0.05
@@ -61,7 +61,7 @@ class Case:
         task = on_random_images(workload, self.width, recipe, sizes, self.shape, self.classes)
         program = Program(task, METHODS[method].with_radius, choose_plan(task, 1))
         rho = 0.0 if method == "sgd" else RHO
-        return ProgramSAM(program, *program.start([Replicate(rho, 0, 0.0, recipe.weight_decay, recipe.learning_rate)]))
+        return ProgramSAM(program, *program.start([point_of(recipe, 0, rho)]))
 
 
 CASES = {
@@ -100,12 +100,12 @@ def torch_training(ours: ProgramSAM, threads: int) -> TorchSAM:
     """The same training in PyTorch, from the same parameters, on the same images."""
     from widebasin.benchmarks import torch_images
 
-    task = ours.program.task
+    task = ours.program.problem
     model = eqx.combine(ours.params, task.network.static)
     prepare = torch_images.normalized if task.augment is None else torch_images.cropped_and_flipped
     network = torch_images.network_of(model, "cpu" if jax.default_backend() == "cpu" else "cuda")
     inputs, labels = (jax.device_get(part) for part in ours.train_data)
-    return TorchSAM(network, inputs, labels, task.recipe, float(ours.hyperparameters.rho[0]), threads, prepare)
+    return TorchSAM(network, inputs, labels, task.recipe, float(ours.hyperparameters.point["rho"][0]), threads, prepare)
 
 
 def measure(rounds: int) -> Benchmark:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.epoch import point_of
 from widebasin.benchmarks.synthetic import on_random_images
 from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
-from widebasin.training import LOOPS, Plan, Program, Replicate, Task, choose_plan
+from widebasin.training import LOOPS, Plan, Program, Supervised, choose_plan
 from widebasin.workloads import WORKLOADS
 
 NETWORKS, RHO = 6, 0.05
@@ -24,7 +25,7 @@ TARGET = 1.1
 LONGEST = 60.0
 
 
-def task_of(name: str, width: int) -> Task:
+def task_of(name: str, width: int) -> Supervised:
     """The workload's task, on images that are made here where its own would have to be downloaded."""
     workload = WORKLOADS[name]
     if name.startswith("digits"):
@@ -32,16 +33,16 @@ def task_of(name: str, width: int) -> Task:
     return on_random_images(workload, width, workload.recipe, CIFAR_EXAMPLES, (32, 32, 3), 10)
 
 
-def plans_for(task: Task) -> dict[str, Plan]:
+def plans_for(task: Supervised) -> dict[str, Plan]:
     """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
     chosen = choose_plan(task, NETWORKS)
     candidates = [
-        dataclasses.replace(chosen, replicates_at_once=at_once, loop=loop)
+        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop)
         for at_once in (1, NETWORKS)
         for loop in LOOPS
     ]
     return {
-        f"{plan.replicates_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
+        f"{plan.networks_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
         for plan in dict.fromkeys((*candidates, chosen))
     }
 
@@ -75,7 +76,7 @@ def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
     timings = interleave(contenders, rounds, seconds=LONGEST)
     per_network = {
         plan_name: dataclasses.replace(
-            timing, seconds=tuple(one / plans[plan_name].replicates_at_once for one in timing.seconds)
+            timing, seconds=tuple(one / plans[plan_name].networks_at_once for one in timing.seconds)
         )
         for plan_name, timing in timings.items()
     }
@@ -91,13 +92,11 @@ def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
         )
 
 
-def _epochs(task: Task, plan: Plan) -> Callable[[], object]:
+def _epochs(task: Supervised, plan: Plan) -> Callable[[], object]:
     """One epoch of one group of networks at every call."""
     program = Program(task, METHODS["sam"].with_radius, plan)
     recipe = task.recipe
-    group = [
-        Replicate(RHO, seed, 0.0, recipe.weight_decay, recipe.learning_rate) for seed in range(plan.replicates_at_once)
-    ]
+    group = [point_of(recipe, seed, RHO) for seed in range(plan.networks_at_once)]
     state, examples, hyperparameters = program.start(group)
 
     def run() -> object:

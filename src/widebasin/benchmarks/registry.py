@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widebasin.benchmarks import curvature, epoch, images, methods, plans, replicates, step
+from widebasin.benchmarks import curvature, epoch, images, methods, networks, plans, step, study
 from widebasin.benchmarks.benchmark import Benchmark
 
 
@@ -23,10 +23,11 @@ class NamedBenchmark:
 
 
 BENCHMARKS: dict[str, NamedBenchmark] = {
+    "study": NamedBenchmark("What does the main job cost here, and written by hand?", 3, study.measure),
     "step": NamedBenchmark("What does a step of SAM cost, in steps of SGD and in gradients?", 40, step.measure),
     "methods": NamedBenchmark("What does a step of every method cost, in time and memory?", 11, methods.measure),
     "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
-    "replicates": NamedBenchmark("What is gained by training 35 networks in one program?", 3, replicates.measure),
+    "networks": NamedBenchmark("What is gained by training 35 networks in one program?", 3, networks.measure),
     "images": NamedBenchmark("How many images per second train here and in PyTorch?", 5, images.measure),
     "plans": NamedBenchmark("Is the plan of execution that is chosen the fastest?", 3, plans.measure),
     "curvature": NamedBenchmark(

@@ -3,8 +3,8 @@
 import numpy as np
 
 from widebasin.data import Dataset, Normalization, SplitSizes
-from widebasin.training import CLASSIFICATION, Recipe, Task
-from widebasin.workloads import Workload
+from widebasin.training import CLASSIFICATION, Recipe, Supervised
+from widebasin.workloads import SupervisedWorkload
 
 FEATURES, CLASSES = 784, 10
 
@@ -30,10 +30,10 @@ def random_images(examples: int, shape: tuple[int, int, int], classes: int, seed
 
 
 def on_random_images(
-    workload: Workload, width: int, recipe: Recipe, sizes: SplitSizes, shape: tuple[int, int, int], classes: int
-) -> Task:
+    workload: SupervisedWorkload, width: int, recipe: Recipe, sizes: SplitSizes, shape: tuple[int, int, int], classes: int
+) -> Supervised:
     """A workload's network and augmentation on images that need not be downloaded, with cross entropy."""
-    return Task(
+    return Supervised(
         build=lambda key: workload.build(width, key),
         dataset=random_images(sizes.train + sizes.valid + sizes.test, shape, classes),
         sizes=sizes,

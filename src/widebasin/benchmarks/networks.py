@@ -1,4 +1,4 @@
-"""What is gained by training the replicates of a study in one program instead of one by one."""
+"""What is gained by training the networks of a study in one program instead of one by one."""
 
 import dataclasses
 import itertools
@@ -8,9 +8,10 @@ from functools import partial
 import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
+from widebasin.benchmarks.epoch import point_of
 from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.sam import METHODS
-from widebasin.training import Plan, Program, Replicate, choose_plan, train
+from widebasin.training import Plan, Point, Program, choose_plan, train
 from widebasin.workloads import WORKLOADS
 
 WORKLOAD = WORKLOADS["digits-mlp"]
@@ -24,14 +25,14 @@ COLD_ROUNDS = 2
 
 def measure(rounds: int) -> Benchmark:
     """Trains 35 networks of two widths as planned, all at once and one by one, with and without compilation."""
-    replicates = tuple(
-        Replicate(rho, seed, WORKLOAD.label_noise, WORKLOAD.recipe.weight_decay, WORKLOAD.recipe.learning_rate)
+    networks = tuple(
+        point_of(WORKLOAD.recipe, seed, rho).moved(label_noise=WORKLOAD.label_noise)
         for rho, seed in itertools.product(RHOS, SEEDS)
     )
-    rows = tuple(row for width in WIDTHS for row in _measure_width(width, replicates, rounds))
+    rows = tuple(row for width in WIDTHS for row in _measure_width(width, networks, rounds))
     return Benchmark(
-        name="replicates",
-        title=f"{len(replicates)} networks of {WORKLOAD.name} by SAM, {EPOCHS} epochs each",
+        name="networks",
+        title=f"{len(networks)} networks of {WORKLOAD.name} by SAM, {EPOCHS} epochs each",
         rounds=rounds,
         rows=rows,
         note=f"Those that compile: {min(rounds, COLD_ROUNDS)}, without any cache of compiled programs, as in a new "
@@ -39,15 +40,15 @@ def measure(rounds: int) -> Benchmark:
     )
 
 
-def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -> Iterator[Measured]:
+def _measure_width(width: int, networks: tuple[Point, ...], rounds: int) -> Iterator[Measured]:
     task = WORKLOAD.task(width, dataclasses.replace(WORKLOAD.recipe, epochs=EPOCHS))
-    chosen = choose_plan(task, len(replicates))
+    chosen = choose_plan(task, len(networks))
     plans = {PLANNED: chosen}
-    for name, at_once in (("all at once", len(replicates)), ("one by one", 1)):
-        if at_once != chosen.replicates_at_once:
-            plans[name] = dataclasses.replace(chosen, replicates_at_once=at_once)
+    for name, at_once in (("all at once", len(networks)), ("one by one", 1)):
+        if at_once != chosen.networks_at_once:
+            plans[name] = dataclasses.replace(chosen, networks_at_once=at_once)
     programs = {name: Program(task, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
-    warm = interleave({name: _run(plans[name], replicates, lambda p=p: p) for name, p in programs.items()}, rounds)
+    warm = interleave({name: _run(plans[name], networks, lambda p=p: p) for name, p in programs.items()}, rounds)
 
     def compiled_anew(plan: Plan) -> Program:
         jax.clear_caches()
@@ -55,7 +56,7 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
 
     with without_compilation_cache():
         cold = interleave(
-            {name: _run(plan, replicates, partial(compiled_anew, plan)) for name, plan in plans.items()},
+            {name: _run(plan, networks, partial(compiled_anew, plan)) for name, plan in plans.items()},
             min(rounds, COLD_ROUNDS),
             warm=False,
         )
@@ -67,19 +68,19 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
                 timing.over(timings[PLANNED]),
                 PLANNED,
                 more=(
-                    ("at once", str(plans[name].replicates_at_once)),
+                    ("at once", str(plans[name].networks_at_once)),
                     ("parameters", f"{WORKLOAD.num_params(width):,}"),
                     ("compiles", compilation),
-                    ("ms per network", f"{1e3 * timing.median / len(replicates):.3g}"),
+                    ("ms per network", f"{1e3 * timing.median / len(networks):.3g}"),
                 ),
             )
 
 
-def _run(plan: Plan, replicates: tuple[Replicate, ...], program_for: Callable[[], Program]) -> Callable[[], object]:
-    """Trains all replicates, as many at once as the plan says."""
+def _run(plan: Plan, networks: tuple[Point, ...], program_for: Callable[[], Program]) -> Callable[[], object]:
+    """Trains all networks, as many at once as the plan says."""
 
     def run() -> object:
         program = program_for()
-        return [train(program, group).params for group in plan.groups(replicates)]
+        return [train(program, group).params for group in plan.groups(networks)]
 
     return run
