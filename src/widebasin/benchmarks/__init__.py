@@ -1,4 +1,4 @@
-"""Benchmarks: what steps, epochs, groups of replicates, images and curvature cost here, side by side with others."""
+"""Benchmarks: what steps, epochs, groups of networks, images and curvature cost here, side by side with others."""
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.machine import Machine, this_machine
