@@ -70,7 +70,7 @@ class Placement:
     def own(self, tree: PyTree) -> PyTree:
         """Arrays with a leading axis over networks: on every device its share of several, or one on all."""
         if self.mesh is None:
-            return tree
+            return jax.tree.map(jax.numpy.asarray, tree)
         spec = PartitionSpec(DEVICES) if self.many else PartitionSpec()
         return jax.device_put(tree, NamedSharding(self.mesh, spec))
 
@@ -82,5 +82,6 @@ class Placement:
         return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding), batch)
 
     def filled(self, networks: int) -> int:
-        """How many networks a group is filled up to, so that every device has as many."""
-        return -(-networks // self.plan.devices) * self.plan.devices if self.many else networks
+        """How many networks a group is filled up to: all groups of a plan are as large, and share one program."""
+        at_once = -(-self.plan.networks_at_once // self.plan.devices) * self.plan.devices
+        return max(at_once, networks) if self.many else networks

@@ -104,7 +104,7 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
         most = min(most, devices * (min(few, within) if attends else max(few, within)))
     elif attends:
         most = 1
-    at_once = _even(networks, max(1, min(networks, most)))
+    at_once = _even(networks, max(1, most), devices)
     return Plan(
         at_once,
         "scan",
@@ -136,7 +136,9 @@ def _devices(platform: str, batch_size: int) -> int:
     return max(count for count in range(1, jax.local_device_count() + 1) if batch_size % count == 0)
 
 
-def _even(networks: int, most: int) -> int:
-    """The largest divisor of ``networks`` up to ``most``: groups of one size share one compiled program."""
-    divisor = max(size for size in range(1, most + 1) if networks % size == 0)
-    return divisor if 2 * divisor > most else most
+def _even(networks: int, most: int, devices: int) -> int:
+    """The size of as few groups as ``most`` networks at once allow; every device has as many of a group."""
+    if most >= devices:
+        most -= most % devices
+    size = -(-networks // -(-networks // most))
+    return size if size == 1 else -(-size // devices) * devices

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
 Value = float | int | str
 
@@ -41,7 +42,8 @@ class Point:
         return replace(self, seed=seed, axes=tuple((dict(self.axes) | axes).items()))
 
 
-def coordinates(points: Sequence[Point]) -> dict[str, Float[Array, " points"]]:
+def coordinates(points: Sequence[Point]) -> dict[str, Float[np.ndarray, " points"]]:
     """The numbers of points, axis by axis, as arrays; axes of text are left out."""
     names = [name for name, value in points[0].axes if not isinstance(value, str)]
-    return {name: jnp.array([float(point[name]) for point in points], float) for name in names}
+    # NumPy's: an array of JAX's would be converted by a small program for every shape.
+    return {name: np.array([point[name] for point in points], jnp.result_type(float)) for name in names}

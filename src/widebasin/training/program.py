@@ -48,13 +48,13 @@ class Program:
     def start(self, points: Sequence[Point]) -> tuple[TrainingState, PyTree, Hyperparameters]:
         """State, data and hyperparameters of networks before the first step.
 
-        There may be more rows than points: a group is filled up with copies of its last network so that every device
-        has as many; ``epoch`` trains them along.
+        There may be more rows than points: a group is filled up with copies of its last network, so that all groups are
+        of one size and every device has as many; ``epoch`` trains them along.
         """
         filled = [*points, *[points[-1]] * (self.placement.filled(len(points)) - len(points))]
         seeds = np.array([point.seed for point in filled], np.uint32)
         hyperparameters = Hyperparameters(coordinates(filled))
-        seeds, hyperparameters = self.placement.own((jnp.asarray(seeds), hyperparameters))
+        seeds, hyperparameters = self.placement.own((seeds, hyperparameters))
         state, source = self._start(seeds, hyperparameters.point, self.data)
         if any(point.get("sparsity", 0.0) for point in filled):
             mask = self._masks(filled, seeds, hyperparameters, state)

@@ -136,10 +136,15 @@ def train(
             saved = time.perf_counter()
     return Trained(
         points=tuple(points),
-        params=jax.tree.map(lambda leaf: leaf[:networks], state.params),
-        model=jax.tree.map(lambda leaf: leaf[:networks], state.model),
+        params=_without_filling(state.params, networks),
+        model=_without_filling(state.model, networks),
         history=history,
         final=final,
         diverged_epoch=diverged_epoch,
         seconds=float(seconds_before) + time.perf_counter() - started,
     )
+
+
+def _without_filling(tree: PyTree, networks: int) -> PyTree:
+    """The networks that were asked for, on the host where others were trained along."""
+    return jax.tree.map(lambda leaf: leaf if len(leaf) == networks else np.asarray(leaf)[:networks], tree)
