@@ -85,7 +85,7 @@ def plan(execution, **grid):
 def test_devices_that_do_not_divide_the_work_are_refused_with_the_reason():
     with pytest.raises(UsageError, match="devices = 2: must divide the 3 networks in one program"):
         plan(Execution(devices=2), seeds=3)
-    alone = Execution(devices=2, replicates_at_once=1)
+    alone = Execution(devices=2, networks_at_once=1)
     with pytest.raises(UsageError, match="devices = 2: must divide the 25 examples of a batch"):
         plan(alone, seeds=3, batch_size=25)
     assert plan(alone, seeds=3, batch_size=50).devices == 2
@@ -100,5 +100,5 @@ def test_devices_that_nobody_asked_for_are_used_where_they_divide_the_work():
     assert plan(Execution(), seeds=4).devices == 2
     assert plan(Execution(), seeds=3).devices == 1
     # A batch of 25 takes one device, also where the plan was made for several networks.
-    assert plan(Execution(replicates_at_once=1), seeds=4, batch_size=25).devices == 1
-    assert plan(Execution(replicates_at_once=1, workers=3), seeds=4).workers == 3
+    assert plan(Execution(networks_at_once=1), seeds=4, batch_size=25).devices == 1
+    assert plan(Execution(networks_at_once=1, workers=3), seeds=4).workers == 3

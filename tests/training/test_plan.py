@@ -23,7 +23,7 @@ def how(task, replicates):
     plan = choose_plan(task, replicates)
     assert plan.platform == jax.default_backend()
     assert plan.workers == 0
-    return plan.replicates_at_once, plan.loop
+    return plan.networks_at_once, plan.loop
 
 
 def test_dense_networks_are_batched_and_scanned():
@@ -68,12 +68,12 @@ def test_devices_share_the_replicates_or_the_batch_evenly(monkeypatch):
 
 def test_memory_bounds_the_batch(monkeypatch):
     monkeypatch.setitem(MEMORY, "cpu", 2**19)
-    assert 1 <= choose_plan(DIGITS, 35).replicates_at_once < 35
+    assert 1 <= choose_plan(DIGITS, 35).networks_at_once < 35
     monkeypatch.setitem(MEMORY, "cpu", 1)
-    assert choose_plan(DIGITS, 35).replicates_at_once == 1
+    assert choose_plan(DIGITS, 35).networks_at_once == 1
 
 
-@pytest.mark.parametrize(("at_once", "loop", "named"), [(0, "scan", "replicates_at_once"), (1, "skan", "skan")])
+@pytest.mark.parametrize(("at_once", "loop", "named"), [(0, "scan", "networks_at_once"), (1, "skan", "skan")])
 def test_impossible_plans_are_refused(at_once, loop, named):
     with pytest.raises(ValueError, match=named):
         Plan(at_once, loop, "cpu")

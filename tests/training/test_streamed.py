@@ -220,7 +220,7 @@ def test_a_task_is_streamed_where_its_images_are_on_the_disk(task):
 
 def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
     plan = choose_plan(task, 6)
-    assert (plan.replicates_at_once, plan.loop) == (1, "step")
+    assert (plan.networks_at_once, plan.loop) == (1, "step")
     assert plan.workers >= 1
 
 

@@ -36,12 +36,10 @@ def plans_for(task: Task) -> dict[str, Plan]:
     """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
     chosen = choose_plan(task, NETWORKS)
     candidates = [
-        dataclasses.replace(chosen, replicates_at_once=at_once, loop=loop)
-        for at_once in (1, NETWORKS)
-        for loop in LOOPS
+        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop) for at_once in (1, NETWORKS) for loop in LOOPS
     ]
     return {
-        f"{plan.replicates_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
+        f"{plan.networks_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
         for plan in dict.fromkeys((*candidates, chosen))
     }
 
@@ -75,7 +73,7 @@ def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
     timings = interleave(contenders, rounds, seconds=LONGEST)
     per_network = {
         plan_name: dataclasses.replace(
-            timing, seconds=tuple(one / plans[plan_name].replicates_at_once for one in timing.seconds)
+            timing, seconds=tuple(one / plans[plan_name].networks_at_once for one in timing.seconds)
         )
         for plan_name, timing in timings.items()
     }
@@ -96,7 +94,7 @@ def _epochs(task: Task, plan: Plan) -> Callable[[], object]:
     program = Program(task, METHODS["sam"].with_radius, plan)
     recipe = task.recipe
     group = [
-        Replicate(RHO, seed, 0.0, recipe.weight_decay, recipe.learning_rate) for seed in range(plan.replicates_at_once)
+        Replicate(RHO, seed, 0.0, recipe.weight_decay, recipe.learning_rate) for seed in range(plan.networks_at_once)
     ]
     state, examples, hyperparameters = program.start(group)
 

@@ -44,8 +44,8 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
     chosen = choose_plan(task, len(replicates))
     plans = {PLANNED: chosen}
     for name, at_once in (("all at once", len(replicates)), ("one by one", 1)):
-        if at_once != chosen.replicates_at_once:
-            plans[name] = dataclasses.replace(chosen, replicates_at_once=at_once)
+        if at_once != chosen.networks_at_once:
+            plans[name] = dataclasses.replace(chosen, networks_at_once=at_once)
     programs = {name: Program(task, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
     warm = interleave({name: _run(plans[name], replicates, lambda p=p: p) for name, p in programs.items()}, rounds)
 
@@ -67,7 +67,7 @@ def _measure_width(width: int, replicates: tuple[Replicate, ...], rounds: int) -
                 timing.over(timings[PLANNED]),
                 PLANNED,
                 more=(
-                    ("at once", str(plans[name].replicates_at_once)),
+                    ("at once", str(plans[name].networks_at_once)),
                     ("parameters", f"{WORKLOAD.num_params(width):,}"),
                     ("compiles", compilation),
                     ("ms per network", f"{1e3 * timing.median / len(replicates):.3g}"),

@@ -7,14 +7,15 @@ from widebasin.training.plan import LOOPS, Plan, choose_plan
 from widebasin.training.preparation import Examples, examples_of, initialization_key
 from widebasin.training.program import Hyperparameters, Program, TrainingState
 from widebasin.training.pruning import PRUNERS, pruned_parameters
-from widebasin.training.recipe import SCHEDULES, Recipe
+from widebasin.training.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from widebasin.training.streamed import StreamedProgram, program_for
-from widebasin.training.task import Replicate, Task
+from widebasin.training.task import Point, Replicate, Settings, Task
 from widebasin.training.train import EpochReport, Trained, train
 
 __all__ = [
     "CLASSIFICATION",
     "LOOPS",
+    "OPTIMIZERS",
     "PRECISIONS",
     "PRUNERS",
     "REGRESSION",
@@ -28,9 +29,11 @@ __all__ = [
     "Network",
     "Objective",
     "Plan",
+    "Point",
     "Program",
     "Recipe",
     "Replicate",
+    "Settings",
     "StreamedProgram",
     "Task",
     "Trained",

@@ -30,22 +30,22 @@ class Plan:
     """A plan of execution. It changes speed; numbers agree between plans to float tolerance.
 
     Attributes:
-        replicates_at_once: how many replicates one program trains by ``vmap``; 1 means one by one, without ``vmap``.
+        networks_at_once: how many replicates one program trains by ``vmap``; 1 means one by one, without ``vmap``.
         loop: ``scan``, a whole epoch in one compiled loop, or ``step``, each step dispatched from the host.
         platform: what it was chosen for: ``cpu``, ``gpu`` or ``tpu``.
         devices: of this host, over which a batch is split, or several replicates are.
         workers: processes that decode images, where these are streamed from the disk.
     """
 
-    replicates_at_once: int
+    networks_at_once: int
     loop: str
     platform: str
     devices: int = 1
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.replicates_at_once < 1:
-            raise ValueError(f"replicates_at_once must be at least 1, got {self.replicates_at_once}")
+        if self.networks_at_once < 1:
+            raise ValueError(f"networks_at_once must be at least 1, got {self.networks_at_once}")
         if self.loop not in LOOPS:
             raise ValueError(f"loop must be one of {', '.join(LOOPS)}, got {self.loop!r}")
         if self.devices < 1 or self.workers < 0:
@@ -55,7 +55,7 @@ class Plan:
 
     def groups(self, replicates: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
         """Cuts replicates into as few groups as the plan allows, of sizes that differ by at most one."""
-        count = -(-len(replicates) // self.replicates_at_once)
+        count = -(-len(replicates) // self.networks_at_once)
         short, longer = divmod(len(replicates), count) if count else (0, 0)
         start = 0
         for group in range(count):

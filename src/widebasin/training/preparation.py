@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.data import corrupt_labels, epoch_batches, key_for, split_examples
-from widebasin.training.task import Replicate, Task
+from widebasin.training.task import Point, Task
 
 # The purpose of the key for the initial parameters.
 INITIALIZATION = "initialization"
@@ -42,7 +42,7 @@ def initialization_key(seed: int) -> Key[Array, ""]:
     return key_for(jax.random.key(seed), INITIALIZATION)
 
 
-def examples_of(task: Task, replicates: Sequence[Replicate]) -> Examples:
+def examples_of(task: Task, replicates: Sequence[Point]) -> Examples:
     """Which examples each replicate trains, validates and tests on, and the (noisy) targets that it trains on."""
     noisy = sorted({(r.seed, r.label_noise) for r in replicates})
     dataset = task.dataset

@@ -17,7 +17,7 @@ from widebasin.sparsity import apply_mask
 from widebasin.training.plan import Plan
 from widebasin.training.preparation import Examples, batches_of, examples_of, initialized, keys_of, rows_of
 from widebasin.training.pruning import first_batch, masks_of
-from widebasin.training.task import Replicate, Task
+from widebasin.training.task import Point, Task
 
 # Examples in one block of an evaluation: bounds the memory that activations take.
 EVALUATION_BLOCK = 2_000
@@ -111,7 +111,7 @@ class Program:
         self._batches = jax.jit(self._lift(self._batches_one))
         self._sums = jax.jit(self._lift(self._sums_at_one, shared=2))
 
-    def start(self, replicates: Sequence[Replicate]) -> tuple[TrainingState, Examples, Hyperparameters]:
+    def start(self, replicates: Sequence[Point]) -> tuple[TrainingState, Examples, Hyperparameters]:
         """State, data and hyperparameters of replicates before the first step.
 
         What a seed decides is computed once per seed and shared by all replicates of that seed.
@@ -148,7 +148,7 @@ class Program:
 
     def _placed(self, tree: PyTree) -> PyTree:
         """Arrays with a leading axis over replicates, on the plan's devices: each its share of several replicates."""
-        if self.mesh is None or self.plan.replicates_at_once == 1:
+        if self.mesh is None or self.plan.networks_at_once == 1:
             return self._on_all_devices(tree)
         replicates = jax.tree.leaves(tree)[0].shape[0]
         share = PartitionSpec() if replicates % self.plan.devices else PartitionSpec(DEVICES)
@@ -156,11 +156,11 @@ class Program:
 
     def _split(self, batch: Array) -> Array:
         """A batch, every device its share of the examples, where one network trains on several devices."""
-        if self.mesh is None or self.plan.replicates_at_once > 1:
+        if self.mesh is None or self.plan.networks_at_once > 1:
             return batch
         return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, PartitionSpec(DEVICES)))
 
-    def _first_batches(self, replicates: Sequence[Replicate], examples: Examples) -> tuple[Array, Array]:
+    def _first_batches(self, replicates: Sequence[Point], examples: Examples) -> tuple[Array, Array]:
         """Inputs, as they are stored, and targets of the first batch of every replicate."""
         batches = np.stack([first_batch(self.task, replicate.seed) for replicate in replicates])
         chosen = np.take_along_axis(np.asarray(examples.train), batches, axis=1)
@@ -254,7 +254,7 @@ class Program:
 
         def lifted(*arguments: Any) -> Any:
             own = len(arguments) - shared
-            if self.plan.replicates_at_once > 1:
+            if self.plan.networks_at_once > 1:
                 return jax.vmap(one, in_axes=(0,) * own + (None,) * shared)(*arguments)
             squeezed = jax.tree.map(lambda leaf: leaf[0], arguments[:own])
             return jax.tree.map(lambda leaf: leaf[None], one(*squeezed, *arguments[own:]))

@@ -14,7 +14,7 @@ from widebasin.data import key_for
 from widebasin.models import BatchNormalization
 from widebasin.sparsity import prunable, pruned_in_total, pruned_per_layer, random_mask, snip_mask
 from widebasin.training.preparation import batches_of
-from widebasin.training.task import Replicate, Task
+from widebasin.training.task import Point, Task
 
 PRUNERS = ("random", "snip")
 # Names of arrays that are added to the tokens of a transformer: they have two dimensions, but multiply nothing.
@@ -40,7 +40,7 @@ def pruned_parameters(shapes: PyTree, sparsity: float, pruner: str) -> int:
 
 
 def masks_of(
-    task: Task, replicates: Sequence[Replicate], params: PyTree, model: list[Array], batches: tuple[Array, Array]
+    task: Task, replicates: Sequence[Point], params: PyTree, model: list[Array], batches: tuple[Array, Array]
 ) -> PyTree:
     """The masks of replicates, leading axis over them; those of dense ones keep everything.
 

@@ -6,6 +6,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+
+@dataclass(frozen=True)
+class NamedOptimizer:
+    """An optimizer by name.
+
+    Attributes:
+        title: as it is written in text.
+    """
+
+    title: str
+
+
+OPTIMIZERS = {"sgd": NamedOptimizer("SGD")}
 SCHEDULES = ("step", "cosine", "inverse", "constant")
 
 

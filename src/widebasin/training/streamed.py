@@ -26,7 +26,7 @@ class StreamedProgram(Program):
 
     def __init__(self, task: Task, method: Callable[[Any], Method], plan: Plan) -> None:
         super().__init__(task, method, plan)
-        if plan.replicates_at_once > 1 or plan.loop != "step":
+        if plan.networks_at_once > 1 or plan.loop != "step":
             raise ValueError(f"streamed images train one network at a time, step by step; the plan is {plan}")
         files = task.dataset.files
         if files is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Key
@@ -49,26 +50,70 @@ class Task:
         return self.sizes.train // self.recipe.batch_size
 
 
-@dataclass(frozen=True, order=True)
-class Replicate:
-    """One network of a task. The seed decides split, initialization, batch order and noisy labels.
+@dataclass(frozen=True)
+class Settings:
+    """What a sweep asks of a task besides width and recipe.
 
     Attributes:
-        rho: radius of the method; 0 for SGD.
-        seed: of everything random.
-        label_noise: share of wrong training labels.
-        weight_decay: see ``Recipe``.
-        learning_rate: see ``Recipe``.
-        sparsity: share of the kernels' entries that are pruned at initialization.
-        pruner: how they are chosen, one of ``PRUNERS``; ``none`` where the sparsity is 0.
-        output_scale: see ``Task.centered``.
+        train_examples: how many are trained on; ``None`` is all that the workload has.
+        label_noise_kind: symmetric or asymmetric.
+        centered: see ``Task``.
+        own: name -> value of a workload's own axes that change the shape of the program.
     """
 
-    rho: float
+    train_examples: int | None = None
+    label_noise_kind: str = "symmetric"
+    centered: bool = False
+    own: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """One network of a grid. The seed decides split, initialization, batch order and noisy labels.
+
+    Attributes:
+        seed: of everything random.
+        axes: name of an axis -> value, in the order of the table of axes.
+    """
+
     seed: int
-    label_noise: float
-    weight_decay: float
-    learning_rate: float
-    sparsity: float = 0.0
-    pruner: str = "none"
-    output_scale: float = 1.0
+    axes: tuple[tuple[str, float | str], ...]
+
+    def __getitem__(self, name: str) -> Any:
+        return dict(self.axes)[name]
+
+    def get(self, name: str, default: float | str) -> Any:
+        """The value of an axis, or a default where the grid has no such axis."""
+        return dict(self.axes).get(name, default)
+
+    @classmethod
+    def of(cls, seed: int, **axes: float | str) -> "Point":
+        """A point from its axes by name."""
+        return cls(seed, tuple(axes.items()))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "axes":
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Replicate(Point):
+    """A point by its axes in a fixed order."""
+
+    def __init__(
+        self,
+        rho: float,
+        seed: int,
+        label_noise: float,
+        weight_decay: float,
+        learning_rate: float,
+        sparsity: float = 0.0,
+        pruner: str = "none",
+        output_scale: float = 1.0,
+    ) -> None:
+        names = ("rho", "sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate")
+        values = (rho, sparsity, pruner, output_scale, label_noise, weight_decay, learning_rate)
+        super().__init__(seed, tuple(zip(names, values, strict=True)))

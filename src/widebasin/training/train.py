@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.program import Program
-from widebasin.training.task import Replicate
+from widebasin.training.task import Point
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trained:
     """A group of trained replicates.
 
     Attributes:
-        replicates: which, in the order of every leading axis here.
+        points: which, in the order of every leading axis here.
         params: final parameters, leading axis over replicates.
         model: the leaves of the models' final states, likewise.
         history: name -> array ``(replicates, epochs)``, see ``Program.epoch``; NaN from the epoch in which a replicate
@@ -44,7 +44,7 @@ class Trained:
         seconds: wall time of the group, compilation included.
     """
 
-    replicates: tuple[Replicate, ...]
+    points: tuple[Point, ...]
     params: PyTree
     model: list[Array]
     history: dict[str, np.ndarray]
@@ -55,7 +55,7 @@ class Trained:
 
 def train(
     program: Program,
-    replicates: Sequence[Replicate],
+    replicates: Sequence[Point],
     *,
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 30.0,
@@ -127,7 +127,7 @@ def train(
             checkpoints.save(epoch + 1, tree)
             saved = time.perf_counter()
     return Trained(
-        replicates=tuple(replicates),
+        points=tuple(replicates),
         params=state.params,
         model=state.model,
         history=history,

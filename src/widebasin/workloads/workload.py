@@ -9,7 +9,7 @@ import equinox as eqx
 from jaxtyping import Array, Key
 
 from widebasin.data import Dataset, SplitSizes
-from widebasin.training import Network, Objective, Recipe, Task, pruned_parameters
+from widebasin.training import Network, Objective, Recipe, Settings, Task, pruned_parameters
 
 # To which share of each other numbers of parameters are matched by pruning.
 MATCH = 0.005
@@ -54,24 +54,18 @@ class Workload:
     published: Mapping[int, float] = field(default_factory=dict)
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
-    def task(
-        self,
-        width: int,
-        recipe: Recipe,
-        label_noise_kind: str = "symmetric",
-        train_examples: int | None = None,
-        centered: bool = False,
-    ) -> Task:
+    def task(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Task:  # noqa: B008 (frozen)
         """The task of training networks of one width; one object for all its methods, so that they share programs."""
+        train = settings.train_examples
         return Task(
             build=lambda key: self.build(width, key),
             dataset=self.load(),
-            sizes=self.sizes if train_examples is None else replace(self.sizes, train=train_examples),
+            sizes=self.sizes if train is None else replace(self.sizes, train=train),
             objective=self.objective,
             recipe=recipe,
-            label_noise_kind=label_noise_kind,
+            label_noise_kind=settings.label_noise_kind,
             augment=self.augment,
-            centered=centered,
+            centered=settings.centered,
         )
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
