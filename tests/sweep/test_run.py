@@ -145,14 +145,14 @@ def test_rows_without_their_spec_are_not_taken_for_this_one(tmp_path):
 def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(small, tmp_path / "r")
-    record = json.loads((folder.path / "run.json").read_text())
+    record = folder.run_record()
     record["environments"][0]["versions"]["jax"] = "0.4.0"
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     run(small, folder.path)
     there, here = (e["versions"]["jax"] for e in folder.run_record()["environments"])
     assert (there, here) == ("0.4.0", jax.__version__)
     record["environments"][0]["versions"]["widebasin"] = "0.0.1"
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     with pytest.raises(UsageError, match=r"0\.0\.1"):
         run(small, folder.path)
 
@@ -225,10 +225,10 @@ def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_h
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(spec, tmp_path / "r")
     before = folder.results()
-    record = json.loads((folder.path / "run.json").read_text())
+    record = folder.run_record()
     (plan,) = record["plans"].values()
     plan |= {"devices": 8, "workers": 64}
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     shutil.rmtree(folder.path / "cells")
     used = []
     executor = LocalExecutor()
@@ -289,10 +289,10 @@ def test_no_flipped_byte_changes_a_value_unnoticed(tmp_path):
 
 
 def test_a_table_of_another_format_is_refused(tmp_path, monkeypatch):
-    import widebasin.sweep.folder as module
+    import widebasin.sweep.tables as module
 
     folder = run(Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1), tmp_path / "r")
-    monkeypatch.setattr(module, "TABLE_FORMAT", b"another")
+    monkeypatch.setattr(module, "FORMAT", b"another")
     with pytest.raises(SweepError, match="format"):
         folder.results()
 
@@ -372,14 +372,16 @@ def test_a_network_must_be_named_well_enough(kept, finished):
 def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2)
     folder = run(spec, tmp_path / "r")
-    before = folder.results().drop(columns="seconds")
+    before = folder.results().drop(columns=["seconds", "parameters"])
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
     # As a process leaves them that ends while it writes: without their seal they are not kept.
     next(folder.group("digits-mlp-width-3-sgd", 0, "parameters").glob("*.seal")).unlink()
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
-    pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before, check_exact=True)
+    after = folder.results()
+    assert after["parameters"].tolist() == ["cells/digits-mlp-width-3-sgd/group-0.parameters:0"]
+    pd.testing.assert_frame_equal(after.drop(columns=["seconds", "parameters"]), before, check_exact=True)
 
 
 @pytest.mark.slow

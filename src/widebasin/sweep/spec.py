@@ -454,7 +454,12 @@ def differences(one: Resolved, other: Resolved) -> list[str]:
 
 def single_field(axis: Axis) -> tuple[str, Any, Any]:
     """The field of ``widebasin train`` for an axis: one value."""
-    words = axis.words if axis.single is None else str(axis.single)
+    if axis.single is not None:
+        words = str(axis.single)
+    elif callable(axis.default):
+        words = "the workload's, of several the middle one"
+    else:
+        words = str(axis.single_value(None))
     shown = tyro.conf.arg(
         metavar=axis.kind.__name__.upper(), help=axis.single_help or axis.help, help_behavior_hint=hint(words)
     )
