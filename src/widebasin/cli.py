@@ -247,8 +247,9 @@ class List:
         if self.what in ("all", "optimizers"):
             from widebasin.training import OPTIMIZERS
 
-            rows = tuple((name, optimizer.title) for name, optimizer in OPTIMIZERS.items())
-            console.print(Table("Base optimizers (--optimizer NAME)", ("name", "what"), rows).rich("left"))
+            rows = tuple((name, optimizer.title, optimizer.summary) for name, optimizer in OPTIMIZERS.items())
+            columns = ("name", "title", "what")
+            console.print(Table("Base optimizers (--optimizer NAME)", columns, rows).rich("left"))
 
 
 @dataclass(frozen=True)

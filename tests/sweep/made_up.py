@@ -8,7 +8,7 @@ import jax
 from widebasin.models import MLP
 from widebasin.sweep.axes import Axis
 from widebasin.training import Network
-from widebasin.workloads import WORKLOADS
+from widebasin.workloads import WORKLOADS, Settings
 from widebasin.workloads.workload import Workload
 
 DEPTH = Axis(
@@ -31,6 +31,7 @@ DROPOUT = Axis(
     percent=True,
     help="Share of units dropped.",
 )
+SETTINGS = Settings()
 NAME = "deep-line"
 
 
@@ -46,9 +47,9 @@ class DeepLine(Workload):
         deep = dataclasses.replace(self, build=lambda width, key: self._model(width, settings.own, key))
         return Workload.task(deep, width, recipe, settings)
 
-    def num_params(self, width, sparsity=0.0, pruner="none", own=()):
+    def num_params(self, width, sparsity=0.0, pruner="none", settings=SETTINGS):
         del sparsity, pruner
-        return Network(lambda key: self._model(width, own, key)).num_params
+        return Network(lambda key: self._model(width, settings.own, key)).num_params
 
 
 def deep_line():

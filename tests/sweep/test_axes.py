@@ -83,7 +83,11 @@ def test_own_axes_vary_within_cells_or_split_them(made_up):
 def test_own_axes_have_defaults_checks_keys_and_phrases(made_up, tmp_path):
     resolved = resolve(Spec(workload=NAME))
     assert (resolved.depths, resolved.dropout) == ((1, 2), (0.0,))
-    for values, argument in (({"depths": (0,)}, "depths"), ({"dropout": (1.0,)}, "dropout"), ({"depths": ()}, "depths")):
+    for values, argument in (
+        ({"depths": (0,)}, "depths"),
+        ({"dropout": (1.0,)}, "dropout"),
+        ({"depths": ()}, "depths"),
+    ):
         with pytest.raises(UsageError) as error:
             resolve(spec_of(**values))
         assert error.value.argument == argument

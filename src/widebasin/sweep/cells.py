@@ -11,8 +11,8 @@ from typing import Any
 from widebasin.sam import METHODS, SAM, SGD, Method
 from widebasin.sweep.axes import CELL_AXES, SEED
 from widebasin.sweep.spec import RECIPE, Resolved
-from widebasin.training import Point, Recipe, Settings, Task
-from widebasin.workloads import WORKLOADS
+from widebasin.training import Point, Recipe, Task
+from widebasin.workloads import WORKLOADS, Settings
 
 DENSE = "none"
 
@@ -60,8 +60,7 @@ class Cell:
         return self._num_params(0.0, DENSE)
 
     def _num_params(self, sparsity: float, pruner: str) -> int:
-        own = {"own": self.settings.own} if self.settings.own else {}
-        return WORKLOADS[self.workload].num_params(self.width, sparsity, pruner, **own)
+        return WORKLOADS[self.workload].num_params(self.width, sparsity, pruner, self.settings)
 
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
@@ -138,6 +137,11 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
             yield point
 
 
+def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
+    """What a spec asks of a task besides width and recipe."""
+    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
+
+
 def cells(spec: Resolved) -> list[Cell]:
     """The cells of a spec, in the order of its parts."""
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
@@ -152,7 +156,7 @@ def cells(spec: Resolved) -> list[Cell]:
             method=part.method,
             recipe=dataclasses.replace(recipe, epochs=part.epochs),
             m=spec.m,
-            settings=Settings(spec.train_examples, spec.label_noise_kind, spec.centered, part.own),
+            settings=settings_of(spec, part.own),
             points=part.points,
         )
         for part in parts(spec)

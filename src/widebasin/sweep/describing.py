@@ -5,26 +5,22 @@ from collections.abc import Sequence
 from widebasin.sam import METHODS
 from widebasin.sweep.axes import COMPARED, own_of
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
-from widebasin.sweep.rows import metrics_of
 from widebasin.sweep.spec import Resolved
 from widebasin.training import OPTIMIZERS
 from widebasin.workloads import WORKLOADS, Workload
 
 PAPER = "arXiv 2311.17539"
 BASELINE = "sgd"
-# Optimizers that the momentum of a recipe is for.
-WITH_MOMENTUM = ("sgd", "nesterov")
 
 
 def description_of(spec: Resolved) -> Description:
     """What a report needs to know of a sweep besides its tables and its spec."""
     workload = WORKLOADS[spec.workload]
-    data = workload.load()
     return Description(
         title=workload.description,
         model=workload.model,
-        data=data.name,
-        metrics=metrics_of(spec.workload),
+        data=workload.data_record()["name"],
+        metrics=workload.metrics,
         methods={
             name: MethodFacts(
                 OPTIMIZERS[spec.optimizer].title if name == BASELINE else METHODS[name].title,
@@ -35,7 +31,7 @@ def description_of(spec: Resolved) -> Description:
         axes=tuple(AxisFacts(axis.name, axis.phrase, axis.percent) for axis in spec.axes if axis.name not in COMPARED),
         recipe=tuple(fact for fact in _recipe(spec, workload) if fact),
         published=_published(workload),
-        streamed=data.files is not None,
+        streamed=workload.streamed,
     )
 
 
@@ -44,7 +40,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
     noise = [f"{100 * rate:g}%" for rate in spec.label_noise]
     last = spec.first_seed + spec.seeds - 1
     return (
-        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.sizes.train else "",
+        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.train_examples else "",
         f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise) else "",
         f"{spec.epochs} epochs"
         if spec.budget == "epochs"
@@ -53,7 +49,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
         OPTIMIZERS[spec.optimizer].title,
         f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
         f"warmup over {spec.warmup_steps:,} steps, a tenth of all at most" if spec.warmup_steps else "",
-        f"momentum {spec.momentum:g}" if spec.optimizer in WITH_MOMENTUM else "",
+        f"momentum {spec.momentum:g}" if OPTIMIZERS[spec.optimizer].has_momentum else "",
         f"gradients clipped to norm {spec.clip:g}" if spec.clip else "",
         f"weight decay {_numbers(spec.weight_decay)}",
         *(

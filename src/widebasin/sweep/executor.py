@@ -1,5 +1,6 @@
 """Carrying out cells: here, one after the other; other executors may send them elsewhere."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -55,6 +56,8 @@ def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Executi
     """
     with computing_in(cell.recipe.precision):
         _train_groups(cell, plan, folder, execution, tell)
+    # The cell's programs are in circles of references, each with megabytes of machine code.
+    gc.collect()
 
 
 def _train_groups(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, tell: Listener) -> None:

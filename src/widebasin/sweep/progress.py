@@ -14,8 +14,8 @@ from rich.console import Console
 from widebasin.sam import METHODS
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
-from widebasin.sweep.rows import metrics_of
 from widebasin.training import EpochReport
+from widebasin.workloads import WORKLOADS
 
 # What compiling a program takes, in gradients times parameters times epochs: for judging the time left.
 COMPILATION = 5e7
@@ -79,7 +79,7 @@ class _Counter:
 
     def metrics(self, report: EpochReport) -> str:
         assert self.cell is not None
-        judged = metrics_of(self.cell.workload)[0].name
+        judged = WORKLOADS[self.cell.workload].metrics[0].name
         with np.errstate(all="ignore"):
             parts = [f"train loss {_mean(report.metrics['train_loss']):.3f}"]
             parts.append(f"valid {judged} {_mean(report.metrics[f'valid_{judged}']):.3f}")

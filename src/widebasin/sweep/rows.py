@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.statistics import ACCURACY, LOSS, Metric
+from widebasin.statistics import LOSS, Metric
 from widebasin.sweep.cells import Cell, parts
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Point, Trained
@@ -30,7 +30,7 @@ def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataF
         trained: the group.
         parameters: the folder of the group's parameters, relative to the results folder; empty if there is none.
     """
-    metrics = metrics_of(cell.workload)
+    metrics = WORKLOADS[cell.workload].metrics
     names = columns_of(metrics)
     last = cell.recipe.epochs - 1
     chosen = trained.history[f"valid_{metrics[0].name}"].astype(np.float64)
@@ -96,14 +96,6 @@ def _identities(
     return [cell | dict(point.axes) | dict(own) | {"seed": point.seed} for point in points]
 
 
-def metrics_of(workload: str) -> tuple[Metric, ...]:
-    """The metrics of a workload; the first one judges."""
-    objective = WORKLOADS[workload].objective
-    known = {metric.name: metric for metric in (ACCURACY, LOSS)}
-    names = dict.fromkeys((objective.best, *objective.names))
-    return tuple(known.get(name, Metric(name, objective.best_is_highest)) for name in names)
-
-
 def columns_of(metrics: Sequence[Metric]) -> list[str]:
     """What is recorded of every network and epoch: the loss, and the metrics."""
-    return list(dict.fromkeys(("loss", *(metric.name for metric in metrics))))
+    return list(dict.fromkeys((LOSS.name, *(metric.name for metric in metrics))))

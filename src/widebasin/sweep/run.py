@@ -175,7 +175,7 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
     """The plan of a cell: chosen from platform and model, with the execution's overrides."""
     task = cell.task()
     plan = choose_plan(task, len(cell.points))
-    if task.dataset.files is not None:
+    if WORKLOADS[cell.workload].streamed:
         for argument, value, only in (
             ("networks_at_once", execution.networks_at_once, 1),
             ("loop", execution.loop, "step"),
@@ -244,10 +244,9 @@ def _here(plan: Plan, execution: Execution) -> Plan:
 def _environment(spec: Resolved) -> dict[str, Any]:
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
-    dataset = WORKLOADS[spec.workload].load()
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "data": {"name": dataset.name, "sha256": dataset.digest()},
+        "data": WORKLOADS[spec.workload].data_record(),
     }

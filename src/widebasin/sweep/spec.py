@@ -217,7 +217,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
     _check_names(given)
     for width in given["widths"]:
         try:
-            workload.network(width)
+            workload.check_width(width)
         except ValueError as error:
             raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
     if given["sparsity"] is None:
@@ -240,7 +240,7 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
         raise UsageError("preset", spec.preset, f"must be left out for {workload.name}, which has none; {quick} have")
     defaults = {axis.flag: axis.defaults(workload) for axis in spec.axes}
     defaults |= {axis.flag: axis.defaults(workload)[0] for axis in spec.axes if axis.counted}
-    defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.sizes.train}
+    defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.train_examples}
     # A preset leaves no trace: what it fills in says it all.
     defaults |= dict(workload.quick) if spec.preset == "quick" else {}
     values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.name != "preset"}
@@ -302,7 +302,7 @@ def _check_recipe(spec: Resolved) -> None:
 
 def _check_examples(spec: Resolved, workload: "Workload") -> None:
     """What a spec and its data must agree on."""
-    have = workload.sizes.train
+    have = workload.train_examples
     wanted = f"between 1 and {have}, which {workload.name} has"
     _check("train_examples", spec.train_examples, wanted, 1 <= spec.train_examples <= have)
     wanted = f"at most {spec.train_examples}, the number of training examples of {workload.name}"
@@ -315,7 +315,7 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
         _check("output_scale", spec.output_scale, wanted, not stateful)
     if any(spec.label_noise):
         wanted = f"0 for {workload.name}, which has no classes"
-        _check("label_noise", spec.label_noise, wanted, workload.load().num_classes is not None)
+        _check("label_noise", spec.label_noise, wanted, workload.has_classes)
 
 
 def workload_named(name: str) -> "Workload":

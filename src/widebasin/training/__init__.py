@@ -9,7 +9,7 @@ from widebasin.training.program import Hyperparameters, Program, TrainingState
 from widebasin.training.pruning import PRUNERS, pruned_parameters
 from widebasin.training.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from widebasin.training.streamed import StreamedProgram, program_for
-from widebasin.training.task import Point, Replicate, Settings, Task
+from widebasin.training.task import Point, Replicate, Task
 from widebasin.training.train import EpochReport, Trained, train
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Program",
     "Recipe",
     "Replicate",
-    "Settings",
     "StreamedProgram",
     "Task",
     "Trained",

@@ -1,6 +1,5 @@
 """What the seeds of networks decide before the first step: initial parameters, split, noisy labels."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,15 +25,22 @@ class Examples(NamedTuple):
     test: Int[Array, "..."]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree, PyTree]:
-    """Parameters, states of the model and of the optimizer; compiled once for all methods that share the task."""
+def initializer_of(task: Task) -> Any:
+    """Keys -> parameters, states of the model and of the optimizer; compiled anew, so keep it with the task."""
 
     def initialize(key: Key[Array, ""]) -> tuple[PyTree, PyTree, PyTree]:
         params, model = task.network.initialize(key_for(key, INITIALIZATION))
         return params, model, task.recipe.optimizer(task.steps_per_epoch, 0.0, 0.0).init(params)
 
-    return jax.vmap(initialize)(keys)
+    return jax.jit(jax.vmap(initialize))
+
+
+def initialized(task: Task, keys: Key[Array, " n"]) -> tuple[PyTree, PyTree, PyTree]:
+    """Parameters, states of the model and of the optimizer; compiled once for all methods that share the task."""
+    # Not a program of this module with the task as a static argument: that would be kept as long as the process lives.
+    if "initializer" not in task.__dict__:
+        task.__dict__["initializer"] = initializer_of(task)
+    return task.__dict__["initializer"](keys)
 
 
 def initialization_key(seed: int) -> Key[Array, ""]:
@@ -95,7 +101,8 @@ def rows_of(tree: PyTree, positions: Sequence[int]) -> PyTree:
 
     def rows(leaf: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(leaf))[positions]))
-        return jnp.asarray(np.asarray(leaf)[positions])
+            return jax.random.wrap_key_data(jax.device_put(np.asarray(jax.random.key_data(leaf))[positions]))
+        # ``jnp.asarray`` would compile, and keep, a program per shape.
+        return jax.device_put(np.asarray(leaf)[positions])
 
     return jax.tree.map(rows, tree)

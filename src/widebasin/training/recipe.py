@@ -13,12 +13,16 @@ class NamedOptimizer:
 
     Attributes:
         title: as it is written in text.
+        summary: what it does.
+        has_momentum: whether the recipe's momentum is its own.
     """
 
     title: str
+    summary: str
+    has_momentum: bool = False
 
 
-OPTIMIZERS = {"sgd": NamedOptimizer("SGD")}
+OPTIMIZERS = {"sgd": NamedOptimizer("SGD", "the gradient, with momentum; weight decay is added to it", True)}
 SCHEDULES = ("step", "cosine", "inverse", "constant")
 
 

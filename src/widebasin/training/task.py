@@ -50,23 +50,6 @@ class Task:
         return self.sizes.train // self.recipe.batch_size
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a sweep asks of a task besides width and recipe.
-
-    Attributes:
-        train_examples: how many are trained on; ``None`` is all that the workload has.
-        label_noise_kind: symmetric or asymmetric.
-        centered: see ``Task``.
-        own: name -> value of a workload's own axes that change the shape of the program.
-    """
-
-    train_examples: int | None = None
-    label_noise_kind: str = "symmetric"
-    centered: bool = False
-    own: tuple[tuple[str, Any], ...] = ()
-
-
 @dataclass(frozen=True, order=True)
 class Point:
     """One network of a grid. The seed decides split, initialization, batch order and noisy labels.

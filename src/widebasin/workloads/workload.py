@@ -9,10 +9,28 @@ import equinox as eqx
 from jaxtyping import Array, Key
 
 from widebasin.data import Dataset, SplitSizes
-from widebasin.training import Network, Objective, Recipe, Settings, Task, pruned_parameters
+from widebasin.statistics import ACCURACY, LOSS, Metric
+from widebasin.training import Network, Objective, Recipe, Task, pruned_parameters
 
 # To which share of each other numbers of parameters are matched by pruning.
 MATCH = 0.005
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a sweep asks of a task besides width and recipe.
+
+    Attributes:
+        train_examples: how many are trained on; ``None`` is all that the workload has.
+        label_noise_kind: symmetric or asymmetric.
+        centered: see ``Task``.
+        own: name -> value of a workload's own axes that change the shape of the program.
+    """
+
+    train_examples: int | None = None
+    label_noise_kind: str = "symmetric"
+    centered: bool = False
+    own: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +71,40 @@ class Workload:
     quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What networks are judged by; the first one chooses epochs and radii."""
+        known = {metric.name: metric for metric in (ACCURACY, LOSS)}
+        names = dict.fromkeys((self.objective.best, *self.objective.names))
+        return tuple(known.get(name, Metric(name, self.objective.best_is_highest)) for name in names)
+
+    @property
+    def train_examples(self) -> int:
+        """How many examples are trained on."""
+        return self.sizes.train
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether training labels can be made wrong."""
+        return self.load().num_classes is not None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether examples are read from the disk while networks train."""
+        return self.load().files is not None
+
+    def data_record(self) -> dict[str, str]:
+        """``name`` and ``sha256`` of the data."""
+        dataset = self.load()
+        return {"name": dataset.name, "sha256": dataset.digest()}
+
+    def check_width(self, width: int, settings: Settings = Settings()) -> None:
+        """Raises ``ValueError`` if there is no model of this width."""
+        del settings
+        self.network(width)
+
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
-    def task(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Task:  # noqa: B008 (frozen)
+    def task(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Task:
         """The task of training networks of one width; one object for all its methods, so that they share programs."""
         train = settings.train_examples
         return Task(
@@ -74,8 +124,15 @@ class Workload:
         return Network(lambda key: self.build(width, key))
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
-    def num_params(self, width: int, sparsity: float = 0.0, pruner: str = "none") -> int:
+    def num_params(
+        self,
+        width: int,
+        sparsity: float = 0.0,
+        pruner: str = "none",
+        settings: Settings = Settings(),
+    ) -> int:
         """Number of parameters at a width, less those that are pruned."""
+        del settings
         network = self.network(width)
         return network.num_params - pruned_parameters(network.shapes, sparsity, pruner)
 
