@@ -22,8 +22,9 @@ from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
+from widebasin.sweep.axes import AXES, Axis, own_axes, own_of
 from widebasin.sweep.execution import DataFolder
-from widebasin.sweep.spec import OneFloat, OneInt, OneName
+from widebasin.sweep.spec import Named, Shared, fields_of, fitted, single_field, single_spec, workload_named
 from widebasin.theory_commands import TheoryCommand
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -58,31 +59,37 @@ class StudyCommand:
         _sweep(self.grid, self.answer, self.execution, self.output, console)
 
 
-def _study_subcommand(name: str) -> Any:
+def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
     study = STUDIES[name]
     examples = f"Examples:\n  widebasin study {name}\n  widebasin study {name} {study.example}"
+    usual = StudyCommand(fitted(study.spec, own))
     return Annotated[
-        StudyCommand,
-        tyro.conf.subcommand(name, default=StudyCommand(study.spec), description=f"{study.question}\n\n{examples}"),
+        StudyCommand, tyro.conf.subcommand(name, default=usual, description=f"{study.question}\n\n{examples}")
     ]
 
 
-@dataclass(frozen=True)
-class Study:
-    """Answer a question: train its whole grid, print a table, write figures and a page.
+def _study_command(own: tuple[Axis, ...]) -> Any:
+    """The command whose subcommands are the studies, with the flags of a workload's own axes."""
+    subcommands = tuple(_study_subcommand(name, own) for name in STUDIES)
 
-    Examples:
-      widebasin study overparam
-      widebasin study label-noise --widths 8 32 128
-      widebasin study overparam --help
-    """
+    @dataclass(frozen=True)
+    class Study:
+        """Answer a question: train its whole grid, print a table, write figures and a page.
 
-    study: Union[tuple(_study_subcommand(name) for name in STUDIES)]  # type: ignore[valid-type]  # noqa: UP007
-    """Which one."""
+        Examples:
+          widebasin study overparam
+          widebasin study label-noise --widths 8 32 128
+          widebasin study overparam --help
+        """
 
-    def run(self, console: Console) -> None:
-        """Runs the study chosen."""
-        self.study.run(console)
+        study: Union[subcommands]  # type: ignore[valid-type]  # noqa: UP007
+        """Which one."""
+
+        def run(self, console: Console) -> None:
+            """Runs the study chosen."""
+            self.study.run(console)
+
+    return Study
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Shared, fields_of(map(single_field, AXES)), Named):
     """Train one network and keep its parameters.
 
     Examples:
@@ -116,38 +123,6 @@ class Train:
       widebasin train --workload synthetic-mlp --width 500 --method sgd --seed 3
     """
 
-    workload: str = "digits-mlp"
-    """Data, model and recipe, by name."""
-    width: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the ladder's middle)")] = (
-        None
-    )
-    """Width of the model."""
-    output_scale: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the middle one of the workload's)")
-    ] = None
-    """Scale alpha of the lazy regime, in which alpha (f(w) - f(w0)) is trained with the loss over alpha squared."""
-    method: str = "sam"
-    """Method of the SAM family, or sgd."""
-    rho: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 0.05)")] = None
-    """Radius; sgd has none."""
-    seed: int = 0
-    """Of split, initialization, batch order and noisy labels."""
-    label_noise: OneFloat = None
-    """Share of wrong training labels."""
-    weight_decay: OneFloat = None
-    """Weight decay coefficient."""
-    learning_rate: OneFloat = None
-    """Learning rate at the start of the schedule."""
-    epochs: OneInt = None
-    """Passes over the training set."""
-    batch_size: OneInt = None
-    """Examples per step."""
-    sparsity: float = 0.0
-    """Share of the kernels' entries that are pruned at initialization."""
-    pruner: str = "random"
-    """How they are chosen: random or snip."""
-    precision: OneName = None
-    """float32, bfloat16 or float64."""
     data_dir: DataFolder = None
     """Folder of data sets, looked into before the cache."""
     output: Flat[Output] = field(default_factory=Output)
@@ -155,49 +130,27 @@ class Train:
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
         from widebasin.data.places import look_in
-        from widebasin.sweep import resolve, workload_named
+        from widebasin.sweep import resolve
         from widebasin.sweep.cells import file_name
 
         look_in(self.data_dir)
         workload = workload_named(self.workload)
-        width = _middle(workload.widths) if self.width is None else self.width
-        scale = _middle(workload.output_scales) if self.output_scale is None else self.output_scale
+        axes = (*AXES, *own_axes(workload))
         if self.method == "sgd" and self.rho is not None:
             raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
-        rho = 0.05 if self.rho is None else self.rho
-        one = lambda value: None if value is None else (value,)  # noqa: E731
-        spec = Spec(
-            workload=self.workload,
-            widths=(width,),
-            methods=(self.method,),
-            rhos=(rho,),
-            seeds=1,
-            first_seed=self.seed,
-            label_noise=one(self.label_noise),
-            weight_decay=one(self.weight_decay),
-            learning_rate=one(self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            sparsity=(self.sparsity,),
-            pruners=(self.pruner,),
-            precision=self.precision,
-            output_scale=one(scale),
-        )
+        shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}
+        spec = single_spec(workload, shared, {axis.name: getattr(self, axis.name, None) for axis in axes})
         try:
-            resolve(spec)
+            resolved = resolve(spec)
         except UsageError as error:
-            flags = {
-                "widths": "width",
-                "methods": "method",
-                "rhos": "rho",
-                "first_seed": "seed",
-                "pruners": "pruner",
-            }
+            flags = {axis.flag: axis.name for axis in axes} | {f"first_{a.name}": a.name for a in axes if a.counted}
             raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
         output = self.output
         if output.out is None:
-            radius = "" if self.method == "sgd" else f"-rho-{rho:g}"
-            name = f"{file_name(self.workload)}-width-{width}-{self.method}{radius}-seed-{self.seed}"
+            (width,), (method,) = resolved.widths, resolved.methods
+            radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
+            own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
+            name = f"{file_name(self.workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
         console.print(
@@ -208,8 +161,12 @@ class Train:
         )
 
 
-def _middle(ladder: Sequence[Any]) -> Any:
-    return ladder[len(ladder) // 2] if ladder else None
+def _train_command(own: tuple[Axis, ...]) -> Any:
+    """The command, with the flags of a workload's own axes."""
+    if not own:
+        return Train
+    namespace = {"__doc__": Train.__doc__, "__module__": __name__}
+    return dataclasses.make_dataclass("Train", map(single_field, own), bases=(Train,), namespace=namespace, frozen=True)
 
 
 @dataclass(frozen=True)
@@ -243,14 +200,14 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """List what there is: studies, workloads, methods.
+    """List what there is: studies, workloads, methods, optimizers.
 
     Examples:
       widebasin list
       widebasin list workloads
     """
 
-    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods", "optimizers"]] = "all"
     """What to list."""
 
     def run(self, console: Console) -> None:
@@ -287,6 +244,12 @@ class List:
             )
             columns = ("name", "what", "gradients per step")
             console.print(Table("Methods (--methods NAME ...)", columns, rows).rich("left"))
+        if self.what in ("all", "optimizers"):
+            from widebasin.training import OPTIMIZERS
+
+            rows = tuple((name, optimizer.title, optimizer.summary) for name, optimizer in OPTIMIZERS.items())
+            columns = ("name", "title", "what")
+            console.print(Table("Base optimizers (--optimizer NAME)", columns, rows).rich("left"))
 
 
 @dataclass(frozen=True)
@@ -354,9 +317,6 @@ class Completion:
         print(script.getvalue().replace("complete -F", "complete -o default -o filenames -F"), end="")
 
 
-Command = Study | Sweep | Train | Report | MeasureCommand | List | DataCommand | TheoryCommand | Bench | Completion
-
-
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
     """The one way from a spec to an answer."""
     from widebasin.data.places import look_in
@@ -368,17 +328,18 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.training.compilation import keep_compiled_programs
 
     look_in(execution.data_dir)
-    study = study_of(spec)
-    study.check(resolve(spec))
+    resolved = resolve(spec)
+    study = study_of(resolved)
+    study.check(resolved)
     options.check()
     if study.instruments is not None:
         execution = dataclasses.replace(execution, keep_parameters=True)
     keep_compiled_programs()
     folder = run(
-        spec,
+        resolved,
         output.out if output.out is not None else Path("results") / _folder_name(spec),
         execution=execution,
-        progress=progress_for(console, output.quiet),
+        listeners=progress_for(console, output.quiet),
         overwrite=output.overwrite,
     )
     print_answer(write_answer(folder, options, tracker(console, output.quiet)), folder, console)
@@ -393,7 +354,7 @@ def _folder_name(spec: Spec) -> str:
     return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
 
 
-def _parse(arguments: Sequence[str]) -> Command:
+def _parse(arguments: Sequence[str]) -> Any:
     if len(arguments) > 1 and arguments[0] == "study" and not arguments[1].startswith("-"):
         _known_study(arguments[1])
 
@@ -401,10 +362,13 @@ def _parse(arguments: Sequence[str]) -> Command:
         # The whole docstring: tyro by itself leaves out what follows the first paragraph.
         return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command), **options)]
 
+    named = _named_workload(arguments)
+    spec = _file_spec(arguments, named)
+    own = own_of(spec.axes) if named is None else _own_axes(named)
     subcommands = (
-        subcommand("study", Study),
-        subcommand("sweep", Sweep, default=Sweep(_file_spec(arguments))),
-        subcommand("train", Train),
+        subcommand("study", _study_command(own)),
+        subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
+        subcommand("train", _train_command(own)),
         subcommand("report", Report),
         subcommand("list", List),
         subcommand("measure", MeasureCommand),
@@ -428,17 +392,36 @@ def _known_study(name: str) -> None:
         raise nearest_name("study", name, STUDIES)
 
 
-def _file_spec(arguments: Sequence[str]) -> Spec:
-    """The spec that the flags of ``sweep`` start from: that of --file, if one is given."""
-    arguments = list(arguments)
-    if arguments[:1] != ["sweep"]:
-        return Spec()
+def _given(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of a flag on the command line, before it is parsed."""
     for position, argument in enumerate(arguments):
-        if argument == "--file" and position + 1 < len(arguments):
-            return read_spec(Path(arguments[position + 1]))
-        if argument.startswith("--file="):
-            return read_spec(Path(argument.removeprefix("--file=")))
-    return Spec()
+        if argument == flag and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return None
+
+
+def _named_workload(arguments: Sequence[str]) -> str | None:
+    """The workload that the command line of what trains names."""
+    if list(arguments[:1]) not in (["study"], ["sweep"], ["train"]):
+        return None
+    return _given(arguments, "--workload")
+
+
+def _own_axes(workload: str) -> tuple[Axis, ...]:
+    """The axes that a workload adds; one that there is not has none, and is an error when all is parsed."""
+    from widebasin.data import DataError
+
+    with contextlib.suppress(UsageError, DataError):
+        return own_axes(workload_named(workload))
+    return ()
+
+
+def _file_spec(arguments: Sequence[str], workload: str | None) -> Spec:
+    """The spec that the flags of ``sweep`` start from: that of --file, if one is given."""
+    file = _given(arguments, "--file") if list(arguments[:1]) == ["sweep"] else None
+    return Spec() if file is None else read_spec(Path(file), workload)
 
 
 @contextlib.contextmanager

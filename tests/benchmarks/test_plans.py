@@ -20,7 +20,7 @@ def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
 
 def test_rows_are_per_network_and_the_chosen_plan_has_a_target(monkeypatch):
     monkeypatch.setattr(plans, "WIDTHS", {"digits-mlp": 2})
-    monkeypatch.setattr(plans, "_epochs", lambda task, plan: lambda: (plan.replicates_at_once, plan.loop))
+    monkeypatch.setattr(plans, "_epochs", lambda task, plan: lambda: (plan.networks_at_once, plan.loop))
     # A call takes as long as it trains networks, and as long again where it goes step by step.
     monkeypatch.setattr(plans, "interleave", lambda calls, *_, **__: {n: timed(c()) for n, c in calls.items()})
     found = plans.measure(1)

@@ -15,7 +15,7 @@ from widebasin.training import Plan, Program, Replicate
 @pytest.mark.slow
 def test_both_plans_train_the_same_networks():
     workload = replicates.WORKLOAD
-    task = workload.task(4, replace(workload.recipe, epochs=1))
+    task = workload.problem(4, replace(workload.recipe, epochs=1))
     networks = tuple(Replicate(rho, seed, 0.3, 1e-4, 0.1) for rho, seed in itertools.product((0.05, 0.2), range(2)))
 
     def params(plan):

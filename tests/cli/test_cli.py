@@ -173,8 +173,8 @@ def test_train_trains_one_network_of_a_workload_with_several_scales(given, scale
     monkeypatch.setattr(cli, "_sweep", lambda spec, *rest: trained.append(spec))
     cli.Train(workload="digits-vgg11-lazy", method="sgd", **given).run(Console(file=io.StringIO()))
     (cell,) = cells(resolve(trained[0]))
-    assert [replicate.output_scale for replicate in cell.replicates] == [scale]
-    assert cell.centered
+    assert [point["output_scale"] for point in cell.points] == [scale]
+    assert cell.settings.centered
 
 
 def test_list_names_everything():

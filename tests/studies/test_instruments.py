@@ -187,8 +187,8 @@ def untrained(workload, width):
     """A network of a workload as it is before the first step, without a sweep."""
     spec = resolve(Spec(workload=workload, widths=(width,), methods=("sgd",), seeds=1, precision="float32"))
     (cell,) = cells(spec)
-    examples = jax.tree.map(lambda leaf: leaf[0], examples_of(cell.task(), cell.replicates))
-    network = TrainedNetwork(cell.task().build(jax.random.key(0)), cell, cell.replicates[0], examples)
+    examples = jax.tree.map(lambda leaf: leaf[0], examples_of(cell.task(), cell.points))
+    network = TrainedNetwork(cell.task().build(jax.random.key(0)), cell, cell.points[0], examples)
     return dataclasses.replace(network, model=network.initial_model())
 
 

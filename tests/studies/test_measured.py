@@ -15,7 +15,7 @@ from widebasin.workloads import WORKLOADS
 def begun(path, **grid):
     """The folder of a sweep that has trained nothing yet."""
     spec = resolve(Spec(widths=(4,), methods=("sgd",), seeds=1, **grid))
-    plan = {"replicates_at_once": 1, "loop": "scan", "platform": "cpu"}
+    plan = {"networks_at_once": 1, "loop": "scan", "platform": "cpu"}
     plans = {f"{spec.workload}-width-4-sgd": plan}
     folder = ResultsFolder(path)
     folder.begin(spec, {"format": RECORD_FORMAT, "plans": plans, "environments": [{}]})

@@ -8,8 +8,8 @@ from widebasin.sweep.cells import cells, file_name
 def test_the_default_study_has_every_network_once():
     grid = cells(resolve(Spec()))
     assert len(grid) == 6 * 2
-    assert [(cell.width, cell.method, len(cell.replicates)) for cell in grid[:2]] == [(4, "sgd", 5), (4, "sam", 30)]
-    networks = {(cell.width, cell.method, replicate) for cell in grid for replicate in cell.replicates}
+    assert [(cell.width, cell.method, len(cell.points)) for cell in grid[:2]] == [(4, "sgd", 5), (4, "sam", 30)]
+    networks = {(cell.width, cell.method, point) for cell in grid for point in cell.points}
     assert len(networks) == 6 * 7 * 5
 
 
@@ -24,14 +24,14 @@ def test_every_combination_is_there():
         weight_decay=(0.0, 1e-3),
     )
     (cell,) = cells(resolve(spec))
-    assert len(cell.replicates) == len(set(cell.replicates)) == 2 * 2 * 2 * 2
-    assert {r.seed for r in cell.replicates} == {5, 6}
-    assert {r.label_noise for r in cell.replicates} == {0.0, 0.4}
+    assert len(cell.points) == len(set(cell.points)) == 2 * 2 * 2 * 2
+    assert {r.seed for r in cell.points} == {5, 6}
+    assert {r["label_noise"] for r in cell.points} == {0.0, 0.4}
 
 
 def test_sgd_has_radius_zero_and_is_trained_once_per_seed():
     (cell,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=4)))
-    assert [(r.rho, r.seed) for r in cell.replicates] == [(0.0, seed) for seed in range(4)]
+    assert [(r["rho"], r.seed) for r in cell.points] == [(0.0, seed) for seed in range(4)]
 
 
 def test_the_recipe_of_the_spec_reaches_the_task():
@@ -75,7 +75,7 @@ def test_m_reaches_the_method_but_not_sgd_which_has_no_ascent():
 
 
 def levels(cell):
-    return [(r.pruner, r.sparsity) for r in cell.replicates]
+    return [(r["pruner"], r["sparsity"]) for r in cell.points]
 
 
 def test_dense_networks_are_there_once_whatever_the_pruners():
@@ -85,7 +85,7 @@ def test_dense_networks_are_there_once_whatever_the_pruners():
         *(("none", 0.0), ("random", 0.5), ("snip", 0.5)),
         *(("random", 0.75), ("snip", 0.75)),
     ]
-    assert len(set(cell.replicates)) == 5
+    assert len(set(cell.points)) == 5
     (without,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=1, sparsity=(0.5,), pruners=("snip",))))
     assert levels(without) == [("snip", 0.5)]
 
@@ -102,18 +102,18 @@ def test_parameters_are_counted_without_those_that_are_pruned():
         resolve(Spec(widths=(4,), methods=("sgd",), seeds=1, sparsity=(0.0, 0.5), pruners=("random", "snip")))
     )
     kernels = (64 * 12, 12 * 4, 4 * 10)
-    assert [cell.num_params(r) for r in cell.replicates] == [882, 882 - sum(kernels) // 2, 882 - sum(kernels) // 2]
+    assert [cell.num_params(r) for r in cell.points] == [882, 882 - sum(kernels) // 2, 882 - sum(kernels) // 2]
 
 
 def test_scales_make_the_task_centered_and_precision_and_examples_reach_it():
     spec = Spec(widths=(3,), methods=("sam",), rhos=(0.1,), seeds=2, output_scale=(1.0, 100.0), precision="float64")
     (cell,) = cells(resolve(spec))
-    assert [(r.output_scale, r.seed) for r in cell.replicates] == [(1.0, 0), (1.0, 1), (100.0, 0), (100.0, 1)]
+    assert [(r["output_scale"], r.seed) for r in cell.points] == [(1.0, 0), (1.0, 1), (100.0, 0), (100.0, 1)]
     assert cell.task().centered
     assert cell.task().recipe.precision == "float64"
     (plain,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=1, train_examples=200)))
     assert not plain.task().centered
-    assert [r.output_scale for r in plain.replicates] == [1.0]
+    assert [r["output_scale"] for r in plain.points] == [1.0]
     assert (plain.task().sizes.train, plain.task().sizes.valid, plain.task().steps_per_epoch) == (200, 300, 2)
 
 

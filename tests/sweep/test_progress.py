@@ -6,7 +6,8 @@ from rich.console import Console
 
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.cells import cells
-from widebasin.sweep.progress import PlainProgress, Progress, TerminalProgress, progress_for
+from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
+from widebasin.sweep.progress import PlainProgress, TerminalProgress, progress_for
 from widebasin.training import EpochReport, Plan
 
 GRID = cells(resolve(Spec(widths=(4, 8), rhos=(0.1, 0.2), seeds=3, epochs=2)))
@@ -18,17 +19,17 @@ def report(epoch, networks, resumed=False):
 
 
 def carry_out(progress, skipped=()):
-    progress.start(GRID)
+    progress(Started(tuple(GRID)))
     for cell in GRID:
-        for group in Plan(2, "scan", "cpu").groups(cell.replicates):
+        for number, group in enumerate(Plan(2, "scan", "cpu").groups(cell.points)):
             if (cell.width, cell.method) in skipped:
-                progress.skip(cell, len(group))
+                progress(GroupFinished(cell, number, len(group), before=True))
                 continue
-            progress.begin(cell, len(group))
+            progress(GroupStarted(cell, number, len(group)))
             for epoch in (1, 2):
-                progress.epoch(report(epoch, len(group)))
-            progress.end()
-    progress.stop()
+                progress(Epoch(cell, number, len(group), report(epoch, len(group))))
+            progress(GroupFinished(cell, number, len(group)))
+    progress(Finished())
 
 
 @pytest.mark.parametrize("skipped", [(), ((4, "sgd"), (8, "sam"))])
@@ -56,11 +57,11 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
 def test_a_terminal_shows_time_left_and_metrics():
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     progress = TerminalProgress(console)
-    progress.start(GRID)
-    progress.begin(GRID[1], 6)
-    progress.epoch(report(1, 6))
+    progress(Started(tuple(GRID)))
+    progress(GroupStarted(GRID[1], 0, 6))
+    progress(Epoch(GRID[1], 0, 6, report(1, 6)))
     progress.bar.refresh()
-    progress.stop()
+    progress(Failed("no more time"))
     text = console.file.getvalue()
     for part in ("width 4 sam x 6", "left", "valid accuracy 0.750"):
         assert part in text
@@ -72,16 +73,16 @@ def test_the_rate_has_digits_for_slow_networks_too(seconds, rate, monkeypatch):
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
     progress = TerminalProgress(console)
     monkeypatch.setattr(progress.counter, "seconds", lambda: seconds)
-    progress.start(GRID)
-    progress.begin(GRID[1], 6)
-    progress.epoch(report(1, 6))
+    progress(Started(tuple(GRID)))
+    progress(GroupStarted(GRID[1], 0, 6))
+    progress(Epoch(GRID[1], 0, 6, report(1, 6)))
     progress.bar.refresh()
-    progress.stop()
+    progress(Failed("no more time"))
     assert rate in console.file.getvalue()
 
 
 def test_where_output_goes_decides_what_is_shown():
     terminal = Console(file=io.StringIO(), force_terminal=True)
-    assert isinstance(progress_for(terminal, quiet=False), TerminalProgress)
-    assert isinstance(progress_for(Console(file=io.StringIO()), quiet=False), PlainProgress)
-    assert type(progress_for(terminal, quiet=True)) is Progress
+    assert [type(one) for one in progress_for(terminal, quiet=False)] == [TerminalProgress]
+    assert [type(one) for one in progress_for(Console(file=io.StringIO()), quiet=False)] == [PlainProgress]
+    assert progress_for(terminal, quiet=True) == []

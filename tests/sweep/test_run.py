@@ -88,7 +88,7 @@ def test_a_deleted_group_is_trained_again_alone(finished, tmp_path):
 
 
 def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_path):
-    other = run(SPEC, tmp_path / "r", execution=Execution(replicates_at_once=2))
+    other = run(SPEC, tmp_path / "r", execution=Execution(networks_at_once=2))
     assert len(list((other.path / "cells").rglob("*.results.parquet"))) == 2 * (1 + 2)
     mine, theirs = finished.results(), other.results()
     assert (mine["seed"] == theirs["seed"]).all()
@@ -98,7 +98,7 @@ def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_p
 def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
     # Four networks: half of them on each of the two devices that tests have.
-    plan = {"replicates_at_once": 4, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0}
+    plan = {"networks_at_once": 4, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0}
     assert record["plans"]["digits-mlp-width-3-sam"] == plan
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])
@@ -145,14 +145,14 @@ def test_rows_without_their_spec_are_not_taken_for_this_one(tmp_path):
 def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(small, tmp_path / "r")
-    record = json.loads((folder.path / "run.json").read_text())
+    record = folder.run_record()
     record["environments"][0]["versions"]["jax"] = "0.4.0"
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     run(small, folder.path)
     there, here = (e["versions"]["jax"] for e in folder.run_record()["environments"])
     assert (there, here) == ("0.4.0", jax.__version__)
     record["environments"][0]["versions"]["widebasin"] = "0.0.1"
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     with pytest.raises(UsageError, match=r"0\.0\.1"):
         run(small, folder.path)
 
@@ -201,21 +201,21 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
 
 def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
     with pytest.raises(UsageError, match="begun with 2"):
-        run(SPEC, finished.path, execution=Execution(replicates_at_once=1))
+        run(SPEC, finished.path, execution=Execution(networks_at_once=1))
     with pytest.raises(UsageError, match="begun with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
     with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
         run(SPEC, finished.path, execution=Execution(devices=1))
 
 
-@pytest.mark.parametrize("execution", [Execution(replicates_at_once=2), Execution(loop="scan")])
+@pytest.mark.parametrize("execution", [Execution(networks_at_once=2), Execution(loop="scan")])
 def test_streamed_images_have_one_way_to_be_trained_on(execution, monkeypatch, tmp_path):
     workload = WORKLOADS["digits-mlp"]
     files = ImageFiles(tmp_path, ("a.png",), np.zeros(1, np.int32), ("a",), 0)
     streamed = dataclasses.replace(workload.load(), files=files)
     monkeypatch.setitem(WORKLOADS, "digits-mlp", dataclasses.replace(workload, load=lambda: streamed))
     (cell,) = cells(resolve(Spec(widths=(3,), methods=("sgd",))))
-    assert plan_for(cell, Execution(replicates_at_once=1, loop="step")).loop == "step"
+    assert plan_for(cell, Execution(networks_at_once=1, loop="step")).loop == "step"
     with pytest.raises(UsageError, match="digits-mlp streams its images"):
         plan_for(cell, execution)
 
@@ -225,10 +225,10 @@ def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_h
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(spec, tmp_path / "r")
     before = folder.results()
-    record = json.loads((folder.path / "run.json").read_text())
+    record = folder.run_record()
     (plan,) = record["plans"].values()
     plan |= {"devices": 8, "workers": 64}
-    (folder.path / "run.json").write_text(json.dumps(record))
+    folder.write_run_record(record)
     shutil.rmtree(folder.path / "cells")
     used = []
     executor = LocalExecutor()
@@ -289,10 +289,10 @@ def test_no_flipped_byte_changes_a_value_unnoticed(tmp_path):
 
 
 def test_a_table_of_another_format_is_refused(tmp_path, monkeypatch):
-    import widebasin.sweep.folder as module
+    import widebasin.sweep.tables as module
 
     folder = run(Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1), tmp_path / "r")
-    monkeypatch.setattr(module, "TABLE_FORMAT", b"another")
+    monkeypatch.setattr(module, "FORMAT", b"another")
     with pytest.raises(SweepError, match="format"):
         folder.results()
 
@@ -329,7 +329,7 @@ def test_diverged_networks_are_rows_like_any_other(tmp_path):
 def test_what_a_diverged_network_leaves_does_not_depend_on_its_company(tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=2, epochs=3, learning_rate=(0.1, 1e6))
     together = run(spec, tmp_path / "together").results()
-    alone = run(spec, tmp_path / "alone", execution=Execution(replicates_at_once=1)).results()
+    alone = run(spec, tmp_path / "alone", execution=Execution(networks_at_once=1)).results()
     for column in ("diverged", "diverged_epoch", "test_accuracy", "best_test_accuracy"):
         np.testing.assert_allclose(together[column].astype(float), alone[column].astype(float), atol=0.01)
     assert together["diverged"].tolist() == [False, False, True, True]
@@ -345,7 +345,7 @@ def test_a_regression_workload_has_no_accuracy(tmp_path):
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     spec = Spec(widths=(3,), rhos=(0.1, 0.2), seeds=2, epochs=2)
-    return run(spec, tmp_path_factory.mktemp("kept"), execution=Execution(keep_parameters=True, replicates_at_once=3))
+    return run(spec, tmp_path_factory.mktemp("kept"), execution=Execution(keep_parameters=True, networks_at_once=3))
 
 
 def test_kept_networks_are_those_that_were_tested(kept):
@@ -355,7 +355,7 @@ def test_kept_networks_are_those_that_were_tested(kept):
         outputs = jax.vmap(network.model)(dataset.inputs[np.asarray(network.examples.test)])
         right = np.asarray(outputs).argmax(1) == dataset.targets[np.asarray(network.examples.test)]
         assert right.mean() == pytest.approx(row.test_accuracy, abs=1e-6)
-        assert (network.replicate.rho, network.replicate.seed) == (row.rho, row.seed)
+        assert (network.point["rho"], network.point.seed) == (row.rho, row.seed)
 
 
 def test_a_network_must_be_named_well_enough(kept, finished):
@@ -372,14 +372,16 @@ def test_a_network_must_be_named_well_enough(kept, finished):
 def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2)
     folder = run(spec, tmp_path / "r")
-    before = folder.results().drop(columns="seconds")
+    before = folder.results().drop(columns=["seconds", "parameters"])
     run(spec, folder.path, execution=Execution(keep_parameters=True))
-    assert load_network(folder.path).replicate.seed == 0
+    assert load_network(folder.path).point.seed == 0
     # As a process leaves them that ends while it writes: without their seal they are not kept.
     next(folder.group("digits-mlp-width-3-sgd", 0, "parameters").glob("*.seal")).unlink()
     run(spec, folder.path, execution=Execution(keep_parameters=True))
-    assert load_network(folder.path).replicate.seed == 0
-    pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before, check_exact=True)
+    assert load_network(folder.path).point.seed == 0
+    after = folder.results()
+    assert after["parameters"].tolist() == ["cells/digits-mlp-width-3-sgd/group-0.parameters:0"]
+    pd.testing.assert_frame_equal(after.drop(columns=["seconds", "parameters"]), before, check_exact=True)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve, spec_toml
-from widebasin.sweep.spec import differences
+from widebasin.sweep.spec import differences, parse_resolved
 
 
 def test_what_is_left_out_comes_from_the_workload():
@@ -83,7 +83,7 @@ def test_a_bad_spec_is_an_error_naming_argument_value_and_remedy(spec, argument,
 @pytest.mark.parametrize(
     ("execution", "argument"),
     [
-        (Execution(replicates_at_once=0), "replicates_at_once"),
+        (Execution(networks_at_once=0), "networks_at_once"),
         (Execution(checkpoint_seconds=-1.0), "checkpoint_seconds"),
         (Execution(checkpoint_seconds=float("nan")), "checkpoint_seconds"),
     ],
@@ -101,7 +101,7 @@ def test_quick_sets_what_is_left_out_and_leaves_no_trace():
     quick = resolve(Spec(workload="digits-resnet", preset="quick"))
     spelled_out = Spec(workload="digits-resnet", widths=(2, 8), rhos=(0.1,), seeds=2, epochs=10)
     assert quick == resolve(spelled_out)
-    assert quick.preset == "paper"
+    assert not hasattr(quick, "preset")
     assert quick == resolve(quick)
     lazy = resolve(Spec(workload="digits-vgg11-lazy", preset="quick"))
     assert (lazy.output_scale, lazy.seeds, lazy.epochs, lazy.precision) == ((1.0, 100.0, 1e4), 2, 15, "float64")
@@ -129,7 +129,9 @@ def test_a_preset_that_a_workload_has_not_is_refused():
 
 
 def test_scales_come_from_lazy_workloads_alone():
-    assert resolve(Spec()).output_scale is None
+    plain = resolve(Spec())
+    assert (plain.centered, plain.output_scale) == (False, (1.0,))
+    assert resolve(Spec(output_scale=(1.0,))).centered
     assert resolve(Spec(workload="digits-vgg11-lazy")).output_scale == (0.1, 1.0, 10.0, 100.0, 1e4, 1e6)
     assert resolve(Spec(output_scale=(3.0,))).output_scale == (3.0,)
 
@@ -178,7 +180,7 @@ def test_toml_reads_back_what_was_written(
     )
     path = tmp_path_factory.mktemp("spec") / "spec.toml"
     path.write_text(spec_toml(spec))
-    assert read_spec(path) == spec
+    assert resolve(read_spec(path)) == parse_resolved(path.read_text(), ()) == spec
 
 
 def test_a_bare_value_stands_for_a_list_of_one(tmp_path):

@@ -31,31 +31,31 @@ def test_dense_networks_are_batched_and_scanned():
 
 
 def test_wide_networks_are_batched_a_few_at_a_time_in_even_groups_on_cpu():
-    wide = WORKLOADS["digits-mlp"].task(128, DIGITS.recipe)
+    wide = WORKLOADS["digits-mlp"].problem(128, DIGITS.recipe)
     assert how(wide, 30) == (6, "scan")
     assert how(wide, 5) == (5, "scan")
     assert how(wide, 31) == (6, "scan")
-    assert how(WORKLOADS["digits-mlp"].task(1000, DIGITS.recipe), 30) == (3, "scan")
+    assert how(WORKLOADS["digits-mlp"].problem(1000, DIGITS.recipe), 30) == (3, "scan")
 
 
 def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():
     assert how(CONVOLUTIONAL, 35) == (1, "step")
-    assert how(WORKLOADS["digits-resnet"].task(2, DIGITS.recipe), 6) == (1, "step")
+    assert how(WORKLOADS["digits-resnet"].problem(2, DIGITS.recipe), 6) == (1, "step")
 
 
 def test_attention_goes_a_few_at_a_time_on_cpu_within_the_bound_on_parameters():
-    assert how(WORKLOADS["digits-vit"].task(8, DIGITS.recipe), 6) == (3, "scan")
-    assert how(WORKLOADS["digits-vit"].task(128, DIGITS.recipe), 6) == (1, "scan")
+    assert how(WORKLOADS["digits-vit"].problem(8, DIGITS.recipe), 6) == (3, "scan")
+    assert how(WORKLOADS["digits-vit"].problem(128, DIGITS.recipe), 6) == (1, "scan")
 
 
 def test_attention_goes_one_by_one_on_accelerators(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert how(WORKLOADS["digits-vit"].task(8, DIGITS.recipe), 6) == (1, "scan")
+    assert how(WORKLOADS["digits-vit"].problem(8, DIGITS.recipe), 6) == (1, "scan")
 
 
 def test_on_accelerators_dense_networks_are_batched_and_every_epoch_is_one_loop(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert how(WORKLOADS["digits-mlp"].task(128, DIGITS.recipe), 30) == (30, "scan")
+    assert how(WORKLOADS["digits-mlp"].problem(128, DIGITS.recipe), 30) == (30, "scan")
     assert how(CONVOLUTIONAL, 30) == (1, "scan")
 
 

@@ -41,7 +41,7 @@ def test_a_file_is_a_workload_with_each_model(tmp_path, model, kind):
     assert workload is WORKLOADS[name]  # read once
     assert name not in list(WORKLOADS)
     width = workload.widths[0]
-    task = workload.task(width, workload.recipe)
+    task = workload.problem(width, workload.recipe)
     assert isinstance(task.network.static, kind)
     images = task.dataset.prepared(np.zeros((2, 8, 8, 3), np.uint8))
     params, state = jax.eval_shape(task.network.initialize, jax.random.key(0))

@@ -41,7 +41,7 @@ def test_the_synthetic_ladder_goes_from_ten_to_a_hundred_thousand_parameters():
 
 def test_methods_of_one_width_share_their_task():
     workload = WORKLOADS["digits-mlp"]
-    assert workload.task(8, workload.recipe) is workload.task(8, workload.recipe)
+    assert workload.problem(8, workload.recipe) is workload.problem(8, workload.recipe)
 
 
 @pytest.mark.parametrize("name", ["mnist-mlp", "cifar10-resnet18", "imagenet-resnet50"])

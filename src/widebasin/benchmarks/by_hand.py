@@ -80,7 +80,9 @@ def main():
         program = jax.jit(jax.vmap(one, in_axes=(None, None, 0, 0)))
         valid, test = (np.asarray(part).reshape(len(RADII), SEEDS) for part in program(inputs, labels, rhos, seeds))
         best = 1 + valid[1:].mean(1).argmax()
-        print(f"width {width}: gain {100 * (test[best] - test[0]).mean():+.1f} points at rho {RADII[best]:g}", flush=True)
+        print(
+            f"width {width}: gain {100 * (test[best] - test[0]).mean():+.1f} points at rho {RADII[best]:g}", flush=True
+        )
 
 
 if __name__ == "__main__":

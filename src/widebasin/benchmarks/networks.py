@@ -41,7 +41,7 @@ def measure(rounds: int) -> Benchmark:
 
 
 def _measure_width(width: int, networks: tuple[Point, ...], rounds: int) -> Iterator[Measured]:
-    task = WORKLOAD.task(width, dataclasses.replace(WORKLOAD.recipe, epochs=EPOCHS))
+    task = WORKLOAD.problem(width, dataclasses.replace(WORKLOAD.recipe, epochs=EPOCHS))
     chosen = choose_plan(task, len(networks))
     plans = {PLANNED: chosen}
     for name, at_once in (("all at once", len(networks)), ("one by one", 1)):

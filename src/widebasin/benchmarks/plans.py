@@ -29,7 +29,7 @@ def task_of(name: str, width: int) -> Supervised:
     """The workload's task, on images that are made here where its own would have to be downloaded."""
     workload = WORKLOADS[name]
     if name.startswith("digits"):
-        return workload.task(width, workload.recipe)
+        return workload.problem(width, workload.recipe)
     return on_random_images(workload, width, workload.recipe, CIFAR_EXAMPLES, (32, 32, 3), 10)
 
 
@@ -37,9 +37,7 @@ def plans_for(task: Supervised) -> dict[str, Plan]:
     """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
     chosen = choose_plan(task, NETWORKS)
     candidates = [
-        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop)
-        for at_once in (1, NETWORKS)
-        for loop in LOOPS
+        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop) for at_once in (1, NETWORKS) for loop in LOOPS
     ]
     return {
         f"{plan.networks_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan

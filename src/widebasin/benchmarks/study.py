@@ -53,9 +53,9 @@ def measure(rounds: int, widths: Sequence[int] = WORKLOAD.widths, epochs: int = 
             )
             for what, timing in timings.items()
         ),
-        note="Included: starting Python, compiling (but for the second row), training, and for widebasin validation and "
-        "test after every epoch, learning curves, checkpoints, tables, statistics, figures and the page. By hand, in one "
-        "vmapped and scanned program per width, networks are judged once, at the end.",
+        note="Included: starting Python, compiling (not in the second row), training; for widebasin validation and "
+        "test after every epoch, learning curves, checkpoints, tables, statistics, figures and the page. By hand, in "
+        "one vmapped and scanned program per width, networks are judged once, at the end.",
     )
 
 

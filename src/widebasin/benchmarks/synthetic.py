@@ -30,7 +30,12 @@ def random_images(examples: int, shape: tuple[int, int, int], classes: int, seed
 
 
 def on_random_images(
-    workload: SupervisedWorkload, width: int, recipe: Recipe, sizes: SplitSizes, shape: tuple[int, int, int], classes: int
+    workload: SupervisedWorkload,
+    width: int,
+    recipe: Recipe,
+    sizes: SplitSizes,
+    shape: tuple[int, int, int],
+    classes: int,
 ) -> Supervised:
     """A workload's network and augmentation on images that need not be downloaded, with cross entropy."""
     return Supervised(

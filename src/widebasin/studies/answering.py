@@ -11,7 +11,7 @@ from rich.console import Console
 from widebasin.report.page import Answer, image, page
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Spec, UsageError, resolve, spec_toml
+from widebasin.sweep import Resolved, UsageError, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 
 Track = Callable[[Sequence[Any], str], Iterator[Any]]
@@ -47,7 +47,7 @@ def write_answer(folder: ResultsFolder, options: Options, track: Track | None = 
 
 
 def _measured(
-    study: Study, spec: Spec, folder: ResultsFolder, options: Options, track: Track | None
+    study: Study, spec: Resolved, folder: ResultsFolder, options: Options, track: Track | None
 ) -> dict[str, pd.DataFrame]:
     if study.instruments is None:
         return {}
@@ -77,26 +77,25 @@ def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, comm
     folder.write(name, page(answer, images, facts, spec, command).encode())
 
 
-def command(spec: Spec, options: Options) -> str:
+def command(spec: Resolved, options: Options) -> str:
     """The command that trains a resolved spec and answers in the same reading: its study's, with what differs."""
     study = study_of(spec)
     words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
-    for given, default in ((spec, _usual(study, spec.workload)), (options, Options())):
-        for field in dataclasses.fields(given):
-            value = getattr(given, field.name)
-            if value != getattr(default, field.name) or (field.name == "workload" and value != study.spec.workload):
-                values = value if isinstance(value, tuple) else (value,)
-                words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    given, usual = spec.given() | vars(options), _usual(study, spec.workload) | vars(Options())
+    for name, value in given.items():
+        if name != "study" and (value != usual.get(name) or (name == "workload" and value != study.spec.workload)):
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
 
-def _usual(study: Study, workload: str) -> Spec:
-    """The study's own spec on a workload, resolved; ``None`` for what of it cannot be there, such as wrong labels."""
+def _usual(study: Study, workload: str) -> dict[str, Any]:
+    """The study's own spec on a workload, without what of it cannot be there, such as wrong labels."""
     unfit: dict[str, None] = {}
     while True:
         try:
-            usual = resolve(dataclasses.replace(study.spec, workload=workload, **unfit))
-            return dataclasses.replace(usual, **unfit)
+            usual = resolve(dataclasses.replace(study.spec, workload=workload, **unfit)).given()
+            return {name: value for name, value in usual.items() if name not in unfit}
         except UsageError as error:
             if error.argument in unfit:
                 raise
@@ -141,5 +140,5 @@ def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
 
 
 def _plan_words(plan: dict) -> str:
-    at_once = plan["replicates_at_once"]
+    at_once = plan["networks_at_once"]
     return f"{at_once} network{'s' if at_once > 1 else ''} at once, {plan['loop']} on {plan['platform']}"

@@ -8,7 +8,7 @@ half of the steps, with its interval over seeds; beside it the rate that the the
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting, check_plain_networks
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ INTERPOLATED, FLOOR = 1e-6, 1e-10
 POINTS = 150
 
 
-def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
+def instruments(spec: Resolved, options: Options) -> "Sequence[Instrument]":
     """The constants of the theorem, where they are known."""
     from widebasin.studies.instruments import constants_instrument
 
@@ -35,7 +35,7 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     return (constants_instrument(),)
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figure of the study."""
     import numpy as np
 
@@ -75,13 +75,13 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     )
 
 
-def _steps_per_epoch(spec: Spec) -> int:
+def _steps_per_epoch(spec: Resolved) -> int:
     assert spec.train_examples is not None
     assert spec.batch_size is not None
     return spec.train_examples // spec.batch_size
 
 
-def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
+def _rates(spec: Resolved, tables: Tables) -> "pd.DataFrame":
     """One row per network: its fitted and its guaranteed factor per step, and how far the loss fell."""
     import numpy as np
     import pandas as pd
@@ -131,7 +131,7 @@ def _rates(spec: Spec, tables: Tables) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def _beyond(spec: Spec) -> str:
+def _beyond(spec: Resolved) -> str:
     """What the training has that the theorem has not, in words; empty if nothing."""
     facts = {
         "momentum": bool(spec.momentum),
@@ -141,7 +141,7 @@ def _beyond(spec: Spec) -> str:
     return " and ".join(name for name, there in facts.items() if there)
 
 
-def _curves(spec: Spec, tables: Tables) -> "pd.DataFrame":
+def _curves(spec: Resolved, tables: Tables) -> "pd.DataFrame":
     """Loss against steps over seeds, at some hundred epochs: geometric mean, smallest and largest."""
     import numpy as np
 
@@ -154,7 +154,7 @@ def _curves(spec: Spec, tables: Tables) -> "pd.DataFrame":
     return found.apply(np.exp).rename(columns={"mean": "loss", "min": "low", "max": "high"}).reset_index()
 
 
-def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
+def _findings(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
     import numpy as np
 
     from widebasin.report import statistics
@@ -191,7 +191,7 @@ def _findings(rates: "pd.DataFrame", spec: Spec) -> list[str]:
     return sentences + _guarantees(rates, spec)
 
 
-def _guarantees(rates: "pd.DataFrame", spec: Spec) -> list[str]:
+def _guarantees(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
     import numpy as np
 
     if _beyond(spec):
@@ -265,7 +265,7 @@ def _table(rates: "pd.DataFrame") -> "Table":
     return Table("Rate of convergence", columns, tuple(rows), note)
 
 
-def check(spec: Spec) -> None:
+def check(spec: Resolved) -> None:
     """A line in the logarithm wants a constant learning rate; one setting but for the width."""
     check_plain_networks(spec)
     if spec.schedule != "constant":

@@ -11,7 +11,7 @@ from widebasin.report.drawing import method_name, setting_name, setting_value
 from widebasin.report.statistics import Interval, Metric, varying
 from widebasin.report.tables import gain_decimals
 from widebasin.studies.study import Options
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved
 from widebasin.workloads import WORKLOADS
 
 
@@ -246,7 +246,7 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
-def setting_sentence(spec: Spec) -> str:
+def setting_sentence(spec: Resolved) -> str:
     """What a resolved spec trains, with the recipe that its networks share."""
     workload = WORKLOADS[spec.workload]
     recipe = workload.recipe

@@ -62,7 +62,7 @@ def training_examples(network: TrainedNetwork, samples: int | None = None) -> tu
 
     The order of a split is random, so the first are a random subset; networks of one seed share it.
     """
-    dataset = network.cell.task().dataset
+    dataset = network.problem.dataset
     inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.train)[:samples]])
     return jnp.asarray(inputs), network.examples.train_targets[:samples]
 
@@ -81,7 +81,7 @@ def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
         loss, gradient = _value_and_gradient(mean_loss_of(objective), network.model, batch)
         moments = curvature.hessian_moments(example_loss_of(objective), network.model, batch, tolerance=tolerance)
         lowest = curvature.bottom_eigenvalues(mean_loss_of(objective), network.model, batch, tolerance=tolerance)
-        key = key_for(jax.random.key(network.replicate.seed), "trace")
+        key = key_for(jax.random.key(network.point.seed), "trace")
         trace = curvature.trace(mean_loss_of(objective), network.model, batch, key=key)
         return [
             {
@@ -121,7 +121,7 @@ def sharpness_instrument(rho: float) -> Instrument:
         count = min(WORST_CASE_EXAMPLES, len(network.examples.train))
         m = min(WORST_CASE_GROUP, count)
         batch = training_examples(network, count - count % m)
-        key = key_for(jax.random.key(network.replicate.seed), "sharpness")
+        key = key_for(jax.random.key(network.point.seed), "sharpness")
         found = (
             curvature.worst_case_sharpness(loss, network.model, batch, rho=rho, m=m),
             curvature.average_sharpness(loss, network.model, batch, rho=rho, key=key),
@@ -157,7 +157,7 @@ def layers_instrument(samples: int) -> Instrument:
 
     def rows(network: TrainedNetwork) -> list[Row]:
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
-        key = key_for(jax.random.key(network.replicate.seed), "trace")
+        key = key_for(jax.random.key(network.point.seed), "trace")
         found = curvature.by_layer(loss, network.model, training_examples(network, samples), key=key)
         return [
             {
@@ -182,7 +182,7 @@ def density_instrument(samples: int) -> Instrument:
 
     def rows(network: TrainedNetwork) -> list[Row]:
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
-        key = key_for(jax.random.key(network.replicate.seed), "density")
+        key = key_for(jax.random.key(network.point.seed), "density")
         dimension = min(64, count_parameters(network.model))
         found = curvature.spectral_density(
             loss, network.model, training_examples(network, samples), key=key, dimension=dimension
@@ -206,7 +206,7 @@ def landscape_instrument(samples: int) -> Instrument:
     def rows(network: TrainedNetwork) -> list[Row]:
         loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
         batch = training_examples(network, samples)
-        key = key_for(jax.random.key(network.replicate.seed), "landscape")
+        key = key_for(jax.random.key(network.point.seed), "landscape")
         top = curvature.top_eigenvalues(loss, network.model, batch)
         eigenvector = curvature.hessian(loss, network.model, batch).direction(top.eigenvectors[0])
         random = curvature.filter_normalized_direction(network.model, key=key)
@@ -230,7 +230,7 @@ def activations_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        dataset = network.cell.task().dataset
+        dataset = network.problem.dataset
         inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.test)[:samples]])
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(network.model)):
             raise curvature.NotFiniteError("the network diverged: its activations have no patterns")
@@ -256,7 +256,7 @@ def solution_instrument() -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        inputs = network.cell.task().dataset.inputs[np.asarray(network.examples.test)]
+        inputs = network.problem.dataset.inputs[np.asarray(network.examples.test)]
         outputs = jax.vmap(lambda x: network.model(x))(jnp.asarray(inputs))  # pyright: ignore[reportCallIssue]
         parameters, _ = ravel_pytree(network.model)
         return [
@@ -329,16 +329,16 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
     def rows(network: TrainedNetwork) -> list[Row]:
         example_loss = example_loss_of(WORKLOADS[network.cell.workload].objective)
         batch = training_examples(network, samples)
-        rho = linearized_radius(network.cell.method, network.replicate.rho)
+        rho = linearized_radius(network.cell.method, network.point["rho"])
         found = []
         mean = curvature.hessian(mean_loss_of(WORKLOADS[network.cell.workload].objective), network.model, batch)
         for multiple in multiples:
-            learning_rate = multiple * network.replicate.learning_rate
+            learning_rate = multiple * network.point["learning_rate"]
             judged = curvature.stability(
                 example_loss, network.model, batch, learning_rate=learning_rate, rho=rho, tolerance=tolerance
             )
             direction = mean.direction(judged.eigenpairs.eigenvectors[0])
-            key = key_for(jax.random.key(network.replicate.seed), "linearized dynamics")
+            key = key_for(jax.random.key(network.point.seed), "linearized dynamics")
             one_step, growth, error = simulated_growth(
                 example_loss, network.model, batch, direction, learning_rate=learning_rate, rho=rho, key=key
             )

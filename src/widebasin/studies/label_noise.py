@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from widebasin.studies import overparam
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved, Spec
 
 if TYPE_CHECKING:
     from widebasin.report.page import Answer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 QUESTION = "Does the gain of SAM over SGD grow more with the number of parameters when more labels are wrong?"
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import statistics
     from widebasin.studies.findings import slope_change
@@ -35,7 +35,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     )
 
 
-def check_setting(spec: Spec) -> None:
+def check_setting(spec: Resolved) -> None:
     """The study compares shares of wrong labels; slopes of several settings have no one difference."""
     check_one_setting(spec, "shares of wrong labels", varied=("label_noise",))
 

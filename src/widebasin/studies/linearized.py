@@ -10,7 +10,7 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ NEEDS_FLOAT64 = 1e3
 QUESTION = "Does SAM still gain over SGD where the network is nearly linear in its parameters?"
 
 
-def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
+def instruments(spec: Resolved, options: Options) -> "Sequence[Instrument]":
     """Stability of activations."""
     from widebasin.studies.instruments import activations_instrument
 
@@ -35,7 +35,7 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     return (activations_instrument(options.samples),)
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import mechanism_figures, statistics
     from widebasin.report.page import Answer, Picture
@@ -126,14 +126,14 @@ def _findings(gains: "pd.DataFrame", unchanged: "pd.DataFrame", metric: "Metric"
     return sentences
 
 
-def check_setting(spec: Spec) -> None:
+def check_setting(spec: Resolved) -> None:
     """The study compares scales in one setting, of a model whose activations have patterns."""
     from widebasin.workloads import WORKLOADS
 
     check_one_setting(spec, "scales", varied=("output_scale",), besides=("widths",))
     if any(spec.sparsity or ()):
         raise UsageError("sparsity", spec.sparsity, "must be 0: activations are compared with a dense network's")
-    if spec.output_scale is None:
+    if not spec.centered:
         raise UsageError("output_scale", spec.output_scale, "must be scales alpha, such as 1 100 10000")
     if any(spec.weight_decay or ()):
         raise UsageError(

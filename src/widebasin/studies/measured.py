@@ -117,11 +117,11 @@ def measure_networks(
 def _check_curvature(networks: Sequence[StoredNetwork]) -> None:
     """Raises ``UsageError`` where derivatives of the loss of ``f(w)`` are not those of what was trained."""
     cell = networks[0].cell
-    if cell.centered:
+    if cell.settings.centered:
         raise UsageError("workload", cell.workload, "trained alpha (f(w) - f(w0)), and curvature is measured of f(w)")
     if WORKLOADS[cell.workload].load().files is not None:
         raise UsageError("workload", cell.workload, "streams its images, and curvature is measured on data in memory")
-    pruned = sorted({one.replicate.sparsity for one in networks} - {0.0})
+    pruned = sorted({one.point["sparsity"] for one in networks} - {0.0})
     if pruned:
         remedy = "must be 0, as curvature is measured along pruned weights too; --sparsity 0 leaves these networks out"
         raise UsageError("sparsity", pruned, remedy)
@@ -129,8 +129,8 @@ def _check_curvature(networks: Sequence[StoredNetwork]) -> None:
 
 def _shown(networks: Sequence[StoredNetwork]) -> list[StoredNetwork]:
     """The first seed's networks, as many as can be read."""
-    first = min(network.replicate.seed for network in networks)
-    return [network for network in networks if network.replicate.seed == first][:SHOWN]
+    first = min(network.point.seed for network in networks)
+    return [network for network in networks if network.point.seed == first][:SHOWN]
 
 
 def _by(table: pd.DataFrame) -> list[str]:

@@ -76,7 +76,7 @@ def _rows_or_nothing(instrument: Instrument, network: TrainedNetwork) -> list[Ro
 
 def _identity(network: StoredNetwork, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Which network, measured in which way: what rows belong together by."""
-    return identity_rows(network.cell, [network.replicate]).assign(**settings)
+    return identity_rows(network.cell, [network.point]).assign(**settings)
 
 
 def _rows_of(table: pd.DataFrame, identity: pd.DataFrame) -> pd.DataFrame | None:

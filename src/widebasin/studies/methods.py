@@ -8,7 +8,7 @@ own radius chosen on validation, paired by seed; and the same against SAM.
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved, Spec
 
 if TYPE_CHECKING:
     from widebasin.report.page import Answer
@@ -18,7 +18,7 @@ QUESTION = "Which method of the SAM family gains most over SGD for the gradients
 REFERENCE = "sam"
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture
@@ -59,7 +59,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
     )
 
 
-def check(spec: Spec) -> None:
+def check(spec: Resolved) -> None:
     """One setting: methods are compared with each other, not across sizes."""
     check_one_setting(spec, "methods", besides=("widths",))
 

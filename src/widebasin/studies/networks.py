@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved, Spec
 
 if TYPE_CHECKING:
     from widebasin.report.page import Answer
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 QUESTION = "What did the networks of this sweep reach?"
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table and figures of a sweep."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Answer, Picture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from widebasin.report import BASELINE
 from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ PUBLISHED = (
 )
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     from widebasin.report import statistics
     from widebasin.studies.findings import selection_note
@@ -38,7 +38,7 @@ def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
 
 
 def gain_answer(
-    spec: Spec, gains: "pd.DataFrame", paired: "pd.DataFrame", radii: "pd.DataFrame", metric: "Metric"
+    spec: Resolved, gains: "pd.DataFrame", paired: "pd.DataFrame", radii: "pd.DataFrame", metric: "Metric"
 ) -> "Answer":
     """How the gain moves with the number of parameters, in every setting that the tables hold.
 

@@ -11,7 +11,7 @@ from widebasin.studies.solution_space import SOLUTION_SPACE
 from widebasin.studies.sparsity import SPARSITY
 from widebasin.studies.stability import STABILITY
 from widebasin.studies.study import Study
-from widebasin.sweep import Spec, nearest_name
+from widebasin.sweep import Resolved, Spec, nearest_name
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -29,7 +29,7 @@ STUDIES: dict[str, Study] = {
 }
 
 
-def study_of(spec: Spec) -> Study:
+def study_of(spec: Spec | Resolved) -> Study:
     """The study that a sweep belongs to, or the plain answer for a sweep of its own."""
     if spec.study and spec.study not in STUDIES:
         raise nearest_name("study", spec.study, STUDIES)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec
+from widebasin.sweep import Resolved, Spec
 
 if TYPE_CHECKING:
     from widebasin.report.page import Answer
@@ -20,7 +20,7 @@ QUESTION = "Does the gain of SAM over SGD need weight decay or early stopping to
 STOPPED = {"at the last epoch": "final", "early": "best"}
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study; both epochs are read, whatever ``options.at`` says."""
     import pandas as pd
 
@@ -58,7 +58,7 @@ def _where(column: str, value: float | str) -> str:
     return f"Stopped {value}" if column == "stopped" else f"With weight decay {value:g}"
 
 
-def check_setting(spec: Spec) -> None:
+def check_setting(spec: Resolved) -> None:
     """The study compares weight decays and epochs; slopes of several settings have no one difference."""
     check_one_setting(spec, "weight decays", varied=("weight_decay",))
 

@@ -8,7 +8,7 @@ between the functions that gradient descent and SAM reach from one initializatio
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ QUESTION = (
 )
 
 
-def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
+def instruments(spec: Resolved, options: Options) -> "Sequence[Instrument]":
     """The functions and parameters reached, and their curvature."""
     from widebasin.studies.instruments import curvature_instrument, solution_instrument
 
@@ -32,7 +32,7 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     return solution_instrument(), curvature_instrument(options.samples)
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Table, findings and figures of the study."""
     import numpy as np
 
@@ -151,7 +151,7 @@ def _table(functions: "pd.DataFrame", parameters: "pd.DataFrame", measured: "pd.
     return Table("Solutions", columns, tuple(rows), note)
 
 
-def check(spec: Spec) -> None:
+def check(spec: Resolved) -> None:
     """Functions of one number, in one setting but for the width."""
     from widebasin.workloads import WORKLOADS
 

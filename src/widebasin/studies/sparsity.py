@@ -10,7 +10,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ EQUAL = 0.02
 PRUNED_BY = {"none": "dense", "random": "pruned at random", "snip": "pruned by SNIP"}
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Tables, findings and figures of the study."""
     from widebasin.report import figures, statistics
     from widebasin.report.page import Picture
@@ -177,7 +177,7 @@ def _equal_table(equal: "list[dict[str, Any]]", metric: "Metric", digits: int) -
     return Table(title, columns, tuple(rows), "Differences are paired by seed.")
 
 
-def check_setting(spec: Spec) -> None:
+def check_setting(spec: Resolved) -> None:
     """The study compares sparsities in one setting, and needs a pruned network."""
     check_one_setting(spec, "dense and pruned networks", varied=("sparsity", "pruners"))
     if not any(spec.sparsity or ()):

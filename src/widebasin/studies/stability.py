@@ -9,7 +9,7 @@ it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by se
 from typing import TYPE_CHECKING
 
 from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting, check_plain_networks
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ NO_GROWTH = 1.001
 NOT_A_MINIMUM = 1e-3
 
 
-def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
+def instruments(spec: Resolved, options: Options) -> "Sequence[Instrument]":
     """Curvature, and stability at multiples of the learning rate."""
     from widebasin.studies.instruments import curvature_instrument, stability_instrument
 
@@ -38,7 +38,7 @@ def instruments(spec: Spec, options: Options) -> "Sequence[Instrument]":
     return curvature_instrument(options.samples), stability_instrument(options.samples, MULTIPLES)
 
 
-def answer(spec: Spec, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
     """Tables, findings and figures of the study."""
     from widebasin.report import mechanism_figures, statistics
     from widebasin.report.mechanism_tables import curvature_table, verdicts_table
@@ -131,7 +131,7 @@ def _flatness(measured: "pd.DataFrame", ratios: "pd.DataFrame") -> list[str]:
     return sentences
 
 
-def _verdicts(spec: Spec, measured: "pd.DataFrame", judged: "pd.DataFrame") -> list[str]:
+def _verdicts(spec: Resolved, measured: "pd.DataFrame", judged: "pd.DataFrame") -> list[str]:
     """What condition (6) says, and whether the simulation agrees."""
     from widebasin.studies.instruments import STEPS
 
@@ -176,7 +176,7 @@ def _losses(means: "pd.DataFrame") -> str:
     return f"Training loss where they are compared: {', '.join(parts) or 'none'}."
 
 
-def _beyond(spec: Spec) -> str:
+def _beyond(spec: Resolved) -> str:
     """What the training has that the linearized dynamics have not, in words."""
     facts = {
         f"batches of {spec.batch_size}": spec.batch_size != 1,
@@ -191,12 +191,12 @@ def _doubts(measured: "pd.DataFrame", judged: "pd.DataFrame") -> list[str]:
     return [f"{unsure} measurements have an eigenvalue that did not converge."] if unsure else []
 
 
-def _learning_rate(spec: Spec) -> float:
+def _learning_rate(spec: Resolved) -> float:
     assert spec.learning_rate is not None
     return spec.learning_rate[0]
 
 
-def _bounds(spec: Spec, means: "pd.DataFrame") -> dict[tuple[str, float], float | None]:
+def _bounds(spec: Resolved, means: "pd.DataFrame") -> dict[tuple[str, float], float | None]:
     """(quantity, radius) -> its bound of condition (7) for unnormalized SAM at the learning rate of training."""
     from widebasin import theory
 
@@ -215,7 +215,7 @@ def _bounds(spec: Spec, means: "pd.DataFrame") -> dict[tuple[str, float], float 
     return bounds
 
 
-def _conditions_table(spec: Spec, means: "pd.DataFrame") -> "Table":
+def _conditions_table(spec: Resolved, means: "pd.DataFrame") -> "Table":
     """Condition (7) term by term, for the means over seeds."""
     from widebasin import theory
     from widebasin.report.mechanism_tables import network_names, significant
@@ -247,7 +247,7 @@ def _conditions_table(spec: Spec, means: "pd.DataFrame") -> "Table":
     return Table("Condition (7), term by term", tuple(columns), tuple(rows), note)
 
 
-def check(spec: Spec) -> None:
+def check(spec: Resolved) -> None:
     """One setting, at a constant learning rate: radii are compared with each other."""
     check_plain_networks(spec)
     if spec.schedule != "constant":

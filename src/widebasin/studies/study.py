@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from widebasin.report import BASELINE
-from widebasin.sweep import Spec, UsageError
+from widebasin.sweep import Resolved, Spec, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,13 +68,13 @@ class Study:
     name: str
     question: str
     spec: Spec
-    answer: "Callable[[Spec, Tables, Options], Answer]"
+    answer: "Callable[[Resolved, Tables, Options], Answer]"
     compares: bool = True
     example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
-    instruments: "Callable[[Spec, Options], Sequence[Instrument]] | None" = None
-    check_setting: Callable[[Spec], None] = lambda spec: None
+    instruments: "Callable[[Resolved, Options], Sequence[Instrument]] | None" = None
+    check_setting: Callable[[Resolved], None] = lambda spec: None
 
-    def check(self, spec: Spec) -> None:
+    def check(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the answer cannot be given from a resolved spec."""
         self.check_setting(spec)
         if not self.compares:
@@ -91,7 +91,7 @@ def check_samples(samples: int) -> None:
         raise UsageError("samples", samples, "must be at least 2: uneven Hessians take two examples")
 
 
-def check_plain_networks(spec: Spec) -> None:
+def check_plain_networks(spec: Resolved) -> None:
     """Raises ``UsageError`` if the curvature of a resolved spec's networks is not measured.
 
     These are pruned or centered networks, and those of images that are streamed from the disk.
@@ -102,11 +102,13 @@ def check_plain_networks(spec: Spec) -> None:
         raise UsageError("workload", spec.workload, "must hold its data in memory: streamed images are not measured on")
     if any(spec.sparsity or ()):
         raise UsageError("sparsity", spec.sparsity, "must be 0: the curvature of pruned networks is not measured")
-    if spec.output_scale is not None:
+    if spec.centered:
         raise UsageError("output_scale", spec.output_scale, "must be left out: the study measures the networks as such")
 
 
-def check_one_setting(spec: Spec, compares: str, *, varied: Sequence[str] = (), besides: Sequence[str] = ()) -> None:
+def check_one_setting(
+    spec: Resolved, compares: str, *, varied: Sequence[str] = (), besides: Sequence[str] = ()
+) -> None:
     """Raises ``UsageError`` if an argument of a resolved spec has several values that the study does not compare.
 
     Args:

@@ -6,10 +6,11 @@ This package itself loads only what the command line needs to explain itself; th
 
 from widebasin.sweep.errors import SweepError, UsageError, nearest_name
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.spec import Spec, read_spec, resolve, spec_toml, workload_named
+from widebasin.sweep.spec import Resolved, Spec, read_spec, resolve, spec_toml, workload_named
 
 __all__ = [
     "Execution",
+    "Resolved",
     "Spec",
     "SweepError",
     "UsageError",

@@ -1,15 +1,20 @@
 """Cells: the parts of a grid with one compiled shape."""
 
+import dataclasses
 import itertools
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from widebasin.sam import METHODS, SAM, SGD, Method
-from widebasin.sweep.spec import Spec
-from widebasin.training import Recipe, Replicate, Task
-from widebasin.workloads import WORKLOADS
+from widebasin.sweep.axes import CELL_AXES, SEED
+from widebasin.sweep.spec import RECIPE, Resolved
+from widebasin.training import Point, Problem, Recipe
+from widebasin.workloads import WORKLOADS, Settings
+
+DENSE = "none"
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,9 @@ class Cell:
         method: name.
         recipe: as the spec has it.
         m: examples per ascent; ``None`` is the whole batch.
-        label_noise_kind: symmetric or asymmetric.
-        train_examples: how many are trained on.
-        centered: whether outputs are measured from those at initialization and scaled, see ``Task``.
-        replicates: the networks.
+        settings: what else the spec asks of the task; ``settings.own`` are values of the workload's own axes that
+            change the shape of the program.
+        points: the networks.
     """
 
     workload: str
@@ -33,29 +37,37 @@ class Cell:
     method: str
     recipe: Recipe
     m: int | None
-    label_noise_kind: str
-    train_examples: int
-    centered: bool
-    replicates: tuple[Replicate, ...]
+    settings: Settings
+    points: tuple[Point, ...]
 
     @property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
-        return f"{file_name(self.workload)}-width-{self.width}-{self.method}"
+        own = "".join(f"-{name}-{file_name(str(value))}" for name, value in self.settings.own)
+        return f"{file_name(self.workload)}-width-{self.width}{own}-{self.method}"
 
-    def task(self) -> Task:
-        """The task that the cell's replicates share."""
-        workload = WORKLOADS[self.workload]
-        return workload.task(self.width, self.recipe, self.label_noise_kind, self.train_examples, self.centered)
+    def problem(self) -> Problem:
+        """What the cell's networks are trained on."""
+        return WORKLOADS[self.workload].problem(self.width, self.recipe, self.settings)
 
-    def num_params(self, replicate: Replicate) -> int:
+    def num_params(self, point: Point) -> int:
         """Number of parameters of a network that are not pruned."""
-        return WORKLOADS[self.workload].num_params(self.width, replicate.sparsity, replicate.pruner)
+        return self._num_params(point["sparsity"], point["pruner"])
+
+    @property
+    def dense_params(self) -> int:
+        """Number of parameters of a network of which nothing is pruned."""
+        return self._num_params(0.0, DENSE)
+
+    def _num_params(self, sparsity: float, pruner: str) -> int:
+        return WORKLOADS[self.workload].num_params(self.width, sparsity, pruner, self.settings)
 
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
         method = METHODS[self.method].with_radius(rho)
-        return method if self.m is None or isinstance(method, SGD) else replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
+        if self.m is None or isinstance(method, SGD):
+            return method
+        return dataclasses.replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
 
 
 def file_name(workload: str) -> str:
@@ -70,64 +82,79 @@ def epochs_of(method: str, epochs: int, budget: str) -> int:
     return max(1, round(epochs * SAM().gradients_per_step / METHODS[method].with_radius(0.0).gradients_per_step))
 
 
-def cells(spec: Spec) -> list[Cell]:
-    """The cells of a resolved spec, in the order of widths and methods."""
-    # A resolved spec has a value everywhere; a type checker has to be told.
-    assert spec.widths is not None
-    assert spec.rhos is not None
-    assert spec.label_noise is not None
-    assert spec.weight_decay is not None
-    assert spec.learning_rate is not None
-    assert spec.epochs is not None
-    assert spec.batch_size is not None
-    assert spec.schedule is not None
-    assert spec.momentum is not None
-    assert spec.precision is not None
-    assert spec.sparsity is not None
-    assert spec.train_examples is not None
-    recipe = replace(
-        WORKLOADS[spec.workload].recipe,
-        batch_size=spec.batch_size,
-        schedule=spec.schedule,
-        momentum=spec.momentum,
-        precision=spec.precision,
-    )
-    assert spec.seeds is not None
-    dense = [("none", 0.0)]
-    levels = dense if 0.0 in spec.sparsity else []
-    levels = levels + [(pruner, sparsity) for sparsity in spec.sparsity if sparsity for pruner in spec.pruners]
-    seeds = range(spec.first_seed, spec.first_seed + spec.seeds)
+@dataclass(frozen=True)
+class Part:
+    """What a cell is of its spec alone, before its workload is looked at.
+
+    Attributes:
+        width: see ``Cell``; so are the others.
+        method: name.
+        own: values of the workload's axes that split cells.
+        epochs: of its networks.
+        points: the networks.
+    """
+
+    width: int
+    method: str
+    own: tuple[tuple[str, Any], ...]
+    epochs: int
+    points: tuple[Point, ...]
+
+
+def parts(spec: Resolved) -> Iterator[Part]:
+    """The parts of a grid in the order of widths, the workload's own axes that split cells, and methods."""
+    splitting = [axis for axis in spec.axes if not axis.traced and axis.name not in CELL_AXES]
+    for width, *own, method in itertools.product(spec.widths, *map(spec.values, splitting), spec.methods):
+        yield Part(
+            width=width,
+            method=method,
+            own=tuple((axis.name, value) for axis, value in zip(splitting, own, strict=True)),
+            epochs=epochs_of(method, spec.epochs, spec.budget),
+            points=tuple(_points(spec, width, method)),
+        )
+
+
+def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
+    """The networks of a part, each once. Those that a study compares lie side by side: seeds, then radii."""
+    inner = [axis for axis in spec.axes if axis.traced and axis != SEED]
+    slow = [axis for axis in inner if axis.name != "rho"]
+    pruned = spec.prune == "all" or width == max(spec.widths)
+
+    def values(name: str, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Dense networks come first, and are there alone where this width is not pruned.
+        return given if name != "sparsity" else tuple(sorted(given, key=bool)) if pruned else (0.0,)
+
+    rhos = (0.0,) if method == "sgd" else spec.rhos
+    grid = itertools.product(*(values(axis.name, spec.values(axis)) for axis in slow), rhos, spec.values(SEED))
+    seen = set()
+    for *others, rho, seed in grid:
+        chosen = dict(zip((axis.name for axis in slow), others, strict=True)) | {"rho": rho}
+        if not chosen["sparsity"]:
+            chosen["pruner"] = DENSE
+        point = Point(seed, tuple((axis.name, chosen[axis.name]) for axis in inner))
+        if point not in seen:
+            seen.add(point)
+            yield point
+
+
+def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
+    """What a spec asks of a task besides width and recipe."""
+    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
+
+
+def cells(spec: Resolved) -> list[Cell]:
+    """The cells of a spec, in the order of its parts."""
+    given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
+    recipe = dataclasses.replace(WORKLOADS[spec.workload].recipe, **given)
     return [
         Cell(
             workload=spec.workload,
-            width=width,
-            method=method,
-            recipe=replace(recipe, epochs=epochs_of(method, spec.epochs, spec.budget)),
+            width=part.width,
+            method=part.method,
+            recipe=dataclasses.replace(recipe, epochs=part.epochs),
             m=spec.m,
-            label_noise_kind=spec.label_noise_kind,
-            train_examples=spec.train_examples,
-            centered=spec.output_scale is not None,
-            replicates=tuple(
-                Replicate(
-                    rho=rho,
-                    seed=seed,
-                    label_noise=noise,
-                    weight_decay=decay,
-                    learning_rate=rate,
-                    sparsity=sparsity,
-                    pruner=pruner,
-                    output_scale=scale,
-                )
-                for (pruner, sparsity), scale, noise, decay, rate, rho, seed in itertools.product(
-                    levels if spec.prune == "all" or width == max(spec.widths) else dense,
-                    spec.output_scale or (1.0,),
-                    spec.label_noise,
-                    spec.weight_decay,
-                    spec.learning_rate,
-                    (0.0,) if method == "sgd" else spec.rhos,
-                    seeds,
-                )
-            ),
+            settings=settings_of(spec, part.own),
+            points=part.points,
         )
-        for width, method in itertools.product(spec.widths, spec.methods)
+        for part in parts(spec)
     ]

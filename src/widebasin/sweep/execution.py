@@ -18,7 +18,7 @@ DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavio
 class Execution:
     """How it is carried out; numbers agree between choices to float tolerance."""
 
-    replicates_at_once: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=CHOSEN)] = None
+    networks_at_once: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=CHOSEN)] = None
     """Networks that one program trains; 1 trains them one by one."""
     loop: Annotated[Literal["scan", "step"] | None, tyro.conf.arg(metavar="{scan,step}", help_behavior_hint=CHOSEN)] = (
         None
@@ -39,8 +39,8 @@ class Execution:
 
     def check(self) -> None:
         """Raises ``UsageError`` where a value cannot be."""
-        if self.replicates_at_once is not None and self.replicates_at_once < 1:
-            raise UsageError("replicates_at_once", self.replicates_at_once, "must be at least 1")
+        if self.networks_at_once is not None and self.networks_at_once < 1:
+            raise UsageError("networks_at_once", self.networks_at_once, "must be at least 1")
         if self.devices is not None and self.devices < 1:
             raise UsageError("devices", self.devices, "must be at least 1")
         if self.workers is not None and self.workers < 0:

@@ -3,7 +3,8 @@
 ::
 
     spec.toml          the resolved spec
-    run.json           plan of every cell, versions, platform, command
+    description.json   what a report needs of the workload, see ``Description``
+    run.json           plan of every cell, versions, platform, data; digests of the two files above, and its own
     results.parquet    one row per trained network
     history.parquet    one row per network and epoch
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
@@ -12,7 +13,6 @@
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,21 +22,27 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from widebasin.sweep.axes import Axis, from_record, own_of, record_of
+from widebasin.sweep.description import Description
 from widebasin.sweep.errors import SweepError, UsageError
-from widebasin.sweep.spec import Spec, differences, read_spec, spec_toml
+from widebasin.sweep.rows import PARAMETERS, rows_of_spec
+from widebasin.sweep.sealed import digest_of, sealed, unsealed
+from widebasin.sweep.spec import Resolved, differences, parse_resolved, spec_toml
+from widebasin.sweep.tables import TableError, packed, unpacked
 
-TABLE_FORMAT = b"2"
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.html")
 OWN_FOLDERS = ("cells", "figures", "measurements")
 # Written before anything else, in this order.
-RECORD_FILES = ("run.json", "spec.toml")
+RECORD_FILES = ("description.json", "run.json", "spec.toml")
+REMEDY = "choose another --out, or give --overwrite to delete the results there"
+TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
+MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
 
 
 class ResultsFolder:
@@ -60,7 +66,7 @@ class ResultsFolder:
             lock = filelock.FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
         except filelock.Timeout:
-            owner = self._text(".owner") or "another process"
+            owner = self._bytes(".owner").decode(errors="replace") or "another process"
             raise SweepError(
                 f"{self.path} is in use by {owner}; wait until it has ended, or choose another folder with --out"
             ) from None
@@ -97,7 +103,7 @@ class ResultsFolder:
                 "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
             )
 
-    def check_same(self, spec: Spec) -> None:
+    def check_same(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the folder holds the results of another spec."""
         different = differences(self.spec(), spec)
         if different:
@@ -118,35 +124,89 @@ class ResultsFolder:
 
     # Spec and run --------------------------------------------------------------------------------------------------
 
-    def spec(self) -> Spec:
-        """The spec of the sweep held here."""
-        if not self.holds_sweep():
-            raise UsageError(
-                "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
-            )
-        return read_spec(self.path / "spec.toml")
+    def spec(self) -> Resolved:
+        """The spec of the sweep held here, as it was resolved; its workload and data need not be here.
 
-    def begin(self, spec: Spec, run: dict[str, Any]) -> None:
-        """Records what is about to run; the spec last: it marks the folder as a sweep's."""
-        self.write("run.json", json.dumps(run, indent=2).encode())
-        self.write("spec.toml", spec_toml(spec).encode())
+        Raises:
+            UsageError: if the folder holds no sweep.
+            SweepError: if it is damaged, was changed, or is of another format.
+        """
+        text = self._verified("spec.toml")
+        try:
+            return parse_resolved(text.decode(), self._own_axes())
+        except ValueError as error:
+            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {REMEDY}") from error
+
+    def description(self) -> Description:
+        """What the sweep held here says of itself.
+
+        Raises:
+            UsageError: if the folder holds no sweep.
+            SweepError: if it is damaged, was changed, or is of another format.
+        """
+        content = self._verified("description.json")
+        try:
+            return Description.from_record(unsealed(content))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {REMEDY}") from error
+
+    def begin(self, spec: Resolved, description: Description, run: dict[str, Any]) -> None:
+        """Records what is about to run; the spec last: it marks the folder as a sweep's.
+
+        Args:
+            spec: of the sweep.
+            description: of the sweep.
+            run: ``plans`` and ``environments``.
+        """
+        text, facts = spec_toml(spec).encode(), sealed(description.record())
+        files = {"spec.toml": digest_of(text), "description.json": digest_of(facts)}
+        self.write("description.json", facts)
+        self.write_run_record({"format": RECORD_FORMAT, "files": files, "axes": record_of(own_of(spec.axes)), **run})
+        self.write("spec.toml", text)
 
     def run_record(self) -> dict[str, Any]:
         """The content of run.json.
 
         Raises:
-            SweepError: if it is damaged or of another format.
+            SweepError: if it is damaged, was changed, or is of another format.
         """
-        remedy = "choose another --out, or give --overwrite to delete the results there"
+        path = self.path / "run.json"
         try:
-            record = json.loads(self._text("run.json"))
-            version = record["format"]
-            complete = record["plans"] and record["environments"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SweepError(f"{self.path / 'run.json'} is damaged ({error}); {remedy}") from error
-        if version != RECORD_FORMAT or not complete:
-            raise SweepError(f"{self.path / 'run.json'} has format {version}, not {RECORD_FORMAT}; {remedy}")
+            record = unsealed(self._bytes("run.json"))
+        except ValueError as error:
+            version = _format(self._bytes("run.json"))
+            if version not in (None, RECORD_FORMAT):
+                raise SweepError(_of_format(path, version)) from error
+            raise SweepError(f"{path} is damaged or was changed ({error}); {REMEDY}") from error
+        if record.get("format") != RECORD_FORMAT:
+            raise SweepError(_of_format(path, record.get("format")))
+        if not all(record.get(name) for name in ("files", "plans", "environments")):
+            raise SweepError(f"{path} is not complete; {REMEDY}")
         return record
+
+    def write_run_record(self, record: dict[str, Any]) -> None:
+        """Replaces run.json."""
+        self.write("run.json", sealed(record))
+
+    def _verified(self, name: str) -> bytes:
+        """The content of a file whose digest is in run.json."""
+        if not self.holds_sweep():
+            raise UsageError(
+                "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
+            )
+        content = self._bytes(name)
+        if self.run_record()["files"].get(name) != digest_of(content):
+            raise SweepError(
+                f"{self.path / name} is damaged or was changed since the sweep began: it does not match its digest in "
+                f"run.json; {REMEDY}"
+            )
+        return content
+
+    def _own_axes(self) -> tuple[Axis, ...]:
+        try:
+            return from_record(self.run_record()["axes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {REMEDY}") from error
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -154,16 +214,20 @@ class ResultsFolder:
         """The path of a group's ``results.parquet``, ``history.parquet``, ``checkpoint`` or ``parameters``."""
         return self.path / "cells" / cell / f"group-{number}.{part}"
 
+    def relative(self, path: Path) -> str:
+        """A path within the folder, from it on."""
+        return path.relative_to(self.path).as_posix()
+
     def finished(self, cell: str, number: int, with_parameters: bool = False) -> bool:
         """Whether a group is finished: both tables are there, and its parameters where they are wanted."""
         tables = all(self.group(cell, number, part).exists() for part in ("results.parquet", "history.parquet"))
         # Parameters count from their seal on, as checkpoints do.
         return tables and (not with_parameters or any(self.group(cell, number, "parameters").glob("*.seal")))
 
-    def verify_group(self, cell: str, number: int) -> None:
-        """Raises ``SweepError`` if a table of a finished group is damaged."""
-        for part in ("results", "history"):
-            self.read_table(self.group(cell, number, f"{part}.parquet"))
+    def verify_group(self, cell: str, number: int, expected: pd.DataFrame) -> None:
+        """Raises ``SweepError`` if a table of a finished group is damaged, or of other networks than ``expected``."""
+        self._group_table(cell, number, "results", expected)
+        self._group_table(cell, number, "history", expected)
 
     def write_group(self, cell: str, number: int, results: pd.DataFrame, history: pd.DataFrame) -> None:
         """Writes the rows of a finished group."""
@@ -171,19 +235,52 @@ class ResultsFolder:
         self.write_table(self.group(cell, number, "history.parquet"), history)
         self.write_table(self.group(cell, number, "results.parquet"), results)
 
-    def merge(self, groups: list[tuple[str, int]]) -> None:
-        """Writes results.parquet and history.parquet from the rows of all groups, in the order given."""
+    def merge(self, groups: Sequence[tuple[str, int, pd.DataFrame]]) -> None:
+        """Writes results.parquet and history.parquet from the rows of all groups, in the order given.
+
+        Args:
+            groups: cell, number and the rows of ``rows_of_spec`` that the group must have.
+        """
         for part in ("results", "history"):
-            tables = [self.read_table(self.group(cell, number, f"{part}.parquet")) for cell, number in groups]
+            tables = [self._group_table(cell, number, part, expected) for cell, number, expected in groups]
             self.write_table(self.path / f"{part}.parquet", pd.concat(tables, ignore_index=True))
 
+    def _group_table(self, cell: str, number: int, part: str, expected: pd.DataFrame) -> pd.DataFrame:
+        path = self.group(cell, number, f"{part}.parquet")
+        return self._of_networks(path, self.read_table(path), expected, TRAIN_AGAIN)
+
     def results(self) -> pd.DataFrame:
-        """One row per trained network."""
-        return self.read_table(self.path / "results.parquet")
+        """One row per trained network.
+
+        Raises:
+            UsageError: if the folder holds no sweep.
+            SweepError: if it is not finished, damaged, or its rows are not those of its spec.
+        """
+        return self._table("results.parquet")
 
     def history(self) -> pd.DataFrame:
-        """One row per network and epoch."""
-        return self.read_table(self.path / "history.parquet")
+        """One row per network and epoch; raises what ``results`` does."""
+        return self._table("history.parquet")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        expected = rows_of_spec(self.spec())
+        path = self.path / name
+        return self._of_networks(path, self.read_table(path, MERGE_AGAIN), expected, MERGE_AGAIN)
+
+    def _of_networks(self, path: Path, table: pd.DataFrame, expected: pd.DataFrame, remedy: str) -> pd.DataFrame:
+        """The table, if its rows are those of the networks expected, each once or once per epoch."""
+        if path.name.endswith("history.parquet"):
+            epochs = expected["epochs"]
+            expected = expected.loc[expected.index.repeat(epochs)].drop(columns="epochs")
+            expected = expected.assign(epoch=np.concatenate([np.arange(1, count + 1) for count in epochs]))
+        same = len(table) == len(expected) and all(
+            name in table and table[name].tolist() == expected[name].tolist() for name in expected
+        )
+        if not same:
+            raise SweepError(f"{path} is damaged: its rows are not those of the networks of spec.toml; {remedy}")
+        if "results" in path.name and not _names_places(table):
+            raise SweepError(f"{path} is damaged: it does not say where parameters are; {remedy}")
+        return table
 
     def measurements(self, name: str) -> pd.DataFrame | None:
         """What was measured of the networks, by the name of the kind; ``None`` if it was not."""
@@ -223,49 +320,42 @@ class ResultsFolder:
             ) from error
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
-        """Writes a parquet table atomically, with a digest of its values and the format's version."""
-        arrow = pa.Table.from_pandas(table, preserve_index=False)
-        arrow = arrow.replace_schema_metadata({b"widebasin_format": TABLE_FORMAT, b"widebasin_sha256": _digest(arrow)})
-        sink = pa.BufferOutputStream()
-        pq.write_table(arrow, sink)
-        self.write(str(path.relative_to(self.path)), sink.getvalue().to_pybytes())
+        """Writes a parquet table atomically, see ``packed``."""
+        self.write(self.relative(path), packed(table))
 
-    def read_table(
-        self,
-        path: Path,
-        remedy: str = "delete it and run the same command again: only its networks are trained anew",
-    ) -> pd.DataFrame:
+    def read_table(self, path: Path, remedy: str = TRAIN_AGAIN) -> pd.DataFrame:
         """Reads a parquet table and verifies its digest and format.
 
         Raises:
             SweepError: if the file is missing, truncated, corrupt or of another format.
         """
         try:
-            arrow = pq.read_table(path)
-            digest, table = _digest(arrow), arrow.to_pandas()
+            return unpacked(path.read_bytes())
         except FileNotFoundError as error:
             raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
-        except Exception as error:  # damaged bytes make pyarrow and pandas raise almost anything
-            raise SweepError(f"{path} is corrupt or truncated ({str(error).splitlines()[0]}); {remedy}") from error
-        metadata = arrow.schema.metadata or {}
-        version = metadata.get(b"widebasin_format")
-        if version != TABLE_FORMAT:
-            raise SweepError(f"{path} has format {version}, this version of widebasin reads {TABLE_FORMAT}; {remedy}")
-        if metadata.get(b"widebasin_sha256") != digest:
-            raise SweepError(f"{path} is corrupt: its values do not match their digest; {remedy}")
-        return table
+        except OSError as error:
+            raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+        except TableError as error:
+            raise SweepError(f"{path} {error}; {remedy}") from error
 
-    def _text(self, name: str) -> str:
+    def _bytes(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_text()
+            return (self.path / name).read_bytes()
         except OSError:
-            return ""
+            return b""
 
 
-def _digest(table: pa.Table) -> bytes:
-    """SHA-256 of names and values."""
-    digest = hashlib.sha256()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(name.encode())
-        digest.update(pd.util.hash_array(column.to_numpy()).tobytes())
-    return digest.hexdigest().encode()
+def _format(content: bytes) -> Any:
+    """The format that a record names, whatever else it holds; ``None`` if it cannot be told."""
+    try:
+        return json.loads(content)["format"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_format(path: Path, version: Any) -> str:
+    return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {REMEDY}"
+
+
+def _names_places(table: pd.DataFrame) -> bool:
+    return PARAMETERS in table and all(isinstance(place, str) for place in table[PARAMETERS])

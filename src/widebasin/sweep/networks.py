@@ -1,6 +1,6 @@
 """Trained networks of a sweep whose parameters were kept: finding one and using it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.spec import resolve
-from widebasin.training import Checkpoints, Examples, Plan, Replicate, computing_in, examples_of, initialization_key
+from widebasin.sweep.rows import PARAMETERS
+from widebasin.training import Checkpoints, Examples, Point, Supervised, computing_in
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,25 @@ class TrainedNetwork:
             ``jax.enable_x64(True)`` if it was trained in float64. It is ``f(w)`` also where ``alpha (f(w) - f(w0))``
             was trained.
         cell: workload, width, method and recipe.
-        replicate: radius, seed and what else it was trained with.
-        examples: which examples of ``cell.task().dataset`` it was trained, validated and tested on, and the targets
+        point: seed, radius and what else it was trained with, by the name of the axis.
+        examples: which examples of ``problem.dataset`` it was trained, validated and tested on, and the targets
             that it was trained on, wrong labels included.
     """
 
     model: eqx.Module
     cell: Cell
-    replicate: Replicate
+    point: Point
     examples: Examples
 
     def initial_model(self) -> Any:
         """The model as it was before training, and before it was pruned."""
-        network = self.cell.task().network
         with computing_in(self.cell.recipe.precision):
-            return network.inference_model(*network.initialize(initialization_key(self.replicate.seed)))
+            return self.problem.network.inference_model(*self.problem.initial_model(self.point.seed))
+
+    @property
+    def problem(self) -> Supervised:
+        """Data, model and objective, without what wraps them."""
+        return _supervised(self.cell)
 
 
 @dataclass(frozen=True)
@@ -49,43 +54,54 @@ class StoredNetwork:
     Attributes:
         folder: the results folder.
         cell: see ``TrainedNetwork``.
-        replicate: see ``TrainedNetwork``.
-        group: number of the group of networks that it was trained in, and how many they are.
-        position: within the group.
+        point: see ``TrainedNetwork``.
+        parameters: where its parameters lie, see ``results_rows``; empty if they were not kept.
+        together: how many networks lie there.
     """
 
     folder: ResultsFolder
     cell: Cell
-    replicate: Replicate
-    group: tuple[int, int]
-    position: int
+    point: Point
+    parameters: str
+    together: int
 
     def load(self) -> TrainedNetwork:
         """Reads its parameters.
 
         Raises:
-            SweepError: if they were not kept or are damaged, or the sweep is not finished.
+            SweepError: if they were not kept.
+            CheckpointError: if they are damaged.
         """
-        number, size = self.group
-        if not self.folder.finished(self.cell.name, number):
-            raise SweepError(f"the sweep in {self.folder.path} is not finished; run it again to continue")
         # As they were trained, whatever the precision of the work at hand.
         with computing_in(self.cell.recipe.precision):
-            return self._load(number, size)
+            return self._load()
 
-    def _load(self, number: int, size: int) -> TrainedNetwork:
-        task = self.cell.task()
-        shapes = (task.network.shapes, task.network.state_shapes)
-        like = jax.tree.map(lambda leaf: np.zeros((size, *leaf.shape), leaf.dtype), shapes)
-        kept = Checkpoints(self.folder.group(self.cell.name, number, "parameters")).restore(like)
+    def _load(self) -> TrainedNetwork:
+        problem = _supervised(self.cell)
+        shapes = (problem.network.shapes, problem.network.state_shapes)
+        like = jax.tree.map(lambda leaf: np.zeros((self.together, *leaf.shape), leaf.dtype), shapes)
+        place, _, position = self.parameters.rpartition(":")
+        kept = Checkpoints(self.folder.path / place).restore(like) if place else None
         if kept is None:
             raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
         return TrainedNetwork(
-            model=task.network.inference_model(*jax.tree.map(lambda leaf: jnp.asarray(leaf[self.position]), kept)),
+            model=problem.network.inference_model(*jax.tree.map(lambda leaf: jnp.asarray(leaf[int(position)]), kept)),
             cell=self.cell,
-            replicate=self.replicate,
-            examples=jax.tree.map(lambda leaf: leaf[0], examples_of(task, [self.replicate])),
+            point=self.point,
+            examples=problem.examples_of(self.point),
         )
+
+
+def _supervised(cell: Cell) -> Supervised:
+    """What a cell trains on.
+
+    Raises:
+        UsageError: if it is no data set of examples.
+    """
+    problem = cell.problem().plain
+    if not isinstance(problem, Supervised):
+        raise UsageError("workload", cell.workload, "is no data set of examples: its networks have no model of one")
+    return problem
 
 
 def stored_networks(path: Path | str, **which: float | int | str) -> list[StoredNetwork]:
@@ -97,20 +113,27 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
 
     Raises:
         UsageError: if the folder holds no sweep, or no such network.
+        SweepError: if its sweep is not finished, or it is damaged.
     """
     folder = ResultsFolder(Path(path))
-    grid = cells(resolve(folder.spec()))
-    found = [
-        StoredNetwork(folder, cell, replicate, (number, len(group)), position)
-        for cell in grid
-        for number, group in enumerate(Plan(**folder.run_record()["plans"][cell.name]).groups(cell.replicates))
-        for position, replicate in enumerate(group)
-        if all(_attribute(cell, replicate, name) == value for name, value in which.items())
+    spec, results = folder.spec(), folder.results()
+    names = [axis.name for axis in spec.axes]
+    for name in which:
+        if name not in names:
+            raise UsageError("network", name, f"is no property; give {', '.join(names)}")
+    chosen = np.ones(len(results), bool)
+    for name, value in which.items():
+        chosen &= (results[name] == value).to_numpy()
+    if not chosen.any():
+        raise UsageError("network", which, f"names no network of {path}. {_choice(results, names)}")
+    # The rows of results are the networks of the cells, in their order.
+    networks = [(cell, point) for cell in cells(spec) for point in cell.points]
+    places = results[PARAMETERS].str.rpartition(":")[0]
+    together = places.map(places.value_counts())
+    return [
+        StoredNetwork(folder, *networks[row], results[PARAMETERS][row], int(together[row]))
+        for row in np.flatnonzero(chosen).tolist()
     ]
-    if not found:
-        everything = [(cell, replicate) for cell in grid for replicate in cell.replicates]
-        raise UsageError("network", which, f"names no network of {path}. {_choice(everything)}")
-    return found
 
 
 def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork:
@@ -118,13 +141,15 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
 
     Args:
         path: the results folder.
-        which: what tells the network from the others of the sweep: ``width``, ``method``, ``rho``, ``seed``,
-            ``sparsity``, ``pruner``, ``output_scale``, ``label_noise``, ``weight_decay``, ``learning_rate``. May be
-            left out where the sweep has one value.
+        which: what tells the network from the others of the sweep, by the columns of its results: ``width``,
+            ``method``, ``rho``, ``seed``, ``sparsity``, ``pruner``, ``output_scale``, ``label_noise``,
+            ``weight_decay``, ``learning_rate``, and the axes of its workload. May be left out where the sweep has one
+            value.
 
     Raises:
         UsageError: if the folder holds no sweep, or not exactly one such network.
-        SweepError: if its parameters were not kept or are damaged.
+        SweepError: if its sweep is not finished, its parameters were not kept, or it is damaged.
+        CheckpointError: if its parameters are damaged.
 
     Example:
         >>> network = load_network("results/overparam", width=64, method="sam", rho=0.2, seed=0)  # doctest: +SKIP
@@ -132,21 +157,15 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
     """
     found = stored_networks(path, **which)
     if len(found) != 1:
-        several = _choice([(one.cell, one.replicate) for one in found])
+        spec, results = found[0].folder.spec(), found[0].folder.results()
+        for name, value in which.items():
+            results = results[results[name] == value]
+        several = _choice(results, [axis.name for axis in spec.axes])
         raise UsageError("network", which, f"must name one network of {path}; {len(found)} are like that. {several}")
     return found[0].load()
 
 
-def _choice(networks: list[tuple[Cell, Replicate]]) -> str:
+def _choice(results: pd.DataFrame, names: list[str]) -> str:
     """What tells networks apart, and its values."""
-    names = ("width", "method", *(field.name for field in fields(Replicate)))
-    values = {name: dict.fromkeys(_attribute(*network, name) for network in networks) for name in names}
+    values = {name: results[name].unique().tolist() for name in names}
     return "There are " + "; ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items()) + "."
-
-
-def _attribute(cell: Cell, replicate: Replicate, name: str) -> float | int | str:
-    """A property of a network by its name."""
-    for owner in (cell, replicate):
-        if hasattr(owner, name):
-            return getattr(owner, name)
-    raise UsageError("network", name, "is no property; give width, method, rho, seed, label_noise, ...")

@@ -1,4 +1,7 @@
-"""What a user sees while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet."""
+"""What a user sees while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet.
+
+Both are listeners to the events of a sweep.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ from rich.console import Console
 
 from widebasin.sam import METHODS
 from widebasin.sweep.cells import Cell
+from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
 from widebasin.training import EpochReport
 from widebasin.workloads import WORKLOADS
 
@@ -19,28 +23,6 @@ COMPILATION = 5e7
 PLAIN_SECONDS = 10.0
 
 Item = TypeVar("Item")
-
-
-class Progress:
-    """Is told what a sweep does, and says nothing."""
-
-    def start(self, cells: Sequence[Cell]) -> None:
-        """All that will be trained."""
-
-    def skip(self, cell: Cell, networks: int) -> None:
-        """A group that was finished before."""
-
-    def begin(self, cell: Cell, networks: int) -> None:
-        """A group starts."""
-
-    def epoch(self, report: EpochReport) -> None:
-        """An epoch of the group is done."""
-
-    def end(self) -> None:
-        """The group is finished and written."""
-
-    def stop(self) -> None:
-        """The sweep ends, finished or not."""
 
 
 class _Counter:
@@ -56,36 +38,36 @@ class _Counter:
 
     def work(self, cell: Cell, networks: int) -> float:
         gradients = METHODS[cell.method].with_radius(0.0).gradients_per_step
-        size = WORKLOADS[cell.workload].num_params(cell.width) * networks
-        return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.replicates)
+        size = cell.dense_params * networks
+        return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.points)
 
-    def start(self, cells: Sequence[Cell]) -> None:
+    def count(self, event: Event) -> None:
+        """Takes account of an event."""
+        if isinstance(event, Started):
+            self._start(event.cells)
+        elif isinstance(event, GroupStarted):
+            self.cell, self.group, self.begun_at = event.cell, event.networks, self.done
+        elif isinstance(event, Epoch):
+            self._epoch(event.report)
+        elif isinstance(event, GroupFinished):
+            work = self.work(event.cell, event.networks)
+            self.done = self.done + work if event.before else self.begun_at + work
+            self.finished += event.networks
+            self.of_cell[event.cell.name] += event.networks
+
+    def _start(self, cells: Sequence[Cell]) -> None:
         self.of_cell = dict.fromkeys((cell.name for cell in cells), 0)
-        self.total = sum(self.work(cell, len(cell.replicates)) for cell in cells)
-        self.networks = sum(len(cell.replicates) for cell in cells)
+        self.total = sum(self.work(cell, len(cell.points)) for cell in cells)
+        self.networks = sum(len(cell.points) for cell in cells)
 
-    def skip(self, cell: Cell, networks: int) -> None:
-        self.done += self.work(cell, networks)
-        self.finished += networks
-        self.of_cell[cell.name] += networks
-
-    def begin(self, cell: Cell, networks: int) -> None:
-        self.cell, self.group, self.begun_at = cell, networks, self.done
-
-    def epoch(self, report: EpochReport) -> None:
+    def _epoch(self, report: EpochReport) -> None:
         assert self.cell is not None
         share = self.work(self.cell, self.group) / self.cell.recipe.epochs
         self.done = self.begun_at + share * report.epoch
         if not report.resumed:
             self.trained += share
-            steps = self.cell.train_examples // self.cell.recipe.batch_size
+            steps = (self.cell.settings.train_examples or 0) // self.cell.recipe.batch_size
             self.images += self.group * steps * self.cell.recipe.batch_size
-
-    def end(self) -> None:
-        assert self.cell is not None
-        self.done = self.begun_at + self.work(self.cell, self.group)
-        self.finished += self.group
-        self.of_cell[self.cell.name] += self.group
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -97,10 +79,10 @@ class _Counter:
 
     def metrics(self, report: EpochReport) -> str:
         assert self.cell is not None
-        objective = WORKLOADS[self.cell.workload].objective
+        judged = WORKLOADS[self.cell.workload].metrics[0].name
         with np.errstate(all="ignore"):
             parts = [f"train loss {_mean(report.metrics['train_loss']):.3f}"]
-            parts.append(f"valid {objective.best} {_mean(report.metrics[f'valid_{objective.best}']):.3f}")
+            parts.append(f"valid {judged} {_mean(report.metrics[f'valid_{judged}']):.3f}")
         if report.diverged:
             parts.append(f"{report.diverged} diverged")
         return ", ".join(parts)
@@ -120,10 +102,11 @@ def _networks(count: int) -> str:
 
 
 def _title(cell: Cell) -> str:
-    return f"{cell.workload} width {cell.width} {cell.method}"
+    own = "".join(f" {name} {value}" for name, value in cell.settings.own)
+    return f"{cell.workload} width {cell.width}{own} {cell.method}"
 
 
-class TerminalProgress(Progress):
+class TerminalProgress:
     """One line at the bottom of a terminal: bar, networks, rate, time left, metrics of the running group."""
 
     def __init__(self, console: Console) -> None:
@@ -140,45 +123,33 @@ class TerminalProgress(Progress):
         )
         self.line = self.bar.add_task("compiling", total=1.0, rate="", left="", metrics="")
 
-    def start(self, cells: Sequence[Cell]) -> None:
-        """See ``Progress``."""
-        self.counter.start(cells)
-        self.bar.update(self.line, total=self.counter.total)
-        self.bar.start()
-
-    def skip(self, cell: Cell, networks: int) -> None:
-        """See ``Progress``."""
-        self.counter.skip(cell, networks)
-        self.bar.update(self.line, completed=self.counter.done)
-
-    def begin(self, cell: Cell, networks: int) -> None:
-        """See ``Progress``."""
-        self.counter.begin(cell, networks)
-        self.bar.update(self.line, description=f"width {cell.width} {cell.method} x {networks}", metrics="compiling")
-
-    def epoch(self, report: EpochReport) -> None:
-        """See ``Progress``."""
-        self.counter.epoch(report)
-        left = self.counter.seconds_left()
-        self.bar.update(
-            self.line,
-            completed=self.counter.done,
-            rate=f"{_rate(self.counter.images / self.counter.seconds())} examples/s",
-            left="" if left is None else f"{_duration(left)} left",
-            metrics=self.counter.metrics(report),
-        )
-
-    def end(self) -> None:
-        """See ``Progress``."""
-        self.counter.end()
-        self.bar.update(self.line, completed=self.counter.done)
-
-    def stop(self) -> None:
-        """See ``Progress``."""
-        self.bar.stop()
+    def __call__(self, event: Event) -> None:
+        """Shows what an event changes."""
+        counter = self.counter
+        counter.count(event)
+        if isinstance(event, Started):
+            self.bar.update(self.line, total=counter.total)
+            self.bar.start()
+        elif isinstance(event, GroupStarted):
+            cell = event.cell
+            title = f"width {cell.width} {cell.method} x {event.networks}"
+            self.bar.update(self.line, description=title, metrics="compiling")
+        elif isinstance(event, Epoch):
+            left = counter.seconds_left()
+            self.bar.update(
+                self.line,
+                completed=counter.done,
+                rate=f"{_rate(counter.images / counter.seconds())} examples/s",
+                left="" if left is None else f"{_duration(left)} left",
+                metrics=counter.metrics(event.report),
+            )
+        elif isinstance(event, GroupFinished):
+            self.bar.update(self.line, completed=counter.done)
+        elif isinstance(event, Finished | Failed):
+            self.bar.stop()
 
 
-class PlainProgress(Progress):
+class PlainProgress:
     """A line per finished cell, and one every few seconds within a long one."""
 
     def __init__(self, console: Console) -> None:
@@ -186,37 +157,23 @@ class PlainProgress(Progress):
         self.counter = _Counter()
         self.last_line = time.perf_counter()
 
-    def start(self, cells: Sequence[Cell]) -> None:
-        """See ``Progress``."""
-        self.counter.start(cells)
-
-    def skip(self, cell: Cell, networks: int) -> None:
-        """See ``Progress``."""
-        self.counter.skip(cell, networks)
-        self._print(f"{_title(cell)}: {_networks(networks)} finished before")
-
-    def begin(self, cell: Cell, networks: int) -> None:
-        """See ``Progress``."""
-        self.counter.begin(cell, networks)
-
-    def epoch(self, report: EpochReport) -> None:
-        """See ``Progress``."""
-        self.counter.epoch(report)
-        assert self.counter.cell is not None
-        self.latest = self.counter.metrics(report)
-        if time.perf_counter() - self.last_line > PLAIN_SECONDS:
-            epochs = self.counter.cell.recipe.epochs
-            self._print(f"{_title(self.counter.cell)}: epoch {report.epoch}/{epochs}, {self.latest}")
-
-    def end(self) -> None:
-        """See ``Progress``."""
+    def __call__(self, event: Event) -> None:
+        """Says what happened, where it is time for a line."""
         counter = self.counter
-        counter.end()
-        assert counter.cell is not None
-        finished, all_of_cell = counter.of_cell[counter.cell.name], len(counter.cell.replicates)
-        if finished == all_of_cell or time.perf_counter() - self.last_line > PLAIN_SECONDS:
-            part = "" if finished == all_of_cell else f"{finished} of "
-            self._print(f"{_title(counter.cell)}: {part}{_networks(all_of_cell)} trained, {self.latest}")
+        counter.count(event)
+        long_ago = time.perf_counter() - self.last_line > PLAIN_SECONDS
+        if isinstance(event, Epoch):
+            self.latest = counter.metrics(event.report)
+            if long_ago:
+                epochs = event.cell.recipe.epochs
+                self._print(f"{_title(event.cell)}: epoch {event.report.epoch}/{epochs}, {self.latest}")
+        elif isinstance(event, GroupFinished) and event.before:
+            self._print(f"{_title(event.cell)}: {_networks(event.networks)} finished before")
+        elif isinstance(event, GroupFinished):
+            finished, all_of_cell = counter.of_cell[event.cell.name], len(event.cell.points)
+            if finished == all_of_cell or long_ago:
+                part = "" if finished == all_of_cell else f"{finished} of "
+                self._print(f"{_title(event.cell)}: {part}{_networks(all_of_cell)} trained, {self.latest}")
 
     def _print(self, text: str) -> None:
         counter = self.counter
@@ -232,11 +189,11 @@ class PlainProgress(Progress):
         self.last_line = time.perf_counter()
 
 
-def progress_for(console: Console, quiet: bool) -> Progress:
-    """A bar on a terminal, plain lines elsewhere, nothing if quiet."""
+def progress_for(console: Console, quiet: bool) -> list[Listener]:
+    """Who shows progress: a bar on a terminal, plain lines elsewhere, nobody if quiet."""
     if quiet:
-        return Progress()
-    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+        return []
+    return [TerminalProgress(console) if console.is_terminal else PlainProgress(console)]
 
 
 def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], Iterator[Item]]:

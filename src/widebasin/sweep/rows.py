@@ -1,45 +1,57 @@
 """From trained networks to rows of the tables of results."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from widebasin.sweep.cells import Cell
-from widebasin.training import Replicate, Trained
+from widebasin.statistics import LOSS, Metric
+from widebasin.sweep.cells import Cell, parts
+from widebasin.sweep.spec import Resolved
+from widebasin.training import Point, Trained
 from widebasin.workloads import WORKLOADS
 
+PARAMETERS = "parameters"
 
-def results_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
+
+def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataFrame:
     """One row per network.
 
     Columns: what the network is (``workload`` ... ``epochs``; ``num_params`` counts the parameters that are not
     pruned); ``train_*``, ``valid_*`` and ``test_*`` with the final parameters, the first over the whole training set
     with the labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric,
     and ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch`` (0 if it did not);
-    ``seconds``, the group's wall time divided by its networks.
+    ``seconds``, the group's wall time divided by its networks; ``parameters``, where those of the network lie:
+    the folder of its group, a colon and the position in it, empty if they are not kept.
+
+    Args:
+        cell: of the networks.
+        trained: the group.
+        parameters: the folder of the group's parameters, relative to the results folder; empty if there is none.
     """
-    workload = WORKLOADS[cell.workload]
-    objective = workload.objective
+    metrics = WORKLOADS[cell.workload].metrics
+    names = columns_of(metrics)
     last = cell.recipe.epochs - 1
-    chosen = trained.history[f"valid_{objective.best}"].astype(np.float64)
-    worst = np.nan_to_num(chosen if objective.best_is_highest else -chosen, nan=-np.inf)
+    chosen = trained.history[f"valid_{metrics[0].name}"].astype(np.float64)
+    worst = np.nan_to_num(chosen if metrics[0].higher_is_better else -chosen, nan=-np.inf)
     best = worst.argmax(axis=1)
-    table = identity_rows(cell, trained.replicates)
+    table = identity_rows(cell, trained.points)
     table["epochs"] = cell.recipe.epochs
-    for name in objective.names:
+    for name in names:
         table[f"train_{name}"] = trained.final[f"train_{name}"]
     for part in ("valid", "test"):
-        for name in objective.names:
+        for name in names:
             table[f"{part}_{name}"] = trained.history[f"{part}_{name}"][:, last]
     table["best_valid_epoch"] = best.astype(np.int64) + 1
     for part in ("valid", "test"):
-        for name in objective.names:
+        for name in names:
             values = trained.history[f"{part}_{name}"]
             table[f"best_{part}_{name}"] = np.take_along_axis(values, best[:, None], axis=1)[:, 0]
     table["diverged"] = trained.diverged_epoch > 0
     table["diverged_epoch"] = trained.diverged_epoch.astype(np.int64)
-    table["seconds"] = trained.seconds / len(trained.replicates)
+    table["seconds"] = trained.seconds / len(trained.points)
+    table[PARAMETERS] = [f"{parameters}:{position}" if parameters else "" for position in range(len(trained.points))]
     return table
 
 
@@ -50,7 +62,7 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     norm of the gradients applied; ``valid_*`` and ``test_*`` are measured at the epoch's end.
     """
     epochs = cell.recipe.epochs
-    identity = identity_rows(cell, trained.replicates)
+    identity = identity_rows(cell, trained.points)
     table = identity.loc[identity.index.repeat(epochs)].reset_index(drop=True)
     table["epoch"] = np.tile(np.arange(1, epochs + 1), len(identity))
     for name, values in trained.history.items():
@@ -58,23 +70,32 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     return table
 
 
-def identity_rows(cell: Cell, replicates: Sequence[Replicate]) -> pd.DataFrame:
+def identity_rows(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
     """What networks are, one row per network: the columns by which rows of all tables belong together."""
-    workload = WORKLOADS[cell.workload]
-    return pd.DataFrame(
-        {
-            "workload": cell.workload,
-            "model": workload.model,
-            "width": cell.width,
-            "num_params": [cell.num_params(r) for r in replicates],
-            "method": cell.method,
-            "rho": [r.rho for r in replicates],
-            "sparsity": [r.sparsity for r in replicates],
-            "pruner": [r.pruner for r in replicates],
-            "output_scale": [r.output_scale for r in replicates],
-            "label_noise": [r.label_noise for r in replicates],
-            "weight_decay": [r.weight_decay for r in replicates],
-            "learning_rate": [r.learning_rate for r in replicates],
-            "seed": [r.seed for r in replicates],
-        }
-    )
+    table = pd.DataFrame(_identities(cell.workload, cell.width, cell.method, cell.settings.own, points))
+    table.insert(1, "model", WORKLOADS[cell.workload].model)
+    table.insert(3, "num_params", [cell.num_params(point) for point in points])
+    return table
+
+
+def rows_of_spec(spec: Resolved) -> pd.DataFrame:
+    """The rows that results of a spec must have, as far as the spec alone tells: the columns of axes, and epochs."""
+    tables = [
+        pd.DataFrame(_identities(spec.workload, part.width, part.method, part.own, part.points)).assign(
+            epochs=part.epochs
+        )
+        for part in parts(spec)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _identities(
+    workload: str, width: int, method: str, own: Sequence[tuple[str, Any]], points: Sequence[Point]
+) -> list[dict[str, Any]]:
+    cell = {"workload": workload, "width": width, "method": method}
+    return [cell | dict(point.axes) | dict(own) | {"seed": point.seed} for point in points]
+
+
+def columns_of(metrics: Sequence[Metric]) -> list[str]:
+    """What is recorded of every network and epoch: the loss, and the metrics."""
+    return list(dict.fromkeys((LOSS.name, *(metric.name for metric in metrics))))

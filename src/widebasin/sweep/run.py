@@ -1,34 +1,36 @@
 """Running a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
 import dataclasses
-import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import pandas as pd
 
-from widebasin.data import DataError, split_fits
 from widebasin.sweep.cells import Cell, cells
+from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Executor, LocalExecutor
-from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RECORD_FORMAT, RESULT_FILES, ResultsFolder
-from widebasin.sweep.progress import Progress
-from widebasin.sweep.spec import Spec, resolve
+from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
+from widebasin.sweep.rows import rows_of_spec
+from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.training import Plan, choose_plan
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 
 
 def run(
-    spec: Spec,
+    spec: Spec | Resolved,
     path: Path,
     *,
     execution: Execution | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    listeners: Sequence[Listener] = (),
     overwrite: bool = False,
 ) -> ResultsFolder:
     """Trains every network of a spec and returns the folder with the results.
@@ -41,7 +43,7 @@ def run(
         path: the results folder; created if need be.
         execution: how.
         executor: where; here by default.
-        progress: is told of every epoch; silent by default.
+        listeners: are told what happens, see ``widebasin.sweep.events``.
         overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results of this
             spec are continued all the same.
 
@@ -54,52 +56,60 @@ def run(
     spec = resolve(spec)
     execution = execution or Execution()
     execution.check()
-    progress = progress or Progress()
     grid = cells(spec)
     folder = ResultsFolder(path)
-    _check_examples(grid[0])
+    grid[0].problem()  # data that are not here, or too few, are an error before there is a folder
     if execution.devices and not folder.holds_sweep():
         for cell in grid:
             plan_for(cell, execution)  # what cannot be is said before there is a folder
     with folder.locked():
         plans = _continue_or_begin(folder, spec, grid, execution, overwrite)
-        groups = [
-            (cell.name, number) for cell in grid for number, _ in enumerate(plans[cell.name].groups(cell.replicates))
-        ]
-        finished = [group for group in groups if folder.finished(*group, execution.keep_parameters)]
+        groups = _groups(spec, grid, plans)
+        finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
         for group in finished:
             folder.verify_group(*group)
         if len(finished) < len(groups):
-            try:
-                progress.start(grid)
-                (executor or LocalExecutor()).run(grid, plans, folder, execution, progress)
-            finally:
-                progress.stop()
+            _carry_out(grid, plans, folder, execution, executor or LocalExecutor(), to_all(listeners))
         folder.merge(groups)
     return folder
 
 
-def _check_examples(cell: Cell) -> None:
-    """Raises ``DataError`` if there are fewer examples here than the workload's split needs."""
-    task = cell.task()
-    dataset, sizes = task.dataset, task.sizes
-    if not split_fits(len(dataset), sizes, dataset.fixed_test):
-        raise DataError(
-            f"{cell.workload} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
-            f"examples; of {dataset.name} there are {len(dataset):,} here"
-            + f", {dataset.fixed_test:,} of them to test on" * (dataset.fixed_test > 0)
-            + ": complete the data"
-        )
+def _groups(spec: Resolved, grid: list[Cell], plans: dict[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
+    """Cell, number and the rows of every group of networks, in the order of the results."""
+    rows, groups, start = rows_of_spec(spec), [], 0
+    for cell in grid:
+        for number, points in enumerate(plans[cell.name].groups(cell.points)):
+            groups.append((cell.name, number, rows.iloc[start : start + len(points)].reset_index(drop=True)))
+            start += len(points)
+    return groups
+
+
+def _carry_out(
+    grid: list[Cell],
+    plans: dict[str, Plan],
+    folder: ResultsFolder,
+    execution: Execution,
+    executor: Executor,
+    tell: Listener,
+) -> None:
+    try:
+        tell(Started(tuple(grid)))
+        executor.run(grid, plans, folder, execution, tell)
+    except BaseException as error:
+        tell(Failed((str(error).splitlines() or [type(error).__name__])[0]))
+        raise
+    tell(Finished())
 
 
 def _continue_or_begin(
-    folder: ResultsFolder, spec: Spec, grid: list[Cell], execution: Execution, overwrite: bool
+    folder: ResultsFolder, spec: Resolved, grid: list[Cell], execution: Execution, overwrite: bool
 ) -> dict[str, Plan]:
     """Every cell's plan: that of the sweep in the folder if it is this one's, else of a new sweep begun there."""
     if folder.holds_sweep():
         try:
             folder.check_same(spec)
             record = folder.run_record()
+            folder.description()  # damaged, it would be noticed only when all is trained
             plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
             _check_plans(grid, plans, execution)
             _continue_record(folder, record, spec)
@@ -114,8 +124,8 @@ def _continue_or_begin(
         folder.clear()
     folder.begin(
         spec,
+        description_of(spec),
         {
-            "format": RECORD_FORMAT,
             "plans": {name: dataclasses.asdict(plan) for name, plan in plans.items()},
             "environments": [_environment(spec)],
         },
@@ -123,7 +133,7 @@ def _continue_or_begin(
     return plans
 
 
-def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Spec) -> None:
+def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolved) -> None:
     """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version."""
     here = _environment(spec)
     for there in record["environments"]:
@@ -144,22 +154,20 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Spec) 
                 "(or --data-dir) of those results, or give --overwrite to delete them",
             )
     if here not in record["environments"]:
-        record = record | {"environments": [*record["environments"], here]}
-        folder.write("run.json", json.dumps(record, indent=2).encode())
+        folder.write_run_record(record | {"environments": [*record["environments"], here]})
 
 
 def plan_for(cell: Cell, execution: Execution) -> Plan:
     """The plan of a cell: chosen from platform and model, with the execution's overrides."""
-    task = cell.task()
-    plan = choose_plan(task, len(cell.replicates))
-    if task.dataset.files is not None:
+    plan = choose_plan(cell.problem(), len(cell.points))
+    if WORKLOADS[cell.workload].streamed:
         for argument, value, only in (
-            ("replicates_at_once", execution.replicates_at_once, 1),
+            ("networks_at_once", execution.networks_at_once, 1),
             ("loop", execution.loop, "step"),
         ):
             if value not in (None, only):
                 raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
-    at_once = min(execution.replicates_at_once or plan.replicates_at_once, len(cell.replicates))
+    at_once = min(execution.networks_at_once or plan.networks_at_once, len(cell.points))
     shared = at_once if at_once > 1 else cell.recipe.batch_size
     devices = plan.devices if execution.devices is None else execution.devices
     available = jax.local_device_count()
@@ -170,7 +178,7 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
         raise UsageError("devices", devices, f"must divide the {shared} {what}")
     return dataclasses.replace(
         plan,
-        replicates_at_once=at_once,
+        networks_at_once=at_once,
         loop=execution.loop or plan.loop,
         devices=devices if shared % devices == 0 else 1,
         workers=plan.workers if execution.workers is None else execution.workers,
@@ -180,13 +188,13 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
 def bytes_needed(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> int:
     """Upper estimate of what checkpoints and kept parameters of a sweep take on disk at one time."""
     size = {cell.name: 8 if cell.recipe.precision == "float64" else 4 for cell in grid}
-    params = {cell.name: size[cell.name] * WORKLOADS[cell.workload].num_params(cell.width) for cell in grid}
+    params = {cell.name: size[cell.name] * cell.dense_params for cell in grid}
     # Two checkpoints are kept, and the next is written beside them.
     checkpoints = 3 * max(
-        plans[cell.name].replicates_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)
+        plans[cell.name].networks_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)
         for cell in grid
     )
-    kept = sum(len(cell.replicates) * params[cell.name] for cell in grid) if execution.keep_parameters else 0
+    kept = sum(len(cell.points) * params[cell.name] for cell in grid) if execution.keep_parameters else 0
     return checkpoints + kept
 
 
@@ -194,9 +202,9 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
     """A sweep goes on as it was begun: groups cut otherwise would not fit those that are finished."""
     for cell in grid:
         used, asked = plans[cell.name], execution
-        at_once = min(asked.replicates_at_once or used.replicates_at_once, len(cell.replicates))
+        at_once = min(asked.networks_at_once or used.networks_at_once, len(cell.points))
         for argument, value, before in (
-            ("replicates_at_once", at_once, used.replicates_at_once),
+            ("networks_at_once", at_once, used.networks_at_once),
             ("loop", asked.loop or used.loop, used.loop),
             ("devices", asked.devices or used.devices, used.devices),
         ):
@@ -218,13 +226,12 @@ def _here(plan: Plan, execution: Execution) -> Plan:
     )
 
 
-def _environment(spec: Spec) -> dict[str, Any]:
+def _environment(spec: Resolved) -> dict[str, Any]:
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
-    dataset = WORKLOADS[spec.workload].load()
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "data": {"name": dataset.name, "sha256": dataset.digest()},
+        "data": WORKLOADS[spec.workload].data_record(),
     }

@@ -1,97 +1,112 @@
-"""The spec of a sweep: what a user asks for, from flags or a TOML file."""
+"""The spec of a sweep: what a user asks for, from flags or a TOML file, and what that comes to for its workload."""
 
 import dataclasses
+import functools
 import math
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tomli_w
 import tyro
 
+from widebasin.sweep.axes import AXES, Axis, own_axes, own_of, with_own
 from widebasin.sweep.errors import UsageError, nearest_name
 
 if TYPE_CHECKING:
     from widebasin.workloads import Workload
 
-FORMAT = 1
+FORMAT = 2
 BUDGETS = ("epochs", "gradients")
 PRESETS = ("paper", "quick")
 PRUNE = ("all", "largest")
-SEEDS = 5
+# Fields of a spec that are those of the workload's recipe, where they are left out.
+RECIPE = ("epochs", "batch_size", "optimizer", "schedule", "warmup_steps", "momentum", "clip", "precision")
+NO_CLIPPING = 0.0
 
 
-def _workloads(default: str) -> str:
-    """The hint of a flag whose default is the workload's, unless a study has its own."""
-    return "(default: the workload's)" if default == "None" else f"(default: {default})"
+def hint(words: str) -> Callable[[str], str]:
+    """The hint of a flag's default: these words, unless a study has its own."""
+    return lambda default: f"(default: {words if default == 'None' else default})"
 
 
-def _seeds(default: str) -> str:
-    """The hint of the number of seeds."""
-    return f"(default: {SEEDS if default == 'None' else default})"
+OneInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=hint("the workload's"))]
+OneFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=hint("the workload's"))]
+OneName = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint=hint("the workload's"))]
 
 
-Ints = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint=_workloads)]
-Floats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_workloads)]
-OneInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_workloads)]
-OneFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_workloads)]
-OneName = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint=_workloads)]
+def _several(axis: Axis) -> tuple[str, Any, Any]:
+    """The field of a spec for an axis."""
+    name = axis.kind.__name__.upper()
+    kind = axis.kind if axis.counted else tuple[axis.kind, ...]
+    metavar = name if axis.counted else f"{name} [{name} ...]"
+    shown = tyro.conf.arg(metavar=metavar, help=axis.help, help_behavior_hint=hint(axis.words))
+    return axis.flag, Annotated[kind | None, shown], None
+
+
+def _resolved(axis: Axis) -> tuple[str, Any]:
+    """The field of a resolved spec for an axis."""
+    return axis.flag, axis.kind if axis.counted else tuple[axis.kind, ...]
+
+
+def fields_of(fields: Iterable[Any], **options: Any) -> Any:
+    """A class of fields that a table declares, to derive from; a type checker takes them as they come."""
+    return dataclasses.make_dataclass("Axes", fields, frozen=True, **options)
+
+
+# The fields of a base class come before those of the classes that name it further left.
 
 
 @dataclass(frozen=True)
-class Spec:
-    """The grid: every combination is trained. What is left out comes from the workload (widebasin list workloads)."""
+class Named:
+    """Of which workload."""
 
     workload: str = "digits-mlp"
     """Data, model and recipe, by name."""
-    widths: Ints = None
-    """Widths of the model."""
-    methods: tuple[str, ...] = ("sgd", "sam")
-    """Methods to compare; sgd is the baseline."""
-    rhos: Floats = None
-    """Radii of the ascent, for every method but sgd, which has none."""
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_seeds)] = None
-    """Number of seeds: networks of one seed share split, initialization, batch order and noisy labels."""
-    first_seed: int = 0
-    """The seeds are first_seed, first_seed + 1, ..."""
-    label_noise: Floats = None
-    """Shares of wrong training labels, in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all networks of a sweep have in common."""
+
     label_noise_kind: str = "symmetric"
     """symmetric (any other class) or asymmetric (the next class)."""
-    weight_decay: Floats = None
-    """Weight decay coefficients."""
-    learning_rate: Floats = None
-    """Learning rates at the start of the schedule."""
-    sparsity: Annotated[
-        tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint="(default: see prune)")
-    ] = None
-    """Shares of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing."""
-    prune: str = "all"
-    """Which widths: all (by default to sparsity 0), or largest (by default to the sizes of the others, left dense)."""
-    pruners: tuple[str, ...] = ("random",)
-    """How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|)."""
-    output_scale: Annotated[
-        tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint=_workloads)
-    ] = None
-    """Scales alpha of the lazy regime, in which alpha (f(w) - f(w0)) is trained with the loss over alpha squared."""
     epochs: OneInt = None
     """Passes over the training set."""
     batch_size: OneInt = None
     """Examples per step."""
+    optimizer: OneName = None
+    """Base optimizer, which takes the gradient of every method (widebasin list optimizers)."""
     schedule: OneName = None
-    """Learning-rate schedule: step, cosine, inverse or constant."""
+    """Learning-rate schedule, by name, such as step, cosine, inverse or constant."""
+    warmup_steps: OneInt = None
+    """Steps over which the learning rate rises from 0, a tenth of all at most."""
     momentum: OneFloat = None
-    """Heavy-ball momentum, in [0, 1)."""
+    """Momentum, in [0, 1)."""
+    clip: OneFloat = None
+    """Largest norm of the gradient, beyond which it is shortened; 0 for none."""
     precision: OneName = None
     """Of computations: float32, bfloat16 (parameters stay in float32) or float64."""
     train_examples: OneInt = None
     """Training examples; the others of the data set sit out."""
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
     """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch."""
+
+
+@dataclass(frozen=True)
+class Spec(Shared, fields_of(map(_several, AXES)), Named):
+    """The grid: every combination is trained. What is left out comes from the workload (widebasin list workloads)."""
+
+    axes: ClassVar[tuple[Axis, ...]] = AXES
+
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ..."""
+    prune: str = "all"
+    """Which widths: all (by default to sparsity 0), or largest (by default to the sizes of the others, left dense)."""
     budget: str = "epochs"
     """What all methods get alike: epochs, or gradients (the epochs are then SAM's, and SGD trains twice as many)."""
     preset: Annotated[
@@ -102,120 +117,204 @@ class Spec:
     """The study that the sweep belongs to; empty for a sweep of its own."""
 
 
-def resolve(spec: Spec) -> Spec:
-    """Checks a spec and fills in the workload's recipe: every field of the result has its value.
+@dataclass(frozen=True, kw_only=True)
+class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
+    """A spec as it is trained: every field has its value. One field per axis, by its flag, besides those below.
+
+    Attributes:
+        workload: see ``Spec``; so are the others.
+        centered: whether outputs are measured from those at initialization and scaled by ``output_scale``, which is
+            ``(1.0,)`` where they are not.
+        clip: 0 for none.
+        m: ``None`` for the whole batch.
+    """
+
+    axes: ClassVar[tuple[Axis, ...]] = AXES
+
+    workload: str
+    label_noise_kind: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    schedule: str
+    warmup_steps: int
+    momentum: float
+    clip: float
+    precision: str
+    train_examples: int
+    m: int | None
+    first_seed: int
+    prune: str
+    budget: str
+    study: str
+    centered: bool
+
+    def values(self, axis: Axis) -> tuple[Any, ...]:
+        """The values of an axis: of the seed all seeds."""
+        given = getattr(self, axis.flag)
+        return tuple(range(self.first_seed, self.first_seed + given)) if axis.counted else given
+
+    def given(self) -> dict[str, Any]:
+        """Field of a spec -> value, as one would give it: without what must be left out."""
+        left_out = {"centered"} | ({"output_scale"} if not self.centered else set())
+        names = [field.name for field in dataclasses.fields(spec_type(own_of(self.axes)))]
+        values = {name: getattr(self, name) for name in names if name not in left_out and hasattr(self, name)}
+        return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+@functools.cache
+def spec_type(own: tuple[Axis, ...]) -> type[Spec]:
+    """The type of specs of a workload with axes of its own."""
+    return _extended(Spec, map(_several, own), own) if own else Spec
+
+
+@functools.cache
+def resolved_type(own: tuple[Axis, ...]) -> type[Resolved]:
+    """The type of resolved specs of a workload with axes of its own."""
+    return _extended(Resolved, map(_resolved, own), own, kw_only=True) if own else Resolved
+
+
+def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options: Any) -> Any:
+    taken = {field.name for field in dataclasses.fields(base)} | {axis.name for axis in AXES}
+    for axis in own:
+        if axis.flag in taken or axis.name in taken:
+            raise ValueError(f"axis {axis.name} of a workload: its name and flag must be new, and {axis.flag} is not")
+    namespace = {"axes": with_own(own), "__doc__": base.__doc__, "__module__": base.__module__}
+    return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), namespace=namespace, frozen=True, **options)
+
+
+def fitted(spec: Spec, own: tuple[Axis, ...]) -> Spec:
+    """A spec as one of a workload with these axes of its own.
+
+    Raises:
+        UsageError: if it has values for an axis of another workload.
+    """
+    kind = spec_type(own)
+    if type(spec) is kind:
+        return spec
+    values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    known = {field.name for field in dataclasses.fields(kind)}
+    for name in values.keys() - known:
+        if values[name] is not None:
+            raise UsageError(name, values[name], f"must be left out: {spec.workload} has no such axis")
+    return kind(**{name: value for name, value in values.items() if name in known})
+
+
+def resolve(spec: Spec | Resolved) -> Resolved:
+    """Checks a spec and fills in the workload's recipe; what is resolved stays as it is.
 
     Raises:
         UsageError: naming the argument, the value and the remedy.
         DataError: if the workload is a file of arrays that cannot be read.
     """
-    from widebasin.data import LABEL_NOISE_KINDS
-    from widebasin.sam import METHODS
-    from widebasin.training import PRECISIONS, PRUNERS, SCHEDULES
+    if isinstance(spec, Resolved):
+        return spec
+    workload = workload_named(spec.workload)
+    spec = fitted(spec, own_axes(workload))
+    given = _filled(spec, workload)
+    for axis in spec.axes:
+        _check_axis(axis, given[axis.flag])
+    _check_names(given)
+    for width in given["widths"]:
+        try:
+            workload.check_width(width)
+        except ValueError as error:
+            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
+    if given["sparsity"] is None:
+        matching = workload.matching_sparsities(given["widths"]) if given["prune"] == "largest" else ()
+        given["sparsity"] = (0.0, *matching)
+    resolved = resolved_type(own_axes(workload))(**given)
+    _check_recipe(resolved)
+    _check_examples(resolved, workload)
+    return resolved
+
+
+def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
+    """The fields of a resolved spec; ``sparsity``, if left out, is yet to be found."""
     from widebasin.workloads import WORKLOADS
 
-    workload = workload_named(spec.workload)
-    recipe = workload.recipe
     if spec.preset not in PRESETS:
         raise nearest_name("preset", spec.preset, PRESETS)
     if spec.preset == "quick" and not workload.quick:
         quick = ", ".join(name for name, one in WORKLOADS.items() if one.quick)
         raise UsageError("preset", spec.preset, f"must be left out for {workload.name}, which has none; {quick} have")
-    defaults = {
-        "widths": workload.widths,
-        "seeds": SEEDS,
-        "rhos": workload.rhos,
-        "label_noise": (workload.label_noise,),
-        "weight_decay": (recipe.weight_decay,),
-        "learning_rate": (recipe.learning_rate,),
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "schedule": recipe.schedule,
-        "momentum": recipe.momentum,
-        "precision": recipe.precision,
-        "train_examples": workload.sizes.train,
-        "output_scale": workload.output_scales or None,
-    } | (dict(workload.quick) if spec.preset == "quick" else {})
+    defaults = {axis.flag: axis.defaults(workload) for axis in spec.axes}
+    defaults |= {axis.flag: axis.defaults(workload)[0] for axis in spec.axes if axis.counted}
+    defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.train_examples}
     # A preset leaves no trace: what it fills in says it all.
-    spec = dataclasses.replace(spec, preset="paper", **{k: v for k, v in defaults.items() if getattr(spec, k) is None})
+    defaults |= dict(workload.quick) if spec.preset == "quick" else {}
+    values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.name != "preset"}
+    given = {name: defaults.get(name) if value is None else value for name, value in values.items()}
+    # No scale, and none of the workload's: outputs are those of the network itself.
+    centered = spec.output_scale is not None or bool(given["output_scale"])
+    return given | {"centered": centered, "output_scale": given["output_scale"] if centered else (1.0,)}
 
-    for method in spec.methods:
-        if method not in METHODS:
-            raise nearest_name("methods", method, METHODS)
-    for argument, value, known in (
-        ("label_noise_kind", spec.label_noise_kind, LABEL_NOISE_KINDS),
-        ("schedule", spec.schedule, SCHEDULES),
-        ("precision", spec.precision, PRECISIONS),
-        ("prune", spec.prune, PRUNE),
-        ("budget", spec.budget, BUDGETS),
+
+def _recipe_of(workload: "Workload") -> dict[str, Any]:
+    recipe = {name: getattr(workload.recipe, name) for name in RECIPE}
+    return recipe | {"clip": recipe["clip"] or NO_CLIPPING}
+
+
+def _check_axis(axis: Axis, values: Any) -> None:
+    if axis.flag == "sparsity" and values is None:
+        return
+    if axis.counted:
+        _check(axis.flag, values, axis.wanted, axis.holds(values))
+        return
+    if not values:
+        raise UsageError(axis.flag, values, f"must not be empty; give one or more values, each {axis.wanted}")
+    for value in values:
+        if axis.names is not None and value not in (known := tuple(axis.names())):
+            raise nearest_name(axis.flag, value, known)
+        _check(axis.flag, value, axis.wanted, axis.holds(value))
+    if len(set(values)) < len(values):
+        raise UsageError(axis.flag, values, "must not repeat a value")
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    from widebasin.data import LABEL_NOISE_KINDS
+    from widebasin.training import OPTIMIZERS, PRECISIONS, SCHEDULES
+
+    for argument, known in (
+        ("label_noise_kind", LABEL_NOISE_KINDS),
+        ("optimizer", OPTIMIZERS),
+        ("schedule", SCHEDULES),
+        ("precision", PRECISIONS),
+        ("prune", PRUNE),
+        ("budget", BUDGETS),
     ):
-        if value not in known:
-            raise nearest_name(argument, str(value), known)
-    _check_list("widths", spec.widths, "a whole number of at least 1", lambda w: w >= 1)
-    assert spec.widths is not None
-    for width in spec.widths:
-        try:
-            workload.network(width)
-        except ValueError as error:
-            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
-    if spec.sparsity is None:
-        matching = workload.matching_sparsities(spec.widths) if spec.prune == "largest" else ()
-        spec = dataclasses.replace(spec, sparsity=(0.0, *matching))
-    _check_list("methods", spec.methods, "a name", bool)
-    _check_list("rhos", spec.rhos, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
-    _check_list("label_noise", spec.label_noise, "a share in [0, 1), such as 0.3 for 30%", lambda r: 0 <= r < 1)
-    _check_list("weight_decay", spec.weight_decay, "a finite number >= 0", lambda r: math.isfinite(r) and r >= 0)
-    _check_list("learning_rate", spec.learning_rate, "a finite number > 0", lambda r: math.isfinite(r) and r > 0)
-    _check_list("sparsity", spec.sparsity, "a share in [0, 1), such as 0.75 for 75%", lambda r: 0 <= r < 1)
-    _check_list("pruners", spec.pruners, "random or snip", lambda name: name in PRUNERS)
-    if spec.output_scale is not None:
-        wanted = "a finite number > 0"
-        _check_list("output_scale", spec.output_scale, wanted, lambda r: math.isfinite(r) and r > 0)
-        _check(
-            "output_scale",
-            spec.output_scale,
-            f"left out for {workload.name}, whose batch normalization has no lazy regime",
-            not any(workload.network(width).stateful for width in spec.widths or ()),
-        )
-    assert spec.seeds is not None
-    _check("seeds", spec.seeds, "at least 1", spec.seeds >= 1)
-    _check(
-        "first_seed",
-        spec.first_seed,
-        "at least 0 and below 2**32 - seeds",
-        0 <= spec.first_seed < 2**32 - spec.seeds,
-    )
-    _check("epochs", spec.epochs, "at least 1", spec.epochs is not None and spec.epochs >= 1)
-    _check("momentum", spec.momentum, "in [0, 1)", spec.momentum is not None and 0 <= spec.momentum < 1)
-    assert spec.batch_size is not None
-    _check("batch_size", spec.batch_size, "at least 1", spec.batch_size >= 1)
-    assert spec.train_examples is not None
-    _check(
-        "train_examples",
-        spec.train_examples,
-        f"between 1 and {workload.sizes.train}, which {workload.name} has",
-        1 <= spec.train_examples <= workload.sizes.train,
-    )
-    _check(
-        "batch_size",
-        spec.batch_size,
-        f"at most {spec.train_examples}, the number of training examples of {workload.name}",
-        spec.batch_size <= spec.train_examples,
-    )
-    _check(
-        "m",
-        spec.m,
-        f"a divisor of the batch size {spec.batch_size}",
-        spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0),
-    )
-    assert spec.label_noise is not None
-    _check(
-        "label_noise",
-        spec.label_noise,
-        f"0 for {workload.name}, which has no classes",
-        not any(spec.label_noise) or workload.load().num_classes is not None,
-    )
-    return spec
+        if given[argument] not in known:
+            raise nearest_name(argument, str(given[argument]), known)
+
+
+def _check_recipe(spec: Resolved) -> None:
+    for argument, wanted, holds in (
+        ("first_seed", "at least 0 and below 2**32 - seeds", 0 <= spec.first_seed < 2**32 - spec.seeds),
+        ("epochs", "at least 1", spec.epochs >= 1),
+        ("warmup_steps", "at least 0", spec.warmup_steps >= 0),
+        ("momentum", "in [0, 1)", 0 <= spec.momentum < 1),
+        ("clip", "a finite number > 0, or 0 for none", math.isfinite(spec.clip) and spec.clip >= 0),
+        ("batch_size", "at least 1", spec.batch_size >= 1),
+    ):
+        _check(argument, getattr(spec, argument), wanted, holds)
+
+
+def _check_examples(spec: Resolved, workload: "Workload") -> None:
+    """What a spec and its data must agree on."""
+    have = workload.train_examples
+    wanted = f"between 1 and {have}, which {workload.name} has"
+    _check("train_examples", spec.train_examples, wanted, 1 <= spec.train_examples <= have)
+    wanted = f"at most {spec.train_examples}, the number of training examples of {workload.name}"
+    _check("batch_size", spec.batch_size, wanted, spec.batch_size <= spec.train_examples)
+    divides = spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0)
+    _check("m", spec.m, f"a divisor of the batch size {spec.batch_size}", divides)
+    if spec.centered:
+        wanted = f"left out for {workload.name}, whose batch normalization has no lazy regime"
+        stateful = any(workload.network(width).stateful for width in spec.widths)
+        _check("output_scale", spec.output_scale, wanted, not stateful)
+    if any(spec.label_noise):
+        wanted = f"0 for {workload.name}, which has no classes"
+        _check("label_noise", spec.label_noise, wanted, workload.has_classes)
 
 
 def workload_named(name: str) -> "Workload":
@@ -240,17 +339,15 @@ def _check(argument: str, value: Any, wanted: str, holds: bool) -> None:
         raise UsageError(argument, value, f"must be {wanted}")
 
 
-def _check_list(argument: str, values: Sequence[Any] | None, wanted: str, holds: Callable[[Any], bool]) -> None:
-    if not values:
-        raise UsageError(argument, values, f"must not be empty; give one or more values, each {wanted}")
-    for value in values:
-        _check(argument, value, wanted, holds(value))
-    if len(set(values)) < len(values):
-        raise UsageError(argument, values, "must not repeat a value")
+# TOML ----------------------------------------------------------------------------------------------------------------
 
 
-def read_spec(path: Path) -> Spec:
-    """Reads a spec from a TOML file whose keys are the fields of ``Spec``.
+def read_spec(path: Path, workload: str | None = None) -> Spec:
+    """Reads a spec from a TOML file whose keys are the fields of ``Spec``, and the axes of its workload.
+
+    Args:
+        path: the file.
+        workload: name of the workload, where it is not that of the file.
 
     Raises:
         UsageError: if the file cannot be read, is no TOML, has an unknown key or a value of the wrong type.
@@ -262,23 +359,64 @@ def read_spec(path: Path) -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise UsageError("spec file", str(path), f"is not valid TOML: {error}") from error
     version = table.pop("format", FORMAT)
-    if version != FORMAT:
-        raise UsageError("format", version, f"this version of widebasin reads format {FORMAT} ({path})")
-    types = typing.get_type_hints(Spec)
+    if version not in range(1, FORMAT + 1):
+        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({path})")
+    table = {key.replace("-", "_"): value for key, value in table.items()}
+    own: tuple[Axis, ...] = ()
+    if table.keys() - _kinds(Spec).keys():
+        named = workload or table.get("workload")
+        own = own_axes(workload_named(named)) if isinstance(named, str) else ()
+    kind = spec_type(own)
+    kinds = _kinds(kind)
     values = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in types:
-            raise nearest_name(f"key in {path}", key, types)
-        values[name] = _typed(name, value, types[name])
-    return Spec(**values)
+    for name, value in table.items():
+        if name not in kinds:
+            raise nearest_name(f"key in {path}", name, kinds)
+        values[name] = _typed(name, value, *kinds[name])
+    return kind(**values)
 
 
-def _typed(key: str, value: Any, annotation: Any) -> Any:
+def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
+    """A resolved spec from its TOML text; neither the workload nor its data are needed.
+
+    Args:
+        text: of ``spec_toml``.
+        own: axes of the workload's own.
+
+    Raises:
+        ValueError: if it is no TOML, of another format, or not complete.
+    """
+    table = tomllib.loads(text)
+    version = table.pop("format", None)
+    if version != FORMAT:
+        raise ValueError(f"format {version}, and this version of widebasin reads {FORMAT}")
+    kinds = _kinds(spec_type(own))
+    unknown = sorted(table.keys() - kinds.keys())
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]}")
+    values = {"m": None, "study": "", "output_scale": (1.0,), "centered": "output_scale" in table}
+    values |= {name: _typed(name, value, *kinds[name]) for name, value in table.items()}
+    kind = resolved_type(own)
+    missing = [field.name for field in dataclasses.fields(kind) if field.name not in values]
+    if missing:
+        raise ValueError(f"no {missing[0]}")
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+
+
+def _kinds(spec: type[Spec]) -> dict[str, tuple[type, bool]]:
+    """Field -> the kind of its values, and whether there are several."""
+    kinds = {}
+    for name, annotation in typing.get_type_hints(spec).items():
+        if typing.get_origin(annotation) is ClassVar:
+            continue
+        several = next((t for t in typing.get_args(annotation) if typing.get_origin(t) is tuple), None)
+        inner = (several or annotation, *typing.get_args(several or annotation))
+        kinds[name] = next(t for t in (int, float, str) if t in inner), several is not None
+    return {field.name: kinds[field.name] for field in dataclasses.fields(spec)}
+
+
+def _typed(key: str, value: Any, kind: type, several: bool) -> Any:
     """A TOML value as the type of a field: a bare value stands for a list of one, a whole number for a float."""
-    annotation = next((t for t in typing.get_args(annotation) if typing.get_origin(t) is tuple), annotation)
-    several = typing.get_origin(annotation) is tuple
-    kind = next(t for t in (int, float, str) if t is annotation or t in typing.get_args(annotation))
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
@@ -289,22 +427,59 @@ def _typed(key: str, value: Any, annotation: Any) -> Any:
     return typed if several else typed[0]
 
 
-def spec_toml(spec: Spec) -> str:
+def spec_toml(spec: Resolved) -> str:
     """A resolved spec as TOML; ``read_spec`` reads it back."""
-    table = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(spec).items()}
-    text = tomli_w.dumps({"format": FORMAT} | {k: v for k, v in table.items() if v is not None and v != ""})
+    table = {name: list(value) if isinstance(value, tuple) else value for name, value in spec.given().items()}
+    text = tomli_w.dumps({"format": FORMAT} | table)
     return re.sub(r"\[\n(.*?)\n\]", lambda array: f"[{' '.join(array[1].split()).rstrip(',')}]", text, flags=re.DOTALL)
 
 
-def differences(one: Spec, other: Spec) -> list[str]:
+def differences(one: Resolved, other: Resolved) -> list[str]:
     """Where two specs differ, in words."""
 
-    def words(spec: Spec, name: str) -> str:
-        value = getattr(spec, name)
+    def words(value: Any) -> str:
         return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
+    there, here = one.given(), other.given()
     return [
-        f"{field.name}: {words(one, field.name)} there, {words(other, field.name)} here"
-        for field in dataclasses.fields(Spec)
-        if getattr(one, field.name) != getattr(other, field.name)
+        f"{name}: {words(there.get(name))} there, {words(here.get(name))} here"
+        for name in dict.fromkeys((*there, *here))
+        if there.get(name) != here.get(name)
     ]
+
+
+# One network ---------------------------------------------------------------------------------------------------------
+
+
+def single_field(axis: Axis) -> tuple[str, Any, Any]:
+    """The field of ``widebasin train`` for an axis: one value."""
+    if axis.single is not None:
+        words = str(axis.single)
+    elif callable(axis.default):
+        words = "the workload's, of several the middle one"
+    else:
+        words = str(axis.single_value(None))
+    shown = tyro.conf.arg(
+        metavar=axis.kind.__name__.upper(), help=axis.single_help or axis.help, help_behavior_hint=hint(words)
+    )
+    return axis.name, Annotated[axis.kind | None, shown], None
+
+
+def single_spec(workload: "Workload", shared: Mapping[str, Any], given: Mapping[str, Any]) -> Spec:
+    """The spec of one network.
+
+    Args:
+        workload: its workload.
+        shared: fields of ``Shared``.
+        given: name of an axis -> value; ``None`` is the single value that the axis has by itself.
+    """
+    kind = spec_type(own_axes(workload))
+    values = {}
+    for axis in kind.axes:
+        value = given.get(axis.name)
+        value = axis.single_value(workload) if value is None else value
+        if axis.counted:
+            values |= {axis.flag: 1, f"first_{axis.name}": value}
+        else:
+            values[axis.flag] = None if value is None else (value,)
+    return kind(workload=workload.name, **shared, **values)

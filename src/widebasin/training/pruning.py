@@ -59,6 +59,7 @@ def masks_of(
     Raises:
         ValueError: if a network is to be pruned by no pruner that there is, or a gradient is not finite.
     """
+    gradients_of = jax.jit(functools.partial(_gradients, problem))
     found: dict[Any, PyTree] = {}
     which = [(one.seed, one.get("label_noise", 0.0), one["sparsity"], one["pruner"]) for one in points]
     for position, point in enumerate(points):
@@ -68,7 +69,7 @@ def masks_of(
         params, sparsity = own[0].params, float(point["sparsity"])
         pruned = pruned_parameters(params, sparsity, str(point["pruner"]))
         if point["pruner"] == "snip":
-            mask = snip_mask(params, _gradients(problem, *own), pruned, kernels)
+            mask = snip_mask(params, gradients_of(*own), pruned, kernels)
         else:
             key = key_for(jax.random.key(point.seed), "pruning")
             mask = _random_mask(key, params, jnp.asarray(pruned_per_layer(params, sparsity, kernels)))
@@ -79,7 +80,6 @@ def masks_of(
 _random_mask = jax.jit(functools.partial(random_mask, which=kernels))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _gradients(problem: Problem, model: Model, source: PyTree, batch: PyTree, key: Key[Array, ""]) -> PyTree:
     """The gradient of what is minimized on one batch, with scales of 1 for those of 0."""
     keys = jax.random.split(key, jax.tree.leaves(batch)[0].shape[0])

@@ -237,7 +237,13 @@ class Supervised(Problem):
     # What a seed decides, for those who want the examples of a trained network ----------------------------------------
     def examples_of(self, point: Point) -> Examples:
         """Which examples the network of a point trains, validates and tests on, and the targets that it trains on."""
-        return _examples(self, jax.random.key(point.seed), {n: v[0] for n, v in coordinates([point]).items()})
+        return self._split_program(
+            self.data, jax.random.key(point.seed), {n: v[0] for n, v in coordinates([point]).items()}
+        )
+
+    @functools.cached_property
+    def _split_program(self) -> Callable[..., Examples]:
+        return jax.jit(lambda data, key, point: Supervised.source(self, data, key, point, None))
 
     def initial_model(self, seed: int) -> Model:
         """The network of a seed before training, and before it is pruned."""
@@ -258,8 +264,3 @@ def _sum(weight: Any) -> Any:
 def initialization_key(seed: int) -> Key[Array, ""]:
     """What decides the initial parameters of networks of a seed."""
     return key_for(jax.random.key(seed), INITIALIZATION)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _examples(problem: Supervised, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]]) -> Examples:
-    return Supervised.source(problem, jax.tree.map(jnp.asarray, problem.data), key, point, None)

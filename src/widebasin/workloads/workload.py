@@ -86,7 +86,7 @@ class Workload(abc.ABC):
         """How many examples are trained on."""
 
     @abc.abstractmethod
-    def problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
+    def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
         """What is trained at a width.
 
         Raises:
@@ -109,9 +109,9 @@ class Workload(abc.ABC):
         return False
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
-    def task(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Problem:
-        """``problem``, one object for all methods, so that they share programs."""
-        return self.problem(width, recipe, settings)
+    def problem(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Problem:
+        """``new_problem``, one object for all methods, so that they share its data."""
+        return self.new_problem(width, recipe, settings)
 
     def check_width(self, width: int, settings: Settings = Settings()) -> None:
         """Raises ``ValueError`` if there is no model of this width, without building one."""
@@ -120,7 +120,7 @@ class Workload(abc.ABC):
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
     def structure(self, width: int, settings: Settings = Settings()) -> Any:
         """The model of a width with shapes for arrays; none is built."""
-        return self.problem(width, self.recipe, settings).structure
+        return self.new_problem(width, self.recipe, settings).structure
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
     def num_params(
@@ -209,7 +209,7 @@ class SupervisedWorkload(Workload):
     def _build(self, width: int, settings: Settings) -> Callable[[Key[Array, ""]], eqx.Module]:
         return lambda key: self.build(width, key, **dict(settings.own))
 
-    def problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
+    def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
         """See ``Workload``."""
         dataset = self.load()
         sizes = self.sizes

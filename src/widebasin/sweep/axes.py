@@ -1,0 +1,257 @@
+"""What a grid varies, declared once.
+
+From this table derive the flags and keys of a spec, their checks, the product of a grid, the columns that say which
+network a row is of, the flags of ``widebasin train`` and the phrases of a report. A workload may have axes of its own.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _share(value: float) -> bool:
+    return 0 <= value < 1
+
+
+def _methods() -> Iterable[str]:
+    from widebasin.sam import METHODS
+
+    return METHODS
+
+
+def _pruner(name: str) -> bool:
+    from widebasin.training import PRUNERS
+
+    return name in PRUNERS
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One way in which the networks of a grid differ.
+
+    Attributes:
+        name: of the column of results, and the flag of ``widebasin train``.
+        flag: field of a spec, key of its TOML file and, with dashes, flag of the command.
+        kind: of its values: int, float or str.
+        wanted: what each value must be, for messages.
+        holds: whether a value is that.
+        default: values, or workload -> values.
+        traced: whether its values may share one program; others split cells.
+        phrase: of a value in text, with one field; by default the name in words and the value.
+        percent: whether values are shares that are written in percent.
+        help: one sentence for the flag.
+        hint: what the help says of the default; by default the default itself, or that it is the workload's.
+        single_help: the sentence for the flag of a single network, where it is another.
+        single: value of a single network; ``None`` is the middle one of the defaults.
+        names: () -> the known names, where values are names.
+        counted: whether the flag takes how many values there are, counted from ``first_`` and the name.
+    """
+
+    name: str
+    flag: str
+    kind: type
+    wanted: str
+    holds: Callable[[Any], bool]
+    default: Sequence[Any] | Callable[[Any], Sequence[Any]]
+    traced: bool = True
+    phrase: str = ""
+    percent: bool = False
+    help: str = ""
+    hint: str = ""
+    single: Any = None
+    single_help: str = ""
+    names: Callable[[], Iterable[str]] | None = None
+    counted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in (int, float, str):
+            raise ValueError(f"kind of axis {self.name}: must be int, float or str, got {self.kind}")
+        if not self.phrase:
+            object.__setattr__(self, "phrase", f"{self.name.replace('_', ' ')} {{}}")
+
+    def defaults(self, workload: Any) -> tuple[Any, ...]:
+        """The values that a workload's grid has where none are given."""
+        return tuple(self.default(workload) if callable(self.default) else self.default)
+
+    def single_value(self, workload: Any) -> Any:
+        """The value of a single network where none is given; ``None`` if the workload has none."""
+        ladder = self.defaults(workload)
+        return self.single if self.single is not None else ladder[len(ladder) // 2] if ladder else None
+
+    @property
+    def words(self) -> str:
+        """What the help says of the default."""
+        if self.hint:
+            return self.hint
+        return "the workload's" if callable(self.default) else " ".join(map(str, self.default))
+
+
+SEEDS = 5
+
+AXES: tuple[Axis, ...] = (
+    Axis(
+        "width",
+        "widths",
+        int,
+        "a whole number of at least 1",
+        lambda value: value >= 1,
+        lambda workload: workload.widths,
+        traced=False,
+        help="Width of the model.",
+    ),
+    Axis(
+        "method",
+        "methods",
+        str,
+        "the name of a method",
+        lambda name: name in _methods(),
+        ("sgd", "sam"),
+        traced=False,
+        phrase="{}",
+        help="Method of the SAM family, or sgd, the baseline.",
+        names=_methods,
+    ),
+    Axis(
+        "rho",
+        "rhos",
+        float,
+        "a finite number >= 0",
+        _finite,
+        lambda workload: workload.rhos,
+        help="Radius of the ascent, for every method but sgd, which has none.",
+        single=0.05,
+    ),
+    Axis(
+        "sparsity",
+        "sparsity",
+        float,
+        "a share in [0, 1), such as 0.75 for 75%",
+        _share,
+        (0.0,),
+        percent=True,
+        help="Share of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing.",
+        hint="see prune",
+    ),
+    Axis(
+        "pruner",
+        "pruners",
+        str,
+        "random or snip",
+        _pruner,
+        ("random",),
+        help="How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|).",
+    ),
+    Axis(
+        "output_scale",
+        "output_scale",
+        float,
+        "a finite number > 0",
+        _positive,
+        lambda workload: workload.output_scales,
+        help="Scale alpha of the lazy regime: alpha (f(w) - f(w0)) is trained with the loss over alpha squared.",
+    ),
+    Axis(
+        "label_noise",
+        "label_noise",
+        float,
+        "a share in [0, 1), such as 0.3 for 30%",
+        _share,
+        lambda workload: (workload.label_noise,),
+        percent=True,
+        help="Share of wrong training labels, in [0, 1).",
+    ),
+    Axis(
+        "weight_decay",
+        "weight_decay",
+        float,
+        "a finite number >= 0",
+        _finite,
+        lambda workload: (workload.recipe.weight_decay,),
+        help="Weight decay coefficient.",
+    ),
+    Axis(
+        "learning_rate",
+        "learning_rate",
+        float,
+        "a finite number > 0",
+        _positive,
+        lambda workload: (workload.recipe.learning_rate,),
+        help="Learning rate at the start of the schedule.",
+    ),
+    Axis(
+        "seed",
+        "seeds",
+        int,
+        "at least 1",
+        lambda value: value >= 1,
+        (SEEDS,),
+        help="Number of seeds: networks of one seed share split, initialization, batch order and noisy labels.",
+        single=0,
+        single_help="Seed of split, initialization, batch order and noisy labels.",
+        counted=True,
+    ),
+)
+"""In the order of the columns of results."""
+
+# What says which cell a network is in, and what is not set by ``Point.axes``.
+CELL_AXES = ("width", "method")
+SEED = AXES[-1]
+# Axes that make no setting: the study compares along these.
+COMPARED = ("width", "method", "rho", "seed")
+
+
+def with_own(own: Iterable[Axis]) -> tuple[Axis, ...]:
+    """The table with a workload's own axes, before the seed: those that vary within a cell, then the others."""
+    return (*AXES[:-1], *sorted(own, key=lambda axis: not axis.traced), SEED)
+
+
+def own_of(axes: Iterable[Axis]) -> tuple[Axis, ...]:
+    """Of axes those that are not in the table."""
+    names = {axis.name for axis in AXES}
+    return tuple(axis for axis in axes if axis.name not in names)
+
+
+def record_of(own: Iterable[Axis]) -> list[dict[str, Any]]:
+    """A workload's own axes as plain data, as far as reading its results needs them."""
+    return [
+        {name: getattr(axis, name) for name in ("name", "flag", "traced", "phrase", "percent")}
+        | {"kind": axis.kind.__name__}
+        for axis in own
+    ]
+
+
+def from_record(record: Iterable[dict[str, Any]]) -> tuple[Axis, ...]:
+    """The axes of ``record_of``; they check nothing and have no defaults.
+
+    Raises:
+        KeyError, TypeError, ValueError: if it is no such record.
+    """
+    kinds: dict[str, type] = {kind.__name__: kind for kind in (int, float, str)}
+    return tuple(
+        Axis(
+            one["name"],
+            one["flag"],
+            kinds[one["kind"]],
+            "",
+            lambda value: True,
+            (),
+            traced=one["traced"],
+            phrase=one["phrase"],
+            percent=one["percent"],
+        )
+        for one in record
+    )
+
+
+def own_axes(workload: Any) -> tuple[Axis, ...]:
+    """The axes that a workload adds to the table."""
+    return tuple(getattr(workload, "axes", ()))

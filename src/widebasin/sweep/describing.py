@@ -1,0 +1,87 @@
+"""From a spec and its workload to what the results folder says of itself."""
+
+from collections.abc import Sequence
+
+from widebasin.sam import METHODS
+from widebasin.sweep.axes import COMPARED, own_of
+from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
+from widebasin.sweep.spec import Resolved
+from widebasin.training import OPTIMIZERS
+from widebasin.workloads import WORKLOADS, Workload
+
+PAPER = "arXiv 2311.17539"
+BASELINE = "sgd"
+
+
+def description_of(spec: Resolved) -> Description:
+    """What a report needs to know of a sweep besides its tables and its spec."""
+    workload = WORKLOADS[spec.workload]
+    return Description(
+        title=workload.description,
+        model=workload.model,
+        data=workload.data_record()["name"],
+        metrics=workload.metrics,
+        methods={
+            name: MethodFacts(
+                OPTIMIZERS[spec.optimizer].title if name == BASELINE else METHODS[name].title,
+                float(METHODS[name].with_radius(0.0).gradients_per_step),
+            )
+            for name in spec.methods
+        },
+        axes=tuple(AxisFacts(axis.name, axis.phrase, axis.percent) for axis in spec.axes if axis.name not in COMPARED),
+        recipe=tuple(fact for fact in _recipe(spec, workload) if fact),
+        published=_published(workload),
+        streamed=workload.streamed,
+    )
+
+
+def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
+    """How the networks of a spec are trained, part by part; what does not apply is empty."""
+    noise = [f"{100 * rate:g}%" for rate in spec.label_noise]
+    last = spec.first_seed + spec.seeds - 1
+    return (
+        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.train_examples else "",
+        f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise) else "",
+        f"{spec.epochs} epochs"
+        if spec.budget == "epochs"
+        else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
+        f"batch {spec.batch_size}",
+        OPTIMIZERS[spec.optimizer].title,
+        f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
+        f"warmup over {spec.warmup_steps:,} steps, a tenth of all at most" if spec.warmup_steps else "",
+        f"momentum {spec.momentum:g}" if OPTIMIZERS[spec.optimizer].has_momentum else "",
+        f"gradients clipped to norm {spec.clip:g}" if spec.clip else "",
+        f"weight decay {_numbers(spec.weight_decay)}",
+        *(
+            axis.phrase.format(_and([f"{100 * v:g}%" if axis.percent else str(v) for v in spec.values(axis)]))
+            for axis in own_of(spec.axes)
+        ),
+        f"{spec.m} examples per ascent" if spec.m else "",
+        f"in {spec.precision}" if spec.precision != "float32" else "",
+        f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
+    )
+
+
+def _published(workload: Workload) -> Published | None:
+    """The gains of the paper's figure, with the setting in which they hold: the workload's own."""
+    if not workload.published:
+        return None
+    return Published(
+        dict(workload.published),
+        PAPER,
+        {
+            "label_noise": [workload.label_noise],
+            "weight_decay": [workload.recipe.weight_decay],
+            "learning_rate": [workload.recipe.learning_rate],
+            "sparsity": [0.0],
+            "centered": False,
+        },
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return _and([f"{value:g}" for value in values])
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -1,0 +1,112 @@
+"""What happens in a sweep, told to every listener: a terminal, a log file, a tracker."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from widebasin.sweep.cells import Cell
+from widebasin.training import EpochReport
+
+
+@dataclass(frozen=True)
+class Started:
+    """The sweep begins.
+
+    Attributes:
+        cells: all that will be trained.
+    """
+
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class GroupStarted:
+    """A group of networks begins, from its first epoch or a checkpoint.
+
+    Attributes:
+        cell: of the group.
+        group: its number within the cell.
+        networks: how many they are.
+    """
+
+    cell: Cell
+    group: int
+    networks: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch of a group is done.
+
+    Attributes:
+        cell: of the group.
+        group: its number within the cell.
+        networks: how many they are.
+        report: number, metrics and divergence.
+    """
+
+    cell: Cell
+    group: int
+    networks: int
+    report: EpochReport
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of a group is on the disk.
+
+    Attributes:
+        cell: of the group.
+        group: its number within the cell.
+        epoch: epochs completed.
+    """
+
+    cell: Cell
+    group: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class GroupFinished:
+    """A group is trained and its rows are on the disk.
+
+    Attributes:
+        cell: of the group.
+        group: its number within the cell.
+        networks: how many they are.
+        before: whether it was finished before this run.
+    """
+
+    cell: Cell
+    group: int
+    networks: int
+    before: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All groups are trained."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The sweep ends before it is finished.
+
+    Attributes:
+        error: why, in one line.
+    """
+
+    error: str
+
+
+Event = Started | GroupStarted | Epoch | Checkpoint | GroupFinished | Finished | Failed
+Listener = Callable[[Event], None]
+
+
+def to_all(listeners: Sequence[Listener]) -> Listener:
+    """One listener that tells all others, in their order."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
