@@ -1,5 +1,7 @@
 """Every method with hyperparameters that show within a few steps, and the problems that all of them are tested on."""
 
+import functools
+import inspect
 from typing import NamedTuple
 
 import hypothesis.extra.numpy as hnp
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from together import together
 
 from widebasin import sam
 
@@ -46,8 +49,37 @@ STATEFUL = {name: method for name, method in FAMILY.items() if jax.tree.leaves(m
 
 
 def each(methods):
-    """Parametrizes a test over methods."""
-    return pytest.mark.parametrize("method", methods.values(), ids=methods.keys())
+    """Runs a test with every method, in one item; a failure names its methods."""
+    return together("method", methods.values(), ids=list(methods))
+
+
+# One of each sort: without a second pass, with it, with a state, with random choices among the examples.
+QUICK = ("SGD", "SAM", "LookSAM", "ESAM")
+
+
+def each_compiled(methods):
+    """The same where every method compiles a program: an item with those of ``QUICK``, and a slow one with the others.
+
+    All methods are in the one where there are but a few.
+    """
+    quick = {name: method for name, method in methods.items() if name in QUICK}
+    others = {name: method for name, method in methods.items() if name not in QUICK}
+    if not quick or len(others) < len(QUICK):
+        return each(methods)
+
+    def decorate(test):
+        items = {"quick": each(quick)(test), "others": each(others)(test)}
+
+        @functools.wraps(test)
+        def item(which, **fixtures):
+            items[which](**fixtures)
+
+        signature = inspect.signature(items["quick"])
+        which = inspect.Parameter("which", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        item.__signature__ = signature.replace(parameters=[which, *signature.parameters.values()])
+        return pytest.mark.parametrize("which", ["quick", pytest.param("others", marks=pytest.mark.slow)])(item)
+
+    return decorate
 
 
 # A network: nothing about it is special, so agreement on it is agreement. ---------------------------------------------

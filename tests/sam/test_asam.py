@@ -19,6 +19,7 @@ from sam.family import (
     tensors,
     vector,
 )
+from together import together
 
 from widebasin import sam
 
@@ -41,7 +42,7 @@ def test_any_quadratic_matches_the_closed_form(matrix, w, rho, eta):
     np.testing.assert_allclose(gradient_on(matrix, w, sam.ASAM(rho, eta)), expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize(("rho", "eta"), [(0.5, 0.01), (2.0, 0.3), (1.0, 0.0)])
+@together(("rho", "eta"), [(0.5, 0.01), (2.0, 0.3), (1.0, 0.0)])
 def test_gradient_matches_the_closed_form(rho, eta):
     np.testing.assert_allclose(
         descent_on_quadratic(sam.ASAM(rho, eta)), descent_by_hand(asam_by_hand(rho, eta)), rtol=1e-11
@@ -86,7 +87,7 @@ def test_the_ascent_has_length_rho_in_its_own_norm_and_none_of_that_length_rises
     np.testing.assert_allclose(g @ ascent, rho * np.linalg.norm(size * g), rtol=1e-12)
 
 
-@pytest.mark.parametrize("eta", [0.01, 0.5])
+@together("eta", [0.01, 0.5])
 def test_nothing_adaptive_is_sam(eta):
     start = problem()
     method = sam.ASAM(0.3, eta, adaptive=lambda gradients: jax.tree.map(lambda _: False, gradients))
@@ -157,14 +158,12 @@ def test_gsam_on_the_adaptive_ascent_has_the_same_ascent_point():
     assert difference_under_rescaling(sam.GSAM(0.5, 0.0, adaptive=True)) < 1e-10
 
 
-@pytest.mark.parametrize(
-    "method", [sam.SAM(0.5), sam.ASAM(0.5, 0.1), sam.GSAM(0.5, 0.0)], ids=["SAM", "ASAM with eta", "GSAM"]
-)
+@together("method", [sam.SAM(0.5), sam.ASAM(0.5, 0.1), sam.GSAM(0.5, 0.0)], ids=["SAM", "ASAM with eta", "GSAM"])
 def test_others_are_not_invariant(method):
     assert difference_under_rescaling(method) > 1e-2
 
 
-@pytest.mark.parametrize("eta", [-0.1, float("nan"), float("inf")])
+@together("eta", [-0.1, float("nan"), float("inf")])
 def test_eta_is_refused_by_name_and_value(eta):
     with pytest.raises(ValueError, match=f"eta must be a finite number >= 0, got {eta}"):
         sam.ASAM(0.5, eta)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from sam.family import each, loss, problem
+from sam.family import each_compiled, loss, problem
+from together import together
 
 from widebasin import sam
 
@@ -56,16 +57,16 @@ def test_every_method_gives_the_same_on_1_2_4_and_8_devices(m):
 
 
 @CHECKED
-@pytest.mark.parametrize("m", [None, 4])
+@together("m", [None, 4])
 def test_the_drop_in_function_takes_an_axis(m, check_vma):
     actual = on_two_devices(sam.value_and_grad(loss, rho=0.3, m=m, axis_name="batch"), check_vma)
     expected = sam.value_and_grad(loss, rho=0.3, m=m)(PARAMS, INPUTS, TARGETS)
     assert_close(actual(PARAMS, INPUTS, TARGETS), expected)
 
 
-@each({"SAM": sam.SAM, "GSAM": sam.GSAM})
+@each_compiled({"SAM": sam.SAM, "GSAM": sam.GSAM})
 def test_averaging_gradients_that_come_out_is_m_sharpness_and_an_axis_is_the_whole_batch(method):
-    def together(params, inputs, targets):
+    def jointly(params, inputs, targets):
         return method(0.3).value_and_grad(loss, axis_name="batch")(params, (), inputs, targets)[1]
 
     def apart(params, inputs, targets):
@@ -73,7 +74,7 @@ def test_averaging_gradients_that_come_out_is_m_sharpness_and_an_axis_is_the_who
 
     whole = method(0.3).value_and_grad(loss)(PARAMS, (), INPUTS, TARGETS)[1]
     halves = method(0.3, m=8).value_and_grad(loss)(PARAMS, (), INPUTS, TARGETS)[1]
-    assert_close(on_two_devices(together, check_vma=False)(PARAMS, INPUTS, TARGETS), whole)
+    assert_close(on_two_devices(jointly, check_vma=False)(PARAMS, INPUTS, TARGETS), whole)
     assert_close(on_two_devices(apart, check_vma=False)(PARAMS, INPUTS, TARGETS), halves)
     assert not np.allclose(whole["in"], halves["in"], atol=1e-3)
 
@@ -91,7 +92,7 @@ def test_averaging_the_loss_and_naming_the_axis_too_is_refused():
     assert_close(on_two_devices(both, check_vma=False)(PARAMS, INPUTS, TARGETS), expected)
 
 
-@each({"SAM": sam.SAM(0.3), "F-SAM": sam.FriendlySAM(0.3), "LookSAM": sam.LookSAM(0.3), "WSAM": sam.WSAM(0.3)})
+@each_compiled({"SAM": sam.SAM(0.3), "F-SAM": sam.FriendlySAM(0.3), "LookSAM": sam.LookSAM(0.3), "WSAM": sam.WSAM(0.3)})
 def test_averaging_the_loss_alone_is_enough_where_it_is_checked(method):
     state = method.init(PARAMS)
     actual = on_two_devices(lambda params, *batch: method.value_and_grad(averaged_loss)(params, state, *batch))
@@ -99,7 +100,7 @@ def test_averaging_the_loss_alone_is_enough_where_it_is_checked(method):
     assert_close(actual(PARAMS, INPUTS, TARGETS), expected)
 
 
-@pytest.mark.parametrize("m", [None, 16])
+@together("m", [None, 16])
 def test_selecting_examples_across_devices_is_refused_with_a_remedy(m):
     method = sam.ESAM(0.3, m=m)
 
@@ -123,7 +124,7 @@ def test_an_m_that_does_not_divide_the_whole_batch_is_refused():
 
 
 @CHECKED
-@pytest.mark.parametrize("m", [None, 4])
+@together("m", [None, 4])
 def test_the_value_is_that_of_all_devices_and_aux_each_device_has_its_own(m, check_vma):
     """Statistics in ``aux`` are averaged over the axis by the caller; groups on one device are merged before."""
 

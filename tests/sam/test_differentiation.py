@@ -9,7 +9,8 @@ import optax
 import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from sam.family import BATCH, FAMILY, PERTURBING, each, loss, network, problem
+from sam.family import BATCH, FAMILY, PERTURBING, each_compiled, loss, network, problem
+from together import together
 
 from widebasin import sam
 
@@ -43,27 +44,27 @@ def assert_equal(left, right):
 
 
 @IN_FLOAT64
-@each(FAMILY)
+@each_compiled(FAMILY)
 def test_rematerialization_changes_nothing(method):
     assert_close(steps(method, jax.checkpoint(loss)), steps(method))
 
 
 @IN_FLOAT64
-@each(FAMILY)
+@each_compiled(FAMILY)
 def test_microbatches_give_the_whole_batch(method):
     """Values, gradients and states of every method; ESAM selects 8 examples, SSAM scores one at a time."""
     assert_close(steps(method, base=sam.microbatched(MICROBATCH)), steps(method))
 
 
 @IN_FLOAT64
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_microbatches_give_the_groups_of_m(method):
     method = dataclasses.replace(method, m=8)
     assert_close(steps(method, base=sam.microbatched(MICROBATCH)), steps(method))
 
 
 @IN_FLOAT64
-@each({name: PERTURBING[name] for name in ("SAM", "friendly SAM", "SSAM")})
+@each_compiled({name: PERTURBING[name] for name in ("SAM", "friendly SAM", "SSAM")})
 def test_microbatches_give_the_whole_batch_on_two_devices(method):
     params, ((inputs, targets), *_) = problem()
     state = method.init(params)
@@ -161,7 +162,7 @@ def test_half_precision_is_accumulated_in_float32():
     assert float(value) == 1.0
 
 
-@pytest.mark.parametrize(
+@together(
     ("batch", "message"),
     [
         ((jnp.ones((10, 2)), jnp.ones(10)), "size = 4 must divide the batch of 10 examples"),
@@ -181,7 +182,7 @@ def test_a_selection_that_microbatches_do_not_divide_is_refused():
         steps(sam.ESAM(0.3, 1.0, 0.3), base=sam.microbatched(MICROBATCH))
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@together("size", [0, -1])
 def test_what_is_no_size_is_refused(size):
     with pytest.raises(ValueError, match="size must be a whole number of at least 1, got"):
         sam.microbatched(size)
@@ -198,7 +199,7 @@ def dropped_loss(params, inputs, targets, key):
 
 
 @IN_FLOAT64
-@pytest.mark.parametrize(("m", "size"), [(None, None), (8, None), (None, 4), (8, 4)])
+@together(("m", "size"), [(None, None), (8, None), (None, 4), (8, 4)])
 def test_both_passes_of_all_groups_and_microbatches_drop_the_same_units(m, size):
     """With the units removed from the network by hand."""
     params, ((inputs, targets), *_) = problem()
@@ -242,7 +243,7 @@ STATELESS = ("SAM", "unnormalized SAM", "multi-step SAM", "ASAM", "GSAM", "WSAM"
 
 
 @IN_FLOAT64
-@each({name: FAMILY[name] for name in STATELESS})
+@each_compiled({name: FAMILY[name] for name in STATELESS})
 def test_accumulating_steps_of_microbatches_is_one_step_with_their_size_as_m(method):
     params, (batch, *_) = problem()
     optimizer = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=BATCH // MICROBATCH)
@@ -270,7 +271,7 @@ def regularized_loss(params, inputs, targets):
 
 
 @IN_FLOAT64
-@each(FAMILY)
+@each_compiled(FAMILY)
 def test_decay_inside_is_the_l2_term_in_the_loss_and_the_value_stays_the_loss(method):
     found, expected = steps(method, base=sam.decayed(DECAY)), steps(method, regularized_loss)
     assert_close([step[1:] for step in found], [step[1:] for step in expected])
@@ -346,7 +347,7 @@ def test_a_traced_coefficient_does_not_compile_again():
     assert traces == [1]
 
 
-@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf")])
+@together("coefficient", [-0.1, float("nan"), float("inf")])
 def test_what_is_no_coefficient_is_refused(coefficient):
     with pytest.raises(ValueError, match=f"coefficient must be a finite number >= 0, got {coefficient}"):
         sam.decayed(coefficient)

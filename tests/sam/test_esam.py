@@ -23,6 +23,7 @@ from sam.family import (
     tensors,
     vector,
 )
+from together import together
 
 from widebasin import sam
 
@@ -48,7 +49,7 @@ def esam_by_hand(rho, beta, gamma, kept=(True, True), shown=EVERYWHERE):
     return rule
 
 
-@pytest.mark.parametrize(("rho", "gamma"), [(0.5, 0.5), (2.0, 0.3), (0.5, 1.0), (0.5, 0.01)])
+@together(("rho", "gamma"), [(0.5, 0.5), (2.0, 0.3), (0.5, 1.0), (0.5, 0.01)])
 def test_gradient_is_that_of_the_examples_that_feel_the_ascent_most(rho, gamma):
     expected = descent_by_hand(esam_by_hand(rho, 1.0, gamma))
     np.testing.assert_allclose(descent_on_quadratic(sam.ESAM(rho, 1.0, gamma)), expected, rtol=1e-11)
@@ -56,7 +57,7 @@ def test_gradient_is_that_of_the_examples_that_feel_the_ascent_most(rho, gamma):
         assert not np.allclose(expected[0], gradient(START, BATCH), rtol=1e-2)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 1.0])
+@together("gamma", [0.5, 1.0])
 def test_every_tensor_is_perturbed_with_probability_beta_on_its_own(gamma):
     """Over 2,000 keys: each gradient is that of one subset of tensors, and their frequencies are the product's."""
     beta, draws = 0.7, 2000
@@ -80,7 +81,7 @@ def test_the_mask_restricts_the_ascent_and_its_norm():
     np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize(("gamma", "examples", "taken"), [(0.3, 8, 3), (0.07, 100, 7), (0.55, 100, 55), (0.001, 8, 1)])
+@together(("gamma", "examples", "taken"), [(0.3, 8, 3), (0.07, 100, 7), (0.55, 100, 55), (0.001, 8, 1)])
 def test_the_share_is_rounded_up_and_not_by_floating_point(gamma, examples, taken):
     """With one parameter and the loss ``x w``, whose ascent is up: the largest ``x`` feel it most."""
     x = jnp.asarray(np.random.default_rng(0).permutation(np.arange(1.0, examples + 1)))
@@ -152,8 +153,8 @@ def test_the_whole_needs_no_key_and_a_share_of_tensors_does():
         jax.eval_shape(sam.ESAM(0.5, 0.9).value_and_grad(quadratic), *arguments)
 
 
-@pytest.mark.parametrize("argument", ["beta", "gamma"])
-@pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan")])
+@together("argument", ["beta", "gamma"])
+@together("share", [0.0, -0.1, 1.5, float("nan")])
 def test_shares_are_refused_by_name_and_value(argument, share):
     with pytest.raises(ValueError, match=rf"{argument} must be a share in \(0, 1\]; 1 leaves nothing out, got {share}"):
         sam.ESAM(0.5, **{argument: share})

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import EVERYWHERE, EXAMPLES, descent, descent_by_hand, descent_on_quadratic, gradient, length, problem
+from together import together
 
 from widebasin import sam
 
@@ -23,8 +24,8 @@ def friendly_by_hand(rho, sigma, decay, subtract, shown=EVERYWHERE):
     return rule
 
 
-@pytest.mark.parametrize("subtract", ["updated", "previous"])
-@pytest.mark.parametrize(("rho", "sigma", "decay"), [(0.5, 1.0, 0.9), (2.0, 0.3, 0.5), (0.5, -1.0, 0.9)])
+@together("subtract", ["updated", "previous"])
+@together(("rho", "sigma", "decay"), [(0.5, 1.0, 0.9), (2.0, 0.3, 0.5), (0.5, -1.0, 0.9)])
 def test_gradient_matches_the_closed_form(rho, sigma, decay, subtract):
     expected = descent_by_hand(friendly_by_hand(rho, sigma, decay, subtract))
     method = sam.FriendlySAM(rho, sigma, decay, subtract=subtract)
@@ -49,7 +50,7 @@ def test_the_average_is_that_of_the_clean_gradients():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), state.average, expected)
 
 
-@pytest.mark.parametrize("subtract", ["updated", "previous"])
+@together("subtract", ["updated", "previous"])
 def test_sigma_zero_is_sam_bit_for_bit(subtract):
     start = problem()
     params, _, outputs = descent(sam.SAM(0.3), start.params, (), start.batches)
@@ -83,13 +84,13 @@ def _zero_state(start):
     return sam.FriendlySAM().init(start.params)
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+@together("decay", [-0.1, 1.0, float("nan")])
 def test_decay_is_refused_by_name_and_value(decay):
     with pytest.raises(ValueError, match=rf"decay must be in \[0, 1\), got {decay}"):
         sam.FriendlySAM(0.5, decay=decay)
 
 
-@pytest.mark.parametrize("sigma", [float("inf"), float("nan")])
+@together("sigma", [float("inf"), float("nan")])
 def test_sigma_is_refused_by_name_and_value(sigma):
     with pytest.raises(ValueError, match=f"sigma must be a finite number; 0 is SAM, got {sigma}"):
         sam.FriendlySAM(0.5, sigma)

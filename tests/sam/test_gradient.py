@@ -10,6 +10,7 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from together import together
 
 from widebasin import sam
 
@@ -53,7 +54,7 @@ def test_the_ascent_has_length_rho_and_the_direction_of_the_gradient(x, rho):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("normalize", [True, False])
+@together("normalize", [True, False])
 def test_the_first_order_in_rho_is_a_hessian_vector_product(normalize):
     """g(w + rho v) = g(w) + rho H v + O(rho^2), with v the ascent direction: halving rho quarters the error."""
     keys = jax.random.split(jax.random.key(1), 3)
@@ -78,8 +79,8 @@ def test_the_first_order_in_rho_is_a_hessian_vector_product(normalize):
     np.testing.assert_allclose(np.log2(errors[:-1] / errors[1:]), 2, atol=0.05)
 
 
-@pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
-@pytest.mark.parametrize("normalize", [True, False])
+@together("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@together("normalize", [True, False])
 def test_radius_zero_is_the_plain_gradient_bit_for_bit(classification, compile_, normalize):
     loss, params, batch = classification.loss_with_logits, classification.params, classification.batch
     plain = compile_(jax.value_and_grad(loss, has_aux=True))
@@ -95,7 +96,7 @@ def test_a_traced_radius_of_zero_is_the_plain_gradient_bit_for_bit(classificatio
     assert not eqx.tree_equal(traced(jnp.array(0.1), *arguments), plain, typematch=True)
 
 
-@pytest.mark.parametrize("rho", [0.01, 0.3])
+@together("rho", [0.01, 0.3])
 def test_one_step_equals_optax_contrib_sam(classification, rho):
     params, batch, learning_rate = classification.params, classification.batch, 0.1
     adversary = optax.chain(optax.contrib.normalize(), optax.sgd(rho))
@@ -113,9 +114,9 @@ def test_one_step_equals_optax_contrib_sam(classification, rho):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("rho", [0.0, 0.5])
+@together("dtype", ["float16", "bfloat16", "float32", "float64"])
+@together("normalize", [True, False])
+@together("rho", [0.0, 0.5])
 def test_a_zero_gradient_moves_nothing(dtype, normalize, rho):
     """At the minimum w = c of 0.5 ||w - c||^2 the ascent is zero and so is the gradient, exactly."""
     center = jnp.array([1.0, -3.0, 0.5], dtype)
@@ -130,14 +131,14 @@ def test_a_zero_gradient_moves_nothing(dtype, normalize, rho):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@together("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_a_loss_that_ignores_the_parameters_has_gradient_zero(dtype):
     value, gradient = sam.value_and_grad(lambda w: jnp.array(2.5, dtype) + 0 * jnp.sum(w), rho=0.5)(jnp.ones(3, dtype))
     assert float(value) == 2.5
     np.testing.assert_array_equal(np.asarray(gradient, np.float64), np.zeros(3))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@together("dtype", [jnp.float16, jnp.bfloat16])
 def test_the_norm_of_half_precision_gradients_accumulates_in_float32(dtype):
     """||(1, ..., 1)||^2 = 10^6 + 1 overflows float16 and is no bfloat16; the float32 leaf shows the length used."""
     params = {"half": jnp.zeros(1_000_000, dtype), "single": jnp.zeros(1)}
@@ -187,7 +188,7 @@ def test_further_arguments_and_keywords_reach_both_passes():
     assert float(gradient) == 3.0 * 2.0 * (1 + 0.5 * 3.0)
 
 
-@pytest.mark.parametrize(("argnums", "which"), [(0, "first"), (1, "second"), (-1, "second")])
+@together(("argnums", "which"), [(0, "first"), (1, "second"), (-1, "second")])
 def test_argnums_chooses_the_parameters(argnums, which):
     def loss(x, y):
         return 0.5 * jnp.sum(x**2) + jnp.sum(y**2)
@@ -199,7 +200,7 @@ def test_argnums_chooses_the_parameters(argnums, which):
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("argnums", [(0, 2), [0, 2]])
+@together("argnums", [(0, 2), [0, 2]])
 def test_several_argnums_are_perturbed_under_one_norm(argnums):
     def loss(x, scale, y):
         return scale * (0.5 * jnp.sum(x**2) + 0.5 * jnp.sum(y["y"] ** 2))
@@ -212,8 +213,8 @@ def test_several_argnums_are_perturbed_under_one_norm(argnums):
     np.testing.assert_allclose(gradients[1]["y"], [4.4], rtol=1e-6)
 
 
-@pytest.mark.parametrize("base", [jax.value_and_grad, sam.microbatched(1)], ids=["whole", "microbatched"])
-@pytest.mark.parametrize("argnums", [(0, 2), (0, -1), (-3, -1), [2, 0]])
+@together("base", [jax.value_and_grad, sam.microbatched(1)], ids=["whole", "microbatched"])
+@together("argnums", [(0, 2), (0, -1), (-3, -1), [2, 0]])
 def test_groups_leave_the_parameters_whole_whichever_arguments_they_are(argnums, base):
     """Two groups of two examples: the mean of their SAM gradients."""
     examples = jnp.array([[1.0, 0.5], [2.0, -1.0], [0.0, 3.0], [1.0, 1.0]])
@@ -275,7 +276,7 @@ def test_any_pytree_keeps_its_structure_and_dtypes(specification):
         np.testing.assert_allclose(float(value), 0.5 * size, rtol=1e-6)
 
 
-@pytest.mark.parametrize("w", [2.0, np.float64(2.0), np.array(2.0)], ids=["float", "numpy scalar", "numpy array"])
+@together("w", [2.0, np.float64(2.0), np.array(2.0)], ids=["float", "numpy scalar", "numpy array"])
 def test_parameters_outside_jax_are_taken_as_jax_takes_them(w):
     def loss(w):
         return 0.5 * w**2
@@ -292,7 +293,7 @@ def test_complex_parameters_ascend():
     np.testing.assert_allclose(gradient, jnp.conj(z) * 1.1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@together("dtype", ["float16", "bfloat16", "float32"])
 def test_no_implicit_promotion(dtype):
     w = jnp.array([3.0, 4.0], dtype)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
@@ -307,7 +308,7 @@ def quadratic_step(matrix, params, rho):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(
+@together(
     "optimizer",
     [
         optax.sgd(0.1),
@@ -359,7 +360,7 @@ def test_a_step_with_a_non_finite_gradient_can_be_rejected():
     np.testing.assert_allclose(updates, [-0.33, -0.44], rtol=1e-6)
 
 
-@pytest.mark.parametrize("rho", [-0.1, float("nan"), float("inf")])
+@together("rho", [-0.1, float("nan"), float("inf")])
 def test_a_radius_that_is_none_is_refused_by_name_and_value(rho):
     with pytest.raises(ValueError, match=f"rho must be a finite number >= 0, got {rho}"):
         sam.value_and_grad(half_square_norm, rho=rho)

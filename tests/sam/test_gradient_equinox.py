@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from together import together
 
 from widebasin import sam
 
@@ -49,7 +50,7 @@ def model():
     return Network(jax.random.key(1))
 
 
-@pytest.mark.parametrize("mask", [None, weights_only], ids=["all", "weights"])
+@together("mask", [None, weights_only], ids=["all", "weights"])
 def test_a_model_with_leaves_that_are_no_arrays_equals_partition_and_combine(model, inputs, mask):
     (value, outputs), gradient = sam.value_and_grad(
         loss, has_aux=True, rho=0.3, mask=mask, base=eqx.filter_value_and_grad
@@ -64,7 +65,7 @@ def test_a_model_with_leaves_that_are_no_arrays_equals_partition_and_combine(mod
     assert not eqx.tree_equal(gradient, plain)
 
 
-@pytest.mark.parametrize("method", [sam.SAM(rho=0.3), sam.SGD()])
+@together("method", [sam.SAM(rho=0.3), sam.SGD()])
 def test_methods_take_equinox_models(model, inputs, method):
     (value, _), gradient, state = method.value_and_grad(loss, has_aux=True, base=eqx.filter_value_and_grad)(
         model, method.init(model), inputs

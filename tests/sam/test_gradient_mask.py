@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from together import together
 
 from widebasin import sam
 
@@ -32,7 +32,7 @@ def test_masked_parameters_still_get_their_gradient():
     assert float(gradient["scale"]) == 5.0
 
 
-@pytest.mark.parametrize("normalize", [True, False])
+@together("normalize", [True, False])
 def test_a_prefix_masks_whole_branches(normalize):
     """||(3, 4, 12)|| = 13."""
 
@@ -54,8 +54,8 @@ def test_an_array_masks_single_entries():
     np.testing.assert_allclose(gradient, [3.3, 100.0, 4.4], rtol=1e-6)
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("mask", [lambda _: False, lambda g: jax.tree.map(jnp.zeros_like, g)], ids=["prefix", "zeros"])
+@together("normalize", [True, False])
+@together("mask", [lambda _: False, lambda g: jax.tree.map(jnp.zeros_like, g)], ids=["prefix", "zeros"])
 def test_a_mask_that_hides_everything_gives_the_plain_gradient(mask, normalize):
     value, gradient = sam.value_and_grad(half_square_norm, rho=RHO, normalize=normalize, mask=mask)(PARAMS)
     expected_value, expected = jax.value_and_grad(half_square_norm)(PARAMS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from together import together
 
 from widebasin import sam
 
@@ -23,7 +24,7 @@ def assert_trees_close(left, right):
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=1e-6)
 
 
-@pytest.mark.parametrize("normalize", [True, False])
+@together("normalize", [True, False])
 def test_a_loss_averaged_over_devices_equals_one_device(classification, mesh, normalize):
     """With ``pmean`` in the loss the ascent is that of the whole batch, however many devices hold it."""
 

@@ -6,7 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import BATCH, DRAWING, FAMILY, KEY, ONE_OF_EACH, SEEING_EXAMPLES, descent, each, loss, problem, step
+from sam.family import (
+    BATCH,
+    DRAWING,
+    FAMILY,
+    KEY,
+    ONE_OF_EACH,
+    SEEING_EXAMPLES,
+    descent,
+    each,
+    each_compiled,
+    loss,
+    problem,
+    step,
+)
+from together import together
 
 from widebasin import sam
 
@@ -38,7 +52,7 @@ def group_by_group(method, params, state, batch, key):
     return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *found)
 
 
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_groups_equal_the_average_over_batches_of_their_own(method):
     """Value, gradients and state, over four steps: SAM's, those between, and those of a new choice."""
     start = problem()
@@ -55,7 +69,7 @@ def test_groups_equal_the_average_over_batches_of_their_own(method):
         state = found[2]
 
 
-@each({name: PERTURBING[name] for name in ("SAM", "ESAM", "friendly SAM", "random SSAM")})
+@each_compiled({name: PERTURBING[name] for name in ("SAM", "ESAM", "friendly SAM", "random SSAM")})
 def test_one_group_is_the_whole_batch_bit_for_bit(method):
     start = problem()
     before = start.params, method.init(start.params), start.batches[:2]
@@ -64,7 +78,7 @@ def test_one_group_is_the_whole_batch_bit_for_bit(method):
     )
 
 
-@each({"LookSAM": sam.LookSAM(0.3, 99, m=2), "linearized SAM": sam.LinearizedSAM(0.3, m=2)})
+@each_compiled({"LookSAM": sam.LookSAM(0.3, 99, m=2), "linearized SAM": sam.LinearizedSAM(0.3, m=2)})
 def test_what_is_kept_over_many_steps_keeps_every_bit_whatever_the_number_of_groups(method):
     """The mean over seven groups of equal numbers is not always that number."""
     start = problem()
@@ -93,19 +107,19 @@ WITHIN_GROUPS = np.concatenate([i + np.random.default_rng(i).permutation(M) for 
 WHOLE_GROUPS = np.arange(BATCH).reshape(-1, M)[[2, 0, 3, 1]].ravel()
 
 
-@each(FAMILY)
+@each_compiled(FAMILY)
 def test_the_order_of_the_examples_of_a_batch_does_not_matter(method):
     assert_equal_up_to_rounding(first_outputs(method, SHUFFLED), first_outputs(method, AS_THEY_ARE))
 
 
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_the_order_within_groups_does_not_matter_and_who_shares_a_group_does(method):
     expected = first_outputs(in_groups(method), AS_THEY_ARE)
     assert_equal_up_to_rounding(first_outputs(in_groups(method), WITHIN_GROUPS), expected)
     assert not np.allclose(first_outputs(in_groups(method), SHUFFLED)[1]["out"], expected[1]["out"], rtol=1e-6)
 
 
-@each({name: method for name, method in PERTURBING.items() if name not in DRAWING or name == "random SSAM"})
+@each_compiled({name: method for name, method in PERTURBING.items() if name not in DRAWING or name == "random SSAM"})
 def test_the_order_of_groups_does_not_matter_where_they_draw_nothing_of_their_own(method):
     expected = first_outputs(in_groups(method), AS_THEY_ARE)
     assert_equal_up_to_rounding(first_outputs(in_groups(method), WHOLE_GROUPS), expected)
@@ -161,13 +175,13 @@ def test_an_argument_that_is_no_array_of_examples_is_refused():
         traced(sam.SAM(m=M), jnp.zeros((16, 2)), jnp.zeros(()))
 
 
-@pytest.mark.parametrize("position", [0, 3, -1])
+@together("position", [0, 3, -1])
 def test_batch_argnums_that_name_no_examples_are_refused(position):
     with pytest.raises(ValueError, match=f"batch_argnums must name positional arguments .* got {position}"):
         traced(sam.SAM(m=M), *problem().batches[0], batch_argnums=(1, position))
 
 
-@pytest.mark.parametrize("method", [sam.ESAM(0.3, 1.0, m=M), sam.SSAM(0.3, m=M)])
+@together("method", [sam.ESAM(0.3, 1.0, m=M), sam.SSAM(0.3, m=M)])
 def test_batch_argnums_leave_the_other_arguments_whole(method):
     """A scale that looks like examples, and a keyword, reach every group as they are."""
     start = problem()
@@ -195,7 +209,9 @@ def aux_loss(params, inputs, targets):
     return loss(params, inputs, targets), {"largest": jnp.max(inputs), "count": jnp.asarray(len(inputs), jnp.int32)}
 
 
-@each({name: in_groups(FAMILY[name]) for name in ("SAM", "ESAM", "SSAM", "random perturbation", "linearized SAM")})
+@each_compiled(
+    {name: in_groups(FAMILY[name]) for name in ("SAM", "ESAM", "SSAM", "random perturbation", "linearized SAM")}
+)
 def test_auxiliary_data_of_groups_are_averaged_or_merged_as_told(method):
     start = problem()
     inputs, targets = start.batches[0]

@@ -16,6 +16,7 @@ from sam.family import (
     length,
     problem,
 )
+from together import together
 
 from widebasin import sam
 
@@ -38,8 +39,8 @@ def gsam_by_hand(rho, alpha, shown=EVERYWHERE, adaptive=False):
     return rule
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
-@pytest.mark.parametrize(("rho", "alpha"), [(0.5, 0.1), (2.0, 1.5)])
+@together("adaptive", [False, True])
+@together(("rho", "alpha"), [(0.5, 0.1), (2.0, 1.5)])
 def test_gradient_matches_the_closed_form(rho, alpha, adaptive):
     expected = descent_by_hand(gsam_by_hand(rho, alpha, adaptive=adaptive))
     np.testing.assert_allclose(descent_on_quadratic(sam.GSAM(rho, alpha, adaptive=adaptive)), expected, rtol=1e-10)
@@ -75,7 +76,7 @@ def test_radius_zero_is_the_plain_gradient_whatever_alpha():
     )
 
 
-@pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf")])
+@together("alpha", [-0.1, float("nan"), float("inf")])
 def test_alpha_is_refused_by_name_and_value(alpha):
     with pytest.raises(ValueError, match=f"alpha must be a finite number >= 0; 0 is SAM, got {alpha}"):
         sam.GSAM(0.5, alpha)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import descent, descent_on_quadratic, length, loss, problem
+from together import together
 
 from widebasin import sam
 
@@ -24,8 +25,8 @@ def flattened(tree):
     return np.asarray(jax.flatten_util.ravel_pytree(tree)[0])
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("fixed_point", [False, True])
+@together("normalize", [False, True])
+@together("fixed_point", [False, True])
 def test_gradient_matches_the_dense_quadratic_model(normalize, fixed_point):
     """``q(w + rho q(w))`` with ``q(w) = g(c) + H(c) (w - c)``, on another batch at every step and away from ``c``."""
     start = problem()
@@ -55,7 +56,7 @@ def test_masked_parameters_stay_out_of_the_ascent_and_not_out_of_the_model():
     np.testing.assert_allclose(flattened(found), expected, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@together("normalize", [False, True])
 def test_on_a_quadratic_it_is_sam(normalize):
     np.testing.assert_allclose(
         descent_on_quadratic(sam.LinearizedSAM(0.3, normalize)),

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sam.family import FAMILY, each, network, problem
+from sam.family import FAMILY, each_compiled, network, problem
+from together import together
 
 from widebasin import sam
 
@@ -34,7 +35,7 @@ def single_loss(params, inputs, targets):
     return jnp.mean((network(params, inputs) - targets) ** 2)
 
 
-@each(FAMILY)
+@each_compiled(FAMILY)
 def test_scaled_float16_follows_float32_up_to_rounding(method):
     """Three steps; the first gradients differ by a few roundings of float16, 2^-11 each."""
     params, batches = problem()
@@ -100,7 +101,7 @@ def start(method, optimizer, params, scale):
     return params, optimizer.init(params), method.init(params), sam.DynamicLossScale.starting_at(scale)
 
 
-@each(METHODS)
+@each_compiled(METHODS)
 def test_an_overflow_in_the_second_pass_alone_halves_the_scale_and_keeps_everything(method):
     """w = (.6, .8): 2^15 w is a float16, and at the ascent point 3 w it is not; at half the scale neither is 3 w."""
     method, optimizer, w = method(2.0), optax.adam(0.1), jnp.array([0.6, 0.8])
@@ -119,7 +120,7 @@ def test_an_overflow_in_the_second_pass_alone_halves_the_scale_and_keeps_everyth
     assert (float(twice[3].scale), int(twice[3].finite_steps)) == (2.0**14, 1)
 
 
-@each(METHODS)
+@each_compiled(METHODS)
 def test_an_overflow_in_the_first_pass_alone_halves_the_scale_and_keeps_everything(method):
     """The loss a b with a = -1, b = 3: db falls from 3 to 1 along the ascent of b, so only the clean da overflows."""
 
@@ -143,7 +144,7 @@ def test_an_overflow_in_the_first_pass_alone_halves_the_scale_and_keeps_everythi
     assert not np.array_equal(twice[0]["b"], params["b"])
 
 
-@each(METHODS)
+@each_compiled(METHODS)
 def test_a_state_that_is_not_empty_is_kept_in_the_midst_of_training(method):
     """The second of three steps overflows: its example is too large; the others go on as if it were left out."""
 
@@ -254,7 +255,7 @@ def test_it_is_a_pytree_that_compiles_once():
     assert float(loss_scale.scale) == 2.0**14
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         ((0.5,), "scale must be a finite number of at least 1, got 0.5"),
@@ -267,7 +268,7 @@ def test_what_is_no_scale_is_refused_by_name_and_value(arguments, message):
         sam.DynamicLossScale.starting_at(*arguments)
 
 
-@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+@together("bad", [jnp.nan, jnp.inf, -jnp.inf])
 def test_all_finite_and_keep_if_see_a_single_entry(bad):
     good = {"a": jnp.ones(3, jnp.float16), "b": (jnp.zeros(2),)}
     broken = {"a": good["a"].at[1].set(bad), "b": good["b"]}
@@ -277,7 +278,7 @@ def test_all_finite_and_keep_if_see_a_single_entry(bad):
     assert_equal(sam.keep_if(sam.all_finite(good), good, broken), good)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+@together("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 def test_nothing_is_promoted_unasked(dtype):
     """Under strict promotion; the value and the gradients come in float32."""
     scale = sam.DynamicLossScale.starting_at(8.0)

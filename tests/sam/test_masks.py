@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from together import together
 
 from widebasin import sam
 
@@ -90,7 +91,7 @@ def test_sam_on_of_a_module_perturbs_its_layer_norm_alone():
     np.testing.assert_allclose(gradients.linear.weight, at_ascent.linear.weight, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(
+@together(
     ("mask", "chosen"),
     [
         (sam.by_dimensions(2), {".linear.weight"}),
@@ -120,7 +121,7 @@ def test_frozen_parameters_that_are_not_differentiated_need_no_mask():
     jax.tree.map(np.testing.assert_array_equal, gradients["norm"], masked["norm"])
 
 
-@pytest.mark.parametrize("exclude", [False, True])
+@together("exclude", [False, True])
 def test_a_pattern_that_matches_nothing_is_refused_and_the_paths_are_told(exclude):
     message = (
         "by_path('batchnorm') matches none of the parameters; their paths are "
@@ -140,13 +141,13 @@ def test_a_pattern_that_is_no_regular_expression_is_refused_at_once():
         sam.by_path("norm(")
 
 
-@pytest.mark.parametrize(("least", "most"), [(-1, None), (2, 1), (0, -1)])
+@together(("least", "most"), [(-1, None), (2, 1), (0, -1)])
 def test_numbers_of_dimensions_that_leave_nothing_are_refused(least, most):
     with pytest.raises(ValueError, match=f"0 <= least <= most, got least = {least}, most = {most}"):
         sam.by_dimensions(least, most)
 
 
-@pytest.mark.parametrize(
+@together(
     "make",
     [lambda n: sam.by_path(f"norm{n}"), lambda n: sam.by_path("norm", exclude=bool(n)), lambda n: sam.by_dimensions(n)],
     ids=["pattern", "exclude", "dimensions"],

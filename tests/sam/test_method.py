@@ -6,7 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, PERTURBING, TRACES, descent, each, loss, problem, step
+from sam.family import (
+    DRAWING,
+    FAMILY,
+    KEY,
+    ONE_OF_EACH,
+    PERTURBING,
+    TRACES,
+    descent,
+    each,
+    each_compiled,
+    loss,
+    problem,
+    step,
+)
+from together import together
 
 from widebasin import sam
 from widebasin.sam._method import check_mask, check_radius
@@ -17,12 +31,12 @@ def assert_close(left, right, rtol=1e-11):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-14), left, right)
 
 
-@pytest.mark.parametrize("name", sorted(sam.METHODS))
+@together("name", sorted(sam.METHODS))
 def test_every_registered_method_satisfies_the_protocol(name):
     assert isinstance(sam.METHODS[name].with_radius(0.1), sam.Method)
 
 
-@pytest.mark.parametrize("thing", [0.1, object(), sam.value_and_grad])
+@together("thing", [0.1, object(), sam.value_and_grad])
 def test_other_things_do_not_satisfy_the_protocol(thing):
     assert not isinstance(thing, sam.Method)
 
@@ -32,7 +46,7 @@ def test_the_family_under_test_is_the_family_of_the_registry():
     assert {type(method) for method in FAMILY.values()} == registered
 
 
-@each(ONE_OF_EACH)
+@each_compiled(ONE_OF_EACH)
 @pytest.mark.usefixtures("float64")
 def test_compiled_equals_eager_and_the_value_and_aux_are_those_of_the_clean_pass(method):
     start = problem()
@@ -51,7 +65,7 @@ def test_compiled_equals_eager_and_the_value_and_aux_are_those_of_the_clean_pass
     assert not np.allclose(after["out"], start.params["out"])
 
 
-@each({name: method for name, method in FAMILY.items() if name not in DRAWING})
+@each_compiled({name: method for name, method in FAMILY.items() if name not in DRAWING})
 @pytest.mark.usefixtures("float64")
 def test_the_key_of_a_method_that_draws_nothing_is_ignored(method):
     start = problem()
@@ -62,7 +76,7 @@ def test_the_key_of_a_method_that_draws_nothing_is_ignored(method):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-@each(DRAWING)
+@each_compiled(DRAWING)
 @pytest.mark.usefixtures("float64")
 def test_a_method_that_draws_refuses_to_go_without_a_key_and_follows_it(method):
     start = problem()
@@ -95,7 +109,7 @@ def variants(method):
     return [jax.tree.map(lambda leaf, factor=factor: leaf * factor, method) for factor in (0.5, 0.8, 1.1)]
 
 
-@each({name: method for name, method in ONE_OF_EACH.items() if name != "SGD"})
+@each_compiled({name: method for name, method in ONE_OF_EACH.items() if name != "SGD"})
 @pytest.mark.usefixtures("float64")
 def test_one_compiled_program_serves_all_hyperparameters_and_vmap_over_them_equals_a_loop(method):
     """``rho``, ``alpha``, ``beta``, ``gamma`` of WSAM, ``sigma``, ``decay`` and ``eta``, all at once."""
@@ -119,7 +133,7 @@ def test_one_compiled_program_serves_all_hyperparameters_and_vmap_over_them_equa
         assert not np.allclose(alone[0][1]["out"], alone[2][1]["out"])
 
 
-@each({name: method for name, method in FAMILY.items() if isinstance(method, sam.LookSAM | sam.SAMEveryK)})
+@each_compiled({name: method for name, method in FAMILY.items() if isinstance(method, sam.LookSAM | sam.SAMEveryK)})
 @pytest.mark.usefixtures("float64")
 def test_at_a_step_of_sam_the_radius_matters(method):
     start = problem()
@@ -132,7 +146,7 @@ def test_at_a_step_of_sam_the_radius_matters(method):
 # Refusals
 
 
-@pytest.mark.parametrize("rho", [-1e-9, -0.05, math.nan, math.inf, -math.inf, np.float32(-1), Fraction(-1, 2), -1])
+@together("rho", [-1e-9, -0.05, math.nan, math.inf, -math.inf, np.float32(-1), Fraction(-1, 2), -1])
 def test_what_is_no_radius_is_refused_by_name_and_value(rho):
     with pytest.raises(ValueError, match="rho must be a finite number >= 0, got") as error:
         check_radius(rho)
@@ -140,20 +154,20 @@ def test_what_is_no_radius_is_refused_by_name_and_value(rho):
 
 
 @each(PERTURBING)
-@pytest.mark.parametrize("rho", [-0.1, math.nan])
+@together("rho", [-0.1, math.nan])
 def test_every_method_refuses_what_is_no_radius(method, rho):
     with pytest.raises(ValueError, match=f"rho must be a finite number >= 0, got {rho}"):
         dataclasses.replace(method, rho=rho)
 
 
 @each(PERTURBING)
-@pytest.mark.parametrize("m", [0, -4])
+@together("m", [0, -4])
 def test_every_method_refuses_groups_of_no_examples(method, m):
     with pytest.raises(ValueError, match=f"m must be a number of examples of at least 1, or None .* got {m}"):
         dataclasses.replace(method, m=m)
 
 
-@pytest.mark.parametrize("rho", [0, 0.0, 0.05, 3, np.float32(0.1)])
+@together("rho", [0, 0.0, 0.05, 3, np.float32(0.1)])
 def test_radii_are_accepted(rho):
     check_radius(rho)
 
@@ -162,7 +176,7 @@ def test_traced_radii_pass_unseen():
     assert float(jax.jit(lambda rho: (check_radius(rho), rho)[1])(-1.0)) == -1.0
 
 
-@pytest.mark.parametrize("rho", ["0.1", lambda step: 0.1])
+@together("rho", ["0.1", lambda step: 0.1])
 def test_a_radius_that_is_no_number_is_refused_with_a_remedy(rho):
     with pytest.raises(TypeError, match="rho must be a number"):
         check_radius(rho)

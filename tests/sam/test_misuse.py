@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from together import together
 
 from widebasin import sam
 
@@ -25,7 +26,7 @@ def half_square_norm(w):
     return 0.5 * jnp.sum(w**2)
 
 
-@pytest.mark.parametrize("options", [{"m": 1}, {"m": 4}, {"base": sam.microbatched(1)}, {"base": sam.microbatched(4)}])
+@together("options", [{"m": 1}, {"m": 4}, {"base": sam.microbatched(1)}, {"base": sam.microbatched(4)}])
 def test_examples_by_keyword_are_refused_where_the_batch_is_cut(options):
     function = sam.value_and_grad(loss, rho=0.1, **options)
     with pytest.raises(ValueError, match="'y', given by keyword"):
@@ -75,7 +76,7 @@ def test_decay_of_complex_parameters_shrinks_them():
     np.testing.assert_allclose(gradient, jax.grad(lambda w: 0.05 * jnp.sum(jnp.abs(w) ** 2))(w), rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(8, 3), (16,), ()])
+@together("shape", [(8, 3), (16,), ()])
 def test_losses_that_are_not_one_per_example_are_refused(shape):
     method = sam.ESAM(0.1, 1.0)
     function = method.value_and_grad(loss, example_losses=lambda w, x, y: jnp.zeros(shape))
@@ -92,7 +93,7 @@ def test_an_argument_without_examples_is_named_before_it_is_cut():
     sam.ESAM(0.1, 1.0).value_and_grad(noisy, batch_argnums=(1, 2))(W, (), X, Y, jax.random.key(0))
 
 
-@pytest.mark.parametrize("method", [sam.SAM(jnp.array([0.5, 50.0])), sam.WSAM(0.1, jnp.array([0.5, 0.6]))])
+@together("method", [sam.SAM(jnp.array([0.5, 50.0])), sam.WSAM(0.1, jnp.array([0.5, 0.6]))])
 def test_a_vector_of_hyperparameters_is_refused_but_may_be_batched(method):
     with pytest.raises(ValueError, match=r"must be scalars, got one of shape \(2,\)"):
         method.value_and_grad(half_square_norm)(W, ())
@@ -173,7 +174,7 @@ def test_a_skipped_step_leaves_what_is_no_array_of_a_model():
     assert eqx.tree_equal(sam.keep_if(jnp.array(True), new, old), new)
 
 
-@pytest.mark.parametrize("method", [sam.SAM(0.1), sam.ASAM(0.1), sam.GSAM(0.1), sam.WSAM(0.1)])
+@together("method", [sam.SAM(0.1), sam.ASAM(0.1), sam.GSAM(0.1), sam.WSAM(0.1)])
 def test_a_step_can_be_differentiated_at_a_zero_gradient(method):
     derivative = jax.grad(lambda w: method.value_and_grad(half_square_norm)(w, ())[1].sum())(jnp.zeros(2))
     assert np.isfinite(derivative).all()
@@ -187,7 +188,7 @@ def test_sparse_sam_is_sam_until_it_has_chosen():
     np.testing.assert_allclose(gradients, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@together("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_looksam_makes_no_direction_of_rounding_in_any_precision(dtype):
     """Of ``||w||^2 / 2`` no part of SAM's gradient is orthogonal to the clean one."""
     w = jnp.asarray(np.random.default_rng(1).normal(size=1000), dtype)

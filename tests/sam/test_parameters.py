@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each, loss, network, problem, step
+from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each, each_compiled, loss, network, problem, step
+from together import together
 
 from widebasin import sam
 
 
-@each(FAMILY)
+@each_compiled(FAMILY)
 @pytest.mark.usefixtures("float64")
 def test_at_a_minimum_the_gradient_is_zero_and_not_nan(method):
     """Where every example fits, nothing rises: but a random perturbation finds a gradient."""
@@ -33,7 +34,7 @@ def test_at_a_minimum_the_gradient_is_zero_and_not_nan(method):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
 
 
-@each(ONE_OF_EACH)
+@each_compiled(ONE_OF_EACH)
 @pytest.mark.usefixtures("float64")
 def test_a_loss_that_is_constant_has_gradient_zero(method):
     w, x = jnp.array([3.0, 4.0]), jnp.ones(4)
@@ -53,7 +54,7 @@ def nothing(gradients):
     return jax.tree.map(lambda _: False, gradients)
 
 
-@each({name: method for name, method in WHOLE_BATCH.items() if name != "SGD"})
+@each_compiled({name: method for name, method in WHOLE_BATCH.items() if name != "SGD"})
 @pytest.mark.usefixtures("float64")
 def test_a_mask_that_hides_everything_leaves_the_plain_gradient(method):
     start = problem()
@@ -65,7 +66,7 @@ def test_a_mask_that_hides_everything_leaves_the_plain_gradient(method):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
 
 
-@each(ONE_OF_EACH)
+@each_compiled(ONE_OF_EACH)
 def test_no_parameters_at_all(method):
     state = method.init({})
     function = jax.jit(method.value_and_grad(lambda params, x: jnp.mean(x)))
@@ -75,7 +76,7 @@ def test_no_parameters_at_all(method):
         assert gradients == {}
 
 
-@each({name: method for name, method in ONE_OF_EACH.items() if name not in DRAWING})
+@each_compiled({name: method for name, method in ONE_OF_EACH.items() if name not in DRAWING})
 @pytest.mark.usefixtures("float64")
 def test_a_tensor_without_entries_changes_nothing(method):
     start = problem()
@@ -92,7 +93,7 @@ def test_a_tensor_without_entries_changes_nothing(method):
         )
 
 
-@each(DRAWING)
+@each_compiled(DRAWING)
 def test_a_tensor_without_entries_draws_nothing(method):
     params = {"a": jnp.zeros((0, 3)), "w": jnp.ones(3), "z": jnp.zeros(0)}
     function = jax.jit(method.value_and_grad(lambda p, x: 0.5 * jnp.sum(p["w"] ** 2) * jnp.mean(x)))
@@ -102,7 +103,7 @@ def test_a_tensor_without_entries_draws_nothing(method):
 
 
 @each(FAMILY)
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@together("dtype", [jnp.float16, jnp.bfloat16])
 def test_half_precision_is_kept_and_states_are_wider(method, dtype):
     """Under strict promotion, so that nothing widens or broadcasts unasked. A linearized center is a copy."""
     start = problem()
@@ -123,7 +124,7 @@ def test_half_precision_is_kept_and_states_are_wider(method, dtype):
     assert all(found == wanted for found in floating)
 
 
-@each({name: FAMILY[name] for name in ("ASAM", "LookSAM", "friendly SAM", "linearized SAM")})
+@each_compiled({name: FAMILY[name] for name in ("ASAM", "LookSAM", "friendly SAM", "linearized SAM")})
 def test_bfloat16_follows_single_precision(method):
     """Two steps; within 10% of the gradient's largest entry, of 8 bits of precision."""
     start = problem()
@@ -157,7 +158,7 @@ def network_loss(model, inputs, targets):
     return jnp.mean((model.activation(hidden) @ model.weights["out"] - targets) ** 2) * (2 * model.dropout.p)
 
 
-@each(ONE_OF_EACH)
+@each_compiled(ONE_OF_EACH)
 @pytest.mark.usefixtures("float64")
 def test_what_equinox_does_not_differentiate_is_neither_perturbed_nor_kept_in_a_state(method):
     start = problem()

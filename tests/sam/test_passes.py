@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import BATCH, FAMILY, KEY, ONE_OF_EACH, each, network, problem
+from sam.family import BATCH, FAMILY, KEY, ONE_OF_EACH, each_compiled, network, problem
+from together import together
 
 from widebasin import sam
 
@@ -58,7 +59,7 @@ COUNTABLE = {name: method for name, method in ONE_OF_EACH.items() if not isinsta
 PERIOD = 6  # common to k = 3 and every = 2
 
 
-@each(
+@each_compiled(
     COUNTABLE
     | {"LookSAM at every step": sam.LookSAM(k=1), "ESAM on all examples": sam.ESAM(gamma=1.0)}
     | {f"{name} in groups": dataclasses.replace(FAMILY[name], m=4) for name in ("LookSAM", "ESAM")}
@@ -70,7 +71,7 @@ def test_the_passes_counted_are_the_passes_made(method):
     np.testing.assert_allclose(passes_of(method, PERIOD), (forward, backward), rtol=1e-12)
 
 
-@pytest.mark.parametrize(
+@together(
     ("method", "gradients"),
     [
         (sam.SGD(), 1),
@@ -84,7 +85,6 @@ def test_the_passes_counted_are_the_passes_made(method):
         (sam.ESAM(), (2.5 + 2 * 1.5) / 3),
         (sam.ESAM(gamma=1.0), 2),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, sam.Method) else None,
 )
 def test_a_step_costs_as_many_gradients_by_default(method, gradients):
     """A backward pass counts as two forward passes."""
@@ -118,11 +118,7 @@ def deep():
     return params, inputs, operations(jax.grad(deep_loss), params, inputs)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [sam.SGD(), sam.SAM(), sam.LinearizedSAM(), sam.ESAM()],
-    ids=lambda method: type(method).__name__,
-)
+@together("method", [sam.SGD(), sam.SAM(), sam.LinearizedSAM(), sam.ESAM()])
 def test_the_operations_of_the_compiled_program_are_those_of_the_gradients_counted(method, deep):
     """Within 5%: the first layer's inputs need no derivative, and what is no matrix product counts as well."""
     params, inputs, gradient = deep

@@ -14,6 +14,7 @@ from sam.family import (
     problem,
     sam_by_hand,
 )
+from together import together
 
 from widebasin import sam
 
@@ -44,15 +45,15 @@ def looksam_by_hand(rho, k, alpha, parts=WHOLE, shown=EVERYWHERE):
     return rule
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("k", [2, 5])
+@together("normalize", [True, False])
+@together("k", [2, 5])
 def test_sam_every_k_matches_the_closed_form(k, normalize):
     expected = descent_by_hand(every_k_by_hand(0.5, k, normalize))
     np.testing.assert_allclose(descent_on_quadratic(sam.SAMEveryK(0.5, k, normalize=normalize)), expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize(("parts", "per_tensor"), [(WHOLE, False), (BY_TENSOR, True)], ids=["whole", "by tensor"])
-@pytest.mark.parametrize(("rho", "k", "alpha"), [(0.5, 2, 0.7), (2.0, 5, 1.5)])
+@together(("parts", "per_tensor"), [(WHOLE, False), (BY_TENSOR, True)], ids=["whole", "by tensor"])
+@together(("rho", "k", "alpha"), [(0.5, 2, 0.7), (2.0, 5, 1.5)])
 def test_looksam_matches_the_closed_form(rho, k, alpha, parts, per_tensor):
     expected = descent_by_hand(looksam_by_hand(rho, k, alpha, parts))
     method = sam.LookSAM(rho, k, alpha, per_tensor=per_tensor)
@@ -82,7 +83,7 @@ def test_what_looksam_keeps_is_orthogonal_to_the_clean_gradient_and_makes_it_the
     np.testing.assert_allclose(kept + (perturbed @ clean) / (clean @ clean) * clean, perturbed, rtol=1e-11)
 
 
-@pytest.mark.parametrize(
+@together(
     "method",
     [sam.LookSAM(0.3, 1), sam.LookSAM(0.3, 1, per_tensor=True), sam.SAMEveryK(0.3, 1)],
     ids=["LookSAM", "LookSAM by tensor", "SAM every k"],
@@ -100,8 +101,8 @@ def test_sam_every_step_unnormalized_is_unnormalized_sam():
     )
 
 
-@pytest.mark.parametrize("per_tensor", [False, True])
-@pytest.mark.parametrize("compiled", [True, False], ids=["jit", "eager"])
+@together("per_tensor", [False, True])
+@together("compiled", [True, False], ids=["jit", "eager"])
 def test_looksam_at_radius_zero_is_the_plain_gradient(per_tensor, compiled):
     """SAM adds nothing to use again. Rounding errors of what it adds must not be taken for a direction."""
     start = problem()
@@ -118,7 +119,7 @@ def test_looksam_at_radius_zero_is_the_plain_gradient(per_tensor, compiled):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.orthogonal))
 
 
-@pytest.mark.parametrize("per_tensor", [False, True])
+@together("per_tensor", [False, True])
 def test_where_the_perturbed_gradient_is_parallel_looksam_uses_nothing_again(per_tensor):
     """On ``||w||^2 / 2``, and for any tensor of one entry, ``v`` is zero but for rounding."""
     w = {"many": jnp.asarray(np.random.default_rng(0).normal(size=50)), "one": jnp.asarray(0.3)}
@@ -133,7 +134,7 @@ def test_where_the_perturbed_gradient_is_parallel_looksam_uses_nothing_again(per
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), between, w)
 
 
-@pytest.mark.parametrize("method", [sam.LookSAM(0.3, 3), sam.SAMEveryK(0.3, 3)], ids=["LookSAM", "SAM every k"])
+@together("method", [sam.LookSAM(0.3, 3), sam.SAMEveryK(0.3, 3)], ids=["LookSAM", "SAM every k"])
 def test_a_step_given_takes_the_place_of_the_count(method):
     start = problem()
     batch, function = start.batches[0], jax.jit(method.value_and_grad(loss))
@@ -148,7 +149,7 @@ def test_a_step_given_takes_the_place_of_the_count(method):
     assert not np.allclose(perturbed["out"], clean["out"])
 
 
-@pytest.mark.parametrize("method", [sam.LookSAM(0.3, 3), sam.SAMEveryK(0.3, 3)], ids=["LookSAM", "SAM every k"])
+@together("method", [sam.LookSAM(0.3, 3), sam.SAMEveryK(0.3, 3)], ids=["LookSAM", "SAM every k"])
 def test_networks_trained_together_take_the_second_gradient_only_where_it_is_used(method):
     """Under ``vmap`` a branch on the networks' own counts takes both sides; on a step that all share it does not."""
     start = problem()
@@ -184,14 +185,14 @@ def test_networks_trained_together_take_the_second_gradient_only_where_it_is_use
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), at_zero, by_count)
 
 
-@pytest.mark.parametrize("make", [sam.LookSAM, sam.SAMEveryK])
-@pytest.mark.parametrize("k", [0, -1])
+@together("make", [sam.LookSAM, sam.SAMEveryK])
+@together("k", [0, -1])
 def test_k_is_refused_by_name_and_value(make, k):
     with pytest.raises(ValueError, match=f"k must be a whole number of at least 1, got {k}"):
         make(0.5, k)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, float("nan"), float("inf")])
+@together("alpha", [-0.1, float("nan"), float("inf")])
 def test_alpha_is_refused_by_name_and_value(alpha):
     with pytest.raises(ValueError, match=f"alpha must be a finite number >= 0, got {alpha}"):
         sam.LookSAM(0.5, alpha=alpha)

@@ -1,6 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from together import together
 
 from widebasin import sam
 
@@ -27,12 +27,12 @@ def test_the_names_are_these():
     assert set(sam.METHODS) == set(AT_RADIUS)
 
 
-@pytest.mark.parametrize("name", AT_RADIUS)
+@together("name", AT_RADIUS)
 def test_a_name_builds_the_method_at_the_radius_with_the_hyperparameters_that_its_summary_tells(name):
     assert sam.METHODS[name].with_radius(0.2) == AT_RADIUS[name]
 
 
-@pytest.mark.parametrize("name", sorted(set(AT_RADIUS) - {"sgd"}))
+@together("name", sorted(set(AT_RADIUS) - {"sgd"}))
 def test_the_radius_may_be_an_array(name):
     assert float(sam.METHODS[name].with_radius(jnp.asarray(0.25)).rho) == 0.25
 
@@ -42,7 +42,7 @@ def test_titles_and_summaries_tell_the_methods_apart():
     assert len({entry.title for entry in entries}) == len({entry.summary for entry in entries}) == len(sam.METHODS)
 
 
-@pytest.mark.parametrize(
+@together(
     ("name", "expected"),
     [("sgd", [3.0, 4.0]), ("sam", [3.3, 4.4]), ("unnormalized-sam", [4.5, 6]), ("multi-step-sam", [3.3, 4.4])],
 )

@@ -23,6 +23,7 @@ from sam.family import (
     tensors,
     vector,
 )
+from together import together
 
 from widebasin import sam
 
@@ -38,7 +39,7 @@ def gradient_of(method, w=W):
     return method.value_and_grad(half_square_norm)(w, method.init(w))[1]
 
 
-@pytest.mark.parametrize(("normalize", "factor"), [(True, 1.1), (False, 1.5)])
+@together(("normalize", "factor"), [(True, 1.1), (False, 1.5)])
 def test_gradient_matches_the_closed_form(normalize, factor):
     value, gradient, state = sam.SAM(rho=0.5, normalize=normalize).value_and_grad(half_square_norm)(W, ())
     assert float(value) == 12.5
@@ -46,7 +47,7 @@ def test_gradient_matches_the_closed_form(normalize, factor):
     assert state == ()
 
 
-@pytest.mark.parametrize("normalize", [True, False])
+@together("normalize", [True, False])
 def test_equals_the_drop_in_function(classification, normalize):
     def mask(gradients):
         return jax.tree.map(lambda g: g.ndim > 1, gradients)
@@ -76,7 +77,7 @@ def test_carries_no_state():
     assert jax.tree.leaves(sam.SAM().init({"w": W})) == []
 
 
-@pytest.mark.parametrize("rho", [-0.1, float("nan"), float("inf")])
+@together("rho", [-0.1, float("nan"), float("inf")])
 def test_a_radius_that_is_none_is_refused_by_name_and_value(rho):
     with pytest.raises(ValueError, match=f"rho must be a finite number >= 0, got {rho}"):
         sam.SAM(rho=rho)
@@ -132,7 +133,7 @@ def test_a_radius_may_follow_a_schedule_in_a_compiled_loop():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("normalize", [True, False])
+@together("normalize", [True, False])
 def test_descent_on_a_quadratic_with_a_new_batch_at_every_step_matches_the_closed_form(normalize):
     expected = descent_by_hand(sam_by_hand(0.5, normalize))
     np.testing.assert_allclose(descent_on_quadratic(sam.SAM(0.5, normalize)), expected, rtol=1e-11)
@@ -153,7 +154,7 @@ def multi_step_by_hand(rho, steps, shown=EVERYWHERE):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("rho", "steps"), [(0.5, 2), (3.0, 5)])
+@together(("rho", "steps"), [(0.5, 2), (3.0, 5)])
 def test_several_steps_match_the_closed_form(rho, steps):
     expected = descent_by_hand(multi_step_by_hand(rho, steps))
     np.testing.assert_allclose(descent_on_quadratic(sam.MultiStepSAM(rho, steps)), expected, rtol=1e-11)
@@ -198,14 +199,14 @@ def test_several_steps_of_radius_zero_are_the_plain_gradient_bit_for_bit():
     assert eqx.tree_equal(descent(sam.MultiStepSAM(0.0, 3), start.params, (), start.batches), expected)
 
 
-@pytest.mark.parametrize("steps", [0, -2])
+@together("steps", [0, -2])
 def test_steps_are_refused_by_name_and_value(steps):
     with pytest.raises(ValueError, match=f"steps must be a whole number of at least 1, got {steps}"):
         sam.MultiStepSAM(0.5, steps)
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@together("steps", [1, 2, 4])
 def test_training_with_momentum_equals_optax_contrib_sam(steps):
     """optax ascends ``sync_period - 1`` times by its adversary's step, here normalized and of length rho / steps."""
     rho, start = 0.3, problem()

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given
+from together import together
 
 from widebasin import sam
 
@@ -42,7 +43,7 @@ def test_a_radius_may_rise_while_the_learning_rate_falls():
     np.testing.assert_allclose([float(rho(t)) for t in range(5)], [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
+@together(
     ("rho", "rates", "message"),
     [
         ((-0.1, 0.5), (0.0, 1.0), r"rho must be two radii >= 0, got \(-0.1, 0.5\)"),

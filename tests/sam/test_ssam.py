@@ -22,6 +22,7 @@ from sam.family import (
     tensors,
     vector,
 )
+from together import together
 
 from widebasin import sam
 from widebasin.sam._ssam import highest
@@ -49,8 +50,8 @@ def ssam_by_hand(rho, kept, every, shown=EVERYWHERE):
     return rule
 
 
-@pytest.mark.parametrize(("sparsity", "kept"), [(0.5, 2), (0.4, 3), (0.99, 0), (0.8, 1)])
-@pytest.mark.parametrize("every", [1, 3])
+@together(("sparsity", "kept"), [(0.5, 2), (0.4, 3), (0.99, 0), (0.8, 1)])
+@together("every", [1, 3])
 def test_gradient_matches_the_closed_form(sparsity, kept, every):
     expected = descent_by_hand(ssam_by_hand(0.5, kept, every))
     np.testing.assert_allclose(descent_on_quadratic(sam.SSAM(0.5, sparsity, every=every)), expected, rtol=1e-11)
@@ -67,7 +68,7 @@ def test_masked_parameters_stay_out_of_ascent_and_norm_even_where_chosen():
     np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize("scores", ["fisher", "random"])
+@together("scores", ["fisher", "random"])
 def test_sparsity_zero_is_sam_bit_for_bit(scores):
     start = problem()
     params, _, outputs = descent(sam.SAM(0.3), start.params, (), start.batches)
@@ -138,7 +139,7 @@ def test_the_highest_scores_are_those_that_sorting_finds(sparsity, scores):
     np.testing.assert_array_equal(np.concatenate([np.ravel(chosen["a"]), chosen["b"]]), expected)
 
 
-@pytest.mark.parametrize(("size", "sparsity", "kept"), [(100, 0.9, 10), (10, 0.7, 3), (1000, 0.999, 1), (3, 0.5, 1)])
+@together(("size", "sparsity", "kept"), [(100, 0.9, 10), (10, 0.7, 3), (1000, 0.999, 1), (3, 0.5, 1)])
 def test_the_number_chosen_is_not_changed_by_floating_point(size, sparsity, kept):
     """``(1 - 0.9) * 100`` is less than 10."""
     method = sam.SSAM(0.5, sparsity)
@@ -157,7 +158,7 @@ def test_random_scores_need_a_key_and_fisher_scores_do_not():
         jax.eval_shape(method.value_and_grad(quadratic), params, method.init(params), batch)
 
 
-@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 2.0, float("nan")])
+@together("sparsity", [-0.1, 1.0, 2.0, float("nan")])
 def test_sparsity_is_refused_by_name_and_value(sparsity):
     with pytest.raises(ValueError, match=rf"sparsity must be a share in \[0, 1\); 0 is SAM, got {sparsity}"):
         sam.SSAM(0.5, sparsity)

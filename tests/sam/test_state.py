@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import FAMILY, KEY, ONE_OF_EACH, PERTURBING, STATEFUL, descent, each, problem, step
+from sam.family import FAMILY, KEY, ONE_OF_EACH, PERTURBING, STATEFUL, descent, each_compiled, problem, step
+from together import together
 
 from widebasin import sam
 from widebasin.training.checkpoint import Checkpoints
@@ -43,7 +44,7 @@ def test_a_descent_restored_from_a_checkpoint_equals_the_uninterrupted_one_bit_f
         assert_equal(rest[2], whole[2][steps:])
 
 
-@each(STATEFUL)
+@each_compiled(STATEFUL)
 def test_without_its_state_a_descent_goes_another_way(method):
     """So the test above can fail: a fresh state after an interruption does not do."""
     start = problem()
@@ -62,8 +63,8 @@ def assert_skipped(found, state):
     assert_equal(after, state)
 
 
-@each(FAMILY)
-@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@each_compiled(FAMILY)
+@together("number", [np.nan, np.inf, -np.inf])
 def test_where_the_clean_gradient_is_not_finite_all_gradients_are_nan_and_the_state_stays(method, number):
     """At steps of SAM and between them; one example is enough."""
     start = problem()
@@ -74,7 +75,7 @@ def test_where_the_clean_gradient_is_not_finite_all_gradients_are_nan_and_the_st
         _, _, state = step(method, params, state, inputs, targets, key)
 
 
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_one_group_that_is_not_finite_is_enough(method):
     start = problem()
     inputs, targets = start.batches[0]
@@ -101,7 +102,7 @@ PASSING_TWICE = {
 }
 
 
-@each(PASSING_TWICE)
+@each_compiled(PASSING_TWICE)
 def test_where_only_the_perturbed_gradient_of_one_tensor_is_not_finite_all_gradients_are_nan(method):
     params = {"a": jnp.ones(2), "b": jnp.ones(3)}
     state, inputs = method.init(params), jnp.ones(4)
@@ -127,7 +128,7 @@ def hidden_by_the_ascent(params, inputs):
     return jnp.mean(inputs) * (jnp.sum(root) + 0.5 * jnp.sum(params["b"] ** 2))
 
 
-@each({name: method for name, method in PASSING_TWICE.items() if name != "random perturbation"})
+@each_compiled({name: method for name, method in PASSING_TWICE.items() if name != "random perturbation"})
 def test_a_clean_gradient_that_is_not_finite_is_not_hidden_by_a_perturbed_one_that_is(method):
     """The mask keeps the tensor out of the ascent, which is finite."""
     params, inputs = {"a": jnp.ones(2), "b": jnp.ones(3)}, jnp.ones(4)
@@ -142,7 +143,7 @@ def test_a_clean_gradient_that_is_not_finite_is_not_hidden_by_a_perturbed_one_th
     )
 
 
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_after_a_step_that_was_skipped_the_descent_goes_on_as_if_it_had_not_been(method):
     start = problem()
     inputs, targets = start.batches[0]

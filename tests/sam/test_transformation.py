@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
-from sam.family import DRAWING, FAMILY, SEEING_EXAMPLES, each, loss, problem
+from sam.family import DRAWING, FAMILY, SEEING_EXAMPLES, each, each_compiled, loss, problem
+from together import together
 
 from widebasin import sam
 
@@ -65,7 +66,7 @@ def train_with_method(method, optimizer, params, batches):
 # Equalities -----------------------------------------------------------------------------------------------------------
 
 
-@each(ACCEPTED)
+@each_compiled(ACCEPTED)
 def test_chained_before_an_optimizer_it_is_the_method_bit_for_bit(method):
     """Six steps, so that LookSAM reuses, SSAM chooses anew, and momenta and averages take part."""
     optimizer = optax.adamw(0.05, weight_decay=0.01)
@@ -80,7 +81,7 @@ def test_chained_before_an_optimizer_it_is_the_method_bit_for_bit(method):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adam(0.1)], ids=["momentum", "adam"])
+@together("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adam(0.1)], ids=["momentum", "adam"])
 def test_sam_equals_optax_contrib_sam_over_several_steps(optimizer):
     params, batches = problem()
     adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.3))
@@ -181,16 +182,15 @@ def test_a_schedule_that_reaches_zero_is_the_plain_gradient_bit_for_bit():
     assert not np.array_equal(found["in"], train(plain, params, batches)[0]["in"])
 
 
-@pytest.mark.parametrize("make", [lambda: sam.gradient_transformation(sam.SGD(), rho=lambda step: 0.1)])
-def test_a_schedule_for_a_method_without_a_radius_is_refused(make):
+def test_a_schedule_for_a_method_without_a_radius_is_refused():
     with pytest.raises(ValueError, match="rho is a schedule of the radius, and SGD has none"):
-        make()
+        sam.gradient_transformation(sam.SGD(), rho=lambda step: 0.1)
 
 
 # State ----------------------------------------------------------------------------------------------------------------
 
 
-@each({name: FAMILY[name] for name in ("LookSAM", "friendly SAM", "random SSAM", "linearized SAM")})
+@each_compiled({name: FAMILY[name] for name in ("LookSAM", "friendly SAM", "random SSAM", "linearized SAM")})
 def test_a_run_restored_by_orbax_goes_on_bit_for_bit(method, tmp_path):
     params, batches = problem()
     schedule = optax.linear_schedule(0.5, 0.0, len(batches))
@@ -200,9 +200,9 @@ def test_a_run_restored_by_orbax_goes_on_bit_for_bit(method, tmp_path):
     half = train(optimizer, params, batches[:3])
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(half))
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "half", half)
+        checkpointer.save(tmp_path / type(method).__name__, half)
     with ocp.StandardCheckpointer() as checkpointer:
-        restored = checkpointer.restore(tmp_path / "half", jax.eval_shape(lambda: half))
+        restored = checkpointer.restore(tmp_path / type(method).__name__, jax.eval_shape(lambda: half))
     assert_equal(train(optimizer, restored[0], batches[3:], state=restored[1], first=3), uninterrupted)
 
 
@@ -214,8 +214,8 @@ def root(w):
     return -jnp.sum(jnp.sqrt(1.0 - w))
 
 
-@each({"SAM": sam.SAM, "LookSAM": sam.LookSAM, "F-SAM": sam.FriendlySAM})
-@pytest.mark.parametrize("broken", ["clean", "perturbed"])
+@each_compiled({"SAM": sam.SAM, "LookSAM": sam.LookSAM, "F-SAM": sam.FriendlySAM})
+@together("broken", ["clean", "perturbed"])
 def test_a_gradient_of_either_pass_that_is_not_finite_leaves_momentum_and_method_clean(method, broken):
     """Good, bad, good: as if the bad step had not been. (In optax.contrib.sam it poisons the momentum.)"""
     tame = optax.apply_if_finite(optax.sgd(0.01, momentum=0.9), max_consecutive_errors=10)
@@ -330,7 +330,7 @@ def test_many_networks_may_be_updated_together_by_vmap():
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@together(
     "make",
     [
         lambda: sam.gradient_transformation(sam.SAM(0.3)),
@@ -347,7 +347,7 @@ def test_what_is_missing_is_named_with_a_remedy(make):
         transformation.update(w, transformation.init(w), grad_fn=lambda w: w)
 
 
-@pytest.mark.parametrize(
+@together(
     ("method", "what"),
     [
         (sam.SAM(0.3, m=8), "SAM cannot be a gradient transformation: m needs"),
@@ -376,7 +376,7 @@ MATRIX = np.array([[2.0, 0.5], [0.5, 1.0]])
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("scheduled", [False, True], ids=["constant", "scheduled"])
+@together("scheduled", [False, True], ids=["constant", "scheduled"])
 def test_decoupled_wsam_matches_the_closed_form_with_momentum(scheduled):
     """v = 0.9 v + g; w = w - rate v - rate gamma / (1 - gamma) (g_s - g), on 0.5 w'Aw."""
     rates = optax.linear_schedule(0.1, 0.02, 4) if scheduled else 0.1

@@ -4,13 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sam.family import descent, descent_by_hand, descent_on_quadratic, gradient, problem, sam_by_hand
+from together import together
 
 from widebasin import sam
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-@pytest.mark.parametrize(("rho", "gamma"), [(0.5, 0.9), (2.0, 0.2), (0.1, 0.99)])
+@together(("rho", "gamma"), [(0.5, 0.9), (2.0, 0.2), (0.1, 0.99)])
 def test_gradient_matches_the_closed_form(rho, gamma):
     perturbed = sam_by_hand(rho)
 
@@ -41,7 +42,7 @@ def test_is_the_gradient_of_the_loss_plus_the_weighted_sharpness():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), actual, expected)
 
 
-@pytest.mark.parametrize(("gamma", "equal"), [(0.0, sam.SGD()), (0.5, sam.SAM(0.3))], ids=["0 is SGD", "half is SAM"])
+@together(("gamma", "equal"), [(0.0, sam.SGD()), (0.5, sam.SAM(0.3))], ids=["0 is SGD", "half is SAM"])
 def test_gamma_interpolates_bit_for_bit(gamma, equal):
     start = problem()
     expected = descent(equal, start.params, (), start.batches)
@@ -55,7 +56,7 @@ def test_radius_zero_is_the_plain_gradient_whatever_gamma():
     )
 
 
-@pytest.mark.parametrize("gamma", [-0.1, 1.0, 1.5, float("nan")])
+@together("gamma", [-0.1, 1.0, 1.5, float("nan")])
 def test_gamma_is_refused_by_name_and_value(gamma):
     with pytest.raises(ValueError, match=rf"gamma must be in \[0, 1\); 0 is SGD, 0.5 is SAM, got {gamma}"):
         sam.WSAM(0.5, gamma)
