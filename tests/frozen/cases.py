@@ -49,7 +49,7 @@ class Case:
 def execution_of(case: Case) -> Execution:
     """Nothing is left to be chosen by the machine."""
     return Execution(
-        replicates_at_once=case.at_once,
+        networks_at_once=case.at_once,
         loop=case.loop,
         devices=case.devices,
         workers=0,
