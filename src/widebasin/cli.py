@@ -371,7 +371,7 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     study = study_of(spec)
     study.check(resolve(spec))
     options.check()
-    if study.instruments is not None:
+    if study.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
     keep_compiled_programs()
     folder = run(

@@ -2,72 +2,114 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from widebasin.data import DataError
 from widebasin.report.page import Answer, image, page
+from widebasin.sam import METHODS
+from widebasin.statistics import ACCURACY, LOSS, Metric
+from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
-from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Spec, UsageError, resolve, spec_toml
+from widebasin.studies.study import Measures, Options, Study, check_curvature
+from widebasin.studies.tables import Tables, design_of
+from widebasin.sweep import Spec as Resolved
+from widebasin.sweep import UsageError, resolve, spec_toml, workload_named
+from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
 from widebasin.sweep.folder import ResultsFolder
-
-Track = Callable[[Sequence[Any], str], Iterator[Any]]
-"""(items, title) -> the same items, showing progress."""
+from widebasin.sweep.networks import stored_networks
 
 
-def write_answer(folder: ResultsFolder, options: Options, track: Track | None = None) -> Answer:
-    """Computes the answer from the tables in a folder and writes ``figures/`` and ``report.html``.
+@dataclass(frozen=True)
+class Answered:
+    """An answer with what it was given from.
 
-    Where the study measures its networks, those that are not measured yet are measured first.
+    Attributes:
+        answer: what was found.
+        page: the file that shows it.
+        tables: of the sweep.
+    """
+
+    answer: Answer
+    page: str
+    tables: Tables
+
+    def numbers(self) -> dict[str, list[dict[str, Any]]]:
+        """What was measured as plain numbers: the rows of every table by its name."""
+        measured = self.tables.measured
+        return {name: table.replace({np.nan: None}).to_dict("records") for name, table in measured.items()}  # pyright: ignore[reportReturnType]
+
+
+def write_answer(
+    folder: ResultsFolder,
+    options: Options | Measures,
+    track: Track | None = None,
+    study: Study | None = None,
+    which: Mapping[str, Any] | None = None,
+) -> Answered:
+    """Computes the answer from the tables in a folder and writes ``figures/`` and the page.
+
+    Where the study measures its networks, those that are not measured yet are measured first; else neither the
+    workload nor its data need to be there.
 
     Args:
         folder: of a finished sweep.
         options: how to read it.
         track: shows the progress of measuring; silent by default.
+        study: whose answer; by default that of the study which the sweep belongs to.
+        which: of the networks that are measured, all by default: column -> value.
 
     Raises:
-        UsageError: if the folder holds no sweep.
-        SweepError: if it is in use, its sweep is not finished, or a table is damaged.
+        UsageError: if the folder holds no sweep or no such network, or the curvature of its networks is not measured.
+        SweepError: if it is in use, its sweep is not finished, parameters were not kept, or a table is damaged.
     """
     options.check()
-    spec = resolve(folder.spec())
-    study = study_of(spec)
-    study.check(spec)
+    spec = folder.spec()
+    study = study or study_of(spec)
+    which = which or {}
     with folder.locked():
-        tables = Tables(folder.results(), folder.history(), _measured(study, spec, folder, options, track))
+        description = description_of(folder, spec)
+        results, history = folder.results(), folder.history()
+        measured = _measured(study, spec, folder, description, results, options, which, track)
+        tables = Tables(results, history, description, measured)
         answer = study.answer(spec, tables, options)
-        data = dict.fromkeys(environment["data"]["name"] for environment in folder.run_record()["environments"])
         setting = answer.setting[:1].upper() + answer.setting[1:]
-        answer = dataclasses.replace(answer, setting=f"Data: {', '.join(data)}. {setting}")
-        write_page(folder, "report.html", answer, spec_toml(spec), command(spec, options))
-    return answer
+        answer = dataclasses.replace(answer, setting=f"Data: {description.data}. {setting}")
+        measuring = isinstance(options, Measures)
+        again = measure_command(folder, options, which) if measuring else command(spec, options)
+        _write_page(folder, study.page, answer, spec_toml(spec), again)
+    return Answered(answer, study.page, tables)
 
 
 def _measured(
-    study: Study, spec: Spec, folder: ResultsFolder, options: Options, track: Track | None
+    study: Study,
+    spec: Resolved,
+    folder: ResultsFolder,
+    description: Description,
+    results: pd.DataFrame,
+    options: Options | Measures,
+    which: Mapping[str, Any],
+    track: Track | None,
 ) -> dict[str, pd.DataFrame]:
-    if study.instruments is None:
+    """Name of an instrument -> what it measured of the networks that are meant."""
+    if not study.measures:
         return {}
-    from widebasin.studies.measuring import measure
-    from widebasin.sweep.networks import stored_networks
+    chosen = results[np.logical_and.reduce([np.ones(len(results), bool), *(results[c] == v for c, v in which.items())])]
+    if chosen.empty:
+        stored_networks(folder.path, **which)  # says which there are
+    if study.curvature:
+        check_curvature(spec, streamed=description.streamed, sparsities=chosen["sparsity"])
+    instruments = study.instruments(spec, options)
+    return {one.name: measure(folder, one, chosen, design_of(description), track) for one in instruments}
 
-    networks = stored_networks(folder.path)
-    return {one.name: measure(folder, one, networks, track) for one in study.instruments(spec, options)}
 
-
-def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
-    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked.
-
-    Args:
-        folder: of a sweep.
-        name: of the page.
-        answer: what to show.
-        spec: as TOML.
-        command: that computes it again.
-    """
+def _write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
+    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked."""
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
         folder.write(f"figures/{picture.name}.png", images[picture.name])
@@ -77,41 +119,70 @@ def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, comm
     folder.write(name, page(answer, images, facts, spec, command).encode())
 
 
-def command(spec: Spec, options: Options) -> str:
-    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs."""
+def command(spec: Resolved, options: Options) -> str:
+    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs.
+
+    What does not differ from the workload's own recipe is left out where the workload is here.
+    """
     study = study_of(spec)
     words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
-    for given, default in ((spec, _usual(study, spec.workload)), (options, Options())):
-        for field in dataclasses.fields(given):
-            value = getattr(given, field.name)
-            if value != getattr(default, field.name) or (field.name == "workload" and value != study.spec.workload):
-                values = value if isinstance(value, tuple) else (value,)
-                words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
+    usual = _usual(study, spec.workload)
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if value != getattr(usual, field.name) or (field.name == "workload" and value != study.spec.workload):
+            words += _flag(field.name, value)
+    return shlex.join([*words, *_flags(options)])
 
 
-def _usual(study: Study, workload: str) -> Spec:
-    """The study's own spec on a workload, resolved; ``None`` for what of it cannot be there, such as wrong labels."""
+def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:
+    """The command that measures the same networks of a folder in the same way."""
+    words = [word for name, value in which.items() for word in _flag(name, value)]
+    return shlex.join(["widebasin", "measure", str(folder.path), *words, *_flags(measures)])
+
+
+def _flags(options: Options | Measures) -> list[str]:
+    """What differs from the defaults."""
+    given, usual = vars(options), vars(type(options)())
+    return [word for name, value in given.items() if value != usual[name] for word in _flag(name, value)]
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name.replace('_', '-')}", *(f"{v:.12g}" if isinstance(v, float) else str(v) for v in values)]
+
+
+def _usual(study: Study, workload: str) -> Resolved:
+    """The study's own spec on a workload, resolved without its data; as it was declared where the workload is not here.
+
+    ``None`` for what of it cannot be there.
+    """
     unfit: dict[str, None] = {}
     while True:
         try:
-            usual = resolve(dataclasses.replace(study.spec, workload=workload, **unfit))
-            return dataclasses.replace(usual, **unfit)
+            noise = study.spec.label_noise or (workload_named(workload).label_noise,)
+            # Whether labels can be wrong is known of the data alone.
+            plain = dataclasses.replace(study.spec, workload=workload, label_noise=(0.0,), **unfit)
+            return dataclasses.replace(resolve(plain), label_noise=noise, **unfit)
+        except DataError:
+            return study.spec
         except UsageError as error:
+            if error.argument == "workload":
+                return study.spec
             if error.argument in unfit:
                 raise
             unfit[error.argument] = None
 
 
-def print_answer(answer: Answer, folder: ResultsFolder, console: Console, page: str = "report.html") -> None:
+def print_answer(answered: Answered, folder: ResultsFolder, console: Console) -> None:
     """Shows findings and tables, and says where the rest is."""
+    answer = answered.answer
     console.print(answer.setting, style="dim", markup=False, highlight=False)
     for table in answer.tables:
         console.print(table.rich())
     for finding in answer.findings:
         console.print(f"• {finding}", markup=False, highlight=False)
     console.print(
-        f"Page, figures and tables: {folder.path / page}",
+        f"Page, figures and tables: {folder.path / answered.page}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -143,3 +214,62 @@ def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
 def _plan_words(plan: dict) -> str:
     at_once = plan["replicates_at_once"]
     return f"{at_once} network{'s' if at_once > 1 else ''} at once, {plan['loop']} on {plan['platform']}"
+
+
+def description_of(folder: ResultsFolder | None, spec: Resolved) -> Description:
+    """What a folder says of its sweep; of a folder that does not, what the workload says today."""
+    described = getattr(folder, "description", None)
+    if described is not None:
+        return described()
+    workload, recipe = workload_named(spec.workload), workload_named(spec.workload).recipe
+    objective, dataset = workload.objective, workload.load()
+    known = {metric.name: metric for metric in (ACCURACY, LOSS)}
+    names = dict.fromkeys((objective.best, *objective.names))
+    noise = [f"{100 * rate:g}%" for rate in spec.label_noise]
+    last = spec.first_seed + spec.seeds - 1
+    facts = (
+        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.sizes.train else "",
+        f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise) else "",
+        f"{spec.epochs} epochs"
+        if spec.budget == "epochs"
+        else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
+        f"batch {spec.batch_size}",
+        f"learning rate {_and([f'{rate:g}' for rate in spec.learning_rate])} ({spec.schedule})",
+        f"warmup over {recipe.warmup_steps:,} steps, a tenth of all at most" if recipe.warmup_steps else "",
+        f"momentum {spec.momentum:g}",
+        f"weight decay {_and([f'{decay:g}' for decay in spec.weight_decay])}",
+        f"{spec.m} examples per ascent" if spec.m else "",
+        f"in {spec.precision}" if spec.precision != "float32" else "",
+        f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
+    )
+    shares = ("sparsity", "label_noise")
+    columns = ("sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate")
+    return Description(
+        title=workload.description,
+        model=workload.model,
+        data=dataset.name,
+        metrics=tuple(known.get(name, Metric(name, objective.best_is_highest)) for name in names),
+        methods={
+            name: MethodFacts(METHODS[name].title, float(METHODS[name].with_radius(0.0).gradients_per_step))
+            for name in spec.methods
+        },
+        axes=tuple(AxisFacts(name, f"{name.replace('_', ' ')} {{}}", name in shares) for name in columns),
+        recipe=tuple(fact for fact in facts if fact),
+        published=Published(
+            dict(workload.published),
+            "arXiv 2311.17539",
+            {
+                "label_noise": [workload.label_noise],
+                "weight_decay": [recipe.weight_decay],
+                "learning_rate": [recipe.learning_rate],
+                "sparsity": [0.0],
+            },
+        )
+        if workload.published
+        else None,
+        streamed=dataset.files is not None,
+    )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -271,6 +271,19 @@ def solution_instrument() -> Instrument:
     return Instrument("solution", {}, rows, _nothing("position", "value") | {"kind": "output"})
 
 
+def points_instrument() -> Instrument:
+    """The points that a network of one input was trained on.
+
+    Columns: ``x``, the input, and ``y``, the target.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        inputs, targets = (np.asarray(one)[:, 0] for one in training_examples(network))
+        return [{"x": float(x), "y": float(y)} for x, y in zip(inputs, targets, strict=True)]
+
+    return Instrument("points", {}, rows, _nothing("x", "y"))
+
+
 def constants_instrument() -> Instrument:
     """The constants of the theorem on convergence where they are known, in double precision.
 
