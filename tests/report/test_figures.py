@@ -4,8 +4,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from report.layout import assert_letters_can_be_read, assert_nothing_is_cut_off, draw, labels, title
 from report.results_tables import (
     METRICS,
     design_of,
@@ -38,18 +38,6 @@ def line(figure: Figure, label: str, axes: int = 0) -> np.ndarray:
     # A line with bars is labelled through its container.
     lines |= {container.get_label(): container.lines[0] for container in drawn.containers}
     return lines[label].get_xydata()
-
-
-def labels(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def title(figure: Figure) -> str:
-    return figure.legends[0].get_title().get_text()
-
-
-def draw(figure: Figure) -> None:
-    FigureCanvasAgg(figure).draw()
 
 
 def ticks(axis) -> list[str]:
@@ -498,10 +486,12 @@ SPARSE = {
 }
 
 
-@pytest.mark.parametrize("case", SPARSE)
+@pytest.mark.parametrize(
+    "case", [case if case == "many close levels" else pytest.param(case, marks=pytest.mark.slow) for case in SPARSE]
+)
 def test_the_axis_of_sparsity_has_room_for_its_numbers(case):
     figure = figures.gain_against_sparsity(pruned(**SPARSE[case]), PRUNED_BY)
-    assert_nothing_is_cut_off(case, figure)
+    assert_nothing_is_cut_off(figure)
     renderer = figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in figure.axes[0].get_xticklabels()]
     assert boxes
@@ -540,24 +530,16 @@ def test_the_baseline_has_the_title_of_the_base_optimizer():
     assert ticks(figure.axes[0].xaxis)[0] == "AdamW"
 
 
-@pytest.mark.parametrize("case", CASES)
+# Those that draw most in the default run; the rest of them after it.
+USUAL = ("several settings", "some losses not a number")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in USUAL else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_nothing_is_cut_off_and_no_legend_covers_data(case):
-    for name, figure in all_figures(CASES[case]).items():
-        assert_nothing_is_cut_off(name, figure)
-
-
-def assert_nothing_is_cut_off(name, figure):
-    """Everything lies within the figure, and its legend beside its axes."""
-    draw(figure)
-    whole = figure.bbox.padded(1.0)
-    renderer = figure.canvas.get_renderer()
-    for artist in (*figure.axes, *figure.legends):
-        box = artist.get_tightbbox(renderer)
-        assert whole.containsx(box.x0) and whole.containsx(box.x1), (name, artist)  # noqa: PT018
-        assert whole.containsy(box.y0) and whole.containsy(box.y1), (name, artist)  # noqa: PT018
-    for legend in figure.legends:
-        for axes in figure.axes:
-            assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer)), name
+    for figure in all_figures(CASES[case]).values():
+        assert_nothing_is_cut_off(figure)
 
 
 @pytest.mark.parametrize("widths", [(10,), (10, 12), (15, 16), (30, 40), (10, 100), (1, 3000), (9, 31)])
@@ -576,12 +558,9 @@ def test_counts_are_short(count, text):
 
 
 def test_labels_of_a_phone_can_be_read():
-    # At 360 pixels of width, 72 points to the inch: no letter is below 8 pixels.
     for figure in all_figures({}).values():
         draw(figure)
-        pixels = 360 / figure.get_figwidth() / 72
-        texts = [t for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
-        assert min(text.get_fontsize() for text in texts) * pixels > 8
+        assert_letters_can_be_read(figure)
 
 
 def test_drawing_needs_no_display_and_leaves_no_global_figure():
@@ -590,7 +569,8 @@ def test_drawing_needs_no_display_and_leaves_no_global_figure():
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_table_gives_the_same_bytes(kind):
-    first, second = (all_figures({"label_noise": (0.0, 0.2)})["gain"] for _ in range(2))
+    table = gains(label_noise=(0.0, 0.2))
+    first, second = (figures.gain_against_parameters(table, ACCURACY) for _ in range(2))
     content = image(first, kind)
     assert image(first, kind) == content
     assert image(second, kind) == content

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def test_writes_every_picture_and_the_page(folder):
-    answer = write_answer(folder, Options())
+    answer = write_answer(folder, Options()).answer
     written = {path.name for path in (folder.path / "figures").iterdir()}
     assert written == {f"{picture.name}.{kind}" for picture in answer.pictures for kind in ("png", "svg")}
     page = (folder.path / "report.html").read_text()
@@ -41,7 +41,7 @@ def test_the_command_says_what_the_studys_own_grid_cannot_be_on_a_workload():
     """Least squares has no labels, so that there are none of the study's shares of wrong ones."""
     spec = resolve(Spec(study="label-noise", workload="least-squares", label_noise=(0.0,), seeds=2))
     assert command(spec, Options()) == (
-        "widebasin study label-noise --workload least-squares --seeds 2 --label-noise 0.0"
+        "widebasin study label-noise --workload least-squares --seeds 2 --label-noise 0"
     )
     usual = resolve(Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)))
     assert command(usual, Options()) == "widebasin study label-noise"
@@ -61,9 +61,9 @@ def test_select_test_is_said_on_the_page(folder):
 
 
 def test_prints_table_findings_and_the_place_of_the_page(folder):
-    answer = write_answer(folder, Options())
-    console = Console(file=io.StringIO(), width=120)
-    print_answer(answer, folder, console)
+    answered = write_answer(folder, Options())
+    answer, console = answered.answer, Console(file=io.StringIO(), width=120)
+    print_answer(answered, folder, console)
     printed = console.file.getvalue()
     text = " ".join(printed.split())
     assert all(finding in text for finding in answer.findings)

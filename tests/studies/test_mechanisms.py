@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from studies.described import tables as tables_of
 
 from widebasin.report.mechanism_tables import significant
-from widebasin.report.statistics import geometric_decay
-from widebasin.studies import STUDIES, Options, convergence
+from widebasin.statistics.decay import geometric_decay
+from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
-from widebasin.studies.study import Tables
+from widebasin.studies.answers import convergence
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.run import run
 
@@ -58,9 +59,8 @@ def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
                         "converged": True,
                     }
                 )
-    return Tables(
-        pd.DataFrame(), pd.DataFrame(), {"curvature": pd.DataFrame(curvature), "stability": pd.DataFrame(judged)}
-    )
+    found = {"curvature": pd.DataFrame(curvature), "stability": pd.DataFrame(judged)}
+    return tables_of(pd.DataFrame(), found)
 
 
 def stability_answer(tables):
@@ -135,7 +135,7 @@ def test_rates_are_per_step_also_on_fewer_examples(tmp_path):
         train_examples=50,
     )
     folder = run(spec, tmp_path / "out", execution=Execution(keep_parameters=True))
-    (table,) = write_answer(folder, Options()).tables
+    (table,) = write_answer(folder, Options()).answer.tables
     history = folder.history().query("method == 'sgd'").sort_values("epoch")
     losses = history["train_loss"].to_numpy(float)
     rate = geometric_decay(5 * np.arange(1, 61), losses, convergence.FLOOR * losses[0]).factor
@@ -161,7 +161,7 @@ def test_stability_from_training_to_page(tmp_path):
         epochs=50,
     )
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))
-    answer = write_answer(folder, Options(samples=12))
+    answer = write_answer(folder, Options(samples=12)).answer
     curvature, judged = folder.measurements("curvature"), folder.measurements("stability")
     assert len(curvature) == 4
     assert sorted(judged["multiple"].unique()) == [1, 4, 16]
@@ -188,7 +188,7 @@ def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_of
         epochs=400,
     )
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))
-    answer = write_answer(folder, Options())
+    answer = write_answer(folder, Options()).answer
     text = "\n".join(answer.findings)
     assert "Width 4 (64 parameters): no network reaches a millionth of the first loss" in text
     assert "Width 10 (160 parameters): 4 of 4 networks reach a millionth" in text
@@ -207,7 +207,7 @@ def test_convergence_wants_a_constant_learning_rate():
 
 def solutions(distance_of):
     """Tables of the solution-space study: SAM's function is the baseline's plus a distance."""
-    rows, curvature = [], []
+    rows, points, curvature = [], [], []
     for width in (10, 100):
         for seed in range(3):
             for method, rho in (("sgd", 0.0), ("sam", 0.3)):
@@ -219,10 +219,10 @@ def solutions(distance_of):
                     rows.append(which | {"kind": "output", "position": x, "value": x**2 + shift})
                 rows += [which | {"kind": "parameter", "position": k, "value": 2.0 + shift} for k in range(3)]
                 sharpness = 8.0 if method == "sgd" else 2.0
+                points += [which | {"x": x, "y": x**2} for x in np.linspace(-1, 1, 5)]
                 curvature.append(which | {"sharpness": sharpness, "loss": 0.01, "converged": True})
-    return Tables(
-        pd.DataFrame(), pd.DataFrame(), {"solution": pd.DataFrame(rows), "curvature": pd.DataFrame(curvature)}
-    )
+    found = {"solution": rows, "points": points, "curvature": curvature}
+    return tables_of(pd.DataFrame(), {name: pd.DataFrame(table) for name, table in found.items()})
 
 
 def test_distances_between_solutions_and_their_change_with_the_width():
@@ -243,7 +243,7 @@ def test_equal_distances_are_no_finding():
 
 
 def test_functions_are_drawn_of_inputs_of_one_number():
-    with pytest.raises(UsageError, match="inputs of one number"):
+    with pytest.raises(UsageError, match=r"must have inputs of shape \(1,\), such as line-mlp"):
         SOLUTION_SPACE.check(resolve(Spec(workload="digits-mlp")))
 
 

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from widebasin.studies import STUDIES
-from widebasin.studies.networks import NETWORKS
-from widebasin.studies.registry import study_of
+from widebasin.studies.registry import NETWORKS, study_of
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.workloads import WORKLOADS
@@ -43,7 +42,7 @@ def test_comparing_needs_baseline_and_method(methods):
     NETWORKS.check(dataclasses.replace(spec, study=""))
 
 
-@pytest.mark.parametrize("name", ["stability", "convergence"])
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.curvature])
 def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
     plain = resolve(STUDIES[name].spec)
     for argument, values in (("sparsity", (0.5,)), ("output_scale", (1.0,))):
