@@ -2,34 +2,35 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
-from report.results_tables import history_table, results_table
-from studies.described import description
+from report.results_tables import results_table
+from studies.described import describing, description, folder_of
 
 from widebasin.studies.answering import write_answer
 from widebasin.studies.questions.measured import STUDY
 from widebasin.studies.study import Measures
 from widebasin.sweep import Spec, SweepError, UsageError, resolve
-from widebasin.sweep.folder import RECORD_FORMAT, ResultsFolder
+
+GRID = {"widths": (10,), "methods": ("sgd",), "seeds": 1, "label_noise": (0.0,), "epochs": 2}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A function of a spec: a folder with made-up results, which keeps no parameters."""
+    """A function of a spec: a folder of such networks, with nothing in it to measure."""
 
     def made(streamed=False, **grid):
-        spec = resolve(Spec(widths=(10,), methods=("sgd",), seeds=1, **grid))
-        plan = {"replicates_at_once": 1, "loop": "scan", "platform": "cpu"}
-        plans = {f"{spec.workload}-width-10-sgd": plan}
-        one = ResultsFolder(tmp_path)
-        one.begin(spec, {"format": RECORD_FORMAT, "plans": plans, "environments": [{}]})
-        results = results_table(lambda n: 0.5, widths=(10,), methods=("sgd",), seeds=(0, 1))
-        results["sparsity"] = results["seed"].map({0: 0.0, 1: 0.5}) if spec.sparsity == (0.0, 0.5) else 0.0
-        one.write_table(tmp_path / "results.parquet", results)
-        one.write_table(tmp_path / "history.parquet", history_table(results))
-        said = dataclasses.replace(description(), streamed=streamed)
-        monkeypatch.setattr(ResultsFolder, "description", lambda folder: said, raising=False)
-        return one
+        spec = resolve(Spec(**GRID | grid))
+        one = results_table(lambda n: 0.5, widths=(10,), methods=("sgd",), seeds=(0,)).assign(
+            workload=spec.workload, weight_decay=spec.weight_decay[0], learning_rate=spec.learning_rate[0]
+        )
+        results = [
+            one.assign(sparsity=sparsity, pruner="random" if sparsity else "none", output_scale=scale)
+            for sparsity in spec.sparsity
+            for scale in spec.output_scale or (1.0,)
+        ]
+        describing(monkeypatch, dataclasses.replace(description(), streamed=streamed))
+        return folder_of(tmp_path, spec, pd.concat(results, ignore_index=True))
 
     return made
 

@@ -1,5 +1,7 @@
 """Measurements of trained networks: kept, continued, made anew with other settings; damaged tables are named."""
 
+import shutil
+
 import jax
 import numpy as np
 import pandas as pd
@@ -10,15 +12,22 @@ from widebasin.curvature import NotFiniteError
 from widebasin.studies.measuring import SHOWN, Instrument, measure
 from widebasin.studies.tables import design_of
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
 from widebasin.sweep.run import run
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """Four small networks with their parameters."""
     spec = Spec(workload="line-mlp", widths=(2, 3), methods=("sgd",), seeds=2, epochs=1)
-    return run(spec, tmp_path / "sweep", execution=Execution(keep_parameters=True))
+    return run(spec, tmp_path_factory.mktemp("trained") / "sweep", execution=Execution(keep_parameters=True))
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """The same, for one test alone."""
+    return ResultsFolder(shutil.copytree(trained.path, tmp_path / "sweep"))
 
 
 def measured(folder, instrument, chosen=slice(None), track=None):

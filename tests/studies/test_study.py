@@ -1,13 +1,21 @@
 import dataclasses
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from widebasin.cli import _parse
 from widebasin.studies import STUDIES
-from widebasin.studies.registry import NETWORKS, study_of
+from widebasin.studies.registry import NETWORKS, declared, study_of
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.workloads import WORKLOADS
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -16,6 +24,46 @@ def test_study_is_found_by_the_name_in_its_spec(name):
     assert study.name == study.spec.study == name
     assert study.question.endswith("?")
     assert study_of(resolve(study.spec)) is study
+
+
+@pytest.mark.parametrize("module", declared())
+def test_every_question_has_its_answer_an_example_and_a_place_in_the_documentation(module):
+    """Of every file in ``studies.questions``."""
+    study = declared()[module]
+    assert study.module == module
+    assert study.question.endswith("?")
+    answers = importlib.import_module(f"widebasin.studies.answers.{module}")
+    assert callable(answers.answer)
+    assert hasattr(answers, "instruments") == study.measures
+    assert (study.name == "") == (study is NETWORKS or study.page != "report.html")
+    if study.name:
+        arguments = ["study", study.name, *study.example.split()]
+        assert _parse(arguments).study.grid.study == study.name
+        assert f"| `{study.name}` |" in (DOCS / "studies.md").read_text(encoding="utf-8")
+
+
+def test_every_answer_has_its_question_and_no_two_studies_their_place():
+    answers = importlib.import_module("widebasin.studies.answers")
+    assert {module.name for module in pkgutil.iter_modules(answers.__path__)} == declared().keys()
+    places = [study.order for study in STUDIES.values()]
+    assert sorted(set(places)) == places
+    assert 0 not in places
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("study", "overparam", "--help"), ("measure", "--help")])
+def test_help_loads_no_library_of_numbers(arguments):
+    """Nor any answer: what is asked is apart from what is answered."""
+    program = f"""
+import contextlib, io, sys
+from widebasin.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main({list(arguments)})
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "widebasin.studies.registry" in loaded
+    assert not loaded & {"pandas", "matplotlib", "jax", "numpy", "scipy", "widebasin.studies.answers"}
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -88,7 +88,7 @@ def _flatness(measured: pd.DataFrame, wording: Wording) -> list[str]:
             if not np.isfinite(ratio.mean):
                 continue
             verdict = "not different beyond the spread of the seeds"
-            verdict = "lower" if ratio.below(1) else "higher" if ratio.above(1) else verdict
+            verdict = "lower" if ratio.below(1.0) else "higher" if ratio.above(1.0) else verdict
             sentences.append(
                 f"At rho {last.rho:g}, minima of {name} have a {quantity} {ratio.mean:.2g} times that of "
                 f"{wording.baseline} minima ({ratio.words('.2g')}){f': {verdict}' if ratio.certain else ''}."
