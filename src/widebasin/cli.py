@@ -267,7 +267,7 @@ class Bench:
     """
 
     what: tyro.conf.Positional[
-        Literal["all", "step", "methods", "epoch", "replicates", "images", "plans", "curvature"]
+        Literal["all", "study", "step", "methods", "epoch", "networks", "images", "plans", "curvature"]
     ] = "all"
     """What to measure."""
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
@@ -325,16 +325,17 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.sweep import resolve
     from widebasin.sweep.progress import progress_for, tracker
     from widebasin.sweep.run import run
-    from widebasin.training.compilation import keep_compiled_programs
+    from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
     look_in(execution.data_dir)
+    use_every_core()
+    keep_compiled_programs()
     resolved = resolve(spec)
     study = study_of(resolved)
     study.check(resolved)
     options.check()
-    if study.instruments is not None:
+    if study.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
-    keep_compiled_programs()
     folder = run(
         resolved,
         output.out if output.out is not None else Path("results") / _folder_name(spec),

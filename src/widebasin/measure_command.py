@@ -1,7 +1,6 @@
 """The command ``widebasin measure``: the curvature of trained networks."""
 
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,8 @@ import tyro
 from rich.console import Console
 
 from widebasin.json_output import JsonFile, probe_json, write_json
+from widebasin.studies.questions.measured import STUDY as MEASURED
+from widebasin.studies.study import Measures
 from widebasin.sweep import UsageError
 from widebasin.sweep.execution import DataFolder
 
@@ -51,12 +52,7 @@ class MeasureCommand:
     """Only networks with this weight decay."""
     learning_rate: OneNumber = None
     """Only networks with this learning rate."""
-    samples: int = 256
-    """Training examples that curvature is measured on."""
-    multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
-    """Multiples of the learning rate of training at which stability is judged."""
-    sharpness_rho: float = 0.05
-    """Radius of worst-case and average sharpness."""
+    measures: tyro.conf.OmitArgPrefixes[Measures] = field(default_factory=Measures)
     data_dir: DataFolder = None
     """Folder of data sets, looked into before the cache."""
     json: JsonFile = None
@@ -68,8 +64,7 @@ class MeasureCommand:
         """Measures, prints the tables and says where the page is."""
         from widebasin.data.places import look_in
         from widebasin.sam import METHODS
-        from widebasin.studies.answering import print_answer
-        from widebasin.studies.measured import Measures, measure_networks
+        from widebasin.studies.answering import print_answer, write_answer
         from widebasin.sweep import nearest_name
         from widebasin.sweep.folder import ResultsFolder
         from widebasin.sweep.progress import tracker
@@ -84,19 +79,6 @@ class MeasureCommand:
         keep_compiled_programs()
         folder = ResultsFolder(self.folder)
         which = {name: getattr(self, name) for name in WHICH if getattr(self, name) is not None}
-        measures = Measures(self.samples, self.multiples, self.sharpness_rho)
-        answer, record = measure_networks(folder, measures, which, self._again(), tracker(console, self.quiet))
-        print_answer(answer, folder, console, "measure.html")
-        write_json(self.json, record)
-
-    def _again(self) -> str:
-        words = ["widebasin", "measure", str(self.folder)]
-        for name in (*WHICH, "samples", "multiples", "sharpness_rho"):
-            value = getattr(self, name)
-            if value != getattr(type(self), name, None):
-                values = value if isinstance(value, tuple) else (value,)
-                words += [
-                    f"--{name.replace('_', '-')}",
-                    *(f"{v:.12g}" if isinstance(v, float) else str(v) for v in values),
-                ]
-        return shlex.join(words)
+        answered = write_answer(folder, self.measures, tracker(console, self.quiet), MEASURED, which)
+        print_answer(answered, folder, console)
+        write_json(self.json, answered.numbers())

@@ -7,6 +7,55 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from widebasin.report.wording import Wording
+from widebasin.sam import METHODS
+from widebasin.statistics import ACCURACY, LOSS, Design, Metric
+from widebasin.statistics.gains import chosen_radii, gain_table, paired_gains, radius_table
+
+# By which tables are judged: the first two as in classification and regression, the others of other domains.
+METRICS = {
+    metric.name: metric
+    for metric in (
+        ACCURACY,
+        Metric("episode_return", True, "points"),
+        Metric("word_error_rate", False, "%", 100.0),
+        Metric("mean_average_precision", True),
+        LOSS,
+    )
+}
+AXES = ("sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate")
+SETTING = ("workload", "width", "num_params", *AXES)
+PERCENT = frozenset({"sparsity", "label_noise"})
+TITLES = {name: method.title for name, method in METHODS.items()}
+
+
+def design_of(results: pd.DataFrame) -> Design:
+    """Of a table of results: its metric is the one that it has a column of, the loss if there is no other."""
+    return Design(next(metric for name, metric in METRICS.items() if f"test_{name}" in results), SETTING)
+
+
+def wording_for(metric: str | Metric = "accuracy", *, readings: tuple[str, ...] = (), **titles: str) -> Wording:
+    """How reports write of such tables; a reading is written as it is."""
+    metric = METRICS[metric] if isinstance(metric, str) else metric
+    wording = Wording(Design(metric, SETTING), TITLES | titles, {}, PERCENT)
+    return wording.read_by(**dict.fromkeys(readings, "{}")) if readings else wording
+
+
+def radii_chosen(results: pd.DataFrame, **options) -> pd.DataFrame:
+    return chosen_radii(results, design_of(results), **options)
+
+
+def paired_of(results: pd.DataFrame, **options) -> pd.DataFrame:
+    return paired_gains(results, design_of(results), **options)
+
+
+def gains_of(results: pd.DataFrame, **options) -> pd.DataFrame:
+    return gain_table(results, design_of(results), **options)
+
+
+def radii_of(results: pd.DataFrame, **options) -> pd.DataFrame:
+    return radius_table(results, design_of(results), **options)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -52,7 +101,8 @@ def results_table(
 ) -> pd.DataFrame:
     """One row per network. ``test`` gives its test metric, ``valid`` its validation metric, the same by default.
 
-    The metric is ``accuracy``, a share, or ``loss``. A diverged network has no metrics.
+    The metric is one of ``METRICS``. The loss that is recorded besides is that of an accuracy, and of
+    other metrics the wrong way round: who judges by it is misled. A diverged network has no metrics.
     """
     valid = valid or test
     rows = []
@@ -82,11 +132,10 @@ def results_table(
             "train_loss": np.nan if gone else train_loss(network),
         }
         for part, value in values.items():
-            if metric == "loss":
-                row[f"{part}_loss"] = np.nan if gone else value
-            else:
-                row[f"{part}_loss"] = np.nan if gone else -np.log(max(value, 1e-3))
-                row[f"{part}_accuracy"] = np.nan if gone else value
+            misleading = METRICS[metric].sign * value
+            loss = -np.log(max(value, 1e-3)) if metric == "accuracy" else misleading
+            row[f"{part}_loss"] = np.nan if gone else value if metric == "loss" else loss
+            row[f"{part}_{metric}"] = np.nan if gone else value
         rows.append(row | {"best_valid_epoch": 1, "diverged": gone, "diverged_epoch": int(gone), "seconds": 0.1})
     return pd.DataFrame(rows)
 

@@ -6,16 +6,6 @@ from matplotlib.lines import Line2D
 from widebasin.report import drawing
 
 
-def test_names_in_words():
-    assert drawing.method_name("unnormalized-sam") == "unnormalized SAM"
-    assert drawing.method_name("a method of one's own") == "a method of one's own"
-    assert drawing.setting_name({"label_noise": 0.07, "weight_decay": 1e-4}, ["label_noise", "weight_decay"]) == (
-        "label noise 7%, weight decay 0.0001"
-    )
-    assert drawing.setting_name({}, []) == ""
-    assert drawing.setting_name({"sparsity": 0.999965}, ["sparsity"]) == "sparsity 99.9965%"  # and not 100%
-
-
 def legend_of(names, title=""):
     figure, axes = drawing.new_figure("x", "y")
     before = figure.get_figheight()

@@ -6,18 +6,17 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from report.results_tables import wording_for
 
 from widebasin.report.mechanism_tables import (
     curvature_table,
-    headings,
-    interval,
-    network_names,
     significant,
     verdicts_table,
     with_error,
 )
-from widebasin.report.statistics import means_over_seeds
+from widebasin.statistics.measurements import means_over_seeds
 
+WORDING = wording_for()
 EXPONENTS = st.floats(-9, 9)
 
 
@@ -92,35 +91,6 @@ def test_a_mean_without_error_has_the_digits_asked_for():
     assert with_error(row(1.0003541, np.nan), "x", digits=6) == "1.00035"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "text"),
-    [(0.12345, 6.789, "0.123 to 6.79"), (np.nan, np.nan, "—"), (1.0, np.nan, "—"), (-np.inf, np.inf, "—")],
-)
-def test_intervals(low, high, text):
-    assert interval({"x_low": low, "x_high": high}, "x") == text
-
-
-# Names -------------------------------------------------------------------------------------------------------------
-
-
-def test_names_of_a_group_of_networks():
-    columns = ["width", "num_params", "method", "rho", "label_noise", "weight_decay", "pruner"]
-    values = (10, 61_035, "unnormalized-sam", 0.0005, 0.2, 1e-4, "none")
-    names = network_names(dict(zip(columns, values, strict=True)), columns)
-    assert names == ("10", "61,035", "unnormalized SAM", "0.0005", "20%", "0.0001", "none")
-    assert network_names({"rho": 0.0, "width": np.int64(4)}, ["width", "rho"]) == ("4", "0")
-
-
-def test_headings_are_words():
-    assert headings(["width", "num_params", "label_noise", "tested_rho", "tested_learning_rate"]) == (
-        "width",
-        "parameters",
-        "label noise",
-        "rho judged",
-        "learning rate judged",
-    )
-
-
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +118,7 @@ def judged(stable, moment=lambda seed, rate: 1.0 + seed) -> pd.DataFrame:
 @pytest.mark.parametrize("dtype", [bool, object])
 def test_verdicts_are_counted_by_method_and_learning_rate(dtype):
     table = judged(lambda method, seed, rate: rate == 0.1 if method == "sgd" else seed == 1)
-    shown = verdicts_table(table.astype({"stable": dtype}), ["method", "rho"])
+    shown = verdicts_table(table.astype({"stable": dtype}), WORDING, ["method", "rho"])
     assert shown.columns == (
         "method",
         "rho",
@@ -169,19 +139,19 @@ def test_verdicts_are_counted_by_method_and_learning_rate(dtype):
 @given(st.lists(st.booleans(), min_size=12, max_size=12))
 def test_the_counts_of_verdicts_add_up_to_those_of_the_networks(verdicts):
     table = judged(lambda method, seed, rate: False).assign(stable=verdicts)
-    counts = [tuple(map(int, row[-2].split(" of "))) for row in verdicts_table(table, ["method", "rho"]).rows]
+    counts = [tuple(map(int, row[-2].split(" of "))) for row in verdicts_table(table, WORDING, ["method", "rho"]).rows]
     assert sum(count for count, _ in counts) == sum(verdicts)
     assert [of for _, of in counts] == [3] * 4
 
 
 def test_one_network_shows_on_which_side_of_1_it_is():
     table = judged(lambda method, seed, rate: True, lambda seed, rate: 1.00035)
-    shown = verdicts_table(table[table["seed"] == 0], ["method", "rho"])
+    shown = verdicts_table(table[table["seed"] == 0], WORDING, ["method", "rho"])
     assert {row[4] for row in shown.rows} == {"1.00035"}
 
 
 def test_no_verdicts():
-    assert verdicts_table(judged(lambda *_: True).iloc[:0], ["method", "rho"]).rows == ()
+    assert verdicts_table(judged(lambda *_: True).iloc[:0], WORDING, ["method", "rho"]).rows == ()
 
 
 @pytest.mark.parametrize(("seeds", "cell", "note"), [(2, "2.0 ± 1.0", True), (1, "1", False)])
@@ -194,7 +164,7 @@ def test_curvature_has_a_row_per_group_and_a_note_where_there_are_several_seeds(
         ]
     )
     means = means_over_seeds(table, ["method", "rho"], ["sharpness", "s2"])
-    shown = curvature_table(means, ["method", "rho"], ["sharpness", "s2"], ["sharpness", "non-uniformity"])
+    shown = curvature_table(means, WORDING, ["method", "rho"], {"sharpness": "sharpness", "s2": "non-uniformity"})
     assert shown.columns == ("method", "rho", "networks", "sharpness", "non-uniformity")
     assert shown.rows == (("SGD", "0", str(seeds), cell, "—"), ("SAM", "0.1", str(seeds), cell, "—"))
     assert ("over seeds" in shown.note) == note

@@ -2,11 +2,10 @@ from html.parser import HTMLParser
 
 import pytest
 from matplotlib.figure import Figure
-from report.results_tables import growing, results_table
+from report.results_tables import gains_of, growing, results_table, wording_for
 
 from widebasin.report import figures
 from widebasin.report.page import Answer, Picture, image, page
-from widebasin.report.statistics import gain_table, metric_of
 from widebasin.report.tables import Table, gains_table
 
 SPEC = 'widths = [4, 8]\nworkload = "digits-mlp"  # <no> & other\n'
@@ -46,16 +45,16 @@ class Parsed(HTMLParser):
 
 def answer(**changes) -> Answer:
     results = results_table(growing, label_noise=(0.0, 0.2))
-    gains, metric = gain_table(results), metric_of(results)
+    gains, wording = gains_of(results), wording_for()
     fields = {
         "title": "SAM",
         "question": "Does it help?",
         "setting": "digits; 60 epochs.",
         "findings": ("It grows: +1.0 to +2.0.", "No trend."),
-        "tables": (gains_table(gains, metric), Table("Second", ("a", "b"), (("1", "2"), ("3", "4")), "A note.")),
+        "tables": (gains_table(gains, wording), Table("Second", ("a", "b"), (("1", "2"), ("3", "4")), "A note.")),
         "pictures": (
-            Picture("gain", "Gain against size", figures.gain_against_parameters(gains, metric)),
-            Picture("radius", "Radius against size", figures.radius_against_parameters(gains)),
+            Picture("gain", "Gain against size", figures.gain_against_parameters(gains, wording)),
+            Picture("radius", "Radius against size", figures.radius_against_parameters(gains, wording)),
         ),
     }
     return Answer(**(fields | changes))

@@ -1,17 +1,16 @@
 import io
 
 import pytest
-from report.results_tables import growing, results_table
+from report.results_tables import METRICS, gains_of, growing, results_table, wording_for
 from rich.console import Console
 
-from widebasin.report.statistics import gain_table, metric_of
 from widebasin.report.tables import Table, decimals, gains_table, methods_table, networks_table
 
-ACCURACY, LOSS = (metric_of(results_table(growing, metric=m)) for m in ("accuracy", "loss"))
+ACCURACY, LOSS = wording_for(), wording_for("loss")
 
 
 def gains(**options):
-    return gain_table(results_table(growing, **options))
+    return gains_of(results_table(growing, **options))
 
 
 def shown(table: Table, width: int) -> str:
@@ -25,7 +24,7 @@ def test_text_of_a_small_table():
     results = results_table(
         lambda n: test[n.method][n.seed], lambda n: n.rho, train_loss=lambda n: 1.0 - n.rho, widths=(40,), seeds=(0, 1)
     )
-    assert gains_table(gain_table(results), ACCURACY) == Table(
+    assert gains_table(gains_of(results), ACCURACY) == Table(
         title="Gain in test accuracy over SGD",
         columns=(
             "width",
@@ -47,7 +46,7 @@ def test_a_loss_has_its_name_and_four_digits():
     results = results_table(
         lambda n: 0.0123456 if n.method == "sgd" else 0.0100001 + n.seed * 1e-4, metric="loss", widths=(10,)
     )
-    table = gains_table(gain_table(results), LOSS)
+    table = gains_table(gains_of(results), LOSS)
     assert table.columns[2:5] == ("SGD loss", "SAM loss", "gain ± s.e.")
     assert table.rows[0][2:5] == ("0.01235", "0.01010", "+0.00225 ± 0.00006")
     assert table.note.startswith("Gain: decrease of the loss, ")
@@ -88,7 +87,7 @@ def test_diverged_networks_have_a_column_only_where_there_are_some():
 
 def test_no_number_is_a_dash():
     results = results_table(growing, metric="loss", diverged=lambda n: n.width == 10)
-    table = gains_table(gain_table(results), LOSS)
+    table = gains_table(gains_of(results), LOSS)
     assert table.rows[0][2:6] == ("—",) * 4
     assert table.rows[0][7] == "— → —"
     assert not any("nan" in cell for row in table.rows for cell in row)
@@ -98,8 +97,8 @@ def test_no_number_is_a_dash():
     ("values", "digits"), [((0.5, 2.0, 900.0), 3), ((0.0812,), 5), ((123.0, float("nan")), 1), ((), 4), ((0.0,), 4)]
 )
 def test_decimals_show_four_digits_of_the_middle_loss(values, digits):
-    assert decimals(LOSS, values) == digits
-    assert decimals(ACCURACY, values) == 1
+    assert decimals(LOSS.metric, values) == digits
+    assert decimals(ACCURACY.metric, values) == 1
 
 
 def test_terminal_of_100_columns_shows_every_cell_whole():
@@ -161,7 +160,7 @@ def test_methods_are_ranked_with_their_cost_and_the_baseline_last():
     results = results_table(
         lambda n: test[n.method][n.seed], lambda n: n.rho, widths=(40,), seeds=(0, 1), methods=tuple(test)
     )
-    table = methods_table(gain_table(results), {"sgd": (1.0, 12), "sam": (2.0, 6), "looksam": (1.2, 10)}, ACCURACY)
+    table = methods_table(gains_of(results), ACCURACY, {"sgd": (1.0, 12), "sam": (2.0, 6), "looksam": (1.2, 10)})
     assert table.columns == (
         *("method", "gradients per step", "epochs", "rho*", "test %", "gain ± s.e. (points)", "95% interval"),
     )
@@ -175,8 +174,8 @@ def test_methods_are_ranked_with_their_cost_and_the_baseline_last():
 def test_small_gains_of_methods_have_two_decimals_as_in_the_table_of_gains():
     test = {"sgd": (0.800, 0.802), "sam": (0.8010, 0.8034)}
     results = results_table(lambda n: test[n.method][n.seed], lambda n: n.rho, widths=(40,), seeds=(0, 1))
-    gains = gain_table(results)
-    table = methods_table(gains, {"sgd": (1.0, 2), "sam": (2.0, 1)}, ACCURACY)
+    gains = gains_of(results)
+    table = methods_table(gains, ACCURACY, {"sgd": (1.0, 2), "sam": (2.0, 1)})
     # Gains of 0.1 and 0.14 points: t at 97.5% with 1 degree of freedom is 12.71.
     assert table.rows[0][4:] == ("80.22", "+0.12 ± 0.02", "-0.13 to 0.37")
     assert table.rows[1][4] == "80.10"
@@ -185,6 +184,46 @@ def test_small_gains_of_methods_have_two_decimals_as_in_the_table_of_gains():
 
 def test_diverged_networks_of_methods_are_counted():
     results = results_table(growing, widths=(40,), diverged=lambda n: n.method == "sam" and n.seed == 1)
-    table = methods_table(gain_table(results), {"sgd": (1.0, 2), "sam": (2.0, 1)}, ACCURACY)
+    table = methods_table(gains_of(results), ACCURACY, {"sgd": (1.0, 2), "sam": (2.0, 1)})
     assert table.columns[-1] == "diverged"
     assert [row[-1] for row in table.rows] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "headings", "gain", "note"),
+    [
+        (
+            "episode_return",
+            ("SGD episode return (points)", "SAM episode return (points)", "gain ± s.e. (points)"),
+            "+0.2500 ± 0.0000",
+            "Gain: increase of the episode return, ",
+        ),
+        (
+            "word_error_rate",
+            ("SGD %", "SAM %", "gain ± s.e. (points)"),
+            "-25.0 ± 0.0",
+            "Gain: percentage points, ",
+        ),
+        (
+            "mean_average_precision",
+            ("SGD mean average precision", "SAM mean average precision", "gain ± s.e."),
+            "+0.2500 ± 0.0000",
+            "Gain: increase of the mean average precision, ",
+        ),
+    ],
+)
+def test_every_metric_has_its_own_words_and_unit(name, headings, gain, note):
+    """SAM has a quarter more, whichever way is better."""
+    results = results_table(lambda n: 0.5 if n.method == "sgd" else 0.75, metric=name, widths=(10,))
+    table = gains_table(gains_of(results), wording_for(name))
+    assert table.title == f"Gain in test {METRICS[name].title} over SGD"
+    assert table.columns[2:5] == headings
+    assert table.rows[0][4] == gain
+    assert table.note.startswith(note)
+    assert f"test {METRICS[name].label}" in networks_table(results, wording_for(name)).columns
+
+
+def test_the_baseline_has_the_title_of_the_base_optimizer():
+    table = gains_table(gains(), wording_for(sgd="AdamW"))
+    assert table.title == "Gain in test accuracy over AdamW"
+    assert {"AdamW %", "train loss AdamW → SAM"} <= set(table.columns)

@@ -12,6 +12,12 @@ from widebasin.statistics import ACCURACY, LOSS, Metric
         (LOSS, "loss", "gain: decrease of test loss", ""),
         (Metric("mean_average_precision", True), "mean average precision", None, ""),
         (Metric("episode_return", True), "episode return", "gain: increase of test episode return", ""),
+        (
+            Metric("energy_error", False, "meV"),
+            "energy error (meV)",
+            "gain: decrease of test energy error (meV)",
+            "meV",
+        ),
     ],
 )
 def test_labels(metric, label, gain_label, gain_unit):

@@ -1,15 +1,16 @@
 import pytest
-from report.results_tables import growing, history_table, results_table
+from report.results_tables import METRICS, growing, results_table
+from studies.described import tables
 
 from widebasin.studies import STUDIES, Options
-from widebasin.studies.networks import NETWORKS
-from widebasin.studies.study import Tables
+from widebasin.studies.registry import NETWORKS
 from widebasin.sweep import Spec, UsageError, resolve
+from widebasin.sweep.description import Published
 
 
-def answered(study, results, spec=None, options=None):
+def answered(study, results, spec=None, options=None, **facts):
     spec = resolve(spec or Spec(study=study.name, rhos=(0.05, 0.2)))
-    return study.answer(spec, Tables(results, history_table(results)), options or Options())
+    return study.answer(spec, tables(results, **facts), options or Options())
 
 
 def names(answer):
@@ -18,7 +19,7 @@ def names(answer):
 
 def test_overparam_has_table_findings_and_pictures():
     answer = answered(STUDIES["overparam"], results_table(growing))
-    assert names(answer) == ["gain", "radius", "accuracy", "train-loss", "by-radius"]
+    assert names(answer) == ["gain", "radius", "test-accuracy", "train-loss", "by-radius"]
     (table,) = answer.tables
     assert len(table.rows) == 2
     assert answer.findings[0].startswith("The gain of SAM over SGD grows with the number of parameters")
@@ -27,17 +28,73 @@ def test_overparam_has_table_findings_and_pictures():
     assert answer.question == STUDIES["overparam"].question
 
 
-def test_overparam_of_a_loss_names_it():
-    results = results_table(lambda n: 1 - growing(n), metric="loss")
-    assert names(answered(STUDIES["overparam"], results))[2] == "test-loss"
+@pytest.mark.parametrize("name", METRICS)
+def test_overparam_answers_for_every_metric(name):
+    """SAM has a little more of whatever it is, the more the larger the network."""
+    results = results_table(lambda n: METRICS[name].sign * growing(n), metric=name)
+    answer = answered(STUDIES["overparam"], results)
+    assert names(answer)[2] == f"test-{name.replace('_', '-')}"
+    assert answer.pictures[2].title == f"Test {METRICS[name].title} against the number of parameters"
+    assert answer.tables[0].title == f"Gain in test {METRICS[name].title} over SGD"
+    assert answer.findings[0].startswith("The gain of SAM over SGD grows with the number of parameters")
+    # Best at 0.2, whatever the loss says.
+    assert "largest tried (0.2)" in answer.findings[1]
 
 
-def test_published_gains_are_drawn_where_the_workload_has_some():
-    results = results_table(lambda n: 1 - growing(n), metric="loss")
-    for workload, published in (("synthetic-mlp", True), ("digits-mlp", False)):
-        spec = Spec(study="overparam", workload=workload)
-        figure = answered(STUDIES["overparam"], results, spec).pictures[0].figure
-        assert ("published (paper)" in [line.get_label() for line in figure.axes[0].lines]) == published
+def test_sentences_tables_and_pictures_name_the_base_optimizer():
+    answer = answered(STUDIES["overparam"], results_table(growing), optimizer="AdamW")
+    assert answer.findings[0].startswith("The gain of SAM over AdamW grows")
+    assert answer.tables[0].title.endswith("over AdamW")
+    legend = answer.pictures[0].figure.legends[0].get_title().get_text()
+    assert legend.startswith("gain of SAM over AdamW")
+    shown = (*answer.findings, *answer.tables[0].columns, answer.tables[0].title, answer.setting)
+    assert not any("SGD" in text for text in shown)
+
+
+def test_the_setting_is_what_the_folder_says_of_its_sweep():
+    answer = answered(STUDIES["overparam"], results_table(growing))
+    assert answer.title == "SAM and overparameterization: a made-up problem"
+    assert answer.setting == "a made-up problem; 60 epochs; batch 32; seeds 0 to 2."
+
+
+# Gains in the setting of a table of results, and in others.
+PUBLISHED = Published({1_000: 1.0, 9_000: 2.0}, "arXiv 1234.5678", {"label_noise": [0.0], "weight_decay": 1e-4})
+
+
+def drawn(answer):
+    """The published curve of the picture of gains by its label, and what the caption says."""
+    (axes,) = answer.pictures[0].figure.axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    return {label: points for label, points in lines.items() if label.startswith("published")}, answer.pictures[0].title
+
+
+@pytest.mark.parametrize(
+    ("noise", "curves"),
+    [((0.0,), {"published"}), ((0.0, 0.3), {"published, label noise 0%"}), ((0.3,), set()), ((0.2, 0.3), set())],
+)
+def test_published_gains_are_drawn_for_the_rows_of_their_setting_and_no_others(noise, curves):
+    results = results_table(growing, label_noise=noise)
+    found, caption = drawn(answered(STUDIES["overparam"], results, published=PUBLISHED))
+    assert found.keys() == curves
+    assert all(points == [[1_000, 1.0], [9_000, 2.0]] for points in found.values())
+    assert caption.endswith("; dashed: as published, arXiv 1234.5678") == bool(curves)
+
+
+def test_what_is_no_column_must_be_so_in_the_spec():
+    for epochs, there in ((60, True), (30, False)):
+        published = Published(
+            PUBLISHED.gains, PUBLISHED.source, PUBLISHED.setting | {"epochs": 60, "methods": ["sgd", "sam"]}
+        )
+        spec = Spec(study="overparam", rhos=(0.05, 0.2), epochs=epochs)
+        found, _ = drawn(answered(STUDIES["overparam"], results_table(growing), spec, published=published))
+        assert bool(found) == there
+
+
+@pytest.mark.parametrize("name", ["label-noise", "regularization"])
+def test_other_studies_draw_no_published_gains(name):
+    spec = Spec(study=name, rhos=(0.05, 0.2))
+    found, caption = drawn(answered(STUDIES[name], results_table(growing), spec, published=PUBLISHED))
+    assert (found, caption) == ({}, "Gain against the number of parameters")
 
 
 def test_options_change_what_is_read():
@@ -47,13 +104,13 @@ def test_options_change_what_is_read():
         best_test=lambda n: 0.5 if n.method == "sgd" else 0.75,
         best_valid=lambda n: -n.rho,
     )
-    tables = {
+    rows = {
         options: answered(STUDIES["overparam"], results, options=options).tables[0].rows
         for options in (Options(), Options(select="test"), Options(at="best"))
     }
-    assert [row[6] for row in tables[Options()]] == ["0.05"] * 2
-    assert [row[6] for row in tables[Options(select="test")]] == ["0.2"] * 2
-    assert [row[4] for row in tables[Options(at="best")]] == ["+25.0 ± 0.0"] * 2
+    assert [row[6] for row in rows[Options()]] == ["0.05"] * 2
+    assert [row[6] for row in rows[Options(select="test")]] == ["0.2"] * 2
+    assert [row[4] for row in rows[Options(at="best")]] == ["+25.0 ± 0.0"] * 2
 
 
 def test_several_methods_have_a_picture_by_radius_each():
@@ -115,7 +172,7 @@ def test_methods_are_ranked_by_gain_with_their_cost():
         "LookSAM gains most: +11.3 ± 0.2 points.",
         "Seed by seed, better than SAM beyond the spread of the seeds: LookSAM; worse: none.",
     )
-    assert "as many gradients for every method as SAM takes" in answer.setting
+    assert answer.setting.startswith("width 10; a made-up problem; ")
 
 
 def test_small_gains_of_methods_have_two_decimals():

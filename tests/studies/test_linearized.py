@@ -3,15 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from report.results_tables import history_table, results_table
+from report.results_tables import results_table
 from studies.commands import studied
+from studies.described import description
+from studies.described import tables as tables_of
 
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.measuring import measure
-from widebasin.studies.study import Tables
+from widebasin.studies.tables import design_of
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.networks import stored_networks
 
 LINEARIZED = STUDIES["linearized"]
 # Gain in points, and share of the activations that SGD leaves as they were, by scale.
@@ -38,7 +39,7 @@ def tables(scales=(1.0, 100.0, 1e4), seeds=(0, 1, 2), share_of_gains=1.0):
     identity = list(results.columns[: results.columns.get_loc("epochs")])
     share = results["output_scale"].map(UNCHANGED) * results["rho"].map({0.0: 1.0, 0.05: 0.9, 0.2: 0.5})
     activations = results[identity].assign(examples=256, unchanged=share + 0.001 * (results["seed"] - 1))
-    return Tables(results, history_table(results), {"activations": activations})
+    return tables_of(results, {"activations": activations})
 
 
 def answered(found, **grid):
@@ -125,7 +126,7 @@ def test_scales_are_studied_in_one_setting(argument):
 def test_a_model_with_activations_and_a_scale_are_needed():
     with pytest.raises(UsageError, match=r"output_scale = None: must be scales alpha, such as 1 100"):
         LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,))))
-    with pytest.raises(UsageError, match="must have a VGG-11 or an MLP, such as digits-vgg11-lazy"):
+    with pytest.raises(UsageError, match="must have a vgg11 or mlp, such as digits-vgg11-lazy"):
         LINEARIZED.check(resolve(Spec(workload="least-squares", widths=(20,), output_scale=(1.0,))))
     with pytest.raises(UsageError, match=r"sparsity = .*: must be 0"):
         LINEARIZED.check(resolve(Spec(workload="digits-mlp", widths=(8,), output_scale=(1.0,), sparsity=(0.5,))))
@@ -172,8 +173,7 @@ def test_the_command_measures_activations_and_goes_on_where_it_was_interrupted(t
         asked.extend(networks)
         return networks
 
-    networks = stored_networks(folder.path)
     (instrument,) = LINEARIZED.instruments(folder.spec(), Options(samples=32))
-    again = measure(folder, instrument, networks, track)
-    assert asked == networks[5:]
-    pd.testing.assert_frame_equal(again, own.reset_index(drop=True))
+    again = measure(folder, instrument, folder.results(), design_of(description()), track)
+    assert asked == [5, 6, 7]
+    pd.testing.assert_frame_equal(again, own.reset_index(drop=True)[list(again.columns)])

@@ -5,9 +5,10 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from report.results_tables import gains_of, paired_of
 from sweep.commands import widebasin
 
-from widebasin.report import statistics
+from widebasin.statistics.trends import slope_per_decade
 
 
 @pytest.mark.slow
@@ -19,11 +20,11 @@ def test_the_gain_of_sam_grows_with_the_number_of_parameters(tmp_path):
     assert len(results) == 6 * 7 * 5
     assert results.groupby(["width", "method"])["rho"].nunique().unstack().to_numpy().tolist() == [[6, 1]] * 6
     assert not results["diverged"].any()
-    paired = statistics.paired_gains(results)
-    slope = statistics.slope_per_decade(paired)
+    paired = paired_of(results)
+    slope = slope_per_decade(paired)
     assert slope is not None
     assert slope.low > 0
-    gains = statistics.gain_table(results).sort_values("num_params")
+    gains = gains_of(results).sort_values("num_params")
     assert gains["num_params"].tolist() == [882, 1_850, 4_074, 9_674, 25_482, 75_530]
     assert (gains["low"].iloc[-3:] > 0).all()
     assert np.corrcoef(np.log(gains["num_params"]), np.log(gains["rho_star"]))[0, 1] > 0.8

@@ -2,47 +2,66 @@
 
 import dataclasses
 
-import numpy as np
+import pandas as pd
 import pytest
+from report.results_tables import results_table
+from studies.described import describing, description, folder_of
 
-from widebasin.data import ImageFiles
-from widebasin.studies.measured import Measures, measure_networks
+from widebasin.studies.answering import write_answer
+from widebasin.studies.questions.measured import STUDY
+from widebasin.studies.study import Measures
 from widebasin.sweep import Spec, SweepError, UsageError, resolve
-from widebasin.sweep.folder import RECORD_FORMAT, ResultsFolder
-from widebasin.workloads import WORKLOADS
+
+GRID = {"widths": (10,), "methods": ("sgd",), "seeds": 1, "label_noise": (0.0,), "epochs": 2}
 
 
-def begun(path, **grid):
-    """The folder of a sweep that has trained nothing yet."""
-    spec = resolve(Spec(widths=(4,), methods=("sgd",), seeds=1, **grid))
-    plan = {"networks_at_once": 1, "loop": "scan", "platform": "cpu"}
-    plans = {f"{spec.workload}-width-4-sgd": plan}
-    folder = ResultsFolder(path)
-    folder.begin(spec, {"format": RECORD_FORMAT, "plans": plans, "environments": [{}]})
-    return folder
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A function of a spec: a folder of such networks, with nothing in it to measure."""
+
+    def made(streamed=False, **grid):
+        spec = resolve(Spec(**GRID | grid))
+        one = results_table(lambda n: 0.5, widths=(10,), methods=("sgd",), seeds=(0,)).assign(
+            workload=spec.workload, weight_decay=spec.weight_decay[0], learning_rate=spec.learning_rate[0]
+        )
+        results = [
+            one.assign(sparsity=sparsity, pruner="random" if sparsity else "none", output_scale=scale)
+            for sparsity in spec.sparsity
+            for scale in spec.output_scale or (1.0,)
+        ]
+        describing(monkeypatch, dataclasses.replace(description(), streamed=streamed))
+        return folder_of(tmp_path, spec, pd.concat(results, ignore_index=True))
+
+    return made
 
 
 def refused(folder, **which):
     with pytest.raises(UsageError) as error:
-        measure_networks(folder, Measures(), which, "command")
+        write_answer(folder, Measures(), study=STUDY, which=which)
     return str(error.value)
 
 
-def test_centered_networks_are_refused(tmp_path):
-    assert "curvature is measured of f(w)" in refused(begun(tmp_path, workload="digits-vgg11-lazy"))
+def test_centered_networks_are_refused(folder):
+    assert "curvature is measured of f(w)" in refused(folder(workload="digits-vgg11-lazy"))
 
 
-def test_networks_on_streamed_images_are_refused(tmp_path, monkeypatch):
-    workload = WORKLOADS["digits-mlp"]
-    files = ImageFiles(tmp_path, ("a.png",), np.zeros(1, np.int32), ("a",), 0)
-    streamed = dataclasses.replace(workload.load(), files=files)
-    monkeypatch.setitem(WORKLOADS, "digits-mlp", dataclasses.replace(workload, load=lambda: streamed))
-    assert "streams its images" in refused(begun(tmp_path))
+def test_networks_on_streamed_images_are_refused(folder):
+    assert "streams its images" in refused(folder(streamed=True))
 
 
-def test_pruned_networks_are_refused_until_they_are_left_out(tmp_path):
-    folder = begun(tmp_path, sparsity=(0.0, 0.5))
-    assert "sparsity = [0.5]: must be 0" in refused(folder)
-    assert "names no network" in refused(folder, sparsity=0.7)
+def test_pruned_networks_are_refused_until_they_are_left_out(folder):
+    one = folder(sparsity=(0.0, 0.5))
+    assert "sparsity = (0.5,): must be 0" in refused(one)
+    assert "names no network" in refused(one, sparsity=0.7)
     with pytest.raises(SweepError, match="is not finished"):  # but nothing else
-        measure_networks(folder, Measures(), {"sparsity": 0.0}, "command")
+        write_answer(one, Measures(), study=STUDY, which={"sparsity": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [({"samples": 1}, "samples"), ({"multiples": (0.0,)}, "multiples"), ({"sharpness_rho": -1.0}, "sharpness_rho")],
+)
+def test_how_networks_are_measured_is_checked_first(folder, values, argument):
+    with pytest.raises(UsageError) as error:
+        write_answer(folder(), Measures(**values), study=STUDY)
+    assert error.value.argument == argument

@@ -1,22 +1,38 @@
 """Measurements of trained networks: kept, continued, made anew with other settings; damaged tables are named."""
 
+import shutil
+
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from studies.described import description
 
 from widebasin.curvature import NotFiniteError
-from widebasin.studies.measuring import Instrument, measure
+from widebasin.studies.measuring import SHOWN, Instrument, measure
+from widebasin.studies.tables import design_of
 from widebasin.sweep import Execution, Spec, SweepError, UsageError
+from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
 from widebasin.sweep.run import run
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """Four small networks with their parameters."""
     spec = Spec(workload="line-mlp", widths=(2, 3), methods=("sgd",), seeds=2, epochs=1)
-    return run(spec, tmp_path / "sweep", execution=Execution(keep_parameters=True))
+    return run(spec, tmp_path_factory.mktemp("trained") / "sweep", execution=Execution(keep_parameters=True))
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """The same, for one test alone."""
+    return ResultsFolder(shutil.copytree(trained.path, tmp_path / "sweep"))
+
+
+def measured(folder, instrument, chosen=slice(None), track=None):
+    """Of all networks, or some."""
+    return measure(folder, instrument, folder.results()[chosen], design_of(description()), track)
 
 
 class Counting:
@@ -33,7 +49,7 @@ class Counting:
 
 
 def test_every_network_has_its_rows_in_the_order_of_the_networks(folder):
-    table = measure(folder, Counting().instrument, stored_networks(folder.path))
+    table = measured(folder, Counting().instrument)
     assert table[["width", "seed", "place", "value"]].to_numpy().tolist() == [
         [w, s, p, w + p] for w in (2, 3) for s in (0, 1) for p in (0, 1)
     ]
@@ -42,19 +58,29 @@ def test_every_network_has_its_rows_in_the_order_of_the_networks(folder):
 
 def test_what_was_measured_is_not_measured_again(folder):
     once, again = Counting(), Counting()
-    networks = stored_networks(folder.path)
-    first = measure(folder, once.instrument, networks[:3])
-    second = measure(folder, again.instrument, networks)
+    first = measured(folder, once.instrument, slice(3))
+    second = measured(folder, again.instrument)
     assert (once.used, again.used) == ([(2, 0), (2, 1), (3, 0)], [(3, 1)])
     pd.testing.assert_frame_equal(second.iloc[:6], first)
 
 
+def test_where_all_is_measured_no_network_is_loaded(folder, monkeypatch):
+    first = measured(folder, Counting().instrument)
+    monkeypatch.setattr("widebasin.studies.measuring.stored_networks", None)
+    pd.testing.assert_frame_equal(measured(folder, Counting().instrument), first)
+
+
+def test_an_instrument_for_a_few_takes_the_first_seeds_networks_as_many_as_can_be_shown():
+    results = pd.DataFrame({"width": range(20), "seed": [1, 2] * 10})
+    instrument = Instrument("few", {}, lambda network: [], {}, few=True)
+    assert instrument.meant(results)["width"].tolist() == [2 * k for k in range(SHOWN)]
+
+
 def test_measuring_some_keeps_the_measurements_of_the_others(folder):
-    networks = stored_networks(folder.path)
-    measure(folder, Counting().instrument, networks)
-    assert len(measure(folder, Counting().instrument, networks[2:])) == 4
+    measured(folder, Counting().instrument)
+    assert len(measured(folder, Counting().instrument, slice(2, None))) == 4
     again = Counting()
-    measure(folder, again.instrument, networks)
+    measured(folder, again.instrument)
     assert again.used == []
 
 
@@ -66,20 +92,20 @@ def test_an_interruption_loses_no_network_that_was_measured(folder):
 
     first, second = Counting(), Counting()
     with pytest.raises(KeyboardInterrupt):
-        measure(folder, first.instrument, stored_networks(folder.path), interrupted)
-    measure(folder, second.instrument, stored_networks(folder.path))
+        measured(folder, first.instrument, track=interrupted)
+    measured(folder, second.instrument)
     assert (len(first.used), len(second.used)) == (2, 2)
 
 
 def test_other_settings_are_measured_anew(folder):
-    measure(folder, Counting(1.0).instrument, stored_networks(folder.path))
+    measured(folder, Counting(1.0).instrument)
     other = Counting(2.0)
-    table = measure(folder, other.instrument, stored_networks(folder.path))
+    table = measured(folder, other.instrument)
     assert len(other.used) == 4
     assert table.loc[table["place"] == 0, "value"].tolist() == [4, 4, 6, 6]
     # What was measured in the first way is still there.
     again = Counting(1.0)
-    assert measure(folder, again.instrument, stored_networks(folder.path))["value"].max() == 4
+    assert measured(folder, again.instrument)["value"].max() == 4
     assert again.used == []
 
 
@@ -90,28 +116,28 @@ def test_a_network_that_diverged_has_the_row_of_nothing(folder):
                 raise NotFiniteError("params has entries that are not finite")
             return super().rows(network)
 
-    table = measure(folder, Diverged().instrument, stored_networks(folder.path))
+    table = measured(folder, Diverged().instrument)
     assert table["place"].tolist() == [-1, -1, 0, 1, 0, 1]
     assert table["value"].isna().tolist() == [True, True, False, False, False, False]
 
 
 def test_a_damaged_table_is_named_with_the_remedy(folder):
-    measure(folder, Counting().instrument, stored_networks(folder.path))
+    measured(folder, Counting().instrument)
     path = folder.path / "measurements" / "counting.parquet"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(SweepError, match=r"counting\.parquet is corrupt or truncated .*delete it"):
-        measure(folder, Counting().instrument, stored_networks(folder.path))
+        measured(folder, Counting().instrument)
 
 
 def test_without_parameters_there_is_nothing_to_measure(tmp_path):
     spec = Spec(workload="line-mlp", widths=(2,), methods=("sgd",), seeds=1, epochs=1)
     bare = run(spec, tmp_path / "bare")
     with pytest.raises(SweepError, match="--keep-parameters"):
-        measure(bare, Counting().instrument, stored_networks(bare.path))
+        measured(bare, Counting().instrument)
 
 
 def test_overwriting_a_sweep_deletes_its_measurements(folder):
-    measure(folder, Counting().instrument, stored_networks(folder.path))
+    measured(folder, Counting().instrument)
     other = Spec(workload="line-mlp", widths=(2,), methods=("sgd",), seeds=1, epochs=2)
     run(other, folder.path, execution=Execution(keep_parameters=True), overwrite=True)
     assert folder.measurements("counting") is None

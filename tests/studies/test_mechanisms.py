@@ -1,16 +1,19 @@
 """The studies of why it helps: on small sweeps as a user runs them, and on tables whose truth is known."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies.described import tables as tables_of
 
+from widebasin import theory
 from widebasin.report.mechanism_tables import significant
-from widebasin.report.statistics import geometric_decay
-from widebasin.studies import STUDIES, Options, convergence
+from widebasin.statistics.decay import geometric_decay
+from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
-from widebasin.studies.study import Tables
+from widebasin.studies.answers import convergence
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.run import run
 
@@ -58,9 +61,8 @@ def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
                         "converged": True,
                     }
                 )
-    return Tables(
-        pd.DataFrame(), pd.DataFrame(), {"curvature": pd.DataFrame(curvature), "stability": pd.DataFrame(judged)}
-    )
+    found = {"curvature": pd.DataFrame(curvature), "stability": pd.DataFrame(judged)}
+    return tables_of(pd.DataFrame(), found)
 
 
 def stability_answer(tables):
@@ -122,6 +124,7 @@ def test_networks_that_diverged_are_counted_and_left_out():
     assert answer.tables[0].rows[0][2] == "3"
 
 
+@pytest.mark.slow
 def test_rates_are_per_step_also_on_fewer_examples(tmp_path):
     """Least squares on 50 examples, 5 steps an epoch: the rates shown are those of the loss against steps."""
     spec = Spec(
@@ -135,7 +138,7 @@ def test_rates_are_per_step_also_on_fewer_examples(tmp_path):
         train_examples=50,
     )
     folder = run(spec, tmp_path / "out", execution=Execution(keep_parameters=True))
-    (table,) = write_answer(folder, Options()).tables
+    (table,) = write_answer(folder, Options()).answer.tables
     history = folder.history().query("method == 'sgd'").sort_values("epoch")
     losses = history["train_loss"].to_numpy(float)
     rate = geometric_decay(5 * np.arange(1, 61), losses, convergence.FLOOR * losses[0]).factor
@@ -149,6 +152,7 @@ def test_stability_compares_in_one_setting(argument):
         STABILITY.check(resolve(Spec(**{"workload": "digits-squared-mlp", "widths": (32,), argument: values})))
 
 
+@pytest.mark.slow
 def test_stability_from_training_to_page(tmp_path):
     """Two networks of 10 parameters: what is measured is what is shown."""
     spec = Spec(
@@ -161,7 +165,7 @@ def test_stability_from_training_to_page(tmp_path):
         epochs=50,
     )
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))
-    answer = write_answer(folder, Options(samples=12))
+    answer = write_answer(folder, Options(samples=12)).answer
     curvature, judged = folder.measurements("curvature"), folder.measurements("stability")
     assert len(curvature) == 4
     assert sorted(judged["multiple"].unique()) == [1, 4, 16]
@@ -177,6 +181,7 @@ def test_stability_from_training_to_page(tmp_path):
     assert folder.measurements("curvature")["examples"].tolist() == [12] * 4 + [6] * 4
 
 
+@pytest.mark.slow
 def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_off(tmp_path):
     """Finding 9 on the matrix factorization, two seeds and one radius within the guarantee."""
     spec = Spec(
@@ -188,7 +193,7 @@ def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_of
         epochs=400,
     )
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))
-    answer = write_answer(folder, Options())
+    answer = write_answer(folder, Options()).answer
     text = "\n".join(answer.findings)
     assert "Width 4 (64 parameters): no network reaches a millionth of the first loss" in text
     assert "Width 10 (160 parameters): 4 of 4 networks reach a millionth" in text
@@ -200,6 +205,66 @@ def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_of
     assert all(float(row[5]) > 0.001 and float(row[7]) > float(row[8]) for row in wide)
 
 
+def rates(steps_per_epoch=8, epochs=40, constants=True):
+    """Tables of the convergence study: at width 10, a loss that falls by 0.01 per step, by 0.02 with the method; at
+    width 4, one that falls as a power and levels off. The theorem guarantees something for the first, if at all."""
+    epoch = np.arange(1, epochs + 1)
+    history, known = [], []
+    for width in (4, 10):
+        for seed in range(3):
+            for method, rho, rate in (("sgd", 0.0, 0.01), ("unnormalized-sam", 1e-4, 0.02)):
+                which = identity(
+                    workload="matrix-factorization",
+                    width=width,
+                    num_params=16 * width,
+                    method=method,
+                    rho=rho,
+                    seed=seed,
+                )
+                step = steps_per_epoch * epoch
+                losses = np.exp(-rate * 10 * step) if width == 10 else 1 / step**0.5
+                history += [which | {"epoch": e, "train_loss": loss} for e, loss in zip(epoch, losses, strict=True)]
+                sound = {"smoothness_each": 4.0, "smoothness": 2.0, "pl": 0.5, "kind": convergence.EXACT}
+                none = {"smoothness_each": np.nan, "smoothness": np.nan, "pl": np.nan, "kind": "none"}
+                known.append(which | (sound if constants and width == 10 else none))
+    found = tables_of(pd.DataFrame(), {"constants": pd.DataFrame(known)})
+    return dataclasses.replace(found, history=pd.DataFrame(history))
+
+
+def convergence_answer(tables):
+    spec = dataclasses.replace(resolve(CONVERGENCE.spec), train_examples=64, batch_size=8, rhos=(1e-4,))
+    return CONVERGENCE.answer(spec, tables, Options())
+
+
+def test_rates_are_those_of_the_losses_per_step():
+    answer = convergence_answer(rates())
+    rows = {(row[0], row[2]): row for row in answer.tables[0].rows}
+    column = answer.tables[0].columns.index
+    assert rows["10", "SGD"][column("rate per step")] == "0.1"
+    assert rows["10", "unnormalized SAM"][column("rate per step")] == "0.2"
+    assert rows["10", "SGD"][column("95% interval")] == "0.1 to 0.1"
+    assert rows["10", "SGD"][column("R²")] == "1.0000"
+    text = "\n".join(answer.findings)
+    assert "Width 10 (160 parameters): 6 of 6 networks reach a millionth of the first loss, 6 of them linearly" in text
+    assert "Width 4 (64 parameters): no network reaches a millionth" in text
+    assert "in 6 of 6 more like a power law" in text
+    assert "converges 2.000 times as fast as SGD (95% interval 2.000 to 2.000)." in text
+
+
+def test_what_the_theorem_guarantees_is_that_of_the_constants():
+    answer = convergence_answer(rates())
+    expected = theory.convergence(
+        smoothness_each=4.0, smoothness=2.0, pl=0.5, rho=0.0, batch_size=8, learning_rate=0.002
+    )
+    row = next(row for row in answer.tables[0].rows if row[:3] == ("10", "160", "SGD"))
+    assert row[-1] == significant(-np.log(expected.factor))
+    assert "guarantees a rate for 6 networks (constants exact, from the data); 6 of them converge" in "\n".join(
+        answer.findings
+    )
+    without = convergence_answer(rates(constants=False)).findings
+    assert without[-1] == "The constants of the theorem are not known for this workload: no rate is guaranteed."
+
+
 def test_convergence_wants_a_constant_learning_rate():
     with pytest.raises(UsageError, match="schedule = 'cosine': must be constant"):
         CONVERGENCE.check(resolve(Spec(workload="matrix-factorization", schedule="cosine")))
@@ -207,7 +272,7 @@ def test_convergence_wants_a_constant_learning_rate():
 
 def solutions(distance_of):
     """Tables of the solution-space study: SAM's function is the baseline's plus a distance."""
-    rows, curvature = [], []
+    rows, points, curvature = [], [], []
     for width in (10, 100):
         for seed in range(3):
             for method, rho in (("sgd", 0.0), ("sam", 0.3)):
@@ -219,10 +284,10 @@ def solutions(distance_of):
                     rows.append(which | {"kind": "output", "position": x, "value": x**2 + shift})
                 rows += [which | {"kind": "parameter", "position": k, "value": 2.0 + shift} for k in range(3)]
                 sharpness = 8.0 if method == "sgd" else 2.0
+                points += [which | {"x": x, "y": x**2} for x in np.linspace(-1, 1, 5)]
                 curvature.append(which | {"sharpness": sharpness, "loss": 0.01, "converged": True})
-    return Tables(
-        pd.DataFrame(), pd.DataFrame(), {"solution": pd.DataFrame(rows), "curvature": pd.DataFrame(curvature)}
-    )
+    found = {"solution": rows, "points": points, "curvature": curvature}
+    return tables_of(pd.DataFrame(), {name: pd.DataFrame(table) for name, table in found.items()})
 
 
 def test_distances_between_solutions_and_their_change_with_the_width():
@@ -243,7 +308,7 @@ def test_equal_distances_are_no_finding():
 
 
 def test_functions_are_drawn_of_inputs_of_one_number():
-    with pytest.raises(UsageError, match="inputs of one number"):
+    with pytest.raises(UsageError, match=r"must have inputs of shape \(1,\), such as line-mlp"):
         SOLUTION_SPACE.check(resolve(Spec(workload="digits-mlp")))
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from report.results_tables import history_table, results_table
+from report.results_tables import results_table
 from studies.commands import studied
+from studies.described import tables
 
 from widebasin.studies import STUDIES, Options
-from widebasin.studies.study import Tables
 from widebasin.sweep import Spec, UsageError, resolve
 
 REGULARIZATION = STUDIES["regularization"]
@@ -43,7 +43,7 @@ def table(**options):
 
 def answered(results, options=None):
     spec = resolve(Spec(study="regularization", weight_decay=(0.0, 0.003), rhos=(0.05, 0.2), label_noise=(0.0,)))
-    return REGULARIZATION.answer(spec, Tables(results, history_table(results)), options or Options())
+    return REGULARIZATION.answer(spec, tables(results), options or Options())
 
 
 def test_both_epochs_are_read_from_their_own_columns_each_with_its_own_radius():

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from report.results_tables import history_table, results_table
+from report.results_tables import results_table
 from studies.commands import studied
+from studies.described import tables
 
 from widebasin.studies import STUDIES, Options
-from widebasin.studies.study import Tables
 from widebasin.sweep import Spec, UsageError, resolve
 
 SPARSITY = STUDIES["sparsity"]
@@ -45,7 +45,7 @@ def answered(results, options=None):
     spec = resolve(
         Spec(study="sparsity", widths=(16, 32), rhos=(0.05, 0.2), prune="largest", pruners=("random", "snip"))
     )
-    return SPARSITY.answer(spec, Tables(results, history_table(results)), options or Options())
+    return SPARSITY.answer(spec, tables(results), options or Options())
 
 
 def test_the_difference_at_equal_counts_is_that_of_the_gains_seed_by_seed():
@@ -113,7 +113,7 @@ def test_every_way_of_pruning_is_a_series_by_size_and_by_sparsity():
     network = table.columns.index("network")
     assert [row[network] for row in table.rows] == ["dense", "dense", "pruned at random", "pruned by SNIP"]
     assert [picture.name for picture in answer.pictures] == [
-        "gain", "gain-against-sparsity", "radius", "accuracy", "train-loss",
+        "gain", "gain-against-sparsity", "radius", "test-accuracy", "train-loss",
         "by-radius-network-dense", "by-radius-network-pruned-at-random", "by-radius-network-pruned-by-SNIP",
     ]  # fmt: skip
     assert answer.pictures[1].title == "Gain against sparsity of the network of width 100"

@@ -1,14 +1,21 @@
 import dataclasses
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from widebasin.cli import _parse
 from widebasin.studies import STUDIES
-from widebasin.studies.networks import NETWORKS
-from widebasin.studies.registry import study_of
+from widebasin.studies.registry import NETWORKS, declared, study_of
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.workloads import WORKLOADS
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -17,6 +24,46 @@ def test_study_is_found_by_the_name_in_its_spec(name):
     assert study.name == study.spec.study == name
     assert study.question.endswith("?")
     assert study_of(resolve(study.spec)) is study
+
+
+@pytest.mark.parametrize("module", declared())
+def test_every_question_has_its_answer_an_example_and_a_place_in_the_documentation(module):
+    """Of every file in ``studies.questions``."""
+    study = declared()[module]
+    assert study.module == module
+    assert study.question.endswith("?")
+    answers = importlib.import_module(f"widebasin.studies.answers.{module}")
+    assert callable(answers.answer)
+    assert hasattr(answers, "instruments") == study.measures
+    assert (study.name == "") == (study is NETWORKS or study.page != "report.html")
+    if study.name:
+        arguments = ["study", study.name, *study.example.split()]
+        assert _parse(arguments).study.grid.study == study.name
+        assert f"| `{study.name}` |" in (DOCS / "studies.md").read_text(encoding="utf-8")
+
+
+def test_every_answer_has_its_question_and_no_two_studies_their_place():
+    answers = importlib.import_module("widebasin.studies.answers")
+    assert {module.name for module in pkgutil.iter_modules(answers.__path__)} == declared().keys()
+    places = [study.order for study in STUDIES.values()]
+    assert sorted(set(places)) == places
+    assert 0 not in places
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("study", "overparam", "--help"), ("measure", "--help")])
+def test_help_loads_no_library_of_numbers(arguments):
+    """Nor any answer: what is asked is apart from what is answered."""
+    program = f"""
+import contextlib, io, sys
+from widebasin.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main({list(arguments)})
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "widebasin.studies.registry" in loaded
+    assert not loaded & {"pandas", "matplotlib", "jax", "numpy", "scipy", "widebasin.studies.answers"}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -43,7 +90,7 @@ def test_comparing_needs_baseline_and_method(methods):
     NETWORKS.check(dataclasses.replace(spec, study=""))
 
 
-@pytest.mark.parametrize("name", ["stability", "convergence"])
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.curvature])
 def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
     plain = resolve(STUDIES[name].spec)
     for argument, values in (("sparsity", (0.5,)), ("output_scale", (1.0,))):

@@ -72,8 +72,8 @@ def main():
     parser.add_argument("widths", type=int, nargs="*", default=(4, 8, 16, 32, 64, 128))
     parser.add_argument("--epochs", type=int, default=60)
     arguments = parser.parse_args()
-    digits = load_digits()
-    inputs, labels = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target)
+    pixels, labels = map(jnp.asarray, load_digits(return_X_y=True))
+    inputs = pixels / 16
     rhos, seeds = (jnp.asarray(axis).ravel() for axis in np.meshgrid(RADII, np.arange(SEEDS), indexing="ij"))
     for width in arguments.widths:
         one = functools.partial(train, width=width, epochs=arguments.epochs)

@@ -9,12 +9,12 @@ import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import ProgramSAM, point_of
-from widebasin.benchmarks.synthetic import on_random_images
+from widebasin.benchmarks.synthetic import on_random_images, supervised
 from widebasin.benchmarks.timing import interleave
 from widebasin.benchmarks.torch_sam import TorchSAM, torch_threads, torch_version
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
-from widebasin.training import Program, choose_plan
+from widebasin.training import Program, Supervised, choose_plan
 from widebasin.workloads import WORKLOADS
 
 RHO = 0.05
@@ -49,7 +49,7 @@ class Case:
 
         One example validates and one tests: nearly all of an epoch is training.
         """
-        workload = WORKLOADS[self.workload]
+        workload = supervised(self.workload)
         recipe = replace(
             workload.recipe,
             batch_size=self.batch_size,
@@ -100,12 +100,15 @@ def torch_training(ours: ProgramSAM, threads: int) -> TorchSAM:
     """The same training in PyTorch, from the same parameters, on the same images."""
     from widebasin.benchmarks import torch_images
 
-    task = ours.program.problem
-    model = eqx.combine(ours.params, task.network.static)
-    prepare = torch_images.normalized if task.augment is None else torch_images.cropped_and_flipped
+    problem = ours.program.problem.plain
+    assert isinstance(problem, Supervised)
+    model = eqx.combine(ours.params, problem.network.static)
+    prepare = torch_images.normalized if problem.augment is None else torch_images.cropped_and_flipped
     network = torch_images.network_of(model, "cpu" if jax.default_backend() == "cpu" else "cuda")
     inputs, labels = (jax.device_get(part) for part in ours.train_data)
-    return TorchSAM(network, inputs, labels, task.recipe, float(ours.hyperparameters.point["rho"][0]), threads, prepare)
+    return TorchSAM(
+        network, inputs, labels, problem.recipe, float(ours.hyperparameters.point["rho"][0]), threads, prepare
+    )
 
 
 def measure(rounds: int) -> Benchmark:

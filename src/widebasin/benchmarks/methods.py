@@ -207,7 +207,7 @@ def step_program(
         fixed: the number of the step, where it is known when the step is compiled; else it is an argument of the step.
         losses: of the examples, for methods that compare them.
     """
-    optimizer = RECIPE.optimizer(1, RECIPE.learning_rate, RECIPE.weight_decay)
+    optimizer = RECIPE.optimizer_at(1, RECIPE.learning_rate, RECIPE.weight_decay)
 
     def step(state: Any, inputs: jax.Array, labels: jax.Array, number: Array) -> tuple[Any, Any]:
         params, optimizer_state, method_state = state
@@ -227,7 +227,7 @@ def step_program(
 
 def initial_state(method: sam.Method, params: Any) -> Any:
     """What the first step of ``step_program`` is given; the parameters are part of it."""
-    optimizer = RECIPE.optimizer(1, RECIPE.learning_rate, RECIPE.weight_decay)
+    optimizer = RECIPE.optimizer_at(1, RECIPE.learning_rate, RECIPE.weight_decay)
     return params, optimizer.init(params), method.init(params)
 
 

@@ -8,12 +8,11 @@ import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import point_of
-from widebasin.benchmarks.synthetic import on_random_images
+from widebasin.benchmarks.synthetic import on_random_images, supervised
 from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
 from widebasin.training import LOOPS, Plan, Program, Supervised, choose_plan
-from widebasin.workloads import WORKLOADS
 
 NETWORKS, RHO = 6, 0.05
 # Workload -> width; all are trained on the embedded digits, or on images like CIFAR's that are made here.
@@ -27,9 +26,11 @@ LONGEST = 60.0
 
 def task_of(name: str, width: int) -> Supervised:
     """The workload's task, on images that are made here where its own would have to be downloaded."""
-    workload = WORKLOADS[name]
+    workload = supervised(name)
     if name.startswith("digits"):
-        return workload.problem(width, workload.recipe)
+        problem = workload.problem(width, workload.recipe).plain
+        assert isinstance(problem, Supervised)
+        return problem
     return on_random_images(workload, width, workload.recipe, CIFAR_EXAMPLES, (32, 32, 3), 10)
 
 

@@ -73,7 +73,7 @@ def _gradient(differentiate: Callable[..., Any], batch: tuple[jax.Array, jax.Arr
 
 
 def _update(method: sam.Method, batch: tuple[jax.Array, jax.Array]) -> tuple[Step, Any]:
-    optimizer = RECIPE.optimizer(1, RECIPE.learning_rate, RECIPE.weight_decay)
+    optimizer = RECIPE.optimizer_at(1, RECIPE.learning_rate, RECIPE.weight_decay)
 
     def step(state: Any, inputs: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
         params, optimizer_state, method_state = state

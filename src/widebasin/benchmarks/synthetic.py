@@ -4,7 +4,7 @@ import numpy as np
 
 from widebasin.data import Dataset, Normalization, SplitSizes
 from widebasin.training import CLASSIFICATION, Recipe, Supervised
-from widebasin.workloads import SupervisedWorkload
+from widebasin.workloads import WORKLOADS, SupervisedWorkload
 
 FEATURES, CLASSES = 784, 10
 
@@ -46,3 +46,10 @@ def on_random_images(
         recipe=recipe,
         augment=workload.augment,
     )
+
+
+def supervised(name: str) -> SupervisedWorkload:
+    """A workload of examples by its name."""
+    workload = WORKLOADS[name]
+    assert isinstance(workload, SupervisedWorkload)
+    return workload

@@ -51,8 +51,8 @@ class Dataset:
     """
 
     name: str
-    inputs: PyTree[np.ndarray, " I"]
-    targets: PyTree[np.ndarray, " T"]
+    inputs: PyTree[np.ndarray]
+    targets: PyTree[np.ndarray]
     num_classes: int | None
     fixed_test: int = 0
     shuffled: bool = True

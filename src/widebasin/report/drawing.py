@@ -1,16 +1,17 @@
 """How figures look: sizes, colours, axes and legends, shared by all of them."""
 
 import textwrap
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from widebasin.sam import METHODS
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 # Inches; small, so that the letters of a figure as wide as a phone can be read.
 WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
@@ -22,27 +23,8 @@ LINE_LETTERS = 7
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "D", "^", "v", "P", "X")
 GREY = "0.4"
-
-
-def method_name(method: Hashable) -> str:
-    """A method's name as it is written in text."""
-    return METHODS[str(method)].title if method in METHODS else str(method)
-
-
-def setting_value(column: str, value: Any) -> str:
-    """A value of a column of the setting as it is written in text: shares in percent."""
-    if column in ("label_noise", "sparsity"):
-        return f"{100 * value:.6g}%"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def setting_name(values: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> str:
-    """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
-    phrases = {"network": "{}"}
-    return ", ".join(
-        phrases.get(column, f"{column.replace('_', ' ')} {{}}").format(setting_value(column, values[column]))
-        for column in columns
-    )
+# Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
+INTERVAL_STRETCH = 1.5
 
 
 def shades(count: int) -> list[Any]:
@@ -108,3 +90,52 @@ def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
         handlelength=1.8,
         labelspacing=0.25,
     )
+
+
+def move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, diagonal: bool = False) -> None:
+    """Moves one of several series a few points (1/72 inch) beside its data, so that none hides another."""
+    shift = (number - (count - 1) / 2) * min(3.0, 12.0 / count) / 72
+    move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.figure.dpi_scale_trans)
+    # After drawing: the limits of the axes follow from the data as they are.
+    for artist in drawn:
+        artist.set_transform(axes.transData + move)
+
+
+def limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame, axis: Literal["x", "y"] = "y") -> bool:
+    """Sets the limits of an axis of gains; whether an interval is cut."""
+    finite = [v for v in values if np.isfinite(v)]
+    low, high = min(finite), max(finite)
+    lowest = min(low, certain["low"].min()) if len(certain) else low
+    highest = max(high, certain["high"].max()) if len(certain) else high
+    stretch = INTERVAL_STRETCH * (high - low) or np.inf
+    shown = max(lowest, low - stretch), min(highest, high + stretch)
+    margin = 0.05 * (shown[1] - shown[0]) or 1.0
+    (axes.set_ylim if axis == "y" else axes.set_xlim)(shown[0] - margin, shown[1] + margin)
+    return shown != (lowest, highest)
+
+
+def parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
+    """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
+    sizes = sorted({float(count) for count in counts})
+    margin = (sizes[-1] / sizes[0]) ** 0.06 if len(sizes) > 1 else 2.0
+    low, high = sizes[0] / margin, sizes[-1] * margin
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    for factors in ((1,), (1, 2, 5)):
+        marks = [m * 10.0**k for k in range(13) for m in factors if low <= m * 10.0**k <= high]
+        if len(marks) > 1:
+            break
+    else:
+        marks = sizes
+    axes.xaxis.set_major_locator(FixedLocator(marks))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(x)))
+
+
+def short_count(value: float) -> str:
+    """A number of parameters in few letters: ``25.5k``."""
+    value = float(f"{value:.3g}")
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"

@@ -1,19 +1,16 @@
 """The figures, one function each: a table in, a matplotlib figure out. The one place for drawing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from widebasin.report import BASELINE
 from widebasin.report.drawing import (
     COLOURS,
     GREY,
@@ -22,37 +19,37 @@ from widebasin.report.drawing import (
     WIDTH,
     clean,
     legend,
+    limit_gains,
     marks_apart,
-    method_name,
+    move_beside,
     new_figure,
-    setting_name,
-    setting_value,
+    parameters_axis,
     shades,
 )
-from widebasin.report.statistics import Metric, varying
+from widebasin.report.wording import Wording
+from widebasin.statistics.intervals import interval_name
 
-# Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
-INTERVAL_STRETCH = 1.5
 # With more learning curves than this, the legend names widths and methods instead of curves.
 NAMED_CURVES = 8
 
 
 def gain_against_parameters(
-    gains: pd.DataFrame, metric: Metric, published: Mapping[int, float] | None = None
+    gains: pd.DataFrame, wording: Wording, published: Mapping[int, float] | None = None, published_label: str = ""
 ) -> Figure:
-    """Paired gain over the baseline against the number of parameters, with its 95% t interval.
+    """Paired gain over the baseline against the number of parameters, with its t interval.
 
     The interval of a single series is a band. Several series have bars, drawn side by side a few points apart. An
     interval far wider than the range of the gains is cut at the axis, and the legend says so.
 
     Args:
-        gains: rows of ``statistics.gain_table``.
-        metric: of the gains.
-        published: number of parameters -> gain, drawn apart and marked as the paper's own.
+        gains: rows of ``statistics.gains.gain_table``.
+        wording: of the table.
+        published: number of parameters -> gain that a paper reports, drawn apart.
+        published_label: what the legend calls it.
     """
-    figure, axes = new_figure("number of parameters", metric.gain_label)
+    figure, axes = new_figure("number of parameters", wording.metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
-    series = _series(gains)
+    series = _series(gains, wording)
     certain = gains[np.isfinite(gains["low"]) & np.isfinite(gains["high"])]
     band = len(series) == 1 and len(certain) > 1
     for number, one in enumerate(series):
@@ -66,34 +63,34 @@ def gain_against_parameters(
             )
         elif len(rows):
             drawn.append(axes.vlines(rows["num_params"], rows["low"], rows["high"], color=one.colour, alpha=0.6))
-        _move_beside(axes, drawn, number, len(series))
+        move_beside(axes, drawn, number, len(series))
     extra = []
     if published:
-        extra = axes.plot(list(published), list(published.values()), "s--", color="0.35", label="published (paper)")
-    cut = _limit_gains(axes, [*gains["gain"], 0.0, *(published or {}).values()], certain)
-    _parameters_axis(axes, [*gains["num_params"], *(published or {})])
-    title = _gain_title(gains, len(certain) > 0, "band" if band else "bars", cut)
+        extra = axes.plot(list(published), list(published.values()), "s--", color="0.35", label=published_label)
+    cut = limit_gains(axes, [*gains["gain"], 0.0, *(published or {}).values()], certain)
+    parameters_axis(axes, [*gains["num_params"], *(published or {})])
+    title = _gain_title(gains, wording, len(certain) > 0, "band" if band else "bars", cut)
     legend(figure, [*_handles(series), *extra], title)
     return figure
 
 
-def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
-    """Paired gain over the baseline against the share of pruned weights, with its 95% t interval.
+def gain_against_sparsity(gains: pd.DataFrame, wording: Wording) -> Figure:
+    """Paired gain over the baseline against the share of pruned weights, with its t interval.
 
     A line per way of pruning and method; all begin at the dense network. Colours and markers are those of
     ``gain_against_parameters``.
 
     Args:
-        gains: rows of ``statistics.gain_table`` of one width, dense networks among them (sparsity 0), with a column
-            ``network``: how each was pruned.
-        metric: of the gains.
+        gains: rows of ``statistics.gains.gain_table`` of one width, dense networks among them (sparsity 0), with a
+            column ``network``: how each was pruned.
+        wording: of the table.
     """
-    figure, axes = new_figure("sparsity (share of weights pruned)", metric.gain_label)
+    figure, axes = new_figure("sparsity (share of weights pruned)", wording.metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
     levels = sorted(set(gains["sparsity"]))
     # Levels are on the axis: they tell no series apart.
     gains = gains.sort_values("sparsity", kind="stable").rename(columns={"sparsity": "level"})
-    series = _series(gains.assign(sparsity=0.0, pruner=""))
+    series = _series(gains.assign(sparsity=0.0, pruner=""), wording)
     begins = {one.method: one.rows.iloc[0] for one in series if (one.rows["level"] == 0).all()}
     for number, one in enumerate(series):
         kept = 1 - one.rows["level"]
@@ -102,9 +99,9 @@ def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
         if one.method in begins and (one.rows["level"] > 0).all():
             first, begin = one.rows.sort_values("level").iloc[0], begins[one.method]
             drawn += axes.plot([1, 1 - first["level"]], [begin["gain"], first["gain"]], "-", color=one.colour, zorder=1)
-        _move_beside(axes, drawn, number, len(series))
+        move_beside(axes, drawn, number, len(series))
     certain = gains[np.isfinite(gains["low"])]
-    cut = _limit_gains(axes, [*gains["gain"], 0.0], certain)
+    cut = limit_gains(axes, [*gains["gain"], 0.0], certain)
     marks = [1 - level for level in levels]
     margin = (marks[0] / marks[-1]) ** 0.05 if len(marks) > 1 else 2.0
     # Limits first: a logarithmic axis cannot find its own where there is one level, or no finite gain.
@@ -112,21 +109,21 @@ def gain_against_sparsity(gains: pd.DataFrame, metric: Metric) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(marks_apart(marks, 0.14)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: setting_value("sparsity", 1 - x)))
-    legend(figure, _handles(series), _gain_title(gains, len(certain) > 0, "bars", cut))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: wording.value("sparsity", 1 - x)))
+    legend(figure, _handles(series), _gain_title(gains, wording, len(certain) > 0, "bars", cut))
     return figure
 
 
-def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric) -> Figure:
-    """Paired gain of every method with its 95% t interval, a line each: by gradients per step, then by gain.
+def gain_by_cost(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, float]) -> Figure:
+    """Paired gain of every method with its t interval, a line each: by gradients per step, then by gain.
 
     Args:
-        gains: rows of ``statistics.gain_table`` of one setting, one per method.
+        gains: rows of ``statistics.gains.gain_table`` of one setting, one per method.
+        wording: of the table.
         costs: method -> gradients per step.
-        metric: of the gains.
     """
     rows = gains.assign(cost=gains["method"].map(costs)).sort_values(["cost", "gain"], ascending=[False, True])
-    figure, axes = new_figure(metric.gain_label, "")
+    figure, axes = new_figure(wording.metric.gain_label, "")
     figure.set_figheight(max(1.4, 0.24 * len(rows) + 0.7))
     axes.axvline(0, color="0.5", linewidth=0.8)
     levels = sorted(set(rows["cost"]))
@@ -138,26 +135,26 @@ def gain_by_cost(gains: pd.DataFrame, costs: Mapping[str, float], metric: Metric
         axes.plot(row["gain"], height, "o", color=colour)
     certain = rows[np.isfinite(rows["low"])]
     finite = rows["gain"][np.isfinite(rows["gain"])]
-    cut = _limit_gains(axes, [*finite, 0.0], certain, "x")
-    axes.set_yticks(range(len(rows)), [method_name(m) for m in rows["method"]])
+    cut = limit_gains(axes, [*finite, 0.0], certain, "x")
+    axes.set_yticks(range(len(rows)), [wording.method(m) for m in rows["method"]])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
     handles = [Line2D([], [], color=colours[c], marker="o", linestyle="", label=f"{c:.3g}") for c in levels]
-    title = f"gain over {method_name(BASELINE)}; gradients per step by colour"
+    title = f"gain over {wording.baseline}; gradients per step by colour"
     if len(certain):
-        title += f"; lines: 95% interval{', cut at the axis' if cut else ''}"
+        title += f"; lines: {interval_name()}{', cut at the axis' if cut else ''}"
     legend(figure, handles, title)
     return figure
 
 
-def radius_against_parameters(gains: pd.DataFrame) -> Figure:
+def radius_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
     """The chosen radius rho* against the number of parameters; equal radii of several series a few points apart."""
     figure, axes = new_figure("number of parameters", "chosen radius rho*")
-    series = _series(gains)
+    series = _series(gains, wording)
     for number, one in enumerate(series):
         drawn = axes.plot(one.rows["num_params"], one.rows["rho_star"], one.format, color=one.colour, label=one.label)
-        _move_beside(axes, drawn, number, len(series), diagonal=True)
-    _parameters_axis(axes, gains["num_params"])
+        move_beside(axes, drawn, number, len(series), diagonal=True)
+    parameters_axis(axes, gains["num_params"])
     radii = sorted(set(gains["rho_star"]))
     if radii[-1] > 0:
         smallest = next(r for r in radii if r > 0)
@@ -169,65 +166,61 @@ def radius_against_parameters(gains: pd.DataFrame) -> Figure:
     return figure
 
 
-def metric_against_parameters(gains: pd.DataFrame, metric: Metric) -> Figure:
+def metric_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
     """The test metric of baseline and methods against the number of parameters."""
-    return _baseline_and_methods(gains, f"test {metric.label}", "baseline_value", "value")
+    return _baseline_and_methods(gains, wording, f"test {wording.metric.label}", "baseline_value", "value")
 
 
-def train_loss_against_parameters(gains: pd.DataFrame) -> Figure:
+def train_loss_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
     """Final loss on the whole training set against the number of parameters: where it nears 0, networks interpolate."""
-    return _baseline_and_methods(gains, "training loss", "baseline_train_loss", "train_loss")
+    return _baseline_and_methods(gains, wording, "training loss", "baseline_train_loss", "train_loss")
 
 
-def metric_against_radius(radii: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
+def metric_against_radius(radii: pd.DataFrame, wording: Wording) -> Figure:
     """The test metric against the radius, one line per size of the network; the baseline at the left, as radius 0.
 
     Args:
-        radii: rows of ``statistics.radius_table`` of the baseline and one method, of one setting but for the size: the
-            width or the sparsity.
-        metric: of the values.
-        baseline: the method without a radius.
+        radii: rows of ``statistics.gains.radius_table`` of the baseline and one method, of one setting but for the
+            size: the width or the sparsity.
+        wording: of the table.
     """
-    figure, axes = new_figure("radius rho", f"test {metric.label}")
+    figure, axes = new_figure("radius rho", f"test {wording.metric.label}")
     # Widths alone tell no sizes apart: networks of one width may be pruned to several.
     sizes = list(radii.groupby(["num_params", "width"]))
-    mine = radii[radii["method"] != baseline]
+    mine = radii[radii["method"] != wording.design.baseline]
     positive = sorted(r for r in mine["rho"].unique() if r > 0)
     at_zero = positive[0] / 3 if positive else 1.0
-    zero = f"0 ({method_name(baseline)})" if (mine["rho"] == 0).any() else method_name(baseline)
+    zero = f"0 ({wording.baseline})" if (mine["rho"] == 0).any() else wording.baseline
     handles = []
     for number, (((num_params, _), size), shade) in enumerate(zip(sizes, shades(len(sizes)), strict=True)):
         count = f"{num_params:,}"
-        rows = size[size["method"] != baseline]
+        rows = size[size["method"] != wording.design.baseline]
         rows = rows.assign(at=rows["rho"].where(rows["rho"] > 0, at_zero)).sort_values("at")
         drawn = axes.errorbar(
             rows["at"], rows["value"], rows["standard_error"], fmt="o-", color=shade, label=count, markersize=5
         )
-        base = size[size["method"] == baseline]
+        base = size[size["method"] == wording.design.baseline]
         drawn_base = axes.errorbar([at_zero] * len(base), base["value"], base["standard_error"], fmt="x", color=shade)
         for line, _, bars in (drawn, drawn_base):
-            _move_beside(axes, [line, *bars], number, len(sizes))
+            move_beside(axes, [line, *bars], number, len(sizes))
         handles.append(Line2D([], [], color=shade, marker="o", markersize=5, label=count))
     axes.set_xscale("log")
     axes.set_xlim(at_zero / 1.3, max(positive, default=at_zero) * 1.3)
     axes.xaxis.set_major_locator(FixedLocator([at_zero, *positive]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: zero if x == at_zero else f"{x:g}"))
-    legend(figure, handles, f"number of parameters; ×: {method_name(baseline)}; bars: standard error")
+    legend(figure, handles, f"number of parameters; ×: {wording.baseline}; bars: standard error")
     return figure
 
 
-def methods_against_radius(
-    radii: pd.DataFrame, metric: Metric, methods: Sequence[str], reference: str, baseline: str = BASELINE
-) -> Figure:
+def methods_against_radius(radii: pd.DataFrame, wording: Wording, methods: Sequence[str], reference: str) -> Figure:
     """The test metric against the radius, a panel per method; in each, baseline and a reference method for comparison.
 
     Args:
-        radii: rows of ``statistics.radius_table`` of one setting.
-        metric: of the values.
+        radii: rows of ``statistics.gains.radius_table`` of one setting.
+        wording: of the table.
         methods: in the order of the panels, without the baseline.
         reference: the method that is drawn in every panel, in grey.
-        baseline: the method without a radius, a level line.
     """
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
@@ -235,7 +228,7 @@ def methods_against_radius(
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     positive = radii[radii["rho"] > 0].sort_values("rho")
     lines = {method: positive[positive["method"] == method] for method in (*methods, reference)}
-    level = radii.loc[radii["method"] == baseline, "value"]
+    level = radii.loc[radii["method"] == wording.design.baseline, "value"]
     marks = sorted(positive["rho"].unique())
     for axes, method in zip(panels, methods, strict=False):
         clean(axes)
@@ -243,7 +236,7 @@ def methods_against_radius(
         if len(lines[reference]):
             axes.plot(lines[reference]["rho"], lines[reference]["value"], "-", color="0.75")
         axes.plot(lines[method]["rho"], lines[method]["value"], "o-", color=COLOURS[0], markersize=3)
-        axes.set_title(method_name(method), fontsize="small")
+        axes.set_title(wording.method(method), fontsize="small")
         axes.tick_params(labelsize="small")
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
@@ -254,16 +247,16 @@ def methods_against_radius(
     panels[0].xaxis.set_minor_locator(NullLocator())
     panels[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     figure.supxlabel("radius rho", fontsize="medium")
-    figure.supylabel(f"test {metric.label}", fontsize="medium")
+    figure.supylabel(f"test {wording.metric.label}", fontsize="medium")
     handles = [Line2D([], [], color=COLOURS[0], marker="o", markersize=3, label="method")]
     if len(lines[reference]):
-        handles.append(Line2D([], [], color="0.75", label=method_name(reference)))
-    handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
+        handles.append(Line2D([], [], color="0.75", label=wording.method(reference)))
+    handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=wording.baseline))
     legend(figure, handles)
     return figure
 
 
-def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
+def learning_curves(history: pd.DataFrame, wording: Wording) -> Figure:
     """Training loss and validation metric against the epoch: one line per group of networks that differ by seed alone.
 
     A line is the mean over its networks and ends where one of them diverges. Few lines are named one by one; of many,
@@ -271,7 +264,7 @@ def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASEL
     """
     figure = Figure(figsize=(WIDTH, 1.7 * HEIGHT), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
-    settings = varying(history)
+    settings = wording.design.varying(history)
     groups = list(history.groupby(["width", "method", "rho", *settings]))
     widths = sorted(history["width"].unique())
     methods = list(dict.fromkeys(history["method"]))
@@ -281,24 +274,22 @@ def learning_curves(history: pd.DataFrame, metric: Metric, baseline: str = BASEL
     each = shades(len(groups))
     styles = dict(zip(methods, ("-", "--", ":", "-.") * len(methods), strict=False))
     marker = "o" if history["epoch"].nunique() == 1 else ""
-    valid = f"valid_{metric.name}"
+    valid = wording.design.column("valid")
     handles = []
-    for number, ((width, method, rho, *_), rows) in enumerate(groups):
+    for number, ((width, method, *_), rows) in enumerate(groups):
         means = rows.groupby("epoch")[["train_loss", valid]].agg(lambda values: values.to_numpy(float).mean())
-        radius = f", rho {rho:g}" if method != baseline else ""
-        what = setting_name(rows.iloc[0], settings)
         look: dict[str, Any] = {
             "color": each[number] if few else colours[width],
             "linestyle": styles[method],
             "marker": marker,
-            "label": f"width {width}, {method_name(method)}{radius}{', ' + what if what else ''}",
+            "label": wording.network(rows.iloc[0], settings),
         }
         handles += upper.plot(means.index, means["train_loss"], **look)
-        lower.plot(means.index, metric.scale * means[valid], **look)
+        lower.plot(means.index, wording.metric.scale * means[valid], **look)
     if not few:
         handles = [Line2D([], [], color=colours[w], label=f"width {w}") for w in widths]
-        handles += [Line2D([], [], color=GREY, linestyle=styles[m], label=method_name(m)) for m in methods]
-    for axes, label in ((upper, "training loss, epoch's mean"), (lower, f"validation {metric.label}")):
+        handles += [Line2D([], [], color=GREY, linestyle=styles[m], label=wording.method(m)) for m in methods]
+    for axes, label in ((upper, "training loss, epoch's mean"), (lower, f"validation {wording.metric.label}")):
         clean(axes)
         axes.set_ylabel(label)
     lower.set_xlabel("epoch")
@@ -326,16 +317,16 @@ class _Series:
         return f"{self.marker}-"
 
 
-def _series(gains: pd.DataFrame) -> list[_Series]:
+def _series(gains: pd.DataFrame, wording: Wording) -> list[_Series]:
     """Where settings differ, they have the colours, else the methods; markers tell methods apart."""
-    columns = varying(gains)
-    names = gains.apply(lambda row: setting_name(row, columns), axis=1)
+    columns = wording.design.varying(gains)
+    names = pd.Series(wording.settings(gains), gains.index)
     settings, methods = list(dict.fromkeys(names)), list(dict.fromkeys(gains["method"]))
     coloured = settings if columns else methods
     colours = COLOURS if len(coloured) <= len(COLOURS) else shades(len(coloured))
     return [
         _Series(
-            method=method_name(method),
+            method=wording.method(method),
             setting=setting,
             colour=colours[coloured.index(setting if columns else method)],
             marker=MARKERS[methods.index(method) % len(MARKERS)],
@@ -365,17 +356,19 @@ def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
     return handles
 
 
-def _gain_title(gains: pd.DataFrame, certain: bool, interval: str, cut: bool) -> str:
+def _gain_title(gains: pd.DataFrame, wording: Wording, certain: bool, interval: str, cut: bool) -> str:
     """Of a legend: what gains over what, and how its doubt is drawn."""
-    methods = {method_name(m) for m in gains["method"]}
-    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {method_name(BASELINE)}"
-    return f"{title}; {interval}: 95% interval{', cut at the axis' if cut else ''}" if certain else title
+    methods = {wording.method(m) for m in gains["method"]}
+    title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {wording.baseline}"
+    return f"{title}; {interval}: {interval_name()}{', cut at the axis' if cut else ''}" if certain else title
 
 
-def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str, column: str) -> Figure:
+def _baseline_and_methods(
+    gains: pd.DataFrame, wording: Wording, label: str, baseline_column: str, column: str
+) -> Figure:
     figure, axes = new_figure("number of parameters", label)
-    series = _series(gains)
-    baseline = method_name(BASELINE)
+    series = _series(gains, wording)
+    baseline = wording.baseline
     drawn = set()
     for one in series:
         if one.setting not in drawn:
@@ -384,54 +377,6 @@ def _baseline_and_methods(gains: pd.DataFrame, label: str, baseline_column: str,
             axes.plot(one.rows["num_params"], one.rows[baseline_column], "s--", color=colour, label=name)
             drawn.add(one.setting)
         axes.plot(one.rows["num_params"], one.rows[column], one.format, color=one.colour, label=one.label)
-    _parameters_axis(axes, gains["num_params"])
+    parameters_axis(axes, gains["num_params"])
     legend(figure, _handles(series, baseline))
     return figure
-
-
-def _move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, diagonal: bool = False) -> None:
-    """Moves one of several series a few points (1/72 inch) beside its data, so that none hides another."""
-    shift = (number - (count - 1) / 2) * min(3.0, 12.0 / count) / 72
-    move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.figure.dpi_scale_trans)
-    # After drawing: the limits of the axes follow from the data as they are.
-    for artist in drawn:
-        artist.set_transform(axes.transData + move)
-
-
-def _limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame, axis: Literal["x", "y"] = "y") -> bool:
-    """Sets the limits of an axis of gains; whether an interval is cut."""
-    finite = [v for v in values if np.isfinite(v)]
-    low, high = min(finite), max(finite)
-    lowest = min(low, certain["low"].min()) if len(certain) else low
-    highest = max(high, certain["high"].max()) if len(certain) else high
-    stretch = INTERVAL_STRETCH * (high - low) or np.inf
-    shown = max(lowest, low - stretch), min(highest, high + stretch)
-    margin = 0.05 * (shown[1] - shown[0]) or 1.0
-    (axes.set_ylim if axis == "y" else axes.set_xlim)(shown[0] - margin, shown[1] + margin)
-    return shown != (lowest, highest)
-
-
-def _parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
-    """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
-    sizes = sorted({float(count) for count in counts})
-    margin = (sizes[-1] / sizes[0]) ** 0.06 if len(sizes) > 1 else 2.0
-    low, high = sizes[0] / margin, sizes[-1] * margin
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    for factors in ((1,), (1, 2, 5)):
-        marks = [m * 10.0**k for k in range(13) for m in factors if low <= m * 10.0**k <= high]
-        if len(marks) > 1:
-            break
-    else:
-        marks = sizes
-    axes.xaxis.set_major_locator(FixedLocator(marks))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _count(x)))
-
-
-def _count(value: float) -> str:
-    value = float(f"{value:.3g}")
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:g}{name}"
-    return f"{value:g}"

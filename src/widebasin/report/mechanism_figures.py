@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from widebasin.report import BASELINE
 from widebasin.report.drawing import (
     COLOURS,
     GREY,
@@ -21,11 +20,11 @@ from widebasin.report.drawing import (
     clean,
     legend,
     marks_apart,
-    method_name,
     new_figure,
     shades,
 )
-from widebasin.report.statistics import Metric
+from widebasin.report.wording import Wording
+from widebasin.statistics.intervals import interval_name
 
 # To this share, eigenvalues are found: so near to 1, neither stability nor growth is decided.
 UNDECIDED = 1e-3
@@ -40,23 +39,20 @@ QUANTITIES = {
 
 
 def curvature_against_radius(
-    means: pd.DataFrame,
-    columns: Sequence[str],
-    bounds: Mapping[tuple[str, float], float | None],
-    baseline: str = BASELINE,
+    means: pd.DataFrame, wording: Wording, columns: Sequence[str], bounds: Mapping[tuple[str, float], float | None]
 ) -> Figure:
-    """Quantities of curvature against the radius, a panel each, with 95% t intervals over seeds; the baseline level.
+    """Quantities of curvature against the radius, a panel each, with t intervals over seeds; the baseline level.
 
     Args:
-        means: rows of ``statistics.means_over_seeds`` by method and radius, of one setting.
+        means: rows of ``statistics.measurements.means_over_seeds`` by method and radius, of one setting.
+        wording: of the table.
         columns: the quantities.
         bounds: (quantity, radius) -> bound of the necessary condition, where one exists.
-        baseline: the method without a radius.
     """
     figure, panels = _panels(len(columns), 0.4 + 1.75 * -(-len(columns) // 2), sharey=False)
     base, rest = (
-        means[means["method"] == baseline],
-        means[means["method"] != baseline].sort_values("rho", kind="stable"),
+        means[means["method"] == wording.design.baseline],
+        means[means["method"] != wording.design.baseline].sort_values("rho", kind="stable"),
     )
     methods = list(dict.fromkeys(rest["method"]))
     looks = list(zip(methods, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False))
@@ -88,12 +84,12 @@ def curvature_against_radius(
     figure.supxlabel("radius rho", fontsize="medium")
     handles: list[Line2D] = []
     if len(base):
-        handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=method_name(baseline)))
-    handles += [Line2D([], [], color=c, marker=m, markersize=4, label=method_name(n)) for n, c, m in looks]
+        handles.append(Line2D([], [], color=GREY, linestyle="--", linewidth=1, label=wording.baseline))
+    handles += [Line2D([], [], color=c, marker=m, markersize=4, label=wording.method(n)) for n, c, m in looks]
     if bounded:
         handles.append(Line2D([], [], label="bound of condition (7)", **bound_look))
     has_intervals = np.isfinite(means[[f"{column}_low" for column in columns]].to_numpy(float)).any()
-    legend(figure, handles, "mean over seeds; bars and band: 95% interval" if has_intervals else "")
+    legend(figure, handles, f"mean over seeds; bars and band: {interval_name()}" if has_intervals else "")
     return figure
 
 
@@ -135,21 +131,21 @@ def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
 
 
 def loss_against_steps(
-    curves: pd.DataFrame, guarantees: Mapping[tuple[int, str, float], tuple[float, float]], baseline: str = BASELINE
+    curves: pd.DataFrame, wording: Wording, guarantees: Mapping[tuple[int, str, float], tuple[float, float]]
 ) -> Figure:
     """Training loss against steps on a logarithmic axis, a panel per width, one line per method and radius.
 
     Args:
         curves: one row per width, method, radius and epoch: ``step``, ``loss`` (geometric mean over seeds), ``low`` and
             ``high`` (smallest and largest); all positive.
+        wording: of the table.
         guarantees: (width, method, radius) -> factor per step that the theory guarantees, and the step from which it
             does.
-        baseline: the method without a radius.
     """
     widths = sorted(curves["width"].unique())
     figure, panels = _panels(len(widths))
     groups = list(dict.fromkeys(zip(curves["method"], curves["rho"], strict=True)))
-    others = [group for group in groups if group[0] != baseline]
+    others = [group for group in groups if group[0] != wording.design.baseline]
     shade = iter(shades(len(others)))
     colours = {group: next(shade) if group in others else GREY for group in groups}
     guaranteed = False
@@ -159,8 +155,12 @@ def loss_against_steps(
         for method, rho in groups:
             one = rows[(rows["method"] == method) & (rows["rho"] == rho)]
             # The baseline lies on top, dashed: where methods agree, all of them are seen.
-            look: dict[str, Any] = {"color": colours[method, rho], "linewidth": 1.2, "zorder": 2 + (method == baseline)}
-            axes.plot(one["step"], one["loss"], linestyle=_line_style(method, baseline), **look)
+            look: dict[str, Any] = {
+                "color": colours[method, rho],
+                "linewidth": 1.2,
+                "zorder": 2 + (method == wording.design.baseline),
+            }
+            axes.plot(one["step"], one["loss"], linestyle=_line_style(method, wording), **look)
             axes.fill_between(one["step"], one["low"], one["high"], color=colours[method, rho], alpha=0.15, linewidth=0)
             factor, begin = guarantees.get((width, method, rho), (None, 0.0))
             late = one[one["step"] >= begin]
@@ -176,7 +176,7 @@ def loss_against_steps(
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     _label_left(panels, "training loss")
     figure.supxlabel("steps", fontsize="medium")
-    handles, title = _group_handles(colours, baseline)
+    handles, title = _group_handles(colours, wording)
     if guaranteed:
         handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="guaranteed"))
     several = bool((curves["low"] < curves["high"]).any())
@@ -186,15 +186,15 @@ def loss_against_steps(
 
 
 def functions_on_a_line(
-    outputs: pd.DataFrame, points: tuple[np.ndarray, np.ndarray], seed: int, baseline: str = BASELINE
+    outputs: pd.DataFrame, wording: Wording, points: tuple[np.ndarray, np.ndarray], seed: int
 ) -> Figure:
     """The functions that networks of one input compute, a panel per width; one seed in full, the others faint.
 
     Args:
         outputs: one row per network and place: ``width``, ``method``, ``rho``, ``seed``, ``x``, ``output``.
+        wording: of the table.
         points: inputs and targets that the networks were trained on.
         seed: the one in full.
-        baseline: the method without a radius, dashed.
     """
     widths = sorted(outputs["width"].unique())
     figure, panels = _panels(len(widths))
@@ -208,33 +208,33 @@ def functions_on_a_line(
             ["method", "rho", "seed"], sort=False
         ):
             chosen = of == seed
-            look: dict[str, Any] = {"color": colours[method, rho], "linestyle": _line_style(method, baseline)}
+            look: dict[str, Any] = {"color": colours[method, rho], "linestyle": _line_style(method, wording)}
             axes.plot(rows["x"], rows["output"], linewidth=1.6 if chosen else 0.6, alpha=1 if chosen else 0.25, **look)
         axes.plot(*points, "o", color="black", markersize=3.5, zorder=5)
     _label_left(panels, "output")
     figure.supxlabel("input", fontsize="medium")
-    handles, title = _group_handles(colours, baseline)
+    handles, title = _group_handles(colours, wording)
     handles.append(Line2D([], [], color="black", marker="o", markersize=3.5, linestyle="", label="training points"))
     title += [f"thick: seed {seed}", "faint: the other seeds"] if outputs["seed"].nunique() > 1 else []
     legend(figure, handles, "; ".join(title))
     return figure
 
 
-def _group_handles(colours: Mapping[tuple[str, float], Any], baseline: str) -> tuple[list[Line2D], list[str]]:
+def _group_handles(colours: Mapping[tuple[str, float], Any], wording: Wording) -> tuple[list[Line2D], list[str]]:
     """For a legend: a line per method and radius, and what its title says: the method, if several lines are its."""
-    methods = [method for method, _ in colours if method != baseline]
+    methods = [method for method, _ in colours if method != wording.design.baseline]
     common = methods[0] if len(methods) > 1 and len(set(methods)) == 1 else None
     handles = []
     for (method, rho), colour in colours.items():
-        words = [] if method == common else [method_name(method)]
-        words += [] if method == baseline else [f"rho {rho:g}"]
-        style = _line_style(method, baseline)
+        words = [] if method == common else [wording.method(method)]
+        words += [] if method == wording.design.baseline else [f"rho {rho:g}"]
+        style = _line_style(method, wording)
         handles.append(Line2D([], [], color=colour, linestyle=style, label=", ".join(words)))
-    return handles, [method_name(common)] if common else []
+    return handles, [wording.method(common)] if common else []
 
 
-def _line_style(method: str, baseline: str) -> Literal["--", "-"]:
-    return "--" if method == baseline else "-"
+def _line_style(method: str, wording: Wording) -> Literal["--", "-"]:
+    return "--" if method == wording.design.baseline else "-"
 
 
 def _panels(count: int, height: float | None = None, sharey: bool = True) -> tuple[Figure, list[Axes]]:
@@ -318,46 +318,52 @@ def loss_along_directions(losses: pd.DataFrame) -> Figure:
     return figure
 
 
-def metric_against_scale(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Figure:
+def metric_against_scale(gains: pd.DataFrame, wording: Wording) -> Figure:
     """The test metric of the baseline and of methods, each at its chosen radius, against the scale alpha.
 
     Args:
-        gains: rows of ``statistics.gain_table`` of one width.
-        metric: of the values.
-        baseline: the method over which gains are measured.
+        gains: rows of ``statistics.gains.gain_table`` of one width.
+        wording: of the table.
     """
-    figure, axes = new_figure("scale alpha of the outputs", f"test {metric.label}")
+    figure, axes = new_figure("scale alpha of the outputs", f"test {wording.metric.label}")
     first = gains.drop_duplicates("output_scale").sort_values("output_scale")
-    handles = axes.plot(first["output_scale"], first["baseline_value"], "s--", color=GREY, label=method_name(baseline))
+    handles = axes.plot(first["output_scale"], first["baseline_value"], "s--", color=GREY, label=wording.baseline)
     for number, (method, rows) in enumerate(gains.sort_values("output_scale").groupby("method", sort=False)):
         look = f"{MARKERS[number % len(MARKERS)]}-"
         handles += axes.plot(
-            rows["output_scale"], rows["value"], look, color=COLOURS[number % len(COLOURS)], label=method_name(method)
+            rows["output_scale"],
+            rows["value"],
+            look,
+            color=COLOURS[number % len(COLOURS)],
+            label=wording.method(method),
         )
     axes.set_xscale("log")
     legend(figure, handles, "mean over seeds, every method at its own radius")
     return figure
 
 
-def unchanged_against_scale(means: pd.DataFrame) -> Figure:
+def unchanged_against_scale(means: pd.DataFrame, wording: Wording) -> Figure:
     """The share of activations that are as at initialization against the scale alpha, a line per method.
 
     Args:
-        means: rows of ``statistics.means_over_seeds`` by ``output_scale`` and ``method``, of ``unchanged``.
+        means: rows of ``statistics.measurements.means_over_seeds`` by ``output_scale`` and ``method``, of
+            ``unchanged``.
+        wording: of the table.
     """
     figure, axes = new_figure("scale alpha of the outputs", "unchanged activations (%)")
     handles: list[Line2D] = []
     for number, (method, rows) in enumerate(means.groupby("method", sort=False)):
         # An interval of a share goes no further than the share can.
         low, high = (100 * rows[f"unchanged_{end}"].clip(0, 1) for end in ("low", "high"))
-        colour = GREY if method == BASELINE else COLOURS[(number - 1) % len(COLOURS)]
-        look = "s--" if method == BASELINE else f"{MARKERS[(number - 1) % len(MARKERS)]}-"
+        colour = GREY if method == wording.design.baseline else COLOURS[(number - 1) % len(COLOURS)]
+        look = "s--" if method == wording.design.baseline else f"{MARKERS[(number - 1) % len(MARKERS)]}-"
         handles += axes.plot(
-            rows["output_scale"], 100 * rows["unchanged"], look, color=colour, label=method_name(method)
+            rows["output_scale"], 100 * rows["unchanged"], look, color=colour, label=wording.method(method)
         )
         axes.fill_between(rows["output_scale"], low, high, color=colour, alpha=0.18, linewidth=0)
     axes.set_xscale("log")
     axes.set_ylim(top=min(102, axes.get_ylim()[1]))
     certain = means["unchanged_low"].notna().any()
-    legend(figure, handles, f"ReLU and max-pool patterns on test examples{'; band: 95% interval' if certain else ''}")
+    band = f"; band: {interval_name()}" if certain else ""
+    legend(figure, handles, f"ReLU and max-pool patterns on test examples{band}")
     return figure

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.report.drawing import method_name, setting_value
-from widebasin.report.statistics import means_over_seeds
-from widebasin.report.tables import NONE, Table
+from widebasin.report.tables import Table
+from widebasin.report.wording import Wording
+from widebasin.statistics.intervals import NONE
+from widebasin.statistics.measurements import means_over_seeds
 
 # A standard error below this share of the mean is the rounding of equal numbers.
 ROUNDING = 1e-12
@@ -20,7 +21,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def with_error(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
-    """``mean ± standard error`` of a row of ``statistics.means_over_seeds``; both to the second digit of the error.
+    """``mean ± standard error`` of a row of ``means_over_seeds``; both to the second digit of the error.
 
     A mean without an error has so many significant ``digits``.
     """
@@ -40,31 +41,12 @@ def _exponent(value: float) -> int:
     return int(np.floor(np.log10(abs(value))))
 
 
-def interval(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
-    """``low to high`` of a row, or the sign of none."""
-    low, high = float(row[f"{column}_low"]), float(row[f"{column}_high"])
-    return f"{significant(low, digits)} to {significant(high, digits)}" if np.isfinite(low + high) else NONE
-
-
-def network_names(row: Mapping[Hashable, Any], columns: Sequence[str]) -> tuple[str, ...]:
-    """What a group of networks is, as cells: methods by their names, shares in percent."""
-    return tuple(
-        method_name(row[c]) if c == "method" else f"{row[c]:,}" if c == "num_params" else setting_value(c, row[c])
-        for c in columns
-    )
-
-
-def headings(by: Sequence[str]) -> tuple[str, ...]:
-    """The headings of the columns that name a group of networks."""
-    names = {"num_params": "parameters", "tested_learning_rate": "learning rate judged", "tested_rho": "rho judged"}
-    return tuple(names.get(column, column.replace("_", " ")) for column in by)
-
-
-def verdicts_table(judged: pd.DataFrame, by: Sequence[str]) -> Table:
+def verdicts_table(judged: pd.DataFrame, wording: Wording, by: Sequence[str]) -> Table:
     """Condition (6) at every learning rate tried, one row per group of networks and learning rate.
 
     Args:
         judged: measurements of stability, one row per network and learning rate.
+        wording: of the table.
         by: the columns that name a group.
     """
     columns = [*by, "tested_rho", "tested_learning_rate"]
@@ -74,8 +56,8 @@ def verdicts_table(judged: pd.DataFrame, by: Sequence[str]) -> Table:
         stable = f"{round(row['stable'] * row['networks'])} of {row['networks']}"
         # Near 1, where it matters, without an error too.
         moment, growth = with_error(row, "second_moment", 6), with_error(row, "growth", 6)
-        rows.append((*network_names(row, columns), moment, stable, growth))
-    titles = (*headings(columns), "largest eigenvalue of S", "stable", "simulated growth per step")
+        rows.append((*wording.cells(row, columns), moment, stable, growth))
+    titles = (*wording.headings(columns), "largest eigenvalue of S", "stable", "simulated growth per step")
     note = (
         "At batch size 1, for SGD, or for unnormalized SAM at its own radius. Stable: the eigenvalue is at most 1, to "
         "the tolerance. Growth: of the mean squared distance."
@@ -83,18 +65,18 @@ def verdicts_table(judged: pd.DataFrame, by: Sequence[str]) -> Table:
     return Table("Condition (6): sufficient for linear stability", titles, tuple(rows), note)
 
 
-def curvature_table(means: pd.DataFrame, by: Sequence[str], columns: Sequence[str], titles: Sequence[str]) -> Table:
+def curvature_table(means: pd.DataFrame, wording: Wording, by: Sequence[str], columns: Mapping[str, str]) -> Table:
     """Means ± standard errors over seeds of quantities of curvature, one row per group of networks.
 
     Args:
-        means: rows of ``statistics.means_over_seeds``.
+        means: rows of ``statistics.measurements.means_over_seeds``.
+        wording: of the table.
         by: the columns that name a group.
-        columns: the quantities.
-        titles: their headings.
+        columns: of the quantities, with their headings.
     """
     rows = tuple(
-        (*network_names(row, by), str(row["networks"]), *(with_error(row, column) for column in columns))
+        (*wording.cells(row, by), str(row["networks"]), *(with_error(row, column) for column in columns))
         for row in means.to_dict("records")
     )
     note = "Means ± standard errors over seeds." if means["networks"].max() > 1 else ""
-    return Table("Curvature at the minimum", (*headings(by), "networks", *titles), rows, note)
+    return Table("Curvature at the minimum", (*wording.headings(by), "networks", *columns.values()), rows, note)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,10 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from widebasin.report import BASELINE
-from widebasin.report.drawing import method_name, setting_value
-from widebasin.report.statistics import Metric, t_interval, varying
-
-# In place of a number that there is none of.
-NONE = "—"
+from widebasin.report.wording import Wording
+from widebasin.statistics import Metric
+from widebasin.statistics.gains import gain_interval
+from widebasin.statistics.intervals import NONE, interval_name, t_interval
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Table:
 
 def decimals(metric: Metric, values: Iterable[float]) -> int:
     """Decimals of a metric in text: one for percent, else what shows four digits of the middle value."""
-    if metric.unit == "%":
+    if metric.percent:
         return 1
     sizes = np.abs(np.asarray(list(values), float))
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
@@ -64,118 +62,109 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
 
 
 def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
-    """Decimals of gains in text, rows of ``statistics.gain_table``: two for percent where all are below one point."""
-    small = metric.unit == "%" and gains["gain"].abs().max() < 1
+    """Decimals of gains in text, rows of ``gain_table``: two for percent where all are below one point."""
+    small = metric.percent and gains["gain"].abs().max() < 1
     return 2 if small else decimals(metric, gains["baseline_value"])
 
 
-def gains_table(gains: pd.DataFrame, metric: Metric, baseline: str = BASELINE) -> Table:
-    """The answer of a study: rows of ``statistics.gain_table`` as text, setting by setting."""
+def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:
+    """The answer of a study: rows of ``statistics.gains.gain_table`` as text, setting by setting."""
+    metric, name = wording.metric, wording.baseline
     digits = gain_decimals(metric, gains)
-    settings = varying(gains)
-    methods = gains["method"].nunique()
+    settings = wording.design.varying(gains)
+    several = gains["method"].nunique() > 1
     gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")
-    name, one = method_name(baseline), method_name(str(gains["method"].iloc[0]))
-    unit = " %" if metric.unit == "%" else f" {metric.name}"
+    one = "method" if several else wording.method(str(gains["method"].iloc[0]))
     diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
+    named = [*settings, "width", "num_params", *(["method"] if several else [])]
     columns = [
-        *(c.replace("_", " ") for c in settings),
-        "width",
-        "parameters",
-        *(["method"] if methods > 1 else []),
-        f"{name}{unit}",
-        f"{'method' if methods > 1 else one}{unit}",
-        f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}",
-        "95% interval",
+        *wording.headings(named),
+        f"{name} {metric.short}",
+        f"{one} {metric.short}",
+        *_gain_headings(metric),
         "rho*",
-        f"train loss {name} → {'method' if methods > 1 else one}",
-        *([f"diverged {name}+{'method' if methods > 1 else one}"] if diverged else []),
+        f"train loss {name} → {one}",
+        *([f"diverged {name}+{one}"] if diverged else []),
     ]
     rows = []
     for row in gains.to_dict("records"):
-        certain = np.isfinite(row["standard_error"])
+        gain = gain_interval(row)
         rows.append(
             (
-                *(setting_value(c, row[c]) for c in settings),
-                str(row["width"]),
-                f"{row['num_params']:,}",
-                *([method_name(row["method"])] if methods > 1 else []),
+                *wording.cells(row, named),
                 _number(row["baseline_value"], f".{digits}f"),
                 _number(row["value"], f".{digits}f"),
-                _number(row["gain"], f"+.{digits}f") + (f" ± {row['standard_error']:.{digits}f}" if certain else ""),
-                f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if certain else NONE,
+                gain.with_error(digits),
+                gain.ends(f".{digits}f"),
                 f"{row['rho_star']:g}",
                 f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}",
                 *([f"{row['baseline_diverged']}+{row['diverged']}"] if diverged else []),
             )
         )
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))
-    gain = (
-        "percentage points"
-        if metric.unit == "%"
-        else f"{'in' if metric.higher_is_better else 'de'}crease of the {metric.name}"
-    )
     doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
     doubt += " Two seeds say little about either." if gains["seeds"].max() == 2 else ""
     return Table(
-        title=f"Gain in test {metric.name} over {name}",
+        title=_gain_heading(wording),
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"Gain: {gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}",
+        note=f"Gain: {metric.gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}",
     )
 
 
-def methods_table(
-    gains: pd.DataFrame, costs: Mapping[str, tuple[float, int]], metric: Metric, baseline: str = BASELINE
-) -> Table:
+def methods_table(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, tuple[float, int]]) -> Table:
     """Methods against the baseline in one setting, highest gain first.
 
     Args:
-        gains: rows of ``statistics.gain_table``, one per method.
+        gains: rows of ``statistics.gains.gain_table``, one per method.
+        wording: of the table.
         costs: method -> gradients per step and epochs trained; the baseline's too.
-        metric: of the gains.
-        baseline: the method over which they are measured.
     """
-    digits = gain_decimals(metric, gains)
-    unit = "%" if metric.unit == "%" else metric.name
+    digits = gain_decimals(wording.metric, gains)
     unsure = gains["diverged"].any() or gains["baseline_diverged"].any()
 
     def row(method: str, *cells: str, diverged: int) -> tuple[str, ...]:
         gradients, epochs = costs[method]
-        return (method_name(method), f"{gradients:.3g}", str(epochs), *cells, *([str(diverged)] if unsure else []))
+        return (wording.method(method), f"{gradients:.3g}", str(epochs), *cells, *([str(diverged)] if unsure else []))
 
     rows = []
     for one in gains.sort_values("gain", ascending=False, kind="stable").to_dict("records"):
-        certain = np.isfinite(one["standard_error"])
-        gain = _number(one["gain"], f"+.{digits}f") + (f" ± {one['standard_error']:.{digits}f}" if certain else "")
-        interval = f"{one['low']:.{digits}f} to {one['high']:.{digits}f}" if certain else NONE
-        value = _number(one["value"], f".{digits}f")
-        rows.append(row(one["method"], f"{one['rho_star']:g}", value, gain, interval, diverged=one["diverged"]))
+        gain, value = gain_interval(one), _number(one["value"], f".{digits}f")
+        cells = (f"{one['rho_star']:g}", value, gain.with_error(digits), gain.ends(f".{digits}f"))
+        rows.append(row(one["method"], *cells, diverged=one["diverged"]))
     first = gains.iloc[0]
     value = _number(first["baseline_value"], f".{digits}f")
-    rows.append(row(baseline, NONE, value, NONE, NONE, diverged=int(first["baseline_diverged"])))
+    rows.append(row(wording.design.baseline, NONE, value, NONE, NONE, diverged=int(first["baseline_diverged"])))
     columns = (
         "method",
         "gradients per step",
         "epochs",
         "rho*",
-        f"test {unit}",
-        f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}",
-        "95% interval",
+        f"test {wording.metric.short}",
+        *_gain_headings(wording.metric),
         *(["diverged"] if unsure else []),
     )
     seeds = int(gains["seeds"].max())
     note = f"Gain: mean paired difference over {seeds} seed{'' if seeds == 1 else 's'}, each method at its own rho*."
-    return Table(f"Gain in test {metric.name} over {method_name(baseline)}", columns, tuple(rows), note)
+    return Table(_gain_heading(wording), columns, tuple(rows), note)
 
 
-def networks_table(results: pd.DataFrame, metric: Metric) -> Table:
+def _gain_heading(wording: Wording) -> str:
+    return f"Gain in test {wording.metric.title} over {wording.baseline}"
+
+
+def _gain_headings(metric: Metric) -> tuple[str, str]:
+    """Of the column of a gain and of that of its interval."""
+    return f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}", interval_name()
+
+
+def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
     """Every group of networks that differ by seed alone: mean and standard error over seeds."""
-    keys = ["width", "num_params", "method", "rho", *varying(results)]
-    digits = decimals(metric, metric.scale * results[f"test_{metric.name}"])
-    names = {"num_params": "parameters"}
+    metric, design = wording.metric, wording.design
+    keys = ["width", "num_params", "method", "rho", *design.varying(results)]
+    digits = decimals(metric, metric.scale * results[design.column("test")])
     columns = (
-        *(names.get(k, k.replace("_", " ")) for k in keys),
+        *wording.headings(keys),
         "networks",
         "train loss",
         f"valid {metric.label}",
@@ -185,11 +174,11 @@ def networks_table(results: pd.DataFrame, metric: Metric) -> Table:
     )
     rows = []
     for key, group in results.groupby(keys, sort=False):
-        test = t_interval(metric.scale * group[f"test_{metric.name}"].astype(float))
-        valid = t_interval(metric.scale * group[f"valid_{metric.name}"].astype(float))
+        test = t_interval(metric.scale * group[design.column("test")].astype(float))
+        valid = t_interval(metric.scale * group[design.column("valid")].astype(float))
         rows.append(
             (
-                *(_key(column, value) for column, value in zip(keys, key, strict=True)),
+                *wording.cells(dict(zip(keys, key, strict=True)), keys),
                 str(len(group)),
                 _three_digits(t_interval(group["train_loss"]).mean),
                 _number(valid.mean, f".{digits}f"),
@@ -200,12 +189,6 @@ def networks_table(results: pd.DataFrame, metric: Metric) -> Table:
         )
     note = "Means over seeds, final epoch; s.e.: standard error."
     return Table("Networks", columns, tuple(rows), note)
-
-
-def _key(column: str, value: Any) -> str:
-    if column == "method":
-        return method_name(value)
-    return f"{value:,}" if column == "num_params" else setting_value(column, value)
 
 
 def _three_digits(value: float) -> str:

@@ -1,8 +1,16 @@
 """Statistics of tables of results: what judges a network, paired gains, intervals, trends, the choice of the radius.
 
-This package itself loads nothing but ``Metric``, so that training can name metrics without loading pandas.
+This package itself loads nothing but ``Metric`` and ``Design``, so that training can name metrics without pandas:
+
+* ``design``: what of a table is compared, and by which metric;
+* ``intervals``: a mean with its doubt, which says itself what it is;
+* ``gains``: chosen radii, gains over the baseline paired by seed;
+* ``trends``: how gains move with the number of parameters;
+* ``measurements``: means over seeds, ratios and distances to the baseline, of what was measured of networks;
+* ``decay``: how fast a loss falls.
 """
 
+from widebasin.statistics.design import BASELINE, Design
 from widebasin.statistics.metric import ACCURACY, LOSS, Metric
 
-__all__ = ["ACCURACY", "LOSS", "Metric"]
+__all__ = ["ACCURACY", "BASELINE", "LOSS", "Design", "Metric"]

@@ -12,7 +12,7 @@ class Metric:
     Attributes:
         name: column after ``train_``, ``valid_``, ``test_``: ``accuracy``, ``loss`` ...
         higher_is_better: the direction.
-        unit: of values as they are shown: ``%`` or empty.
+        unit: of values as they are shown, such as ``%``; empty if they have none.
         scale: factor from the stored value to the unit shown: 100 for a share shown in percent.
     """
 
@@ -20,6 +20,16 @@ class Metric:
     higher_is_better: bool
     unit: str = ""
     scale: float = 1.0
+
+    @property
+    def percent(self) -> bool:
+        """Whether values are shown in percent, and gains in percentage points."""
+        return self.unit == PERCENT
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if self.higher_is_better else -1
 
     @property
     def title(self) -> str:
@@ -32,16 +42,29 @@ class Metric:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
+    def short(self) -> str:
+        """For headings: the unit where it says enough, else the label."""
+        return self.unit if self.percent else self.label
+
+    @property
+    def gain(self) -> str:
+        """What a gain is, in words."""
+        if self.percent:
+            return "percentage points"
+        return f"{'increase' if self.higher_is_better else 'decrease'} of the {self.title}"
+
+    @property
     def gain_label(self) -> str:
         """For axes: what a gain is, and its unit."""
-        if self.unit == PERCENT:
+        if self.percent:
             return f"{self.title} gain (percentage points)"
-        return f"gain: {'increase' if self.higher_is_better else 'decrease'} of test {self.title}"
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"gain: {'increase' if self.higher_is_better else 'decrease'} of test {self.title}{unit}"
 
     @property
     def gain_unit(self) -> str:
-        """After a gain: ``points`` (percentage points), or empty where the gain has the metric's own unit."""
-        return "points" if self.unit == PERCENT else ""
+        """After a gain: ``points`` (percentage points), or the metric's own unit, or empty."""
+        return "points" if self.percent else self.unit
 
 
 ACCURACY = Metric("accuracy", True, PERCENT, 100.0)

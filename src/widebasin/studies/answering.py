@@ -2,72 +2,111 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from widebasin.data import DataError
 from widebasin.report.page import Answer, image, page
+from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
-from widebasin.studies.study import Options, Study, Tables
-from widebasin.sweep import Resolved, UsageError, resolve, spec_toml
+from widebasin.studies.study import Measures, Options, Study, check_curvature
+from widebasin.studies.tables import Tables, design_of
+from widebasin.sweep import Resolved, UsageError, resolve, spec_toml, workload_named
+from widebasin.sweep.description import Description
 from widebasin.sweep.folder import ResultsFolder
-
-Track = Callable[[Sequence[Any], str], Iterator[Any]]
-"""(items, title) -> the same items, showing progress."""
+from widebasin.sweep.networks import stored_networks
 
 
-def write_answer(folder: ResultsFolder, options: Options, track: Track | None = None) -> Answer:
-    """Computes the answer from the tables in a folder and writes ``figures/`` and ``report.html``.
+@dataclass(frozen=True)
+class Answered:
+    """An answer with what it was given from.
 
-    Where the study measures its networks, those that are not measured yet are measured first.
+    Attributes:
+        answer: what was found.
+        page: the file that shows it.
+        tables: of the sweep.
+    """
+
+    answer: Answer
+    page: str
+    tables: Tables
+
+    def numbers(self) -> dict[str, list[dict[str, Any]]]:
+        """What was measured as plain numbers: the rows of every table by its name."""
+        measured = self.tables.measured
+        return {name: table.replace({np.nan: None}).to_dict("records") for name, table in measured.items()}  # pyright: ignore[reportReturnType]
+
+
+def write_answer(
+    folder: ResultsFolder,
+    options: Options | Measures,
+    track: Track | None = None,
+    study: Study | None = None,
+    which: Mapping[str, Any] | None = None,
+) -> Answered:
+    """Computes the answer from the tables in a folder and writes ``figures/`` and the page.
+
+    Where the study measures its networks, those that are not measured yet are measured first; else neither the
+    workload nor its data need to be there.
 
     Args:
         folder: of a finished sweep.
         options: how to read it.
         track: shows the progress of measuring; silent by default.
+        study: whose answer; by default that of the study which the sweep belongs to.
+        which: of the networks that are measured, all by default: column -> value.
 
     Raises:
-        UsageError: if the folder holds no sweep.
-        SweepError: if it is in use, its sweep is not finished, or a table is damaged.
+        UsageError: if the folder holds no sweep or no such network, or the curvature of its networks is not measured.
+        SweepError: if it is in use, its sweep is not finished, parameters were not kept, or a table is damaged.
     """
     options.check()
-    spec = resolve(folder.spec())
-    study = study_of(spec)
-    study.check(spec)
+    spec = folder.spec()
+    study = study or study_of(spec)
+    which = which or {}
     with folder.locked():
-        tables = Tables(folder.results(), folder.history(), _measured(study, spec, folder, options, track))
+        description = folder.description()
+        results, history = folder.results(), folder.history()
+        measured = _measured(study, spec, folder, description, results, options, which, track)
+        tables = Tables(results, history, description, measured)
         answer = study.answer(spec, tables, options)
-        data = dict.fromkeys(environment["data"]["name"] for environment in folder.run_record()["environments"])
         setting = answer.setting[:1].upper() + answer.setting[1:]
-        answer = dataclasses.replace(answer, setting=f"Data: {', '.join(data)}. {setting}")
-        write_page(folder, "report.html", answer, spec_toml(spec), command(spec, options))
-    return answer
+        answer = dataclasses.replace(answer, setting=f"Data: {description.data}. {setting}")
+        measuring = isinstance(options, Measures)
+        again = measure_command(folder, options, which) if measuring else command(spec, options)
+        _write_page(folder, study.page, answer, spec_toml(spec), again)
+    return Answered(answer, study.page, tables)
 
 
 def _measured(
-    study: Study, spec: Resolved, folder: ResultsFolder, options: Options, track: Track | None
+    study: Study,
+    spec: Resolved,
+    folder: ResultsFolder,
+    description: Description,
+    results: pd.DataFrame,
+    options: Options | Measures,
+    which: Mapping[str, Any],
+    track: Track | None,
 ) -> dict[str, pd.DataFrame]:
-    if study.instruments is None:
+    """Name of an instrument -> what it measured of the networks that are meant."""
+    if not study.measures:
         return {}
-    from widebasin.studies.measuring import measure
-    from widebasin.sweep.networks import stored_networks
+    chosen = results[np.logical_and.reduce([np.ones(len(results), bool), *(results[c] == v for c, v in which.items())])]
+    if chosen.empty:
+        stored_networks(folder.path, **which)  # says which there are
+    if study.curvature:
+        check_curvature(spec, streamed=description.streamed, sparsities=chosen["sparsity"])
+    instruments = study.instruments(spec, options)
+    return {one.name: measure(folder, one, chosen, design_of(description), track) for one in instruments}
 
-    networks = stored_networks(folder.path)
-    return {one.name: measure(folder, one, networks, track) for one in study.instruments(spec, options)}
 
-
-def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
-    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked.
-
-    Args:
-        folder: of a sweep.
-        name: of the page.
-        answer: what to show.
-        spec: as TOML.
-        command: that computes it again.
-    """
+def _write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
+    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked."""
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
         folder.write(f"figures/{picture.name}.png", images[picture.name])
@@ -78,39 +117,70 @@ def write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, comm
 
 
 def command(spec: Resolved, options: Options) -> str:
-    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs."""
+    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs.
+
+    What does not differ from the workload's own recipe is left out where the workload is here.
+    """
     study = study_of(spec)
     words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
-    given, usual = spec.given() | vars(options), _usual(study, spec.workload) | vars(Options())
-    for name, value in given.items():
+    usual = _usual(study, spec.workload)
+    for name, value in spec.given().items():
         if name != "study" and (value != usual.get(name) or (name == "workload" and value != study.spec.workload)):
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
+            words += _flag(name, value)
+    return shlex.join([*words, *_flags(options)])
+
+
+def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:
+    """The command that measures the same networks of a folder in the same way."""
+    words = [word for name, value in which.items() for word in _flag(name, value)]
+    return shlex.join(["widebasin", "measure", str(folder.path), *words, *_flags(measures)])
+
+
+def _flags(options: Options | Measures) -> list[str]:
+    """What differs from the defaults."""
+    given, usual = vars(options), vars(type(options)())
+    return [word for name, value in given.items() if value != usual[name] for word in _flag(name, value)]
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{name.replace('_', '-')}", *(f"{v:.12g}" if isinstance(v, float) else str(v) for v in values)]
 
 
 def _usual(study: Study, workload: str) -> dict[str, Any]:
-    """The study's own spec on a workload, without what of it cannot be there, such as wrong labels."""
+    """The study's own spec on a workload, resolved without its data; as declared where the workload is not here.
+
+    Without what of it cannot be there.
+    """
+    declared = {name: value for name, value in vars(study.spec).items() if value is not None}
     unfit: dict[str, None] = {}
     while True:
         try:
-            usual = resolve(dataclasses.replace(study.spec, workload=workload, **unfit)).given()
+            noise = study.spec.label_noise or (workload_named(workload).label_noise,)
+            # Whether labels can be wrong is known of the data alone.
+            plain = dataclasses.replace(study.spec, workload=workload, label_noise=(0.0,), **unfit)
+            usual = resolve(plain).given() | {"label_noise": noise}
             return {name: value for name, value in usual.items() if name not in unfit}
+        except DataError:
+            return declared
         except UsageError as error:
+            if error.argument == "workload":
+                return declared
             if error.argument in unfit:
                 raise
             unfit[error.argument] = None
 
 
-def print_answer(answer: Answer, folder: ResultsFolder, console: Console, page: str = "report.html") -> None:
+def print_answer(answered: Answered, folder: ResultsFolder, console: Console) -> None:
     """Shows findings and tables, and says where the rest is."""
+    answer = answered.answer
     console.print(answer.setting, style="dim", markup=False, highlight=False)
     for table in answer.tables:
         console.print(table.rich())
     for finding in answer.findings:
         console.print(f"• {finding}", markup=False, highlight=False)
     console.print(
-        f"Page, figures and tables: {folder.path / page}",
+        f"Page, figures and tables: {folder.path / answered.page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

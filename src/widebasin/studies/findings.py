@@ -6,13 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from widebasin.report import statistics
-from widebasin.report.drawing import method_name, setting_name, setting_value
-from widebasin.report.statistics import Interval, Metric, varying
 from widebasin.report.tables import gain_decimals
+from widebasin.report.wording import Wording
+from widebasin.statistics import Metric
+from widebasin.statistics.gains import differences_from, gain_interval
+from widebasin.statistics.intervals import Interval
+from widebasin.statistics.trends import slope_difference, slope_per_decade
 from widebasin.studies.study import Options
-from widebasin.sweep import Resolved
-from widebasin.workloads import WORKLOADS
+from widebasin.sweep.description import Description
+
+# The column of how a network was stopped, where it is read at several epochs.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Series:
         method: as written in text.
         setting: in words; empty if there is one only.
         name: what tells it from the others.
-        rows: of ``statistics.gain_table``.
-        paired: rows of ``statistics.paired_gains``.
+        rows: of ``gain_table``.
+        paired: rows of ``paired_gains``.
     """
 
     method: str
@@ -34,66 +38,67 @@ class Series:
     paired: pd.DataFrame
 
 
-def series_of(gains: pd.DataFrame, paired: pd.DataFrame) -> list[Series]:
+def series_of(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> list[Series]:
     """Every method in every setting."""
-    settings = varying(gains)
+    settings = wording.design.varying(gains)
     columns = [*settings, "method"]
     found = []
     for key, rows in gains.groupby(columns, sort=False):
         mine = paired[np.logical_and.reduce([paired[c] == v for c, v in zip(columns, key, strict=True)])]
-        method, setting = method_name(key[-1]), setting_name(rows.iloc[0], settings)
+        method, setting = wording.method(key[-1]), wording.setting(rows.iloc[0], settings)
         parts = [method] if not setting else [method, setting] if gains["method"].nunique() > 1 else [setting]
         found.append(Series(method, setting, " at ".join(parts), rows.sort_values("num_params"), mine))
     return found
 
 
-def trends(
-    gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, baseline: str, radii: Sequence[float]
-) -> list[str]:
+def trends(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
     """How gain and chosen radius move with the number of parameters: a sentence per method and setting, then of all.
 
     Args:
-        gains: rows of ``statistics.gain_table``.
-        paired: rows of ``statistics.paired_gains``.
-        metric: of the gains.
-        baseline: the method over which they are measured.
+        gains: rows of ``gain_table``.
+        paired: rows of ``paired_gains``.
+        wording: of both.
         radii: all that were tried.
     """
-    series = series_of(gains, paired)
-    digits = gain_decimals(metric, gains)
-    sentences = [_gain_sentence(one, metric, method_name(baseline), digits) for one in series]
+    series = series_of(gains, paired, wording)
+    digits = gain_decimals(wording.metric, gains)
+    sentences = [_gain_sentence(one, wording, digits) for one in series]
     sentences += _radius_sentences(series, radii)
-    # Networks that are compared several times, or read at several epochs, are counted once.
-    settings = ["width", "num_params", *(column for column in varying(gains) if column != "stopped")]
-    others = gains.drop_duplicates([*settings, "method", "rho_star"])
-    diverged = int(others["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
+    diverged = _compared_and_diverged(gains, wording)
     if diverged:
         sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
     return sentences
 
 
-def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, column: str) -> list[str]:
+def _compared_and_diverged(gains: pd.DataFrame, wording: Wording) -> int:
+    """Networks that are compared several times, with every method or at several epochs, are counted once."""
+    settings = ["width", "num_params", *(one for one in wording.design.varying(gains) if one != STOPPED)]
+    others = gains.drop_duplicates([*settings, "method", "rho_star"])
+    return int(others["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
+
+
+def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, column: str) -> list[str]:
     """For every method, how the slope of the gain differs between the ends of a column of the setting.
 
     Args:
-        gains: rows of ``statistics.gain_table``.
-        paired: rows of ``statistics.paired_gains``.
-        metric: of the gains.
-        column: of numbers, such as ``label_noise``; other columns of the setting must have one value.
+        gains: rows of ``gain_table``.
+        paired: rows of ``paired_gains``.
+        wording: of both.
+        column: such as ``label_noise``; other columns of the setting must have one value.
     """
-    if varying(gains) != [column]:
+    if wording.design.varying(gains) != [column]:
         return []
     low, high = gains[column].min(), gains[column].max()
-    digits = gain_decimals(metric, gains)
+    digits = gain_decimals(wording.metric, gains)
     sentences = []
     for method in dict.fromkeys(gains["method"]):
         mine = paired[paired["method"] == method]
-        change = statistics.slope_difference(mine[mine[column] == low], mine[mine[column] == high])
+        change = slope_difference(mine[mine[column] == low], mine[mine[column] == high])
         if change is None:
             continue
         name = column.replace("_", " ")
-        ends = setting_value(column, low), setting_value(column, high)
-        at = tuple(f"when {name} {end}" if column in statistics.READINGS else f"at {end}" for end in ends)
+        ends = wording.value(column, low), wording.value(column, high)
+        at = tuple(f"when {name} {end}" if isinstance(low, str) else f"at {end}" for end in ends)
         verdict = _verdict(
             change,
             f"it grows faster {at[1]}",
@@ -102,67 +107,67 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, colu
             "no verdict",
         )
         sentences.append(
-            f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {method_name(method)} changes by "
-            f"{_slope(change, metric, digits)}: {verdict}."
+            f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {wording.method(method)} changes by "
+            f"{_slope(change, wording.metric, digits)}: {verdict}."
         )
     return sentences
 
 
-def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, metric: Metric, baseline: str, reference: str) -> list[str]:
+def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, reference: str) -> list[str]:
     """Which methods gain beyond the spread of the seeds, and which beyond a reference method, in one setting.
 
     Args:
-        gains: rows of ``statistics.gain_table``, one per method.
-        paired: rows of ``statistics.paired_gains``.
-        metric: of the gains.
-        baseline: the method over which they are measured.
+        gains: rows of ``gain_table``, one per method.
+        paired: rows of ``paired_gains``.
+        wording: of both.
         reference: the method that the others are compared with in the second sentence; needs not be there.
     """
-    digits = gain_decimals(metric, gains)
-    unit = f" {metric.gain_unit}" if metric.gain_unit else ""
+    digits = gain_decimals(wording.metric, gains)
     ranked = gains.sort_values("gain", ascending=False, kind="stable")
-    better = [method_name(method) for method, low in zip(ranked["method"], ranked["low"], strict=True) if low > 0]
-    best = ranked.iloc[0]
+    intervals = {row["method"]: gain_interval(row) for row in ranked.to_dict("records")}
+    better = [wording.method(method) for method, gain in intervals.items() if gain.above()]
+    best = ranked["method"].iloc[0]
     sentences = [
-        f"{len(better)} of {len(gains)} methods gain over {method_name(baseline)} beyond the spread of the seeds"
+        f"{len(better)} of {len(gains)} methods gain over {wording.baseline} beyond the spread of the seeds"
         + (f": {_and(better)}." if better else "."),
-        f"{method_name(best.method)} gains most: {_with_error(best, digits)}{unit}.",
+        f"{wording.method(best)} gains most: {_with_error(intervals[best], digits)}{unit_after(wording.metric)}.",
     ]
-    differences = statistics.differences_from(paired, reference)
+    differences = differences_from(paired, reference)
     if differences:
-        above = [method_name(m) for m, d in differences.items() if d.low > 0]
-        below = [method_name(m) for m, d in differences.items() if d.high < 0]
-        name = method_name(reference)
+        above = [wording.method(m) for m, d in differences.items() if d.above()]
+        below = [wording.method(m) for m, d in differences.items() if d.below()]
         sentences.append(
-            f"Seed by seed, better than {name} beyond the spread of the seeds: {_and(above) if above else 'none'}; "
-            f"worse: {_and(below) if below else 'none'}."
+            f"Seed by seed, better than {wording.method(reference)} beyond the spread of the seeds: "
+            f"{_and(above) if above else 'none'}; worse: {_and(below) if below else 'none'}."
         )
     diverged = int(gains["diverged"].sum() + gains["baseline_diverged"].iloc[0])
     if diverged:
         sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
     if len(gains) > 2:
+        one = intervals[best]
         sentences.append(
-            f"{len(gains)} methods are compared: of intervals of 95%, one in 20 leaves out the truth by chance."
+            f"{len(gains)} methods are compared: of intervals of {100 * one.confidence:g}%, one in "
+            f"{1 / (1 - one.confidence):.0f} leaves out the truth by chance."
         )
     return sentences
 
 
-def edges(gains: pd.DataFrame, paired: pd.DataFrame, radii: Sequence[float]) -> list[str]:
+def edges(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
     """Where the chosen radius is the largest or smallest tried."""
-    return _edge_sentences(series_of(gains, paired), radii)
+    return _edge_sentences(series_of(gains, paired, wording), radii)
 
 
-def _gain_sentence(one: Series, metric: Metric, baseline: str, digits: int) -> str:
+def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     subject = f"{one.setting[:1].upper()}{one.setting[1:]}: the" if one.setting else "The"
-    subject = f"{subject} gain of {one.method} over {baseline}"
-    first, last = one.rows.iloc[0], one.rows.iloc[-1]
-    unit = f" {metric.gain_unit}" if metric.gain_unit else ""
-    start = f"{_with_error(first, digits)}{unit} at {first.num_params:,} parameters"
-    if one.rows["num_params"].nunique() < 2:
-        interval = f" (95% interval {first.low:+.{digits}f} to {first.high:+.{digits}f})"
-        return f"{subject} is {start}{interval if np.isfinite(first.low) else '; one seed gives no interval'}."
-    course = f"from {start} to {_with_error(last, digits)} at {last.num_params:,}"
-    slope = statistics.slope_per_decade(one.paired)
+    subject = f"{subject} gain of {one.method} over {wording.baseline}"
+    first, last = gain_interval(one.rows.iloc[0]), gain_interval(one.rows.iloc[-1])
+    counts = one.rows["num_params"]
+    start = f"{_with_error(first, digits)}{unit_after(wording.metric)} at {counts.iloc[0]:,} parameters"
+    if counts.nunique() < 2:
+        doubt = f" ({first.words(f'+.{digits}f')})" if first.certain else "; one seed gives no interval"
+        return f"{subject} is {start}{doubt}."
+    course = f"from {start} to {_with_error(last, digits)} at {counts.iloc[-1]:,}"
+    slope = slope_per_decade(one.paired)
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
     verdict = _verdict(
@@ -172,25 +177,24 @@ def _gain_sentence(one: Series, metric: Metric, baseline: str, digits: int) -> s
         "shows no trend beyond the spread of the seeds:",
         "goes",
     )
-    return f"{subject} {verdict} {course}; slope {_slope(slope, metric, digits)}."
+    return f"{subject} {verdict} {course}; slope {_slope(slope, wording.metric, digits)}."
 
 
 def _verdict(change: Interval, up: str, down: str, neither: str, unknown: str) -> str:
     """What an interval says: its sign where it leaves out 0; without an interval, nothing."""
-    if not np.isfinite(change.low):
+    if not change.certain:
         return unknown
-    return up if change.low > 0 else down if change.high < 0 else neither
+    return up if change.above() else down if change.below() else neither
 
 
 def _slope(slope: Interval, metric: Metric, digits: int) -> str:
-    unit = f"{metric.gain_unit} " if metric.gain_unit else ""
-    doubt = interval_words(slope.low, slope.high, f"+.{digits}f")
-    return f"{slope.mean:+.{digits}f} {unit}per tenfold parameters ({doubt})"
+    doubt = slope.words(f"+.{digits}f")
+    return f"{slope.mean:+.{digits}f}{unit_after(metric)} per tenfold parameters ({doubt})"
 
 
-def interval_words(low: float, high: float, form: str) -> str:
-    """A 95% interval in words, its ends in a format; of one seed there is none."""
-    return f"95% interval {low:{form}} to {high:{form}}" if np.isfinite(low) else "one seed, no interval"
+def unit_after(metric: Metric) -> str:
+    """The unit of gains, after a number."""
+    return f" {metric.gain_unit}" if metric.gain_unit else ""
 
 
 def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:
@@ -246,34 +250,9 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
-def setting_sentence(spec: Resolved) -> str:
-    """What a resolved spec trains, with the recipe that its networks share."""
-    workload = WORKLOADS[spec.workload]
-    recipe = workload.recipe
-    noise = [f"{100 * rate:g}%" for rate in spec.label_noise or ()]
-    assert spec.seeds is not None
-    last = spec.first_seed + spec.seeds - 1
-    facts = (
-        workload.description,
-        f"{spec.train_examples:,} training examples" if spec.train_examples != workload.sizes.train else "",
-        f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise or ()) else "",
-        f"{spec.epochs} epochs"
-        if spec.budget == "epochs"
-        else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
-        f"batch {spec.batch_size}",
-        f"learning rate {_numbers(spec.learning_rate)} ({spec.schedule})",
-        f"warmup over {recipe.warmup_steps:,} steps, a tenth of all at most" if recipe.warmup_steps else "",
-        f"momentum {spec.momentum:g}",
-        f"weight decay {_numbers(spec.weight_decay)}",
-        f"{spec.m} examples per ascent" if spec.m else "",
-        f"in {spec.precision}" if spec.precision != "float32" else "",
-        f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",
-    )
-    return "; ".join(fact for fact in facts if fact) + "."
-
-
-def _numbers(values: Sequence[float] | None) -> str:
-    return _and([f"{value:g}" for value in values or ()])
+def setting_sentence(description: Description) -> str:
+    """What a sweep trains, with the recipe that its networks share."""
+    return "; ".join((description.title, *description.recipe)) + "."
 
 
 def selection_note(options: Options) -> str:
@@ -288,9 +267,5 @@ def selection_sentence(select: str, epoch: str) -> str:
     return f"The radius was chosen on the validation split, the gain is on the test split ({epoch})."
 
 
-def _with_error(row: pd.Series, digits: int) -> str:
-    if not np.isfinite(row.gain):
-        return "no finite gain"
-    return f"{row.gain:+.{digits}f}" + (
-        f" ± {row.standard_error:.{digits}f}" if np.isfinite(row.standard_error) else ""
-    )
+def _with_error(gain: Interval, digits: int) -> str:
+    return gain.with_error(digits) if np.isfinite(gain.mean) else "no finite gain"

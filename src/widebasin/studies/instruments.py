@@ -19,7 +19,6 @@ from widebasin.sam import LinearizedSAM
 from widebasin.studies.measuring import Instrument, Row
 from widebasin.sweep.networks import TrainedNetwork
 from widebasin.training import CLASSIFICATION, Objective
-from widebasin.workloads import WORKLOADS
 
 # Of the simulated linearized dynamics.
 TRAJECTORIES, STEPS = 1_024, 10
@@ -41,7 +40,8 @@ def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Arra
 
     def example_loss(model: Any, example: tuple[Array, Array]) -> Float[Array, ""]:
         inputs, target = example
-        return objective.loss(model(inputs), target)
+        value = objective.loss(model(inputs), target)
+        return value[0] / value[1] if isinstance(value, tuple) else value
 
     return example_loss
 
@@ -63,8 +63,9 @@ def training_examples(network: TrainedNetwork, samples: int | None = None) -> tu
     The order of a split is random, so the first are a random subset; networks of one seed share it.
     """
     dataset = network.problem.dataset
-    inputs = dataset.prepared(dataset.inputs[np.asarray(network.examples.train)[:samples]])
-    return jnp.asarray(inputs), network.examples.train_targets[:samples]
+    at = np.asarray(network.examples.train)[:samples]
+    inputs = dataset.prepared(jax.tree.map(lambda leaf: leaf[at], dataset.inputs))
+    return inputs, jax.tree.map(lambda leaf: leaf[:samples], network.examples.train_targets)
 
 
 def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
@@ -76,7 +77,7 @@ def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        objective = WORKLOADS[network.cell.workload].objective
+        objective = network.problem.objective
         batch = training_examples(network, samples)
         loss, gradient = _value_and_gradient(mean_loss_of(objective), network.model, batch)
         moments = curvature.hessian_moments(example_loss_of(objective), network.model, batch, tolerance=tolerance)
@@ -117,7 +118,7 @@ def sharpness_instrument(rho: float) -> Instrument:
     columns = ("worst_case", "average", "adaptive")
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        loss = sharpness_loss_of(WORKLOADS[network.cell.workload].objective)
+        loss = sharpness_loss_of(network.problem.objective)
         count = min(WORST_CASE_EXAMPLES, len(network.examples.train))
         m = min(WORST_CASE_GROUP, count)
         batch = training_examples(network, count - count % m)
@@ -156,7 +157,7 @@ def layers_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        loss = mean_loss_of(network.problem.objective)
         key = key_for(jax.random.key(network.point.seed), "trace")
         found = curvature.by_layer(loss, network.model, training_examples(network, samples), key=key)
         return [
@@ -181,7 +182,7 @@ def density_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        loss = mean_loss_of(network.problem.objective)
         key = key_for(jax.random.key(network.point.seed), "density")
         dimension = min(64, count_parameters(network.model))
         found = curvature.spectral_density(
@@ -204,7 +205,7 @@ def landscape_instrument(samples: int) -> Instrument:
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        loss = mean_loss_of(WORKLOADS[network.cell.workload].objective)
+        loss = mean_loss_of(network.problem.objective)
         batch = training_examples(network, samples)
         key = key_for(jax.random.key(network.point.seed), "landscape")
         top = curvature.top_eigenvalues(loss, network.model, batch)
@@ -271,6 +272,19 @@ def solution_instrument() -> Instrument:
     return Instrument("solution", {}, rows, _nothing("position", "value") | {"kind": "output"})
 
 
+def points_instrument() -> Instrument:
+    """The points that a network of one input was trained on.
+
+    Columns: ``x``, the input, and ``y``, the target.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        inputs, targets = (np.asarray(one)[:, 0] for one in training_examples(network))
+        return [{"x": float(x), "y": float(y)} for x, y in zip(inputs, targets, strict=True)]
+
+    return Instrument("points", {}, rows, _nothing("x", "y"))
+
+
 def constants_instrument() -> Instrument:
     """The constants of the theorem on convergence where they are known, in double precision.
 
@@ -283,7 +297,7 @@ def constants_instrument() -> Instrument:
     nothing = _nothing("smoothness_each", "smoothness", "pl") | {"kind": "none"}
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        objective = WORKLOADS[network.cell.workload].objective
+        objective = network.problem.objective
         with jax.enable_x64(True):
             model, (inputs, targets) = jax.tree.map(
                 lambda leaf: (
@@ -327,11 +341,11 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
-        example_loss = example_loss_of(WORKLOADS[network.cell.workload].objective)
+        example_loss = example_loss_of(network.problem.objective)
         batch = training_examples(network, samples)
         rho = linearized_radius(network.cell.method, network.point["rho"])
         found = []
-        mean = curvature.hessian(mean_loss_of(WORKLOADS[network.cell.workload].objective), network.model, batch)
+        mean = curvature.hessian(mean_loss_of(network.problem.objective), network.model, batch)
         for multiple in multiples:
             learning_rate = multiple * network.point["learning_rate"]
             judged = curvature.stability(

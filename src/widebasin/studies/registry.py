@@ -1,32 +1,23 @@
-"""The studies by name."""
+"""The studies by name: those that are declared in ``studies.questions``."""
 
-from widebasin.studies.convergence import CONVERGENCE
-from widebasin.studies.label_noise import LABEL_NOISE
-from widebasin.studies.linearized import LINEARIZED
-from widebasin.studies.methods import METHODS_STUDY
-from widebasin.studies.networks import NETWORKS
-from widebasin.studies.overparam import OVERPARAM
-from widebasin.studies.regularization import REGULARIZATION
-from widebasin.studies.solution_space import SOLUTION_SPACE
-from widebasin.studies.sparsity import SPARSITY
-from widebasin.studies.stability import STABILITY
+import importlib
+import pkgutil
+
+from widebasin.studies import questions
+from widebasin.studies.questions.networks import STUDY as NETWORKS
 from widebasin.studies.study import Study
 from widebasin.sweep import Resolved, Spec, nearest_name
 
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        OVERPARAM,
-        LABEL_NOISE,
-        REGULARIZATION,
-        SPARSITY,
-        METHODS_STUDY,
-        CONVERGENCE,
-        STABILITY,
-        LINEARIZED,
-        SOLUTION_SPACE,
-    )
-}
+
+def declared() -> dict[str, Study]:
+    """Module of ``studies.questions`` -> the study that it declares, in the order of the lists of studies."""
+    names = [module.name for module in pkgutil.iter_modules(questions.__path__)]
+    studies = {name: importlib.import_module(f"{questions.__name__}.{name}").STUDY for name in names}
+    return dict(sorted(studies.items(), key=lambda item: item[1].order))
+
+
+STUDIES: dict[str, Study] = {study.name: study for study in declared().values() if study.name}
+"""What has a name on the command line."""
 
 
 def study_of(spec: Spec | Resolved) -> Study:

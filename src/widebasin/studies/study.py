@@ -1,21 +1,23 @@
-"""What a study is."""
+"""What a study is: a question with its grid. Its answer is in ``studies.answers``."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from widebasin.report import BASELINE
-from widebasin.sweep import Resolved, Spec, UsageError
+import tyro
+
+from widebasin.statistics import BASELINE
+from widebasin.sweep import Resolved, Spec, UsageError, workload_named
+from widebasin.sweep.axes import COMPARED
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widebasin.report.page import Answer
     from widebasin.studies.measuring import Instrument
-
-
-# In which networks of one width and method differ besides radius and seed.
-SETTING_ARGUMENTS = ("sparsity", "pruners", "output_scale", "label_noise", "weight_decay", "learning_rate")
+    from widebasin.studies.tables import Tables
+    from widebasin.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -35,54 +37,99 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What a finished sweep holds.
+class Measures:
+    """How ``widebasin measure`` measures networks."""
 
-    Attributes:
-        results: one row per network.
-        history: one row per network and epoch.
-        measured: name of an instrument -> its measurements of the networks.
-    """
+    samples: int = 256
+    """Training examples that curvature is measured on."""
+    multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
+    """Multiples of the learning rate of training at which stability is judged."""
+    sharpness_rho: float = 0.05
+    """Radius of worst-case and average sharpness."""
 
-    results: "pd.DataFrame"
-    history: "pd.DataFrame"
-    measured: "Mapping[str, pd.DataFrame]" = field(default_factory=dict)
+    def check(self) -> None:
+        """Raises ``UsageError`` where a value cannot be."""
+        check_samples(self.samples)
+        if not self.multiples or not all(isfinite(m) and m > 0 for m in self.multiples):
+            raise UsageError("multiples", self.multiples, "must be finite numbers > 0")
+        if not (isfinite(self.sharpness_rho) and self.sharpness_rho > 0):
+            raise UsageError("sharpness_rho", self.sharpness_rho, "must be a finite number > 0")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question with its grid and its answer.
+    """A question with its grid.
 
     Attributes:
-        name: on the command line.
         question: one sentence.
         spec: the default grid.
-        answer: (spec, tables, options) -> the answer.
+        name: on the command line; empty for what is no study of its own.
+        order: of the lists of studies.
+        answered_by: module of ``studies.answers``, where it does not have the study's name.
         compares: whether the answer needs the baseline and another method.
         example: flags of a second example in the help.
-        instruments: (spec, options) -> what is measured of the trained networks, whose parameters are then kept;
-            ``None`` if nothing is.
+        measures: whether the trained networks are measured; their parameters are then kept.
+        curvature: whether that is their curvature.
+        models: architectures that the answer is for; empty for all.
+        input_shape: of one example, where the answer needs it.
+        page: the file that shows the answer.
         check_setting: raises ``UsageError`` where the answer needs something else of a resolved spec.
     """
 
-    name: str
     question: str
     spec: Spec
-    answer: "Callable[[Resolved, Tables, Options], Answer]"
+    name: str = ""
+    order: int = 0
+    answered_by: str = ""
     compares: bool = True
     example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
-    instruments: "Callable[[Resolved, Options], Sequence[Instrument]] | None" = None
+    measures: bool = False
+    curvature: bool = False
+    models: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
+    page: str = "report.html"
     check_setting: Callable[[Resolved], None] = lambda spec: None
 
+    @property
+    def module(self) -> str:
+        """The name of the module of ``studies.answers``."""
+        return self.answered_by or self.name.replace("-", "_")
+
+    def answer(self, spec: Resolved, tables: "Tables", options: Options | Measures) -> "Answer":
+        """The answer, from the tables of a finished sweep."""
+        return self._answers().answer(spec, tables, options)
+
+    def instruments(self, spec: Resolved, options: Options | Measures) -> "Sequence[Instrument]":
+        """What is measured of the trained networks."""
+        return self._answers().instruments(spec, options) if self.measures else ()
+
+    def _answers(self) -> ModuleType:
+        return importlib.import_module(f"widebasin.studies.answers.{self.module}")
+
     def check(self, spec: Resolved) -> None:
-        """Raises ``UsageError`` if the answer cannot be given from a resolved spec."""
+        """Raises ``UsageError`` if the answer cannot be given of a resolved spec, before anything is trained."""
         self.check_setting(spec)
-        if not self.compares:
-            return
-        if BASELINE not in spec.methods or len(spec.methods) < 2:
+        workload, usual = workload_named(spec.workload), self.spec.workload
+        if self.curvature:
+            check_curvature(spec, streamed=workload.streamed, sparsities=spec.sparsity)
+        if self.models and workload.model not in self.models:
+            raise UsageError("workload", spec.workload, f"must have a {' or '.join(self.models)}, such as {usual}")
+        if self.input_shape is not None and _input_shape(workload) != self.input_shape:
+            raise UsageError(
+                "workload", spec.workload, f"must have inputs of shape {self.input_shape}, such as {usual}"
+            )
+        if self.compares and (BASELINE not in spec.methods or len(spec.methods) < 2):
             raise UsageError(
                 "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
             )
+
+
+def _input_shape(workload: "Workload") -> tuple[int, ...] | None:
+    """The shape of one example, if it is one array."""
+    from widebasin.workloads import SupervisedWorkload
+
+    inputs = workload.load().inputs if isinstance(workload, SupervisedWorkload) else None
+    return getattr(inputs, "shape", (None,))[1:] if inputs is not None else None
 
 
 def check_samples(samples: int) -> None:
@@ -91,19 +138,33 @@ def check_samples(samples: int) -> None:
         raise UsageError("samples", samples, "must be at least 2: uneven Hessians take two examples")
 
 
-def check_plain_networks(spec: Resolved) -> None:
-    """Raises ``UsageError`` if the curvature of a resolved spec's networks is not measured.
+def check_curvature(spec: Resolved, *, streamed: bool, sparsities: Iterable[float]) -> None:
+    """Raises ``UsageError`` where the curvature of ``f(w)`` is not that of what is trained, or has nothing to be of.
 
-    These are pruned or centered networks, and those of images that are streamed from the disk.
+    Args:
+        spec: resolved.
+        streamed: whether examples are read from the disk.
+        sparsities: of the networks to measure.
     """
-    from widebasin.workloads import WORKLOADS
-
-    if WORKLOADS[spec.workload].load().files is not None:
-        raise UsageError("workload", spec.workload, "must hold its data in memory: streamed images are not measured on")
-    if any(spec.sparsity or ()):
-        raise UsageError("sparsity", spec.sparsity, "must be 0: the curvature of pruned networks is not measured")
     if spec.centered:
-        raise UsageError("output_scale", spec.output_scale, "must be left out: the study measures the networks as such")
+        raise UsageError(
+            "output_scale",
+            spec.output_scale,
+            "must be left out: alpha (f(w) - f(w0)) is trained there, and curvature is measured of f(w)",
+        )
+    if streamed:
+        remedy = "must hold its data in memory: it streams its images, and curvature is not measured on these"
+        raise UsageError("workload", spec.workload, remedy)
+    pruned = tuple(sorted(set(sparsities) - {0.0}))
+    if pruned:
+        remedy = "must be 0, as curvature is measured along pruned weights too; --sparsity 0 leaves these networks out"
+        raise UsageError("sparsity", pruned, remedy)
+
+
+def check_constant(spec: Resolved, why: str) -> None:
+    """Raises ``UsageError`` unless the learning rate of a resolved spec stays as it is."""
+    if spec.schedule != "constant":
+        raise UsageError("schedule", spec.schedule, f"must be constant: {why}")
 
 
 def check_one_setting(
@@ -114,10 +175,11 @@ def check_one_setting(
     Args:
         spec: resolved.
         compares: what the study compares, for the message.
-        varied: which of ``SETTING_ARGUMENTS`` may have several values.
+        varied: which of the axes' flags may have several values.
         besides: arguments that must have one value too.
     """
-    for argument in (*besides, *SETTING_ARGUMENTS):
-        values = getattr(spec, argument) or ()
+    settings = (axis.flag for axis in spec.axes if axis.name not in COMPARED)
+    for argument in (*besides, *settings):
+        values = getattr(spec, argument)
         if argument not in varied and len(values) > 1:
             raise UsageError(argument, values, f"must be one value: the study compares {compares} in one setting")

@@ -309,9 +309,8 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
     divides = spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0)
     _check("m", spec.m, f"a divisor of the batch size {spec.batch_size}", divides)
     if spec.centered:
-        wanted = f"left out for {workload.name}, whose batch normalization has no lazy regime"
-        stateful = any(workload.network(width).stateful for width in spec.widths)
-        _check("output_scale", spec.output_scale, wanted, not stateful)
+        wanted = f"left out for {workload.name}, whose networks have no lazy regime, as those with batch normalization"
+        _check("output_scale", spec.output_scale, wanted, all(map(workload.can_be_centered, spec.widths)))
     if any(spec.label_noise):
         wanted = f"0 for {workload.name}, which has no classes"
         _check("label_noise", spec.label_noise, wanted, workload.has_classes)

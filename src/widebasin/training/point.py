@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +29,11 @@ class Point:
         """A point from the values of its axes."""
         return cls(seed, tuple(axes.items()))
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> Any:
         """The value on an axis; ``KeyError`` where there is no such axis."""
         return dict(self.axes)[name]
 
-    def get(self, name: str, default: Value) -> Value:
+    def get(self, name: str, default: Value) -> Any:
         """The value on an axis, or a default where there is no such axis."""
         return dict(self.axes).get(name, default)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
@@ -51,7 +52,7 @@ class Hyperparameters(NamedTuple):
         mask: which parameters are not pruned; ``None`` where all networks are dense.
     """
 
-    point: Mapping[str, Float[Array, "..."]]
+    point: Mapping[str, Float[Array, "..."] | Float[np.ndarray, "..."]]
     mask: PyTree = None
 
 
@@ -100,7 +101,7 @@ def update(
     def example_losses(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, " examples"] | None:
         return problem.example_losses(network(params), source, batch, keys)
 
-    compares = jax.eval_shape(example_losses, state.params, batch, keys) is not None
+    compares: Any = example_losses if jax.eval_shape(example_losses, state.params, batch, keys) is not None else None
     method = method_at(hyperparameters.point["rho"])
     optimizer = problem.recipe.optimizer_at(
         problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
@@ -108,7 +109,7 @@ def update(
     microbatch = placement.plan.microbatch
     base = jax.value_and_grad if microbatch is None else microbatched(microbatch, group_weight=_weight)
     (_, (totals, model)), gradients, method_state = method.value_and_grad(
-        loss_fn, True, base, example_losses=example_losses if compares else None, group_weight=_weight
+        loss_fn, True, base, example_losses=compares, group_weight=_weight
     )(
         state.params,
         state.method,

@@ -108,6 +108,11 @@ class Workload(abc.ABC):
         """Whether examples are read from the disk while networks train."""
         return False
 
+    def can_be_centered(self, width: int) -> bool:
+        """Whether networks of a width have a lazy regime."""
+        del width
+        return False
+
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a workload lives as long as the process)
     def problem(self, width: int, recipe: Recipe, settings: Settings = Settings()) -> Problem:
         """``new_problem``, one object for all methods, so that they share its data."""
@@ -191,6 +196,10 @@ class SupervisedWorkload(Workload):
     def streamed(self) -> bool:
         """See ``Workload``."""
         return self.load().files is not None
+
+    def can_be_centered(self, width: int) -> bool:
+        """Where the model has no state."""
+        return not self.network(width).stateful
 
     def data_record(self) -> dict[str, str]:
         """See ``Workload``."""

@@ -1,25 +1,26 @@
-"""Does SAM converge linearly where the network can interpolate? (Finding 9 of arXiv 2311.17539.)
+"""The answer of ``convergence``: fitted rates beside those that the theory guarantees."""
 
-Grid: a width that cannot interpolate and one that can x {SGD, unnormalized SAM at several radii} x seeds, at a constant
-learning rate. Statistic: the rate per step, minus the slope of the logarithm of the training loss, fitted to the second
-half of the steps, with its interval over seeds; beside it the rate that the theory guarantees where it knows one.
-"""
+from collections.abc import Sequence
 
-from typing import TYPE_CHECKING
+import numpy as np
+import pandas as pd
 
-from widebasin.studies.study import BASELINE, Options, Study, Tables, check_one_setting, check_plain_networks
-from widebasin.sweep import Resolved, Spec, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-
-    from widebasin.report.page import Answer
-    from widebasin.report.tables import Table
-    from widebasin.studies.measuring import Instrument
-
-QUESTION = "Does stochastic SAM converge linearly where the network is large enough to interpolate, and only there?"
+from widebasin import theory
+from widebasin.report import mechanism_figures
+from widebasin.report.mechanism_tables import significant
+from widebasin.report.page import Answer, Picture
+from widebasin.report.tables import Table
+from widebasin.report.wording import Wording
+from widebasin.statistics.decay import geometric_decay
+from widebasin.statistics.intervals import NONE, interval_name, interval_of
+from widebasin.statistics.measurements import means_over_seeds, ratios_to_baseline
+from widebasin.studies.findings import setting_sentence
+from widebasin.studies.instruments import EXACT, constants_instrument
+from widebasin.studies.measuring import Instrument
+from widebasin.studies.questions.convergence import STUDY
+from widebasin.studies.study import Options
+from widebasin.studies.tables import Tables
+from widebasin.sweep import Resolved
 
 # A loss at this share of the first epoch's is as good as zero; the fit ends well above the rounding of float32.
 INTERPOLATED, FLOOR = 1e-6, 1e-10
@@ -27,24 +28,16 @@ INTERPOLATED, FLOOR = 1e-6, 1e-10
 POINTS = 150
 
 
-def instruments(spec: Resolved, options: Options) -> "Sequence[Instrument]":
+def instruments(spec: Resolved, options: Options) -> Sequence[Instrument]:
     """The constants of the theorem, where they are known."""
-    from widebasin.studies.instruments import constants_instrument
-
     del spec, options
     return (constants_instrument(),)
 
 
-def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
+def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     """Table, findings and figure of the study."""
-    import numpy as np
-
-    from widebasin.report import mechanism_figures
-    from widebasin.report.page import Answer, Picture
-    from widebasin.studies.findings import setting_sentence
-    from widebasin.workloads import WORKLOADS
-
     del options
+    wording = tables.wording
     everything = _rates(spec, tables)
     rates = everything[np.isfinite(everything["share"])]
     diverged = len(everything) - len(rates)
@@ -57,40 +50,31 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> "Answer":
         for (width, method, rho), rows in rates[rates["guaranteed"] < 1].groupby(["width", "method", "rho"])
     }
     return Answer(
-        title=f"Convergence: {WORKLOADS[spec.workload].description}",
-        question=QUESTION,
-        setting=setting_sentence(spec),
+        title=f"Convergence: {tables.description.title}",
+        question=STUDY.question,
+        setting=setting_sentence(tables.description),
         findings=(
-            *_findings(rates, spec),
+            *_findings(rates, spec, wording),
             *([f"Networks that diverged, and are not counted: {diverged}."] if diverged else []),
         ),
-        tables=(_table(rates),),
+        tables=(_table(rates, wording),),
         pictures=(
             Picture(
                 "loss",
                 "Training loss against steps",
-                mechanism_figures.loss_against_steps(_curves(spec, tables), lines),  # pyright: ignore[reportArgumentType]
+                mechanism_figures.loss_against_steps(_curves(spec, tables), wording, lines),  # pyright: ignore[reportArgumentType]
             ),
         ),
     )
 
 
 def _steps_per_epoch(spec: Resolved) -> int:
-    assert spec.train_examples is not None
-    assert spec.batch_size is not None
     return spec.train_examples // spec.batch_size
 
 
-def _rates(spec: Resolved, tables: Tables) -> "pd.DataFrame":
+def _rates(spec: Resolved, tables: Tables) -> pd.DataFrame:
     """One row per network: its fitted and its guaranteed factor per step, and how far the loss fell."""
-    import numpy as np
-    import pandas as pd
-
-    from widebasin import theory
-    from widebasin.report.statistics import SETTING, geometric_decay
-    from widebasin.studies.instruments import EXACT
-
-    identity = [*SETTING, "method", "rho", "seed"]
+    identity, judged = [*tables.design.identity], (tables.design.baseline, "unnormalized-sam")
     histories = dict(list(tables.history.groupby(identity, sort=False)))
     rows = []
     for known in tables.measured["constants"].to_dict("records"):
@@ -99,13 +83,13 @@ def _rates(spec: Resolved, tables: Tables) -> "pd.DataFrame":
         losses = history["train_loss"].to_numpy(float)
         decay = geometric_decay(np.arange(1, len(losses) + 1) * _steps_per_epoch(spec), losses, FLOOR * losses[0])
         guaranteed, max_rate, max_rho = float("nan"), float("nan"), float("nan")
-        if np.isfinite(known["pl"]) and row["method"] in (BASELINE, "unnormalized-sam") and not _beyond(spec):
+        if np.isfinite(known["pl"]) and row["method"] in judged and not _beyond(spec):
             found = theory.convergence(
                 smoothness_each=known["smoothness_each"],
                 smoothness=known["smoothness"],
                 pl=known["pl"],
                 rho=row["rho"],
-                batch_size=spec.batch_size or 1,
+                batch_size=spec.batch_size,
                 learning_rate=row["learning_rate"],
             )
             guaranteed, max_rate, max_rho = found.factor, found.max_learning_rate, found.max_rho
@@ -135,16 +119,14 @@ def _beyond(spec: Resolved) -> str:
     """What the training has that the theorem has not, in words; empty if nothing."""
     facts = {
         "momentum": bool(spec.momentum),
-        "weight decay": any(spec.weight_decay or ()),
+        "weight decay": any(spec.weight_decay),
         "groups of m examples": spec.m is not None,
     }
     return " and ".join(name for name, there in facts.items() if there)
 
 
-def _curves(spec: Resolved, tables: Tables) -> "pd.DataFrame":
+def _curves(spec: Resolved, tables: Tables) -> pd.DataFrame:
     """Loss against steps over seeds, at some hundred epochs: geometric mean, smallest and largest."""
-    import numpy as np
-
     every = -(-int(tables.history["epoch"].max()) // POINTS)
     history = tables.history[(tables.history["train_loss"] > 0) & ((tables.history["epoch"] - 1) % every == 0)]
     history = history.assign(step=history["epoch"] * _steps_per_epoch(spec), log=np.log(history["train_loss"]))
@@ -154,12 +136,7 @@ def _curves(spec: Resolved, tables: Tables) -> "pd.DataFrame":
     return found.apply(np.exp).rename(columns={"mean": "loss", "min": "low", "max": "high"}).reset_index()
 
 
-def _findings(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
-    import numpy as np
-
-    from widebasin.report import statistics
-    from widebasin.report.drawing import method_name
-    from widebasin.studies.findings import interval_words
+def _findings(rates: pd.DataFrame, spec: Resolved, wording: Wording) -> list[str]:
 
     sentences = []
     for width, rows in rates.groupby("width"):
@@ -181,18 +158,16 @@ def _findings(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
                 f"{rows['share'].max():.2g} of it; {fall}, in {power} of {len(rows)} more like a power law."
             )
     interpolating = rates[rates["interpolates"]]
-    ratios = statistics.ratios_to_baseline(interpolating, ["rate"]) if len(interpolating) else interpolating
-    for row in ratios.to_dict("records") if len(ratios) else ():
-        doubt = interval_words(row["rate_low"], row["rate_high"], ".3f")
+    ratios = ratios_to_baseline(interpolating, wording.design, ["rate"]) if len(interpolating) else interpolating
+    for row in ratios.to_dict("records"):
         sentences.append(
-            f"Width {row['width']}: {method_name(row['method'])} at rho {row['rho']:g} converges "
-            f"{row['rate']:.3f} times as fast as {method_name(BASELINE)} ({doubt})."
+            f"Width {row['width']}: {wording.method(row['method'])} at rho {row['rho']:g} converges "
+            f"{row['rate']:.3f} times as fast as {wording.baseline} ({interval_of(row, 'rate').words('.3f')})."
         )
     return sentences + _guarantees(rates, spec)
 
 
-def _guarantees(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
-    import numpy as np
+def _guarantees(rates: pd.DataFrame, spec: Resolved) -> list[str]:
 
     if _beyond(spec):
         return [f"The theorem guarantees no rate: it has no {_beyond(spec)}."]
@@ -224,36 +199,27 @@ def _guarantees(rates: "pd.DataFrame", spec: Resolved) -> list[str]:
     return [*sentences, "The theorem draws batches with replacement; training passes over the data, epoch by epoch."]
 
 
-def _table(rates: "pd.DataFrame") -> "Table":
-    import numpy as np
-
-    from widebasin.report import statistics
-    from widebasin.report.mechanism_tables import interval, network_names, significant
-    from widebasin.report.tables import NONE, Table
+def _table(rates: pd.DataFrame, wording: Wording) -> Table:
 
     by = ["width", "num_params", "method", "rho"]
+    quantities = ["rate", "share", "r_squared", "power_r_squared", "guaranteed_rate"]
     rows = []
-    for row in statistics.means_over_seeds(
-        rates, by, ["rate", "share", "r_squared", "power_r_squared", "guaranteed_rate"]
-    ).to_dict("records"):
+    for row in means_over_seeds(rates, by, quantities).to_dict("records"):
         rows.append(
             (
-                *network_names(row, by),
+                *wording.cells(row, by),
                 significant(row["share"], 2),
                 significant(row["rate"]),
-                interval(row, "rate"),
+                interval_of(row, "rate").ends(".3g"),
                 *(f"{row[c]:.4f}" if np.isfinite(row[c]) else NONE for c in ("r_squared", "power_r_squared")),
                 significant(row["guaranteed_rate"]) if row["guaranteed_rate"] > 0 else NONE,
             )
         )
     columns = (
-        "width",
-        "parameters",
-        "method",
-        "rho",
+        *wording.headings(by),
         "last / first loss",
         "rate per step",
-        "95% interval",
+        interval_name(),
         "R²",
         "R² of a power law",
         "guaranteed at least",
@@ -263,22 +229,3 @@ def _table(rates: "pd.DataFrame") -> "Table":
         "means over seeds, interval: Student t."
     )
     return Table("Rate of convergence", columns, tuple(rows), note)
-
-
-def check(spec: Resolved) -> None:
-    """A line in the logarithm wants a constant learning rate; one setting but for the width."""
-    check_plain_networks(spec)
-    if spec.schedule != "constant":
-        raise UsageError("schedule", spec.schedule, "must be constant: with others the rate changes with the schedule")
-    check_one_setting(spec, "widths")
-
-
-CONVERGENCE = Study(
-    name="convergence",
-    question=QUESTION,
-    spec=Spec(study="convergence", workload="matrix-factorization", methods=(BASELINE, "unnormalized-sam")),
-    answer=answer,
-    example="--workload least-squares --out results/convergence-least-squares",
-    instruments=instruments,
-    check_setting=check,
-)

@@ -1,0 +1,169 @@
+"""Gains over the baseline, paired by seed, every method at its own radius.
+
+Networks of one seed share split, initialization, batch order and noisy labels, so a method is compared with the
+baseline seed by seed.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from widebasin.statistics.design import Design
+from widebasin.statistics.intervals import Interval, t_interval
+
+SELECTIONS = ("valid", "test")
+EPOCHS = ("final", "best")
+# Means that agree to this relative tolerance are equal: the order of a sum must not choose a radius.
+TIE = 1e-6
+
+
+def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
+    """The metric for choosing, highest best. A network that diverged, at any epoch, counts as infinitely bad."""
+    values = results[design.column(part, at)].astype(float) * design.metric.sign
+    return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
+
+
+def _smallest_of_the_best(means: pd.DataFrame) -> float:
+    best = means["score"].max()
+    threshold = best - TIE * abs(best) if np.isfinite(best) else best
+    return means.loc[means["score"] >= threshold, "rho"].min()
+
+
+def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
+    """rho* of every setting and method: the radius with the best mean of the selection metric over seeds.
+
+    Args:
+        results: rows of results.parquet.
+        design: setting and metric.
+        select: ``valid`` chooses on the validation split; ``test`` reproduces the paper's protocol, which chooses and
+            reports on the same data and is therefore optimistic.
+        at: ``final`` epoch or ``best`` validation epoch.
+
+    Returns:
+        Columns of the setting, ``method`` and ``rho``. Of equal means (to 1e-6) the smallest radius is taken. A
+        radius at which a network diverged is taken only if one diverged at every radius.
+    """
+    if select not in SELECTIONS:
+        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, got {select!r}")
+    if at not in EPOCHS:
+        raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
+    scores = results[[*design.setting, "method", "rho"]].assign(score=_scores(results, design, select, at))
+    # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
+    means = scores.groupby([*design.setting, "method", "rho"])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
+    chosen = means.groupby([*design.setting, "method"])[["rho", "score"]].apply(_smallest_of_the_best)
+    return chosen.rename("rho").reset_index()
+
+
+def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
+    """The gain of every method at its rho* over the baseline, on the test split, seed by seed.
+
+    Returns:
+        One row per setting, method and seed: the setting, ``method``, ``rho``, ``seed``, ``baseline_value``,
+        ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement.
+
+    Raises:
+        ValueError: if the table has no network of the baseline, none of another method, or no seed of both in a
+            common setting.
+    """
+    methods, baseline = list(dict.fromkeys(results["method"])), design.baseline
+    if baseline not in methods or len(methods) < 2:
+        raise ValueError(
+            f"a gain needs the baseline {baseline!r} and another method; the results have {', '.join(methods)}"
+        )
+    test = design.metric.scale * results[design.column("test", at)].astype(float)
+    values = results[[*design.identity]].assign(value=test)
+    base = values[values["method"] == baseline].drop(columns=["method", "rho"])
+    base = base.rename(columns={"value": "baseline_value"})
+    others = values[values["method"] != baseline]
+    best = others.merge(chosen_radii(results, design, select, at), on=[*design.setting, "method", "rho"])
+    paired = best.merge(base, on=[*design.setting, "seed"])
+    if paired.empty:
+        raise ValueError(
+            f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair"
+        )
+    paired["gain"] = (paired["value"] - paired["baseline_value"]) * design.metric.sign
+    return paired
+
+
+def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval]:
+    """How much more the other methods gain than a reference method, each at its own rho*, seed by seed.
+
+    Args:
+        paired: rows of ``paired_gains`` of one setting.
+        reference: a method.
+
+    Returns:
+        Method -> difference of the gains; empty without the reference. Methods without a seed in common are left out.
+    """
+    by_seed = paired.pivot(index="seed", columns="method", values="gain")
+    if reference not in by_seed:
+        return {}
+    differences = {m: (by_seed[m] - by_seed[reference]).dropna() for m in by_seed if m != reference}
+    return {str(m): t_interval(values) for m, values in differences.items() if len(values)}
+
+
+def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
+    """Per setting and method: both test values, the paired gain with its doubt, rho* and training losses.
+
+    Returns:
+        The setting, ``method``, ``rho_star``, ``baseline_value``, ``value``, ``gain``, ``standard_error``, ``low``,
+        ``high`` (t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss``, and
+        ``baseline_diverged`` and ``diverged``, numbers of diverged networks. Means over seeds; NaN where a network
+        has no finite value: none is left out.
+    """
+    paired = paired_gains(results, design, select, at)
+    losses = results[[*design.identity, "train_loss", "diverged"]]
+    base = losses[losses["method"] == design.baseline].drop(columns=["method", "rho"])
+    paired = paired.merge(losses, on=[*design.identity])
+    paired = paired.merge(base, on=[*design.setting, "seed"], suffixes=("", "_of_baseline"))
+    rows = []
+    for key, group in paired.groupby([*design.setting, "method", "rho"], sort=False):
+        gain = t_interval(group["gain"])
+        rows.append(
+            dict(zip([*design.setting, "method", "rho_star"], key, strict=True))
+            | {
+                "baseline_value": _mean(group["baseline_value"]),
+                "value": _mean(group["value"]),
+                "gain": gain.mean,
+                "standard_error": gain.standard_error,
+                "low": gain.low,
+                "high": gain.high,
+                "seeds": gain.count,
+                "baseline_train_loss": _mean(group["train_loss_of_baseline"]),
+                "train_loss": _mean(group["train_loss"]),
+                "baseline_diverged": int(group["diverged_of_baseline"].sum()),
+                "diverged": int(group["diverged"].sum()),
+            }
+        )
+    return pd.DataFrame(rows).sort_values([*design.setting, "method"], ignore_index=True)
+
+
+def gain_interval(row: Mapping[Hashable, Any] | pd.Series) -> Interval:
+    """The gain of a row of ``gain_table`` with its doubt."""
+    mean, error, low, high = (float(row[name]) for name in ("gain", "standard_error", "low", "high"))
+    return Interval(mean, error, low, high, int(row["seeds"]))
+
+
+def _mean(values: pd.Series) -> float:
+    """NaN if one of the values is."""
+    return float(values.to_numpy(np.float64).mean())
+
+
+def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd.DataFrame:
+    """The test metric at every radius: one row per setting, method and radius, over seeds.
+
+    Returns:
+        The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit; NaN if a network has no finite one),
+        ``standard_error`` and ``seeds``.
+    """
+    values = results.assign(value=design.metric.scale * results[design.column("test", at)].astype(float))
+    rows = []
+    for key, group in values.groupby([*design.setting, "method", "rho"]):
+        over_seeds = t_interval(group["value"])
+        rows.append(
+            dict(zip([*design.setting, "method", "rho"], key, strict=True))
+            | {"value": over_seeds.mean, "standard_error": over_seeds.standard_error, "seeds": over_seeds.count}
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,117 @@
+"""A mean with its doubt: Student's t interval, which carries its own label."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+CONFIDENCE = 0.95
+# In place of a number that there is none of.
+NONE = "—"
+
+
+def interval_name(confidence: float = CONFIDENCE) -> str:
+    """What an interval of a confidence is called, in headings, legends and sentences."""
+    return f"{100 * confidence:g}% interval"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its doubt.
+
+    Attributes:
+        mean: of the values.
+        standard_error: sample standard deviation over sqrt(count); NaN for one value.
+        low: lower end of the Student t interval; NaN for one value.
+        high: upper end.
+        count: number of values.
+        confidence: that the interval covers the mean of all values there could be.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    count: int
+    confidence: float = CONFIDENCE
+
+    @property
+    def certain(self) -> bool:
+        """Whether there is an interval: of one value, or of values that are not finite, there is none."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``95% interval``."""
+        return interval_name(self.confidence)
+
+    def above(self, value: float = 0.0) -> bool:
+        """Whether it lies above a value, whole."""
+        return self.low > value
+
+    def below(self, value: float = 0.0) -> bool:
+        """Whether it lies below a value, whole."""
+        return self.high < value
+
+    def ends(self, form: str) -> str:
+        """``1.0 to 7.0``, for cells of tables; a dash where there is no interval."""
+        return f"{self.low:{form}} to {self.high:{form}}" if self.certain else NONE
+
+    def words(self, form: str) -> str:
+        """``95% interval 1.0 to 7.0``, for sentences, or why there is none."""
+        if self.certain:
+            return f"{self.name} {self.ends(form)}"
+        return "one seed, no interval" if self.count == 1 else "no interval"
+
+    def with_error(self, digits: int) -> str:
+        """``+4.0 ± 1.0``: the mean with its sign, and its standard error where there is one."""
+        if not np.isfinite(self.mean):
+            return NONE
+        error = f" ± {self.standard_error:.{digits}f}" if np.isfinite(self.standard_error) else ""
+        return f"{self.mean:+.{digits}f}{error}"
+
+    def mapped(self, function: Callable[[float], Any]) -> "Interval":
+        """Under a rising function, such as an exponential; its standard error has no counterpart."""
+        mean, low, high = (float(function(value)) for value in (self.mean, self.low, self.high))
+        return Interval(mean, float("nan"), low, high, self.count, self.confidence)
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0)
+
+
+def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
+    """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
+
+    Raises:
+        ValueError: without values.
+    """
+    array = np.asarray(values, np.float64)
+    if not array.size:
+        raise ValueError("values must have at least one value, got none")
+    count, mean = len(array), float(np.mean(array))
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"), float("nan"), count, confidence)
+    with np.errstate(invalid="ignore"):
+        error = float(array.std(ddof=1) / np.sqrt(count))
+    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
+    return Interval(mean, error, mean - half, mean + half, count, confidence)
+
+
+def interval_columns(column: str, one: Interval) -> dict[str, float]:
+    """An interval as columns of a table: the mean under the column's name, ``_error``, ``_low`` and ``_high``."""
+    return {
+        column: one.mean,
+        f"{column}_error": one.standard_error,
+        f"{column}_low": one.low,
+        f"{column}_high": one.high,
+    }
+
+
+def interval_of(row: Mapping[Hashable, Any] | pd.Series, column: str) -> Interval:
+    """The interval of a column in a row of a table of ``statistics.measurements``, over its networks or pairs."""
+    error = float(row.get(f"{column}_error", float("nan")))
+    count = int(row.get("networks", row.get("pairs", 0)))
+    return Interval(float(row[column]), error, float(row[f"{column}_low"]), float(row[f"{column}_high"]), count)

@@ -1,0 +1,113 @@
+"""What was measured of networks: means over seeds, ratios and distances to the baseline, slopes against the radius."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from widebasin.statistics.design import Design
+from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_columns, t_interval
+
+
+def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Mean of columns over the networks that differ by seed alone, with t intervals.
+
+    Args:
+        table: one row per network.
+        by: the columns that tell groups apart, in the order wanted.
+        columns: of numbers.
+
+    Returns:
+        One row per group in order of appearance: ``by``, ``networks``, and for every column its mean under its own
+        name, ``COLUMN_error`` (standard error), ``COLUMN_low`` and ``COLUMN_high``.
+    """
+    rows = []
+    for key, group in table.groupby(list(by), sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"networks": len(group)}
+        for column in columns:
+            row |= interval_columns(column, t_interval(group[column].astype(float)))
+        rows.append(row)
+    numbers = [name for column in columns for name in interval_columns(column, NO_INTERVAL)]
+    return pd.DataFrame(rows, columns=[*by, "networks", *numbers])
+
+
+def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[str]) -> pd.DataFrame:
+    """Positive quantities of networks relative to the baseline's, paired by seed: geometric mean and t interval.
+
+    The mean of ``log(value / baseline's value of the same seed and setting)`` with its t interval, as a factor.
+
+    Args:
+        table: one row per network, with the columns of the design's ``identity``.
+        design: setting and baseline.
+        columns: of positive numbers; a pair with another number is left out.
+
+    Returns:
+        One row per setting, method and radius other than the baseline: these, ``pairs`` (of networks, those with a
+        number left out too), and for every column its ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``;
+        NaN where no pair is left.
+    """
+    base = table[table["method"] == design.baseline]
+    pairs = table[table["method"] != design.baseline].merge(
+        base, on=[*design.setting, "seed"], suffixes=("", "_baseline")
+    )
+    by = [*design.setting, "method", "rho"]
+    rows = []
+    for key, group in pairs.groupby(by, sort=False):
+        row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"pairs": len(group)}
+        for column in columns:
+            logs = _log_ratios(group[column], group[f"{column}_baseline"])
+            one = t_interval(logs) if logs.size else NO_INTERVAL
+            row |= {column: np.exp(one.mean), f"{column}_low": np.exp(one.low), f"{column}_high": np.exp(one.high)}
+        rows.append(row)
+    numbers = [f"{column}{end}" for column in columns for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=[*by, "pairs", *numbers])
+
+
+def distances_to_baseline(table: pd.DataFrame, design: Design, relative: bool) -> pd.DataFrame:
+    """How far what was measured of networks lies from the same of the baseline's network of the same seed.
+
+    Args:
+        table: one row per network and ``position``, with its ``value``; the columns of the design's ``identity`` say
+            which network.
+        design: setting and baseline.
+        relative: ``||v - b|| / ||b||`` for vectors, instead of ``sqrt(mean (v - b)^2)`` for functions.
+
+    Returns:
+        One row per network of another method, with its ``distance``.
+    """
+    key = [*design.setting, "seed"]
+    base = table.loc[table["method"] == design.baseline, [*key, "position", "value"]]
+    pairs = table[table["method"] != design.baseline].merge(base, on=[*key, "position"], suffixes=("", "_baseline"))
+    rows = []
+    for values, group in pairs.groupby([*key, "method", "rho"], sort=False):
+        difference, reference = group["value"] - group["value_baseline"], group["value_baseline"]
+        scale = np.linalg.norm(reference) if relative else np.sqrt(len(group))
+        distance = float(np.linalg.norm(difference) / scale)
+        rows.append(dict(zip([*key, "method", "rho"], values, strict=True)) | {"distance": distance})
+    return pd.DataFrame(rows, columns=[*key, "method", "rho", "distance"])
+
+
+def slope_against_radius(table: pd.DataFrame, column: str) -> Interval | None:
+    """How a positive quantity changes with the radius: slope of its log10 per tenfold radius, over seeds.
+
+    Args:
+        table: one row per network, of one method and setting.
+        column: of the quantity.
+
+    Returns:
+        Mean and t interval of the seeds' least-squares slopes; -1 means that it falls to a tenth while the radius
+        grows tenfold. ``None`` if no seed has two positive radii with positive values.
+    """
+    slopes = []
+    for _, group in table.groupby("seed"):
+        sound = group[(group["rho"] > 0) & (group[column] > 0) & np.isfinite(group[column].astype(float))]
+        if sound["rho"].nunique() > 1:
+            slopes.append(np.polyfit(np.log10(sound["rho"]), np.log10(sound[column].astype(float)), 1)[0])
+    return t_interval(slopes) if slopes else None
+
+
+def _log_ratios(values: pd.Series, reference: pd.Series) -> np.ndarray:
+    above, below = values.to_numpy(float), reference.to_numpy(float)
+    sound = (above > 0) & (below > 0) & np.isfinite(above) & np.isfinite(below)
+    return np.log(above[sound] / below[sound])

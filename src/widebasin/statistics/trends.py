@@ -1,0 +1,48 @@
+"""How gains move with the number of parameters."""
+
+import numpy as np
+import pandas as pd
+
+from widebasin.statistics.intervals import Interval, t_interval
+
+
+def slopes_by_seed(paired: pd.DataFrame) -> pd.Series:
+    """For every seed the least-squares slope of gain against log10(parameters).
+
+    Args:
+        paired: rows of ``paired_gains`` of one method and one setting but for the width.
+
+    Returns:
+        Seed -> slope, in the metric's unit per tenfold number of parameters; without the seeds that have fewer than two
+        widths or a gain that is not finite.
+    """
+    slopes = {
+        seed: float(np.polyfit(np.log10(group["num_params"].astype(float)), group["gain"], 1)[0])
+        for seed, group in paired.groupby("seed")
+        if np.isfinite(group["gain"]).all() and group["num_params"].nunique() > 1
+    }
+    return pd.Series(slopes, dtype=float)
+
+
+def slope_per_decade(paired: pd.DataFrame) -> Interval | None:
+    """How fast the gain grows with the network: ``slopes_by_seed``, mean and t interval over seeds.
+
+    Returns:
+        ``None`` if there are fewer than two widths, or no seed is left.
+    """
+    slopes = slopes_by_seed(paired)
+    return t_interval(slopes) if len(slopes) else None
+
+
+def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
+    """How much faster the gain grows in the second of two settings, paired by seed.
+
+    Args:
+        paired: rows of ``paired_gains`` of one method and one setting but for the width.
+        other: the same in another setting.
+
+    Returns:
+        Of the slopes of the second less those of the first; ``None`` if no seed has both.
+    """
+    differences = (slopes_by_seed(other) - slopes_by_seed(paired)).dropna()
+    return t_interval(differences) if len(differences) else None

@@ -1,0 +1,152 @@
+"""What the trained networks of a results folder are like: the answer of ``widebasin measure``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from widebasin.report import mechanism_figures
+from widebasin.report.mechanism_tables import curvature_table, verdicts_table, with_error
+from widebasin.report.page import Answer, Picture
+from widebasin.report.tables import Table
+from widebasin.report.wording import Wording
+from widebasin.statistics.measurements import means_over_seeds
+from widebasin.studies.findings import setting_sentence
+from widebasin.studies.instruments import (
+    curvature_instrument,
+    density_instrument,
+    landscape_instrument,
+    layers_instrument,
+    sharpness_instrument,
+    stability_instrument,
+)
+from widebasin.studies.measuring import Instrument
+from widebasin.studies.questions.measured import STUDY
+from widebasin.studies.study import Measures
+from widebasin.studies.tables import Tables
+from widebasin.sweep import Resolved
+
+
+def instruments(spec: Resolved, measures: Measures) -> Sequence[Instrument]:
+    """Everything; spectrum, landscape and layers of a few networks."""
+    del spec
+    shown = (layers_instrument, density_instrument, landscape_instrument)
+    return (
+        curvature_instrument(measures.samples),
+        stability_instrument(measures.samples, measures.multiples),
+        sharpness_instrument(measures.sharpness_rho),
+        *(replace(one(measures.samples), few=True) for one in shown),
+    )
+
+
+def answer(spec: Resolved, tables: Tables, measures: Measures) -> Answer:
+    """Tables, findings and figures of what was measured."""
+    del spec
+    found, wording = tables.measured, tables.wording
+    return Answer(
+        title=f"Measured: {tables.description.title}",
+        question=STUDY.question,
+        setting=setting_sentence(tables.description),
+        findings=tuple(_findings(found)),
+        tables=tuple(_tables(found, wording, measures)),
+        pictures=tuple(_pictures(found, wording)),
+    )
+
+
+def _by(table: pd.DataFrame, wording: Wording) -> list[str]:
+    """What tells groups of networks apart that differ by seed alone."""
+    return ["width", "num_params", "method", "rho", *wording.design.varying(table)]
+
+
+CURVATURE = {
+    "loss": "loss",
+    "gradient_norm": "gradient norm",
+    "sharpness": "sharpness",
+    "lowest": "lowest eigenvalue",
+    "trace": "trace",
+    "s2": "non-uniformity s2",
+    "s3": "s3",
+    "s4": "s4",
+}
+RISES = {"worst_case": "worst case", "average": "average", "adaptive": "adaptive worst case"}
+
+
+def _tables(found: Mapping[str, pd.DataFrame], wording: Wording, measures: Measures) -> list[Table]:
+    tables = []
+    measured = found["curvature"].dropna(subset="sharpness")
+    if len(measured):
+        by = _by(measured, wording)
+        tables.append(curvature_table(means_over_seeds(measured, by, list(CURVATURE)), wording, by, CURVATURE))
+    rises = found["sharpness"].dropna(subset="worst_case")
+    if len(rises):
+        tables.append(_rises_table(rises, wording, measures))
+    judged = found["stability"].dropna(subset="second_moment")
+    if len(judged):
+        tables.append(verdicts_table(judged, wording, _by(judged, wording)))
+    layers = found["layers"].dropna(subset="sharpness")
+    if len(layers):
+        tables.append(_layers_table(layers, wording))
+    return tables
+
+
+def _rises_table(rises: pd.DataFrame, wording: Wording, measures: Measures) -> Table:
+    by = _by(rises, wording)
+    rows = [
+        (*wording.cells(row, by), *(with_error(row, column) for column in RISES))
+        for row in means_over_seeds(rises, by, list(RISES)).to_dict("records")
+    ]
+    note = (
+        "Rise of the training loss at worst in a ball, on average over Gaussian noise, and at worst with the "
+        "weights as units; groups of 128 examples; logits of classifiers with cross entropy are normalized."
+    )
+    title = f"Sharpness within radius {measures.sharpness_rho:g}"
+    return Table(title, (*wording.headings(by), *RISES.values()), tuple(rows), note)
+
+
+def _layers_table(layers: pd.DataFrame, wording: Wording) -> Table:
+    varying = wording.design.varying(layers)
+    rows = [
+        (
+            wording.network(row, varying),
+            row["layer"],
+            f"{row['layer_parameters']:,}",
+            f"{row['sharpness']:.3g}",
+            f"{row['trace']:.3g} ± {row['trace_error']:.2g}",
+        )
+        for row in layers.to_dict("records")
+    ]
+    columns = ("network", "layer", "parameters", "sharpness", "trace ± s.e.")
+    return Table("Layers", columns, tuple(rows), "Of each layer's own block of the Hessian; first seed.")
+
+
+def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    measured, judged = found["curvature"], found["stability"]
+    diverged = int(measured["sharpness"].isna().sum())
+    judged = judged.dropna(subset="second_moment")
+    sentences = []
+    if diverged:
+        sentences.append(f"Networks that diverged, with nothing to measure: {diverged}.")
+    if len(judged):
+        sentences.append(
+            f"By condition (6), {int(judged['stable'].sum())} of {len(judged)} verdicts are stable, at batch size 1, "
+            "without momentum, at the first learning rate of the schedule."
+        )
+    sound = measured.dropna(subset="sharpness")
+    unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())
+    if unsure:
+        sentences.append(f"{unsure} measurements have an eigenvalue that did not converge.")
+    return sentences
+
+
+def _pictures(found: Mapping[str, pd.DataFrame], wording: Wording) -> list[Picture]:
+    pictures = []
+    for name, title, draw in (
+        ("density", "Spectrum of the Hessian", mechanism_figures.spectral_densities),
+        ("landscape", "Loss around the minimum", mechanism_figures.loss_along_directions),
+    ):
+        table = found[name].dropna()
+        if len(table):
+            varying = wording.design.varying(table)
+            names = [wording.network(row, varying) for row in table.to_dict("records")]
+            pictures.append(Picture(f"measured-{name}", title, draw(table.assign(network=names))))
+    return pictures

@@ -1,0 +1,139 @@
+"""The answer of ``overparam``: how the gain moves with the number of parameters, which other studies ask of too."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from widebasin.report import figures
+from widebasin.report.page import Answer, Picture
+from widebasin.report.tables import gains_table
+from widebasin.report.wording import Wording
+from widebasin.statistics.gains import gain_table, paired_gains, radius_table
+from widebasin.studies.findings import selection_note, setting_sentence, trends
+from widebasin.studies.questions.overparam import STUDY
+from widebasin.studies.study import Options
+from widebasin.studies.tables import Tables
+from widebasin.sweep import Resolved
+from widebasin.sweep.description import Published
+
+
+def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
+    """Table, findings and figures of the study."""
+    results, design, published = tables.results, tables.design, tables.description.published
+    gains = gain_table(results, design, options.select, options.at)
+    paired = paired_gains(results, design, options.select, options.at)
+    radii = radius_table(results, design, options.at)
+    found = gain_answer(spec, tables, gains, paired, radii, tables.wording)
+    comparable = gains.iloc[:0] if published is None else in_setting(published, spec, gains)
+    if published is not None and len(comparable):
+        found = replace(
+            found, pictures=(_with_published(gains, tables.wording, published, comparable), *found.pictures[1:])
+        )
+    return replace(found, findings=(*found.findings, selection_note(options)))
+
+
+def gain_answer(
+    spec: Resolved,
+    tables: Tables,
+    gains: pd.DataFrame,
+    paired: pd.DataFrame,
+    radii: pd.DataFrame,
+    wording: Wording,
+) -> Answer:
+    """How the gain moves with the number of parameters, in every setting that the tables hold.
+
+    Args:
+        spec: resolved.
+        tables: of the sweep.
+        gains: rows of ``gain_table``.
+        paired: rows of ``paired_gains``.
+        radii: rows of ``radius_table``.
+        wording: of these.
+    """
+    metric = wording.metric
+    pictures = [
+        Picture("gain", GAIN, figures.gain_against_parameters(gains, wording)),
+        Picture(
+            "radius",
+            "Chosen radius against the number of parameters",
+            figures.radius_against_parameters(gains, wording),
+        ),
+        Picture(
+            f"test-{file_name(metric.name)}",
+            f"Test {metric.title} against the number of parameters",
+            figures.metric_against_parameters(gains, wording),
+        ),
+        Picture(
+            "train-loss",
+            "Training loss against the number of parameters",
+            figures.train_loss_against_parameters(gains, wording),
+        ),
+        *_by_radius(spec, radii, wording),
+    ]
+    return Answer(
+        title=f"SAM and overparameterization: {tables.description.title}",
+        question=STUDY.question,
+        setting=setting_sentence(tables.description),
+        findings=tuple(trends(gains, paired, wording, spec.rhos)),
+        tables=(gains_table(gains, wording),),
+        pictures=tuple(pictures),
+    )
+
+
+GAIN = "Gain against the number of parameters"
+
+
+def _by_radius(spec: Resolved, radii: pd.DataFrame, wording: Wording) -> list[Picture]:
+    """The metric against the radius, a picture for every method in every setting."""
+    baseline, settings = wording.design.baseline, wording.design.varying(radii)
+    methods = [method for method in spec.methods if method != baseline]
+    pictures = []
+    for method in methods:
+        of_method = radii[radii["method"].isin((baseline, method))]
+        for _, rows in of_method.groupby(settings) if settings else [((), of_method)]:
+            one = rows.iloc[0]
+            suffix = [method] if len(methods) > 1 else []
+            suffix += [f"{name}-{f'{one[name]:g}' if isinstance(one[name], float) else one[name]}" for name in settings]
+            words = [wording.method(method), *(wording.setting(one, [name]) for name in settings)]
+            pictures.append(
+                Picture(
+                    file_name("-".join(["by-radius", *suffix])),
+                    f"Test {wording.metric.title} against the radius of {', '.join(words)}",
+                    figures.metric_against_radius(rows, wording),
+                )
+            )
+    return pictures
+
+
+def file_name(words: str) -> str:
+    """As part of the name of a file."""
+    return re.sub("[^A-Za-z0-9.]+", "-", words)
+
+
+def in_setting(published: Published, spec: Resolved, gains: pd.DataFrame) -> pd.DataFrame:
+    """The rows of gains that are in the setting of published ones."""
+    comparable = pd.Series(True, gains.index)
+    for name, wanted in published.setting.items():
+        if name in gains:
+            comparable &= gains[name].isin(_several(wanted))
+        else:
+            comparable &= _several(getattr(spec, name)) == _several(wanted)
+    return gains[comparable]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence | Mapping) and not isinstance(value, str) else [value]
+
+
+def _with_published(gains: pd.DataFrame, wording: Wording, published: Published, comparable: pd.DataFrame) -> Picture:
+    """The picture of the gains with the published ones; where there are several settings, their label names theirs."""
+    setting = wording.setting(comparable.iloc[0], wording.design.varying(gains))
+    label = f"published, {setting}" if setting else "published"
+    return Picture(
+        "gain",
+        f"{GAIN}; dashed: as published, {published.source}",
+        figures.gain_against_parameters(gains, wording, published.gains, label),
+    )
