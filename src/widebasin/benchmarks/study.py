@@ -17,7 +17,7 @@ OURS, AGAIN, BY_HAND = "widebasin study overparam", "the same, compiled before",
 
 
 def measure(rounds: int, widths: Sequence[int] = WORKLOAD.widths, epochs: int = WORKLOAD.recipe.epochs) -> Benchmark:
-    """Times whole processes, from their start to their last line; a cache of compiled programs is new in every round."""
+    """Times whole processes, from their start to their end; the cache of compiled programs is new in every round."""
     with tempfile.TemporaryDirectory() as folder:
         numbers = iter(range(10**9))
         cache = Path(folder) / "cache"

@@ -404,7 +404,7 @@ class Batch:
                 value = (scaled(value[0], shares), value[1])
                 gradients = scaled(gradients, shares)
                 weights = weights.mean()
-            value = (value[0].mean(0), self.merge_aux(value[1])) if self.has_aux else jnp.mean(value, 0)
+            value = (value[0].mean(0), self.merge_aux(value[1])) if self.has_aux else average_over_groups(value)
             gradients = average_over_groups(gradients)
             state = jax.tree.map(_average_or_first, state)
         if devices is not None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -80,8 +81,8 @@ class Recipe:
     def optimizer_at(
         self,
         steps_per_epoch: int,
-        learning_rate: float | Float[Array, ""],
-        weight_decay: float | Float[Array, ""],
+        learning_rate: float | Float[Array, ""] | Float[np.ndarray, ""],
+        weight_decay: float | Float[Array, ""] | Float[np.ndarray, ""],
     ) -> optax.GradientTransformation:
         """The optax optimizer; learning rate and weight decay may be traced, one per network."""
         if self.optimizer not in OPTIMIZERS:
