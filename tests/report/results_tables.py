@@ -150,7 +150,8 @@ def history_table(results: pd.DataFrame, epochs: int = 3) -> pd.DataFrame:
         for part in parts:
             table[part] = results[part] * epoch / epochs
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    # Network by network, as a sweep writes them.
+    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
 
 def growing(network: Network) -> float:

@@ -163,7 +163,6 @@ def test_networks_load_as_they_were_trained_in_double_precision_too(folder):
 
 
 def test_of_a_sweep_that_is_not_finished_it_is_said_so(folder):
-    (one,) = stored_networks(folder.path, width=3, seed=1)
-    folder.group(one.cell.name, one.group[0], "results.parquet").unlink()
-    with pytest.raises(SweepError, match="is not finished; run it again"):
-        one.load()
+    (folder.path / "results.parquet").unlink()
+    with pytest.raises(SweepError, match="is not finished"):
+        measured(folder, Counting().instrument)

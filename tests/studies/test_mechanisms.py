@@ -231,8 +231,8 @@ def rates(steps_per_epoch=8, epochs=40, constants=True):
     return dataclasses.replace(found, history=pd.DataFrame(history))
 
 
-def convergence_answer(tables):
-    spec = dataclasses.replace(resolve(CONVERGENCE.spec), train_examples=64, batch_size=8, rhos=(1e-4,))
+def convergence_answer(tables, **changes):
+    spec = dataclasses.replace(resolve(CONVERGENCE.spec), train_examples=64, batch_size=8, rhos=(1e-4,), **changes)
     return CONVERGENCE.answer(spec, tables, Options())
 
 
@@ -262,6 +262,8 @@ def test_what_the_theorem_guarantees_is_that_of_the_constants():
         answer.findings
     )
     without = convergence_answer(rates(constants=False)).findings
+    momentum = convergence_answer(rates(), momentum=0.9, weight_decay=(0.1,)).findings
+    assert momentum[-1] == "The theorem guarantees no rate: it has no momentum 0.9 and weight decay."
     assert without[-1] == "The constants of the theorem are not known for this workload: no rate is guaranteed."
 
 

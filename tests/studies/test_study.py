@@ -92,10 +92,9 @@ def test_comparing_needs_baseline_and_method(methods):
 
 @pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.curvature])
 def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
-    plain = resolve(STUDIES[name].spec)
     for argument, values in (("sparsity", (0.5,)), ("output_scale", (1.0,))):
         with pytest.raises(UsageError, match="must be") as error:
-            STUDIES[name].check(dataclasses.replace(plain, **{argument: values}))
+            STUDIES[name].check(resolve(dataclasses.replace(STUDIES[name].spec, **{argument: values})))
         assert error.value.argument == argument
 
 

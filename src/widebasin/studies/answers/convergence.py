@@ -14,7 +14,7 @@ from widebasin.report.wording import Wording
 from widebasin.statistics.decay import geometric_decay
 from widebasin.statistics.intervals import NONE, interval_name, interval_of
 from widebasin.statistics.measurements import means_over_seeds, ratios_to_baseline
-from widebasin.studies.findings import setting_sentence
+from widebasin.studies.findings import beyond_plain_steps, setting_sentence
 from widebasin.studies.instruments import EXACT, constants_instrument
 from widebasin.studies.measuring import Instrument
 from widebasin.studies.questions.convergence import STUDY
@@ -117,12 +117,7 @@ def _rates(spec: Resolved, tables: Tables) -> pd.DataFrame:
 
 def _beyond(spec: Resolved) -> str:
     """What the training has that the theorem has not, in words; empty if nothing."""
-    facts = {
-        "momentum": bool(spec.momentum),
-        "weight decay": any(spec.weight_decay),
-        "groups of m examples": spec.m is not None,
-    }
-    return " and ".join(name for name, there in facts.items() if there)
+    return " and ".join([*beyond_plain_steps(spec), *(["groups of m examples"] if spec.m is not None else [])])
 
 
 def _curves(spec: Resolved, tables: Tables) -> pd.DataFrame:

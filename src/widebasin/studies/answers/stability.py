@@ -13,7 +13,7 @@ from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
 from widebasin.statistics.intervals import NONE, interval_of
 from widebasin.statistics.measurements import means_over_seeds, ratios_to_baseline, slope_against_radius
-from widebasin.studies.findings import setting_sentence
+from widebasin.studies.findings import beyond_plain_steps, setting_sentence
 from widebasin.studies.instruments import STEPS, curvature_instrument, linearized_radius, stability_instrument
 from widebasin.studies.measuring import Instrument
 from widebasin.studies.questions.stability import STUDY
@@ -148,12 +148,7 @@ def _losses(means: pd.DataFrame, wording: Wording) -> str:
 
 def _beyond(spec: Resolved) -> str:
     """What the training has that the linearized dynamics have not, in words."""
-    facts = {
-        f"batches of {spec.batch_size}": spec.batch_size != 1,
-        f"momentum {spec.momentum:g}": bool(spec.momentum),
-        "weight decay": any(spec.weight_decay),
-    }
-    return ", ".join(name for name, there in facts.items() if there)
+    return ", ".join([*([f"batches of {spec.batch_size}"] if spec.batch_size != 1 else []), *beyond_plain_steps(spec)])
 
 
 def _doubts(measured: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
