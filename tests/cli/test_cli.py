@@ -81,7 +81,7 @@ def test_every_study_is_a_command():
         (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a share above 0"),
         (
             ("study", "linearized", "--workload", "digits-mlp", "--widths", "8"),
-            "output_scale = None",
+            "output_scale",
             "scales alpha, such as 1 100",
         ),
         (("sweep", "--devices", "0"), "devices = 0", "at least 1"),
