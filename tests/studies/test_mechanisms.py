@@ -149,6 +149,7 @@ def test_stability_compares_in_one_setting(argument):
         STABILITY.check(resolve(Spec(**{"workload": "digits-squared-mlp", "widths": (32,), argument: values})))
 
 
+@pytest.mark.slow
 def test_stability_from_training_to_page(tmp_path):
     """Two networks of 10 parameters: what is measured is what is shown."""
     spec = Spec(
@@ -177,6 +178,7 @@ def test_stability_from_training_to_page(tmp_path):
     assert folder.measurements("curvature")["examples"].tolist() == [12] * 4 + [6] * 4
 
 
+@pytest.mark.slow
 def test_a_rank_that_suffices_converges_linearly_and_one_that_does_not_levels_off(tmp_path):
     """Finding 9 on the matrix factorization, two seeds and one radius within the guarantee."""
     spec = Spec(

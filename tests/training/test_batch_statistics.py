@@ -56,6 +56,7 @@ def train_by_hand(examples, rho):
     return model, state, there, np.mean(losses[-6:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rho", "loop"), [("sgd", 0.0, "scan"), ("sam", 0.5, "scan"), ("sam", 0.5, "step")])
 def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
     plan = Plan(1, loop, "cpu")
@@ -88,6 +89,7 @@ def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
         assert abs(float(loss - other)) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_clean_passes_move_the_statistics_in_numpy():
     """At a learning rate of 0 the parameters stay, and the statistics are those of the first layer's outputs."""
     still = replicate(rho=0.5, seed=3, learning_rate=0.0)
@@ -105,6 +107,7 @@ def test_the_clean_passes_move_the_statistics_in_numpy():
     np.testing.assert_allclose(state.model[1][0], variance, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_replicate_in_a_batch_has_the_statistics_of_the_same_network_alone():
     others = [ONE, replace(ONE, rho=0.1), replace(ONE, seed=2)]
     together, _ = trained(NORMALIZED, "sam", others, Plan(3, "scan", "cpu"))
