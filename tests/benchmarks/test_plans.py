@@ -1,5 +1,7 @@
 """The chosen plan is one of those that are timed, and its target is to be the fastest per network."""
 
+import pytest
+
 from widebasin.benchmarks import plans
 from widebasin.benchmarks.timing import Timing
 from widebasin.training import Plan
