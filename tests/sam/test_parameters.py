@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each, each_compiled, loss, network, problem, step
+from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each_compiled, loss, network, problem, step
 from together import together
 
 from widebasin import sam
