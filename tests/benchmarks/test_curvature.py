@@ -68,6 +68,7 @@ def test_arpack_finds_the_largest_of_known_eigenvalues_and_counts_products():
     assert set(calls) == {(300,)}
 
 
+@pytest.mark.slow
 def test_flops_are_those_that_the_compiler_counts():
     sizes, examples = (784, 300, 100, 10), 128
     model = MLP(sizes, key=jax.random.key(0))
@@ -79,6 +80,7 @@ def test_flops_are_those_that_the_compiler_counts():
     assert curvature.product_flops(sizes, examples) == pytest.approx(counted, rel=0.03)
 
 
+@pytest.mark.slow
 def test_temporaries_grow_with_the_examples_unless_they_come_in_chunks(trained, operator):
     chunked = package.hessian(curvature.mean_loss, trained.params, trained.train_data, chunk_size=64)
     whole = [curvature.temporaries(operator, examples) for examples in (1024, 4096)]

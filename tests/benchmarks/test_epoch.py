@@ -41,6 +41,7 @@ def distance(params, start):
     return max(float(jnp.abs(a - b).max()) for a, b in zip(params, start, strict=True))
 
 
+@pytest.mark.slow
 def test_optax_contender_ends_where_our_epoch_ends(ours):
     rival, start = optax_sam(ours), jax.tree.leaves(ours.params)
     mine, its = train(ours, rival)
@@ -50,6 +51,7 @@ def test_optax_contender_ends_where_our_epoch_ends(ours):
     assert mine == pytest.approx(float(its), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_torch_contender_ends_where_our_epoch_ends(ours):
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()

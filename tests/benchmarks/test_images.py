@@ -110,6 +110,7 @@ def test_torch_crops_are_windows_of_the_padded_image_and_half_are_mirrored():
     assert 150 < directions.count(-1) < 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("missing", "precision"), [("", "bfloat16"), ("torch not installed", "float32")])
 def test_rows_are_those_of_both_methods_and_frameworks(monkeypatch, missing, precision):
     if not missing:

@@ -103,6 +103,7 @@ def test_a_step_is_a_gradient_of_the_method_and_an_update(batch):
     assert value == pytest.approx(float(loss_fn(params, *batch)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [sam.LookSAM(0.5, 3), sam.SAMEveryK(0.5, 3)], ids=["LookSAM", "SAM every 3"])
 def test_two_programs_end_where_one_program_ends(batch, method):
     numbers = range(7)
@@ -113,6 +114,7 @@ def test_two_programs_end_where_one_program_ends(batch, method):
     close(apart, together)
 
 
+@pytest.mark.slow
 def test_steps_of_ssam_choose_where_the_sample_says_so(batch):
     method = sam.SSAM(0.5)
     program = methods.step_program(method, small_mlp(), batch)
@@ -144,6 +146,7 @@ def test_the_given_losses_are_those_of_which_the_loss_is_the_mean(batch):
     assert float(losses.mean()) == pytest.approx(float(loss_fn(small_mlp(), *batch)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_given_losses_share_the_clean_pass_and_end_at_the_same_step(batch):
     """A forward pass, in the operations that the compiler counts."""
     method = sam.ESAM(0.5)

@@ -1,10 +1,13 @@
 """The chosen plan is one of those that are timed, and its target is to be the fastest per network."""
 
+import pytest
+
 from widebasin.benchmarks import plans
 from widebasin.benchmarks.timing import Timing
 from widebasin.training import Plan
 
 
+@pytest.mark.slow
 def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
     chosen = Plan(3, "scan", "cpu")
     monkeypatch.setattr(plans, "choose_plan", lambda task, replicates: chosen)
@@ -18,6 +21,7 @@ def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_rows_are_per_network_and_the_chosen_plan_has_a_target(monkeypatch):
     monkeypatch.setattr(plans, "WIDTHS", {"digits-mlp": 2})
     monkeypatch.setattr(plans, "_epochs", lambda task, plan: lambda: (plan.networks_at_once, plan.loop))

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from sweep.commands import start, widebasin
+from together import together
 
 from widebasin import __version__, cli, theory
 from widebasin.studies import STUDIES
@@ -25,27 +26,11 @@ SUBCOMMANDS = (*(("study", name) for name in STUDIES), ("theory", "convergence")
 CONSTANTS = ("theory", "convergence", "--smoothness-each", "2", "--smoothness", "1", "--pl", "0.5")
 
 
-@pytest.fixture
-def mistaken(monkeypatch, tmp_path, capsys):
-    """Runs a command that cannot be in an empty folder, in this process, as there are many; gives what it prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_exit_when_interrupted", lambda: None)
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
-        assert ended.value.code == 2
-        return capsys.readouterr()
-
-    return run
-
-
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), *SUBCOMMANDS])
-def test_help_explains_and_shows_an_example(command):
-    text = widebasin(*command, "--help", check=0).stdout
+@together("command", [(), *((name,) for name in COMMANDS), *SUBCOMMANDS])
+def test_help_explains_and_shows_an_example_without_a_word_of_the_source(command, here):
+    text = here(*command, "--help").out
     assert "widebasin study overparam" in text if command == () else "xample" in text
-    assert "{None}" not in text
+    assert not any(word in text for word in ("{None}", "noqa", "type:", "``"))
 
 
 def test_a_reader_who_has_read_enough_causes_no_traceback():
@@ -55,12 +40,12 @@ def test_a_reader_who_has_read_enough_causes_no_traceback():
     assert done.stderr == ""
 
 
-def test_every_study_is_a_command():
-    text = widebasin("study", "--help", check=0).stdout
+def test_every_study_is_a_command(here):
+    text = here("study", "--help").out
     assert all(name in text for name in STUDIES)
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "named", "remedy"),
     [
         (("study", "overparm"), "overparm", "overparam"),
@@ -93,12 +78,9 @@ def test_every_study_is_a_command():
         (("theory", "stability", "--sharpness", "1", "--learning-rate", "0.1", "--s3", "-1"), "s3 = -1.0", ">= 0"),
         ((*CONSTANTS, "--json", "no/such.json"), "no/such.json", "cannot be written"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(
-    mistaken, tmp_path, arguments, named, remedy
-):
-    printed = mistaken(*arguments)
+def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(here, tmp_path, arguments, named, remedy):
+    printed = here(*arguments, check=2)
     assert named in printed.err
     assert remedy in printed.err
     assert not list(tmp_path.iterdir())
@@ -110,26 +92,25 @@ def test_a_mistake_is_one_red_line_and_no_traceback(tmp_path):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")]
-)
-def test_an_unknown_flag_or_value_exits_with_2(tmp_path, arguments):
-    assert widebasin(*arguments, cwd=tmp_path).returncode == 2
+@together("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])
+def test_an_unknown_flag_or_value_exits_with_2(arguments, here):
+    here(*arguments, check=2)
 
 
-def test_an_unknown_key_of_a_toml_file_exits_with_2(tmp_path):
+def test_an_unknown_key_of_a_toml_file_exits_with_2(tmp_path, here):
     (tmp_path / "grid.toml").write_text("widht = [4]\n")
-    done = widebasin("sweep", "--file", "grid.toml", check=2, cwd=tmp_path)
-    assert "did you mean 'widths'" in done.stderr
+    done = here("sweep", "--file", "grid.toml", check=2)
+    assert "did you mean 'widths'" in done.err
 
 
-def test_flags_win_over_the_file(tmp_path):
+def test_flags_win_over_the_file(tmp_path, here):
     (tmp_path / "grid.toml").write_text('widths = [4]\nmethods = ["sgd"]\nseeds = 1\nepochs = 2\n')
-    widebasin("sweep", "--file", "grid.toml", "--seeds", "2", "--out", "out", "--quiet", check=0, cwd=tmp_path)
+    here("sweep", "--file", "grid.toml", "--seeds", "2", "--out", "out", "--quiet")
     results = pd.read_parquet(tmp_path / "out" / "results.parquet")
     assert (results["seed"].tolist(), results["width"].unique().tolist()) == ([0, 1], [4])
 
 
+@pytest.mark.slow
 def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     done = widebasin("study", "overparam", *TINY, check=0, cwd=tmp_path)
     folder = tmp_path / "results" / "overparam"
@@ -149,17 +130,17 @@ def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     assert "Gain in test accuracy over SGD" in again.stdout
 
 
-def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path):
-    done = widebasin("study", "overparam", *TINY, "--quiet", "--out", "o", check=0, cwd=tmp_path)
-    assert "%]" not in done.stdout
+def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path, here):
+    done = here("study", "overparam", *TINY, "--quiet", "--out", "o")
+    assert "%]" not in done.out
     (tmp_path / "o" / "report.html").unlink()
-    done = widebasin("report", "o", "--select", "test", "--at", "best", check=0, cwd=tmp_path)
-    assert "optimistic" in done.stdout
+    done = here("report", "o", "--select", "test", "--at", "best")
+    assert "optimistic" in done.out
     assert "optimistic" in (tmp_path / "o" / "report.html").read_text()
 
 
-def test_train_keeps_the_parameters_of_one_network(tmp_path):
-    widebasin("train", "--width", "4", "--rho", "0.1", "--epochs", "2", "--seed", "3", "--quiet", check=0, cwd=tmp_path)
+def test_train_keeps_the_parameters_of_one_network(tmp_path, here):
+    here("train", "--width", "4", "--rho", "0.1", "--epochs", "2", "--seed", "3", "--quiet")
     (folder,) = (tmp_path / "results").iterdir()
     assert folder.name == "digits-mlp-width-4-sam-rho-0.1-seed-3"
     results = pd.read_parquet(folder / "results.parquet")
@@ -177,13 +158,13 @@ def test_train_trains_one_network_of_a_workload_with_several_scales(given, scale
     assert cell.settings.centered
 
 
-def test_list_names_everything():
-    text = widebasin("list", check=0).stdout
+def test_list_names_everything(here):
+    text = here("list").out
     assert all(name in text for name in ("overparam", "label-noise", "digits-mlp", "synthetic-mlp", "sgd", "sam"))
 
 
-def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path):
-    widebasin(
+def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path, here):
+    here(
         "sweep",
         "--widths",
         "4",
@@ -195,23 +176,22 @@ def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path):
         "1",
         "--out",
         "o",
-        check=0,
-        cwd=tmp_path,
     )
     (tmp_path / "o" / "results.parquet").write_bytes(b"PAR1 broken")
-    done = widebasin("report", "o", check=1, cwd=tmp_path)
-    assert "results.parquet is corrupt" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = here("report", "o", check=1)
+    assert "results.parquet is corrupt" in done.err
+    assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_prints_a_script_for_the_shell(shell):
-    script = widebasin("completion", shell, check=0).stdout
+@together("shell", ["bash", "zsh"])
+def test_completion_prints_a_script_for_the_shell(shell, here):
+    script = here("completion", shell).out
     assert "overparam" in script
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_of_80_columns_shows_the_whole_answer(tmp_path):
     environment = os.environ | {"COLUMNS": "80", "FORCE_COLOR": "1"}
     done = widebasin("study", "overparam", *TINY, "--quiet", check=0, cwd=tmp_path, env=environment)
@@ -221,23 +201,18 @@ def test_a_terminal_of_80_columns_shows_the_whole_answer(tmp_path):
         assert text in plain
 
 
-def test_the_page_says_how_to_run_it_again_in_the_same_reading(tmp_path):
-    widebasin("study", "overparam", *TINY, "--quiet", "--out", "o", check=0, cwd=tmp_path)
-    widebasin("report", "o", "--select", "test", check=0, cwd=tmp_path)
+@pytest.mark.slow
+def test_the_page_says_how_to_run_it_again_in_the_same_reading(tmp_path, here):
+    here("study", "overparam", *TINY, "--quiet", "--out", "o")
+    here("report", "o", "--select", "test")
     command = "widebasin study overparam --widths 4 8 --rhos 0.05 0.2 --seeds 2 --epochs 2 --select test"
     assert f"<pre>{command}</pre>" in (tmp_path / "o" / "report.html").read_text()
 
 
-def test_train_names_its_own_flags_in_errors(tmp_path):
+def test_train_names_its_own_flags_in_errors(here):
     for flag, value in (("width", "0"), ("rho", "-1"), ("seed", "-1"), ("method", "smm")):
-        done = widebasin("train", f"--{flag}", value, check=2, cwd=tmp_path)
-        assert done.stderr.startswith(f"widebasin: {flag} = ")
-
-
-def test_help_has_no_word_of_the_source():
-    for command in ((), ("study",), ("sweep",), ("train",), ("bench",)):
-        text = widebasin(*command, "--help", check=0).stdout
-        assert not any(word in text for word in ("noqa", "type:", "``"))
+        done = here("train", f"--{flag}", value, check=2)
+        assert done.err.startswith(f"widebasin: {flag} = ")
 
 
 def test_version_is_told_both_ways():
@@ -245,6 +220,7 @@ def test_version_is_told_both_ways():
     assert done.stdout == widebasin("--version", check=0).stdout == f"widebasin {__version__}\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_says_so_and_exits_with_130(tmp_path):
     process = start("sweep", "--widths", "64", "--epochs", "3000", "--out", tmp_path / "o", cwd=tmp_path)
     while not (tmp_path / "o" / "spec.toml").exists():
@@ -256,43 +232,44 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(tmp_path):
     assert "Traceback" not in output
 
 
-def test_another_workload_has_a_folder_of_its_own(tmp_path):
+@pytest.mark.slow
+def test_another_workload_has_a_folder_of_its_own(tmp_path, here):
     arguments = ("--workload", "synthetic-mlp", "--widths", "5", "9", "--rhos", "0.1", "--seeds", "2", "--epochs", "2")
-    done = widebasin("study", "overparam", *arguments, "--quiet", check=0, cwd=tmp_path)
+    done = here("study", "overparam", *arguments, "--quiet")
     assert [p.name for p in (tmp_path / "results").iterdir()] == ["overparam-synthetic-mlp"]
-    assert "target variance 1.01" in " ".join(done.stdout.split())
+    assert "target variance 1.01" in " ".join(done.out.split())
 
 
-def test_train_refuses_a_radius_for_sgd_and_says_how_to_load_the_network(tmp_path):
-    done = widebasin("train", "--method", "sgd", "--rho", "0.1", check=2, cwd=tmp_path)
-    assert "no radius" in done.stderr
+def test_train_refuses_a_radius_for_sgd_and_says_how_to_load_the_network(here):
+    done = here("train", "--method", "sgd", "--rho", "0.1", check=2)
+    assert "no radius" in done.err
     arguments = ("--method", "sgd", "--width", "4", "--epochs", "1", "--quiet")
-    done = widebasin("train", *arguments, check=0, cwd=tmp_path)
-    assert 'load_network("results/digits-mlp-width-4-sgd-seed-0")' in done.stdout
+    done = here("train", *arguments)
+    assert 'load_network("results/digits-mlp-width-4-sgd-seed-0")' in done.out
 
 
-def test_a_file_for_the_benchmarks_is_tried_before_measuring(tmp_path):
-    done = widebasin("bench", "step", "--json", tmp_path / "none" / "x.json", check=2)
-    assert "json" in done.stderr
-    assert "ratio" not in done.stdout
+def test_a_file_for_the_benchmarks_is_tried_before_measuring(tmp_path, here):
+    done = here("bench", "step", "--json", tmp_path / "none" / "x.json", check=2)
+    assert "json" in done.err
+    assert "ratio" not in done.out
 
 
-def test_theory_prints_what_it_writes(tmp_path):
-    done = widebasin(*CONSTANTS, "--rho", "0.1", "--json", "found.json", check=0, cwd=tmp_path)
+def test_theory_prints_what_it_writes(tmp_path, here):
+    done = here(*CONSTANTS, "--rho", "0.1", "--json", "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     expected = theory.convergence(smoothness_each=2.0, smoothness=1.0, pl=0.5, rho=0.1)
     assert found == dataclasses.asdict(expected) | {"guaranteed": True, "steps": expected.steps(0.01)}
-    assert f"{found['factor']:.6g}" in done.stdout
-    done = widebasin(*CONSTANTS, "--rho", "1", "--json", "found.json", check=0, cwd=tmp_path)
-    assert "nothing is guaranteed" in done.stdout
+    assert f"{found['factor']:.6g}" in done.out
+    done = here(*CONSTANTS, "--rho", "1", "--json", "found.json")
+    assert "nothing is guaranteed" in done.out
     assert json.loads((tmp_path / "found.json").read_text())["steps"] is None
 
 
-def test_theory_says_which_condition_is_broken_and_which_does_not_exist(tmp_path):
+def test_theory_says_which_condition_is_broken_and_which_does_not_exist(tmp_path, here):
     numbers = ("--sharpness", "15", "--s2", "8", "--s4", "10", "--learning-rate", "0.1", "--rho", "0.06")
-    done = widebasin("theory", "stability", *numbers, "--json", "found.json", check=0, cwd=tmp_path)
-    assert "not linearly stable" in done.stdout
-    assert "not above 2 rho = 0.12" in done.stdout
+    done = here("theory", "stability", *numbers, "--json", "found.json")
+    assert "not linearly stable" in done.out
+    assert "not above 2 rho = 0.12" in done.out
     found = json.loads((tmp_path / "found.json").read_text())
     assert not found["holds"]
     assert [(c["name"], c["holds"]) for c in found["conditions"]] == [
@@ -302,15 +279,16 @@ def test_theory_says_which_condition_is_broken_and_which_does_not_exist(tmp_path
     ]
 
 
-def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path):
+@pytest.mark.slow
+def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path, here):
     """From training to numbers, twice: the second time nothing is measured."""
     training = ("--workload", "line-mlp", "--width", "3", "--method", "unnormalized-sam", "--rho", "0.01")
-    widebasin("train", *training, "--epochs", "50", "--out", "one", "--quiet", check=0, cwd=tmp_path)
+    here("train", *training, "--epochs", "50", "--out", "one", "--quiet")
     command = ("measure", "one", "--samples", "12", "--multiples", "1", "10", "--json", "measured.json")
-    done = widebasin(*command, check=0, cwd=tmp_path)
-    assert "measuring curvature: 1 of 1 network" in done.stdout
+    done = here(*command)
+    assert "measuring curvature: 1 of 1 network" in done.out
     for title in ("Curvature at the minimum", "Sharpness within radius 0.05", "Condition (6)", "Layers"):
-        assert title in done.stdout
+        assert title in done.out
     record = json.loads((tmp_path / "measured.json").read_text())
     (curvature,) = record["curvature"]
     assert curvature["sharpness"] > 0
@@ -319,12 +297,12 @@ def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path):
     page = (tmp_path / "one" / "measure.html").read_text()
     assert "widebasin measure one --samples 12 --multiples 1 10" in page
     assert (tmp_path / "one" / "figures" / "measured-density.png").exists()
-    again = widebasin(*command, check=0, cwd=tmp_path)
-    assert "measuring" not in again.stdout
+    again = here(*command)
+    assert "measuring" not in again.out
     assert json.loads((tmp_path / "measured.json").read_text()) == record
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "message"),
     [
         (("nowhere",), "folder = 'nowhere': is no folder"),
@@ -336,16 +314,16 @@ def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path):
         ((".", "--json", "no/such/file"), "json = 'no/such/file': cannot be written"),
     ],
 )
-def test_measure_names_what_is_wrong_and_the_remedy(arguments, message, mistaken):
-    printed = mistaken("measure", *arguments)
+def test_measure_names_what_is_wrong_and_the_remedy(arguments, message, here):
+    printed = here("measure", *arguments, check=2)
     assert message in printed.err
     assert printed.out == ""
 
 
-def test_measure_says_where_no_parameters_were_kept(tmp_path):
+def test_measure_says_where_no_parameters_were_kept(here):
     bare = ("sweep", "--workload", "line-mlp", "--widths", "2", "--methods", "sgd", "--seeds", "1", "--epochs", "1")
-    widebasin(*bare, "--out", "bare", "--quiet", check=0, cwd=tmp_path)
-    assert "--keep-parameters" in widebasin("measure", "bare", check=1, cwd=tmp_path).stderr
+    here(*bare, "--out", "bare", "--quiet")
+    assert "--keep-parameters" in here("measure", "bare", check=1).err
 
 
 @pytest.mark.parametrize("command", [cli.Report, cli.MeasureCommand])

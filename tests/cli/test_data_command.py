@@ -11,6 +11,7 @@ from data.files import needs_data, real, write_mnist
 from data.server import Server
 from rich.console import Console
 from sweep.commands import widebasin
+from together import together
 
 from widebasin.data import DATASETS, DataError
 from widebasin.data_command import CheckCommand, FetchCommand, ListCommand
@@ -52,9 +53,9 @@ def printed(command, **options):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("command", [(), ("list",), ("fetch",), ("check",)])
-def test_help_shows_examples(command):
-    text = widebasin("data", *command, "--help", check=0).stdout
+@together("command", [(), ("list",), ("fetch",), ("check",)])
+def test_help_shows_examples(command, here):
+    text = here("data", *command, "--help").out
     assert f"widebasin data {' '.join(command)}" in text
     assert "xample" in text
 

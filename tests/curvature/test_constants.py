@@ -92,6 +92,7 @@ def descent():
     return inputs, targets, trajectory
 
 
+@pytest.mark.slow
 def test_a_trajectory_bounds_the_constants_from_the_sides_it_says(descent):
     inputs, targets, trajectory = descent
     batch = (jnp.asarray(inputs), jnp.asarray(targets))
@@ -114,6 +115,7 @@ def test_a_trajectory_bounds_the_constants_from_the_sides_it_says(descent):
     assert theory.convergence(**found.values, batch_size=10**9).factor <= bound.factor * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_the_constants_of_a_network_are_those_of_its_dense_hessians(network):
     found = curvature.constants(smooth_example_loss, [network.params], network.batch, tolerance=1e-8, chunk_size=4)
     assert found.converged

@@ -41,6 +41,7 @@ def test_the_largest_in_modulus_is_the_spectral_norm():
     np.testing.assert_allclose(found.eigenvalues, np.linspace(-3, 2, 300)[:2], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_lanczos_equals_arpack_where_the_space_is_much_smaller_than_the_dimension():
     """2,000 dimensions, a bulk and ten outliers, which a space of 20 does not resolve."""
     values = np.concatenate([np.linspace(-1, 1, 1990), np.linspace(2, 4, 10)])

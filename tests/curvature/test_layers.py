@@ -42,6 +42,7 @@ def test_the_gauss_newton_matrix_has_the_same_blocks(network):
     np.testing.assert_allclose(part, whole[BIAS, BIAS], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_every_measure_takes_a_block(network):
     block, options = network.hessian[BIAS, BIAS], {"where": lambda path, leaf: "bias" in path}
     arguments, eigenvalues = (smooth_loss, network.params, network.batch), np.linalg.eigvalsh(block)
@@ -57,6 +58,7 @@ def test_every_measure_takes_a_block(network):
     assert abs(mean - np.trace(block @ block) / 20) < 5 * error
 
 
+@pytest.mark.slow
 def test_moments_of_a_block_are_those_of_the_blocks(network):
     hessians = network.hessians[:, LAST, LAST]
     arguments = smooth_example_loss, network.params, network.batch

@@ -41,6 +41,7 @@ def test_the_gauss_newton_matrix_of_a_sum_is_refused(classifier):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["worst_case_sharpness", "average_sharpness", "landscape", "by_layer"])
 def test_every_measure_asks_for_a_mean(classifier, measure):
     options = {

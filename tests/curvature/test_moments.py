@@ -86,6 +86,7 @@ def simulated(hessians, learning_rate, rho, steps):
     return np.array(traces)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), learning_rate=st.floats(0.02, 1.0), share=st.floats(0.0, 0.6))
 def test_where_condition_six_holds_simulated_second_moments_do_not_grow(seed, learning_rate, share):
@@ -106,6 +107,7 @@ def test_where_condition_six_holds_simulated_second_moments_do_not_grow(seed, le
         assert np.mean(np.sum((steps @ direction) ** 2, axis=-1)) > 1
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), learning_rate=st.floats(0.02, 1.0))
 def test_where_the_sharpness_breaks_its_bound_simulated_second_moments_explode(seed, learning_rate):

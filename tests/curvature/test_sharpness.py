@@ -120,6 +120,7 @@ def relu_network():
         return params, (jax.random.normal(keys[3], (16, 4)), jax.random.randint(keys[4], (16,), 0, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["worst", "average"])
 def test_adaptive_sharpness_does_not_see_how_relu_layers_share_their_scale(relu_network, measure):
     params, batch = relu_network
@@ -191,6 +192,7 @@ def test_the_average_of_a_quadratic_is_half_the_trace():
         assert abs(errors.mean()) < 5 / np.sqrt(60)
 
 
+@pytest.mark.slow
 def test_the_average_for_a_small_radius_is_half_the_trace(network):
     options = {"rho": 1e-3, "key": jax.random.key(0), "samples": 400}
     found = curvature.average_sharpness(smooth_loss, network.params, network.batch, **options, chunk_size=10)
@@ -208,6 +210,7 @@ def test_a_gradient_adds_no_noise_to_the_average():
     np.testing.assert_allclose(found.samples, 0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_half_precision_under_strict_promotion():
     spectrum, w = jnp.array([[0.5, 1.0, 4.0]], jnp.bfloat16), jnp.zeros(3, jnp.bfloat16)
 

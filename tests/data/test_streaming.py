@@ -135,6 +135,7 @@ def test_workers_hold_neither_jax_nor_this_package(files):
     assert "jaxlib" not in libraries
 
 
+@pytest.mark.slow
 @on_linux
 def test_workers_end_with_a_program_that_is_killed(files, tmp_path):
     """A script without a guard for its main module, too."""

@@ -45,6 +45,7 @@ def test_equinox_statistics_are_updated_once_from_the_clean_pass(batch):
     assert not eqx.tree_equal(moved, model)
 
 
+@pytest.mark.slow
 def test_flax_statistics_are_updated_once_from_the_clean_pass(batch):
     example = runpy.run_path(str(EXAMPLES / "flax_nnx.py"))
     params, statistics = example["initial_params"], example["initial_statistics"]
@@ -59,6 +60,7 @@ def test_flax_statistics_are_updated_once_from_the_clean_pass(batch):
     assert not jnp.array_equal(moved["first"]["kernel"][...], params["first"]["kernel"][...])
 
 
+@pytest.mark.slow
 def test_flax_statistics_passed_in_stay_as_they_were_without_jit(batch):
     example = runpy.run_path(str(EXAMPLES / "flax_nnx.py"))
     params, statistics = example["initial_params"], example["initial_statistics"]

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from together import together
 
 from widebasin import sam
 
@@ -13,7 +14,16 @@ BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+# The others train networks and measure them.
+QUICK = (ROOT / "README.md", ROOT / "docs" / "sam.md")
+RUN = [
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in QUICK else pytest.mark.slow)
+    for page in PAGES
+    if BLOCK.search(page.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
@@ -24,7 +34,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         exec(compile(source, page.name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", ["sam.md", "methods.md", "recipes.md", "data.md"])
+@together("name", ["sam.md", "methods.md", "recipes.md", "data.md"])
 def test_the_concept_pages_have_blocks(name):
     assert len(BLOCK.findall((ROOT / "docs" / name).read_text(encoding="utf-8"))) >= 3
 
@@ -48,7 +58,7 @@ def test_the_table_of_methods_has_the_methods_of_the_command_line():
     assert list(rows_of_methods()) == list(sam.METHODS)
 
 
-@pytest.mark.parametrize("name", sam.METHODS)
+@together("name", sam.METHODS)
 def test_the_table_of_methods_states_defaults_and_costs(name):
     expression, gradients = rows_of_methods()[name]
     method = sam.METHODS[name].with_radius(0.05)
@@ -65,7 +75,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@together("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8").replace("\n", " ")):
         if "://" in link:

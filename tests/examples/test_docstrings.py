@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # In a process of its own: the type checks of the test run hide the examples of decorated functions.
 RUN_DOCTESTS = """
 import doctest, importlib, pkgutil
@@ -22,6 +24,7 @@ print(f"{failed} of {attempted} failed")
 """
 
 
+@pytest.mark.slow
 def test_the_examples_in_docstrings_give_what_they_say():
     finished = subprocess.run([sys.executable, "-c", RUN_DOCTESTS], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -101,6 +101,7 @@ def test_half_precision_has_statistics_in_single_precision(inference):
     np.testing.assert_allclose(state.get(layer.running), moved, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_first_and_second_derivatives_are_those_of_finite_differences():
     with jax.enable_x64(True):
         layer, state, images = layer_and_images((4, 2, 2, 2))
@@ -114,6 +115,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences():
         check_grads(jax.jit(weighted), (layer.scale, layer.bias, images), 2, ["rev"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_on_two_devices_is_normalized_as_a_whole():
     layer, state, images = layer_and_images((8, 4, 4, 3))
     # Halves of the batch that have nothing in common.

@@ -107,6 +107,7 @@ def layers_by_use(model):
     return layers
 
 
+@pytest.mark.slow
 def test_flax_agrees_in_training_in_inference_and_on_gradients(case):
     with jax.enable_x64(True):
         network, model, gradient = FlaxResNet(*case["shape"]), case["model"], case["gradient"]
@@ -125,6 +126,7 @@ def test_flax_agrees_in_training_in_inference_and_on_gradients(case):
     jax.tree.map(lambda theirs, ours: close(ours, theirs, 1e-8), gradients, expected["params"])
 
 
+@pytest.mark.slow
 def test_torch_agrees_in_training_in_inference_and_on_gradients(case):
     torch = pytest.importorskip("torch")
     from models.torch_networks import TorchResNet, tensor
@@ -167,6 +169,7 @@ def test_only_bottlenecks_start_without_their_branch():
     np.testing.assert_array_equal(result, np.maximum(images, 0))
 
 
+@pytest.mark.slow
 def test_replicates_are_built_and_trained_at_once_each_as_by_itself():
     """``vmap`` over networks makes grouped convolutions of theirs, and leaves each the statistics of its own batch."""
     keys = jax.random.split(jax.random.key(0), 2)
@@ -193,6 +196,7 @@ def test_half_precision_goes_through_with_statistics_in_single_precision():
     assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype(jnp.float32)}
 
 
+@pytest.mark.slow
 def test_a_step_of_training_and_inference_mode_leave_the_structure_as_it_was():
     """So that a state goes round a compiled loop, and an inference model is a copy with other flags."""
     build = eqx.nn.make_with_state(ResNet.cifar)

@@ -63,6 +63,7 @@ def test_flax_agrees(case):
     jax.tree.map(lambda theirs, ours: close(ours, theirs), theirs, ours)
 
 
+@pytest.mark.slow
 def test_torch_agrees_on_logits_and_patterns(case):
     pytest.importorskip("torch")
     from models.torch_networks import tensor, torch_vgg
@@ -87,6 +88,7 @@ def test_torch_agrees_on_logits_and_patterns(case):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_patterns_alone_tell_the_linear_map_that_the_network_is(case):
     """With every ReLU a mask and every pooling a choice, what remains of it is affine and gives the same logits."""
     model, images, logits, _, patterns = case

@@ -56,6 +56,7 @@ def test_flax_agrees(case):
     jax.tree.map(lambda theirs, ours: close(ours, theirs), theirs, ours)
 
 
+@pytest.mark.slow
 def test_torch_agrees(case):
     torch = pytest.importorskip("torch")
     from models.torch_networks import TorchViT, tensor

@@ -53,8 +53,8 @@ def each(methods):
     return together("method", methods.values(), ids=list(methods))
 
 
-# One of each sort: without a second pass, with it, with a state, with random choices among the examples.
-QUICK = ("SGD", "SAM", "LookSAM", "ESAM")
+# One without a second pass, one with it, one with a state and steps of two kinds.
+QUICK = ("SGD", "SAM", "LookSAM")
 
 
 def each_compiled(methods):

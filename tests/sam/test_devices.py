@@ -64,6 +64,7 @@ def test_the_drop_in_function_takes_an_axis(m, check_vma):
     assert_close(actual(PARAMS, INPUTS, TARGETS), expected)
 
 
+@pytest.mark.slow
 @each_compiled({"SAM": sam.SAM, "GSAM": sam.GSAM})
 def test_averaging_gradients_that_come_out_is_m_sharpness_and_an_axis_is_the_whole_batch(method):
     def jointly(params, inputs, targets):
@@ -92,6 +93,7 @@ def test_averaging_the_loss_and_naming_the_axis_too_is_refused():
     assert_close(on_two_devices(both, check_vma=False)(PARAMS, INPUTS, TARGETS), expected)
 
 
+@pytest.mark.slow
 @each_compiled({"SAM": sam.SAM(0.3), "F-SAM": sam.FriendlySAM(0.3), "LookSAM": sam.LookSAM(0.3), "WSAM": sam.WSAM(0.3)})
 def test_averaging_the_loss_alone_is_enough_where_it_is_checked(method):
     state = method.init(PARAMS)
@@ -123,6 +125,7 @@ def test_an_m_that_does_not_divide_the_whole_batch_is_refused():
         on_two_devices(sam.value_and_grad(loss, m=5, axis_name="batch"))(PARAMS, INPUTS, TARGETS)
 
 
+@pytest.mark.slow
 @CHECKED
 @together("m", [None, 4])
 def test_the_value_is_that_of_all_devices_and_aux_each_device_has_its_own(m, check_vma):
@@ -140,6 +143,7 @@ def test_the_value_is_that_of_all_devices_and_aux_each_device_has_its_own(m, che
     np.testing.assert_allclose(mean, INPUTS.mean(0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parameters_that_vary_over_the_axis_already_are_taken():
     def gradient(params, inputs, targets):
         params = jax.lax.pcast(params, "batch", to="varying")
@@ -150,6 +154,7 @@ def test_parameters_that_vary_over_the_axis_already_are_taken():
     assert_close(on_two_devices(gradient)(PARAMS, INPUTS, TARGETS), expected)
 
 
+@pytest.mark.slow
 @CHECKED
 def test_an_example_on_one_device_that_is_not_finite_holds_the_state_on_all(check_vma):
     method = sam.FriendlySAM(0.3)

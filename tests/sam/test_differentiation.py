@@ -63,6 +63,7 @@ def test_microbatches_give_the_groups_of_m(method):
     assert_close(steps(method, base=sam.microbatched(MICROBATCH)), steps(method))
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled({name: PERTURBING[name] for name in ("SAM", "friendly SAM", "SSAM")})
 def test_microbatches_give_the_whole_batch_on_two_devices(method):
@@ -135,6 +136,7 @@ def test_auxiliary_integers_of_microbatches_are_refused_with_a_remedy():
         sam.microbatched(MICROBATCH)(counted, has_aux=True)(params, *batch)
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 def test_microbatches_of_a_model_that_is_more_than_arrays():
     model = eqx.nn.MLP(2, 1, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
@@ -198,6 +200,7 @@ def dropped_loss(params, inputs, targets, key):
     return jnp.mean(((hidden * kept) @ params["out"] - targets) ** 2)
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 @together(("m", "size"), [(None, None), (8, None), (None, 4), (8, 4)])
 def test_both_passes_of_all_groups_and_microbatches_drop_the_same_units(m, size):
@@ -242,6 +245,7 @@ def test_the_ascent_from_float32_parameters_is_not_rounded_to_the_precision_of_t
 STATELESS = ("SAM", "unnormalized SAM", "multi-step SAM", "ASAM", "GSAM", "WSAM")
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled({name: FAMILY[name] for name in STATELESS})
 def test_accumulating_steps_of_microbatches_is_one_step_with_their_size_as_m(method):
@@ -356,6 +360,7 @@ def test_what_is_no_coefficient_is_refused(coefficient):
 # Together -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 def test_decay_microbatches_and_loss_scale_compose_with_decay_outermost():
     """The scale is a power of two, so it divides out exactly; accumulation may be inside or outside."""

@@ -53,6 +53,7 @@ def test_the_ascent_has_length_rho_and_the_direction_of_the_gradient(x, rho):
     np.testing.assert_allclose((moved - x) @ gradient, rho * np.linalg.norm(gradient), atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @together("normalize", [True, False])
 def test_the_first_order_in_rho_is_a_hessian_vector_product(normalize):
@@ -79,6 +80,7 @@ def test_the_first_order_in_rho_is_a_hessian_vector_product(normalize):
     np.testing.assert_allclose(np.log2(errors[:-1] / errors[1:]), 2, atol=0.05)
 
 
+@pytest.mark.slow
 @together("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @together("normalize", [True, False])
 def test_radius_zero_is_the_plain_gradient_bit_for_bit(classification, compile_, normalize):
@@ -113,6 +115,7 @@ def test_one_step_equals_optax_contrib_sam(classification, rho):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @together("dtype", ["float16", "bfloat16", "float32", "float64"])
 @together("normalize", [True, False])
@@ -213,6 +216,7 @@ def test_several_argnums_are_perturbed_under_one_norm(argnums):
     np.testing.assert_allclose(gradients[1]["y"], [4.4], rtol=1e-6)
 
 
+@pytest.mark.slow
 @together("base", [jax.value_and_grad, sam.microbatched(1)], ids=["whole", "microbatched"])
 @together("argnums", [(0, 2), (0, -1), (-3, -1), [2, 0]])
 def test_groups_leave_the_parameters_whole_whichever_arguments_they_are(argnums, base):
@@ -261,6 +265,7 @@ SHAPES = st.sampled_from([(), (1,), (3,), (2, 2), (0,)])
 DTYPES = st.sampled_from(["float16", "bfloat16", "float32", "float64"])
 
 
+@pytest.mark.slow
 @given(specification=trees(st.tuples(SHAPES, DTYPES).map(lambda leaf: jax.ShapeDtypeStruct(*leaf))))
 def test_any_pytree_keeps_its_structure_and_dtypes(specification):
     """0.5 ||w||^2 at w = 1: every entry of the gradient is 1 + rho / sqrt(number of entries)."""
@@ -307,6 +312,7 @@ def quadratic_step(matrix, params, rho):
     return matrix @ (params + rho * gradient / np.linalg.norm(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @together(
     "optimizer",

@@ -50,6 +50,7 @@ def model():
     return Network(jax.random.key(1))
 
 
+@pytest.mark.slow
 @together("mask", [None, weights_only], ids=["all", "weights"])
 def test_a_model_with_leaves_that_are_no_arrays_equals_partition_and_combine(model, inputs, mask):
     (value, outputs), gradient = sam.value_and_grad(

@@ -24,6 +24,7 @@ def assert_trees_close(left, right):
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=1e-6)
 
 
+@pytest.mark.slow
 @together("normalize", [True, False])
 def test_a_loss_averaged_over_devices_equals_one_device(classification, mesh, normalize):
     """With ``pmean`` in the loss the ascent is that of the whole batch, however many devices hold it."""
@@ -42,6 +43,7 @@ def test_a_loss_averaged_over_devices_equals_one_device(classification, mesh, no
     assert_trees_close(on_two_devices(classification.params, *classification.batch), expected)
 
 
+@pytest.mark.slow
 def test_without_an_average_each_device_ascends_on_its_own_part(classification, mesh):
     """Without ``pmean`` SAM is m-sharpness with m = batch / devices: the mean of the parts' SAM gradients."""
 

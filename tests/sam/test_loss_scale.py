@@ -120,6 +120,7 @@ def test_an_overflow_in_the_second_pass_alone_halves_the_scale_and_keeps_everyth
     assert (float(twice[3].scale), int(twice[3].finite_steps)) == (2.0**14, 1)
 
 
+@pytest.mark.slow
 @each_compiled(METHODS)
 def test_an_overflow_in_the_first_pass_alone_halves_the_scale_and_keeps_everything(method):
     """The loss a b with a = -1, b = 3: db falls from 3 to 1 along the ascent of b, so only the clean da overflows."""
@@ -144,6 +145,7 @@ def test_an_overflow_in_the_first_pass_alone_halves_the_scale_and_keeps_everythi
     assert not np.array_equal(twice[0]["b"], params["b"])
 
 
+@pytest.mark.slow
 @each_compiled(METHODS)
 def test_a_state_that_is_not_empty_is_kept_in_the_midst_of_training(method):
     """The second of three steps overflows: its example is too large; the others go on as if it were left out."""

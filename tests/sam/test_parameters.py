@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each, each_compiled, loss, network, problem, step
+from sam.family import DRAWING, FAMILY, KEY, ONE_OF_EACH, each_compiled, loss, network, problem, step
 from together import together
 
 from widebasin import sam
@@ -102,7 +102,7 @@ def test_a_tensor_without_entries_draws_nothing(method):
     assert np.all(np.isfinite(gradients["w"]))
 
 
-@each(FAMILY)
+@each_compiled(FAMILY)
 @together("dtype", [jnp.float16, jnp.bfloat16])
 def test_half_precision_is_kept_and_states_are_wider(method, dtype):
     """Under strict promotion, so that nothing widens or broadcasts unasked. A linearized center is a copy."""

@@ -118,6 +118,7 @@ def deep():
     return params, inputs, operations(jax.grad(deep_loss), params, inputs)
 
 
+@pytest.mark.slow
 @together("method", [sam.SGD(), sam.SAM(), sam.LinearizedSAM(), sam.ESAM()])
 def test_the_operations_of_the_compiled_program_are_those_of_the_gradients_counted(method, deep):
     """Within 5%: the first layer's inputs need no derivative, and what is no matrix product counts as well."""

@@ -149,6 +149,7 @@ def test_a_step_given_takes_the_place_of_the_count(method):
     assert not np.allclose(perturbed["out"], clean["out"])
 
 
+@pytest.mark.slow
 @together("method", [sam.LookSAM(0.3, 3), sam.SAMEveryK(0.3, 3)], ids=["LookSAM", "SAM every k"])
 def test_networks_trained_together_take_the_second_gradient_only_where_it_is_used(method):
     """Under ``vmap`` a branch on the networks' own counts takes both sides; on a step that all share it does not."""

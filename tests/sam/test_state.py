@@ -25,6 +25,7 @@ def test_the_methods_that_carry_a_state():
     assert names == {sam.LookSAM, sam.SAMEveryK, sam.FriendlySAM, sam.SSAM, sam.LinearizedSAM}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_descent_restored_from_a_checkpoint_equals_the_uninterrupted_one_bit_for_bit(tmp_path, steps):
     """Interrupted between two steps of SAM, of k = 3, and between two choices of SSAM's parameters, and after."""

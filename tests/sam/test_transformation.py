@@ -190,6 +190,7 @@ def test_a_schedule_for_a_method_without_a_radius_is_refused():
 # State ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_compiled({name: FAMILY[name] for name in ("LookSAM", "friendly SAM", "random SSAM", "linearized SAM")})
 def test_a_run_restored_by_orbax_goes_on_bit_for_bit(method, tmp_path):
     params, batches = problem()
@@ -214,6 +215,7 @@ def root(w):
     return -jnp.sum(jnp.sqrt(1.0 - w))
 
 
+@pytest.mark.slow
 @each_compiled({"SAM": sam.SAM, "LookSAM": sam.LookSAM, "F-SAM": sam.FriendlySAM})
 @together("broken", ["clean", "perturbed"])
 def test_a_gradient_of_either_pass_that_is_not_finite_leaves_momentum_and_method_clean(method, broken):
@@ -276,6 +278,7 @@ def test_multi_steps_after_it_accumulate_its_gradients_as_one_batch_with_m_does(
     assert_close(found, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_multi_steps_around_it_need_the_gradient_function_of_the_whole_batch():
     """The clean gradients of the parts are accumulated; then SAM ascends along their mean."""
@@ -310,6 +313,7 @@ def test_masked_optimizers_follow_it_and_its_own_mask_is_the_method_s():
     assert not np.array_equal(found["bias"], params["bias"])
 
 
+@pytest.mark.slow
 def test_many_networks_may_be_updated_together_by_vmap():
     params, (batch, *_) = problem()
     optimizer = optax.chain(sam.gradient_transformation(sam.FriendlySAM(0.3)), optax.adam(0.1))

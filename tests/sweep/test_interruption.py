@@ -95,6 +95,7 @@ def test_a_sweep_killed_at_any_moment_and_started_again_gives_the_same_bits(unin
     assert not list(folder.rglob("*.checkpoint"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_continues_from_its_checkpoint(tmp_path):
     folder = tmp_path / "results"
     killed("epoch", 5, *SWEEP, "--out", folder)
@@ -103,6 +104,7 @@ def test_an_interrupted_cell_continues_from_its_checkpoint(tmp_path):
     assert not list(folder.rglob("*.results.parquet"))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_its_networks_can_start_anew(uninterrupted, tmp_path):
     folder = tmp_path / "results"
     killed("epoch", 5, *SWEEP, "--out", folder)
@@ -119,6 +121,7 @@ def test_a_damaged_checkpoint_is_named_and_its_networks_can_start_anew(uninterru
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_same_folder_is_told_so_and_stops(tmp_path):
     folder = tmp_path / "results"
     first = start(*SWEEP[:-3], "--epochs", "3000", "--out", folder)
@@ -197,6 +200,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["table", "checkpoint"])
 def test_a_disk_that_fills_up_meanwhile_loses_nothing(tmp_path, what):
     grid = ("--widths", "3", "5", "--rhos", "0.05", "--seeds", "1", "--epochs", "2")

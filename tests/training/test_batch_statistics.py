@@ -54,6 +54,7 @@ def train_by_hand(examples, rho):
     return model, state, there, np.mean(losses[-6:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rho", "loop"), [("sgd", 0.0, "scan"), ("sam", 0.5, "scan"), ("sam", 0.5, "step")])
 def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
     plan = Plan(1, loop, "cpu")
@@ -86,6 +87,7 @@ def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
         assert abs(float(loss - other)) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_clean_passes_move_the_statistics_in_numpy():
     """At a learning rate of 0 the parameters stay, and the statistics are those of the first layer's outputs."""
     still = point(rho=0.5, seed=3, learning_rate=0.0)

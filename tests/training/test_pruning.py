@@ -127,12 +127,14 @@ def test_dense_and_pruned_networks_of_one_batch_equal_the_same_alone(of_group):
         np.testing.assert_allclose(metrics["test_loss"][position], alone_metrics["test_loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_scales_of_normalization_stay():
     found = masks("sgd", GROUP, NORMALIZED)[2]
     assert [np.shape(leaf) for leaf in found if not np.all(leaf)] == [(12, 64), (10, 12)]
     assert sum(np.sum(~leaf) for leaf in found) == 832
 
 
+@pytest.mark.slow
 def test_scales_that_start_at_zero_hide_no_kernel_from_snip():
     """With a scale of 0 all gradients before it are 0; the mask is that of the network whose scale is 1."""
 
@@ -146,6 +148,7 @@ def test_scales_that_start_at_zero_hide_no_kernel_from_snip():
         jax.tree.map(np.testing.assert_array_equal, opened, other)
 
 
+@pytest.mark.slow
 def test_positions_of_a_transformer_are_no_kernels():
     shapes = Network(lambda key: ViT(16, image_size=8, channels=1, patch=4, depth=1, key=key)).shapes
     different = jax.tree.map(lambda ours, usual: ours != usual, kernels(shapes), prunable(shapes))
