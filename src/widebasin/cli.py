@@ -135,7 +135,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
 
         look_in(self.data_dir)
         workload = workload_named(self.workload)
-        axes = (*AXES, *own_axes(workload))
+        axes = (*AXES, *workload.axes)
         if self.method == "sgd" and self.rho is not None:
             raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
         shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}

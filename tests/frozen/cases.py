@@ -18,7 +18,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.run import run
 from widebasin.training import CLASSIFICATION, Recipe
-from widebasin.workloads import WORKLOADS, Workload
+from widebasin.workloads import WORKLOADS, SupervisedWorkload, Workload
 
 IMAGE_SIZE = 8
 
@@ -73,7 +73,7 @@ def carry_out(case: Case, folder: Path) -> ResultsFolder:
 
 def answer_of(case: Case, trained: ResultsFolder) -> dict[str, Any]:
     """What a study says of its sweep; figures by their names."""
-    answer = write_answer(trained, Options(samples=case.samples))
+    answer = write_answer(trained, Options(samples=case.samples)).answer
     return {
         "title": answer.title,
         "question": answer.question,
@@ -90,15 +90,14 @@ def answer_of(case: Case, trained: ResultsFolder) -> dict[str, Any]:
 def measured(case: Case, trained: ResultsFolder) -> dict[str, Any]:
     """Name of an instrument -> the table of what it measured."""
     spec = trained.spec()
-    instruments = STUDIES[spec.study].instruments
-    names = [] if instruments is None else [one.name for one in instruments(spec, Options(samples=case.samples))]
-    return {name: trained.measurements(name) for name in names}
+    instruments = STUDIES[spec.study].instruments(spec, Options(samples=case.samples))
+    return {one.name: trained.measurements(one.name) for one in instruments}
 
 
 def _pictures() -> Workload:
     """Streamed images: 14 to train on, of which 2 fill no batch, 4 to validate and 6 to test on."""
     files = list_image_files(write_folders(Path("pictures"), train=9, val=3))
-    return Workload(
+    return SupervisedWorkload(
         name="pictures",
         model="mlp",
         description="waves in two folders",

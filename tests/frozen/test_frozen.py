@@ -8,6 +8,8 @@ from frozen.records import UNRECORDED, column_values, machine, read_record, reco
 
 # Column of a record -> its name now.
 RENAMED: dict[str, str] = {}
+# Columns that came later: where the parameters of a network lie.
+LATER = {"parameters"}
 
 # On other machines, after the few steps of these sweeps: rounding grows from step to step, and a label may flip.
 RTOL, ATOL = 0.05, 0.02
@@ -29,7 +31,7 @@ def test_results_are_those_of_the_record(name, tmp_path):
     wrong = []
     for table, columns in recorded["tables"].items():
         ours = now["tables"][table]
-        assert set(ours) == {RENAMED.get(column, column) for column in columns}
+        assert set(ours) - LATER == {RENAMED.get(column, column) for column in columns}
         for column, (kind, values) in columns.items():
             expected = column_values(kind, values)
             found = column_values(*ours[RENAMED.get(column, column)])

@@ -52,7 +52,7 @@ def folder_of(path, spec: Spec, results: pd.DataFrame) -> ResultsFolder:
         "device": "cpu",
         "data": {"name": "made-up data", "sha256": "0" * 64},
     }
-    plan = {"replicates_at_once": 1, "loop": "scan", "platform": "cpu"}
+    plan = {"networks_at_once": 1, "loop": "scan", "platform": "cpu"}
     plans = {f"{spec.workload}-width-{width}-{method}": plan for width in spec.widths for method in spec.methods}
     folder = ResultsFolder(path)
     folder.begin(spec, {"format": RECORD_FORMAT, "plans": plans, "environments": [environment]})

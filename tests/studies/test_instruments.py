@@ -31,7 +31,7 @@ from widebasin.sweep import Execution, Spec, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.run import run
-from widebasin.training import CLASSIFICATION, REGRESSION, examples_of
+from widebasin.training import CLASSIFICATION, REGRESSION
 from widebasin.training.network import InferenceModel
 
 
@@ -74,7 +74,7 @@ def test_curvature_equals_that_of_dense_hessians(trained, hessians):
 
 
 def test_stability_equals_the_dense_operator_and_one_simulated_step(trained, hessians):
-    learning_rate, rho = trained.replicate.learning_rate, trained.replicate.rho
+    learning_rate, rho = trained.point["learning_rate"], trained.point["rho"]
     rows = stability_instrument(12, (1.0, 10.0)).rows(trained)
     assert [row["tested_learning_rate"] for row in rows] == pytest.approx([learning_rate, 10 * learning_rate])
     for row in rows:
@@ -187,8 +187,9 @@ def untrained(workload, width):
     """A network of a workload as it is before the first step, without a sweep."""
     spec = resolve(Spec(workload=workload, widths=(width,), methods=("sgd",), seeds=1, precision="float32"))
     (cell,) = cells(spec)
-    examples = jax.tree.map(lambda leaf: leaf[0], examples_of(cell.task(), cell.points))
-    network = TrainedNetwork(cell.task().build(jax.random.key(0)), cell, cell.points[0], examples)
+    problem = cell.problem()
+    model, examples = problem.build(jax.random.key(0)), problem.examples_of(cell.points[0])
+    network = TrainedNetwork(model, cell, cell.points[0], examples)
     return dataclasses.replace(network, model=network.initial_model())
 
 
@@ -238,7 +239,7 @@ def test_unchanged_activations_are_counted_as_by_hand(workload, width, patterns)
     instrument = activations_instrument(16)
     assert instrument.rows(before) == [{"examples": 16, "unchanged": 1.0}]
     (row,) = instrument.rows(after)
-    dataset = before.cell.task().dataset
+    dataset = before.problem.dataset
     inputs = np.asarray(dataset.prepared(dataset.inputs[np.asarray(before.examples.test)[:16]]), float)
     pairs = zip(patterns(before.model, inputs), patterns(after.model, inputs), strict=True)
     same = np.concatenate([np.ravel(one == other) for one, other in pairs])

@@ -43,7 +43,7 @@ class Counting:
         self.instrument = Instrument("counting", {"factor": factor}, self.rows, {"place": -1, "value": float("nan")})
 
     def rows(self, network):
-        self.used.append((network.cell.width, network.replicate.seed))
+        self.used.append((network.cell.width, network.point.seed))
         factor = self.instrument.settings["factor"]
         return [{"place": place, "value": factor * network.cell.width + place} for place in (0, 1)]
 
@@ -145,7 +145,7 @@ def test_overwriting_a_sweep_deletes_its_measurements(folder):
 
 def test_networks_are_named_by_what_tells_them_apart(folder):
     (one,) = stored_networks(folder.path, width=3, seed=1)
-    assert (one.cell.width, one.replicate.seed) == (3, 1)
+    assert (one.cell.width, one.point.seed) == (3, 1)
     assert all(np.isfinite(leaf).all() for leaf in one.load().model.weights)
     with pytest.raises(UsageError, match="names no network"):
         stored_networks(folder.path, width=7)

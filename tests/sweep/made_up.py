@@ -5,11 +5,9 @@ import dataclasses
 import equinox as eqx
 import jax
 
+from widebasin.axis import Axis
 from widebasin.models import MLP
-from widebasin.sweep.axes import Axis
-from widebasin.training import Network
-from widebasin.workloads import WORKLOADS, Settings
-from widebasin.workloads.workload import Workload
+from widebasin.workloads import WORKLOADS
 
 DEPTH = Axis(
     "depth",
@@ -31,32 +29,20 @@ DROPOUT = Axis(
     percent=True,
     help="Share of units dropped.",
 )
-SETTINGS = Settings()
 NAME = "deep-line"
 
 
-class DeepLine(Workload):
-    """12 points on a line and a network of a depth that the grid varies."""
-
-    axes = (DEPTH, DROPOUT)
-
-    def _model(self, width, own, key):
-        return MLP((1, *(width,) * dict(own).get("depth", 1), 1), key=key)
-
-    def task(self, width, recipe, settings):
-        deep = dataclasses.replace(self, build=lambda width, key: self._model(width, settings.own, key))
-        return Workload.task(deep, width, recipe, settings)
-
-    def num_params(self, width, sparsity=0.0, pruner="none", settings=SETTINGS):
-        del sparsity, pruner
-        return Network(lambda key: self._model(width, settings.own, key)).num_params
-
-
 def deep_line():
-    """The workload, to be added to ``WORKLOADS`` under its name."""
+    """12 points on a line and a network of a depth that the grid varies, to be added to ``WORKLOADS`` by its name."""
     line = WORKLOADS["line-mlp"]
-    facts = {field.name: getattr(line, field.name) for field in dataclasses.fields(line)}
-    return DeepLine(**facts | {"name": NAME, "widths": (2,), "recipe": dataclasses.replace(line.recipe, epochs=3)})
+    return dataclasses.replace(
+        line,
+        name=NAME,
+        widths=(2,),
+        recipe=dataclasses.replace(line.recipe, epochs=3),
+        build=lambda width, key, depth=1: MLP((1, *(width,) * depth, 1), key=key),
+        axes=(DEPTH, DROPOUT),
+    )
 
 
 def hidden_layers(model):

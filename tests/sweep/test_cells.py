@@ -3,6 +3,7 @@ import pytest
 from widebasin.sam import ASAM, METHODS, SGD
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.cells import cells, file_name
+from widebasin.training import Centered, Supervised
 
 
 def test_the_default_study_has_every_network_once():
@@ -38,7 +39,7 @@ def test_the_recipe_of_the_spec_reaches_the_task():
     (cell,) = cells(
         resolve(Spec(widths=(3,), methods=("sgd",), epochs=7, batch_size=20, momentum=0.5, schedule="cosine"))
     )
-    recipe = cell.task().recipe
+    recipe = cell.problem().recipe
     assert (recipe.epochs, recipe.batch_size, recipe.momentum, recipe.schedule) == (7, 20, 0.5, "cosine")
 
 
@@ -58,7 +59,7 @@ def test_an_equal_number_of_gradients_is_that_of_sam():
         "multi-step-sam": 40,
         "linearized-sam": round(120 / METHODS["linearized-sam"].with_radius(0.0).gradients_per_step),
     }
-    assert all(cell.task().recipe.epochs == cell.recipe.epochs for cell in grid)
+    assert all(cell.problem().recipe.epochs == cell.recipe.epochs for cell in grid)
     equal_epochs = cells(resolve(Spec(widths=(8,), methods=methods, epochs=60)))
     assert {cell.recipe.epochs for cell in equal_epochs} == {60}
 
@@ -109,12 +110,12 @@ def test_scales_make_the_task_centered_and_precision_and_examples_reach_it():
     spec = Spec(widths=(3,), methods=("sam",), rhos=(0.1,), seeds=2, output_scale=(1.0, 100.0), precision="float64")
     (cell,) = cells(resolve(spec))
     assert [(r["output_scale"], r.seed) for r in cell.points] == [(1.0, 0), (1.0, 1), (100.0, 0), (100.0, 1)]
-    assert cell.task().centered
-    assert cell.task().recipe.precision == "float64"
+    assert isinstance(cell.problem(), Centered)
+    assert cell.problem().recipe.precision == "float64"
     (plain,) = cells(resolve(Spec(widths=(3,), methods=("sgd",), seeds=1, train_examples=200)))
-    assert not plain.task().centered
+    assert isinstance(plain.problem(), Supervised)
     assert [r["output_scale"] for r in plain.points] == [1.0]
-    assert (plain.task().sizes.train, plain.task().sizes.valid, plain.task().steps_per_epoch) == (200, 300, 2)
+    assert (plain.problem().sizes.train, plain.problem().sizes.valid, plain.problem().steps_per_epoch) == (200, 300, 2)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ KEPT = Execution(keep_parameters=True)
 
 def outputs_and_targets(network, model=None):
     """What the loaded model, or another one, says about the network's test examples, and what is right."""
-    dataset = network.cell.task().dataset
+    dataset = network.problem.dataset
     positions = np.asarray(network.examples.test)
     inputs = dataset.prepared(jax.numpy.asarray(dataset.inputs[positions]))
     return np.asarray(jax.vmap(model or network.model)(inputs)), dataset.targets[positions]
@@ -45,7 +45,7 @@ def test_a_network_with_batch_normalization_loads_with_its_statistics(tmp_path):
 
     # Before training the statistics are those that it starts with.
     initial = network.initial_model()
-    model, state = eqx.nn.make_with_state(network.cell.task().build)(key_for(jax.random.key(0), "initialization"))
+    model, state = eqx.nn.make_with_state(network.problem.build)(key_for(jax.random.key(0), "initialization"))
     expected, _ = eqx.nn.inference_mode(model)(images[0], state)
     np.testing.assert_allclose(initial(images[0]), expected, rtol=1e-5)
 

@@ -351,7 +351,7 @@ def kept(tmp_path_factory):
 def test_kept_networks_are_those_that_were_tested(kept):
     for row in kept.results().itertuples():
         network = load_network(kept.path, method=row.method, rho=row.rho, seed=row.seed)
-        dataset = network.cell.task().dataset
+        dataset = network.problem.dataset
         outputs = jax.vmap(network.model)(dataset.inputs[np.asarray(network.examples.test)])
         right = np.asarray(outputs).argmax(1) == dataset.targets[np.asarray(network.examples.test)]
         assert right.mean() == pytest.approx(row.test_accuracy, abs=1e-6)

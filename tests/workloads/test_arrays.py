@@ -59,7 +59,7 @@ def test_floats_are_regressed_on_whatever_their_shape(tmp_path, inputs, targets,
     """The loss of one example is ``||f(x) - y||^2`` over all numbers of its target, in their order."""
     wanted = floats(*targets)
     workload = WORKLOADS[write(tmp_path / "my.npz", inputs=floats(*inputs), targets=wanted)]
-    assert (workload.model, workload.objective.best) == ("mlp", "loss")
+    assert (workload.model, workload.metrics[0].name) == ("mlp", "loss")
     model = workload.build(4, jax.random.key(0))
     assert workload.num_params(4) == features * 12 + 12 + 12 * 4 + 4 + 4 * outputs + outputs
     dataset = workload.load()

@@ -18,7 +18,7 @@ def test_a_workload_is_found_under_its_name_and_fits_its_data(name):
     assert workload.name == name
     assert sizes.train + sizes.valid + sizes.test <= len(dataset)
     assert workload.recipe.batch_size <= sizes.train
-    assert (dataset.num_classes is None) == (workload.objective.best == "loss")
+    assert (dataset.num_classes is None) == (workload.metrics[0].name == "loss")
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

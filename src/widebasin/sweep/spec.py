@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tomli_w
 import tyro
 
-from widebasin.sweep.axes import AXES, Axis, own_axes, own_of, with_own
+from widebasin.axis import Axis
+from widebasin.sweep.axes import AXES, own_of, with_own
 from widebasin.sweep.errors import UsageError, nearest_name
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
     if isinstance(spec, Resolved):
         return spec
     workload = workload_named(spec.workload)
-    spec = fitted(spec, own_axes(workload))
+    spec = fitted(spec, workload.axes)
     given = _filled(spec, workload)
     for axis in spec.axes:
         _check_axis(axis, given[axis.flag])
@@ -223,7 +224,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
     if given["sparsity"] is None:
         matching = workload.matching_sparsities(given["widths"]) if given["prune"] == "largest" else ()
         given["sparsity"] = (0.0, *matching)
-    resolved = resolved_type(own_axes(workload))(**given)
+    resolved = resolved_type(workload.axes)(**given)
     _check_recipe(resolved)
     _check_examples(resolved, workload)
     return resolved
@@ -364,7 +365,7 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
     own: tuple[Axis, ...] = ()
     if table.keys() - _kinds(Spec).keys():
         named = workload or table.get("workload")
-        own = own_axes(workload_named(named)) if isinstance(named, str) else ()
+        own = workload_named(named).axes if isinstance(named, str) else ()
     kind = spec_type(own)
     kinds = _kinds(kind)
     values = {}
@@ -472,7 +473,7 @@ def single_spec(workload: "Workload", shared: Mapping[str, Any], given: Mapping[
         shared: fields of ``Shared``.
         given: name of an axis -> value; ``None`` is the single value that the axis has by itself.
     """
-    kind = spec_type(own_axes(workload))
+    kind = spec_type(workload.axes)
     values = {}
     for axis in kind.axes:
         value = given.get(axis.name)

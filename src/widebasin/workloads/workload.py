@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Key
 
+from widebasin.axis import Axis
 from widebasin.data import DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
 from widebasin.statistics import Metric
@@ -73,7 +74,7 @@ class Workload(abc.ABC):
     output_scales: tuple[float, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
-    axes: tuple[Any, ...] = ()
+    axes: tuple[Axis, ...] = ()
 
     @property
     @abc.abstractmethod
