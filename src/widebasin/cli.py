@@ -17,12 +17,13 @@ import tyro
 from rich.console import Console
 
 from widebasin import __version__
+from widebasin.axis import Axis
 from widebasin.data_command import DataCommand
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
-from widebasin.sweep.axes import AXES, Axis, own_axes, own_of
+from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
 from widebasin.sweep.spec import Named, Shared, fields_of, fitted, single_field, single_spec, workload_named
 from widebasin.theory_commands import TheoryCommand
@@ -415,7 +416,7 @@ def _own_axes(workload: str) -> tuple[Axis, ...]:
     from widebasin.data import DataError
 
     with contextlib.suppress(UsageError, DataError):
-        return own_axes(workload_named(workload))
+        return workload_named(workload).axes
     return ()
 
 
