@@ -343,7 +343,7 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
     def rows(network: TrainedNetwork) -> list[Row]:
         example_loss = example_loss_of(network.problem.objective)
         batch = training_examples(network, samples)
-        rho = linearized_radius(network.cell.method, network.point["rho"])
+        rho = linearized_radius(network.point["method"], network.point["rho"])
         found = []
         mean = curvature.hessian(mean_loss_of(network.problem.objective), network.model, batch)
         for multiple in multiples:

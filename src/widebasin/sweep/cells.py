@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from widebasin.models import is_convolutional
 from widebasin.sam import METHODS, SAM, SGD, Method
 from widebasin.sweep.axes import CELL_AXES, SEED
 from widebasin.sweep.spec import RECIPE, Resolved
@@ -15,16 +16,21 @@ from widebasin.training import Point, Problem, Recipe
 from widebasin.workloads import WORKLOADS, Settings
 
 DENSE = "none"
+# Floating-point operations that take about as long on a CPU core as compiling a program of a dense network.
+WORTH_A_PROGRAM = 6e10
 
 
 @dataclass(frozen=True)
 class Cell:
-    """All networks of one workload, width and method. Plain data: an executor may send it anywhere.
+    """The networks that one program trains: of one workload, width and method. Plain data: it may be sent anywhere.
+
+    Networks of the baseline may be among those of SAM: at radius 0 SAM is the baseline to the last bit, and small ones
+    train sooner than a program of their own compiles.
 
     Attributes:
         workload: name.
         width: of the model.
-        method: name.
+        method: name of the method that trains them; a point says which it is of.
         recipe: as the spec has it.
         m: examples per ascent; ``None`` is the whole batch.
         settings: what else the spec asks of the task; ``settings.own`` are values of the workload's own axes that
@@ -44,7 +50,8 @@ class Cell:
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
         own = "".join(f"-{name}-{file_name(str(value))}" for name, value in self.settings.own)
-        return f"{file_name(self.workload)}-width-{self.width}{own}-{self.method}"
+        methods = "-and-".join(dict.fromkeys(str(point["method"]) for point in self.points))
+        return f"{file_name(self.workload)}-width-{self.width}{own}-{methods}"
 
     def problem(self) -> Problem:
         """What the cell's networks are trained on."""
@@ -131,7 +138,7 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
         chosen = dict(zip((axis.name for axis in slow), others, strict=True)) | {"rho": rho}
         if not chosen["sparsity"]:
             chosen["pruner"] = DENSE
-        point = Point(seed, tuple((axis.name, chosen[axis.name]) for axis in inner))
+        point = Point(seed, (("method", method), *((axis.name, chosen[axis.name]) for axis in inner)))
         if point not in seen:
             seen.add(point)
             yield point
@@ -146,8 +153,9 @@ def cells(spec: Resolved) -> list[Cell]:
     """The cells of a spec, in the order of its parts."""
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
     recipe = dataclasses.replace(WORKLOADS[spec.workload].recipe, **given)
-    return [
-        Cell(
+    found: list[Cell] = []
+    for part in parts(spec):
+        cell = Cell(
             workload=spec.workload,
             width=part.width,
             method=part.method,
@@ -156,5 +164,20 @@ def cells(spec: Resolved) -> list[Cell]:
             settings=settings_of(spec, part.own),
             points=part.points,
         )
-        for part in parts(spec)
-    ]
+        if found and _trains_along(found[-1], cell):
+            cell = dataclasses.replace(cell, points=(*found.pop().points, *cell.points))
+        found.append(cell)
+    return found
+
+
+def _trains_along(baseline: Cell, cell: Cell) -> bool:
+    """Whether the baseline's networks are so small that they join those of SAM, at the price of a second gradient."""
+    alike = dataclasses.replace(baseline, method=cell.method, points=cell.points) == cell
+    if not alike or (baseline.method, cell.method, cell.m) != ("sgd", "sam", None):
+        return False
+    workload = WORKLOADS[cell.workload]
+    if is_convolutional(workload.structure(cell.width, cell.settings)):
+        return False
+    examples = cell.settings.train_examples or workload.train_examples
+    gradient = 6 * cell.dense_params * examples * cell.recipe.epochs * len(baseline.points)
+    return gradient <= WORTH_A_PROGRAM

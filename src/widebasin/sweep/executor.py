@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ from widebasin.sweep.events import Checkpoint, Epoch, GroupFinished, GroupStarte
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import Checkpoints, EpochReport, Plan, Program, computing_in, train
+from widebasin.training import Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
 
 
 @runtime_checkable
@@ -32,7 +33,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Trains the cells one after the other on this process's devices."""
+    """Trains the cells one after the other on this process's devices, and compiles the next one meanwhile."""
 
     def run(
         self,
@@ -43,34 +44,80 @@ class LocalExecutor:
         tell: Listener,
     ) -> None:
         """See ``Executor.run``."""
-        for cell in cells:
-            train_cell(cell, plans[cell.name], folder, execution, tell)
+        work = [_Work(cell, plans[cell.name], folder, execution) for cell in cells]
+        with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
+            for one, following in zip(work, [*work[1:], None], strict=True):
+                train_cell(one, tell, ahead, following)
+                # The cell's programs are in circles of references, each with megabytes of machine code.
+                gc.collect()
 
 
-def train_cell(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, tell: Listener) -> None:
+class _Work:
+    """A cell, and its program once one is needed."""
+
+    def __init__(self, cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution) -> None:
+        self.cell, self.plan, self.folder, self.execution = cell, plan, folder, execution
+        self._preparing: Future[Program] | None = None
+
+    def missing(self, number: int) -> bool:
+        """Whether a group is not finished."""
+        return not self.folder.finished(self.cell.name, number, self.execution.keep_parameters)
+
+    def prepare(self, ahead: ThreadPoolExecutor) -> None:
+        """Compiles in a thread, if a group is left to train."""
+        groups = list(enumerate(self.plan.groups(self.cell.points)))
+        left = [points for number, points in groups if self.missing(number)]
+        if left and self._preparing is None:
+            self._preparing = ahead.submit(self._prepared, left[0])
+
+    def program(self) -> Program:
+        """The program, whether it was compiled ahead or not."""
+        preparing, self._preparing = self._preparing, None
+        return self._new() if preparing is None else preparing.result()
+
+    def _prepared(self, points: Sequence[Point]) -> Program:
+        # What a context sets holds for a thread.
+        with computing_in(self.cell.recipe.precision):
+            program = self._new()
+            program.prepare(points)
+            return program
+
+    def _new(self) -> Program:
+        return Program(self.cell.problem(), self.cell.with_radius, self.plan)
+
+
+def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: _Work | None) -> None:
     """Trains the groups of one cell that are not finished, each from its checkpoint if it has one.
+
+    Args:
+        work: the cell.
+        tell: is told what happens.
+        ahead: the thread that compiles.
+        following: the next cell, which is compiled while this one trains.
 
     Raises:
         CheckpointError: if a checkpoint is damaged.
         SweepError: if the folder cannot be written.
     """
-    with computing_in(cell.recipe.precision):
-        _train_groups(cell, plan, folder, execution, tell)
-    # The cell's programs are in circles of references, each with megabytes of machine code.
-    gc.collect()
+    with computing_in(work.cell.recipe.precision):
+        _train_groups(work, tell, ahead, following)
 
 
-def _train_groups(cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution, tell: Listener) -> None:
+def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: _Work | None) -> None:
+    cell, folder, execution = work.cell, work.folder, work.execution
     program = None
-    for number, points in enumerate(plan.groups(cell.points)):
+    for number, points in enumerate(work.plan.groups(cell.points)):
         networks = len(points)
         checkpoints = _ToldCheckpoints(folder.group(cell.name, number, "checkpoint"), cell, number, tell)
-        if folder.finished(cell.name, number, execution.keep_parameters):
+        if not work.missing(number):
             checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
             tell(GroupFinished(cell, number, networks, before=True))
             continue
-        program = program or Program(cell.problem(), cell.with_radius, plan)
         tell(GroupStarted(cell, number, networks))
+        if program is None:
+            program = work.program()
+            if following is not None:
+                following.prepare(ahead)
 
         def on_epoch(report: EpochReport, number: int = number, networks: int = networks) -> None:
             tell(Epoch(cell, number, networks, report))

@@ -67,6 +67,9 @@ class Loop:
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
         raise NotImplementedError
 
+    def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
+        """Compiles ahead of the first epoch, where there is one program to compile."""
+
     def _whole(self, prefix: str, collected: PyTree) -> dict[str, np.ndarray]:
         """Metrics of a whole part, network by network, on the host."""
         leaves, structure = jax.tree.flatten(collected)
@@ -83,6 +86,14 @@ class Scanned(Loop):
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         super().__init__(problem, method_at, placement)
         self._epoch = placement.compiled(self._epoch_one, shared=3, donate=True)
+        self._prepared: Any = None
+
+    def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
+        """See ``Loop``."""
+        _, index = self._begin(state, source, hyperparameters, data)
+        first, last = np.asarray(0, np.int32), np.asarray(False)
+        lowered = self._epoch.lower(state, index, source, hyperparameters, data, first, last)
+        self._prepared = lowered.compile()
 
     def _run(
         self,
@@ -94,7 +105,8 @@ class Scanned(Loop):
         first: int,
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        state, metrics, collected = self._epoch(
+        epoch = self._epoch if self._prepared is None else self._prepared
+        state, metrics, collected = epoch(
             state, index, source, hyperparameters, data, np.asarray(first, np.int32), np.asarray(last)
         )
         found = {name: np.asarray(value) for name, value in metrics.items()}

@@ -21,6 +21,9 @@ from widebasin.training.step import Hyperparameters, TrainingState
 from widebasin.training.streamed import Streamed
 from widebasin.training.supervised import INITIALIZATION
 
+# The purpose of the key that a network trains by.
+TRAINING = "training"
+
 
 class Program:
     """Trains groups of networks of one problem with one method under one plan; compiles once per group size.
@@ -42,8 +45,13 @@ class Program:
         self.data = self.placement.shared(problem.data)
         loop = Scanned if plan.loop == "scan" else Dispatched
         self.loop = loop(problem, method_at, self.placement)
-        self._start = self.placement.compiled(self._start_one, shared=1)
+        # Two programs: how examples are split does not depend on the width, and is compiled once for all of a sweep.
+        self._initialize = self.placement.compiled(self._initialize_one)
         self._source = self.placement.compiled(self._source_one, shared=1)
+
+    def prepare(self, points: Sequence[Point]) -> None:
+        """Compiles what training a group needs; to be called in a thread while another program trains."""
+        self.loop.prepare(*self.start(points), self.data)
 
     def start(self, points: Sequence[Point]) -> tuple[TrainingState, PyTree, Hyperparameters]:
         """State, data and hyperparameters of networks before the first step.
@@ -55,37 +63,33 @@ class Program:
         seeds = np.array([point.seed for point in filled], np.uint32)
         hyperparameters = Hyperparameters(coordinates(filled))
         seeds, hyperparameters = self.placement.own((seeds, hyperparameters))
-        state, source = self._start(seeds, hyperparameters.point, self.data)
+        state = self._initialize(seeds)
         if any(point.get("sparsity", 0.0) for point in filled):
             mask = self._masks(filled, seeds, hyperparameters, state)
             state = state._replace(params=jax.vmap(apply_mask)(state.params, mask))
-            source = self._source(seeds, hyperparameters.point, state.params, self.data)
-            hyperparameters = hyperparameters._replace(mask=mask)
-            state, source, hyperparameters = self.placement.own((state, source, hyperparameters))
-        return state, source, hyperparameters
+            state, hyperparameters = self.placement.own((state, hyperparameters._replace(mask=mask)))
+        source, carry = self._source(seeds, hyperparameters.point, state.params, self.data)
+        return state._replace(carry=carry), source, hyperparameters
 
-    def _start_one(
-        self, seed: Integer[Array, ""], point: Mapping[str, Float[Array, ""]], data: PyTree
-    ) -> tuple[TrainingState, PyTree]:
+    def _initialize_one(self, seed: Integer[Array, ""]) -> TrainingState:
         key = jax.random.key(seed)
         model = self.problem.init(key_for(key, INITIALIZATION))
-        source = self.problem.source(data, key, point, model.params)
-        training_key = key_for(key, "training")
-        state = TrainingState(
+        return TrainingState(
             params=model.params,
             model=model.state,
             optimizer=self.problem.recipe.optimizer_at(self.problem.steps_per_epoch, 0.0, 0.0).init(model.params),
             method=self.method_at(0.0).init(model.params),
-            carry=self.problem.carry(source, training_key),
-            key=training_key,
+            carry=(),
+            key=key_for(key, TRAINING),
             epoch=jnp.zeros((), jnp.int32),
         )
-        return state, source
 
     def _source_one(
         self, seed: Integer[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree, data: PyTree
-    ) -> PyTree:
-        return self.problem.source(data, jax.random.key(seed), point, params)
+    ) -> tuple[PyTree, PyTree]:
+        key = jax.random.key(seed)
+        source = self.problem.source(data, key, point, params)
+        return source, self.problem.carry(source, key_for(key, TRAINING))
 
     def _masks(
         self, points: Sequence[Point], seeds: Array, hyperparameters: Hyperparameters, state: TrainingState
