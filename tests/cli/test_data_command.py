@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import os
 
 import numpy as np
 import pytest
@@ -110,7 +109,7 @@ def test_check_goes_on_after_a_broken_data_set_and_fails_at_the_end(folder):
     assert "(6, 28, 28), where uint8 of shape (60000, 28, 28) is needed" in first
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "code", "said"),
     [
         (("check",), 1, "no data set is here"),
@@ -120,13 +119,13 @@ def test_check_goes_on_after_a_broken_data_set_and_fails_at_the_end(folder):
         (("fetch",), 2, "give at least one"),
         (("check", "mnist", "nonsense"), 2, "unknown"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_is_explained_in_one_line(tmp_path, arguments, code, said):
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "WIDEBASIN_DATA": str(tmp_path / "none")}
-    done = widebasin("data", *arguments, check=code, env=env)
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_mistake_is_explained_in_one_line(here, tmp_path, monkeypatch, arguments, code, said):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("WIDEBASIN_DATA", str(tmp_path / "none"))
+    printed = here("data", *arguments, check=code)
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
