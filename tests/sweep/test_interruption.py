@@ -192,7 +192,7 @@ def fills(module, name, when):
     setattr(module, name, call)
 
 if sys.argv[1] == "table":
-    fills(executor, "results_rows", lambda cell, trained: cell.width == 5)
+    fills(executor, "results_rows", lambda cell, *rest: cell.width == 5)
 else:
     fills(executor.Checkpoints, "save", lambda self, *rest: "width-5" in str(self.folder))
 from widebasin.cli import main
