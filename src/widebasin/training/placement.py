@@ -64,15 +64,13 @@ class Placement:
 
     def shared(self, tree: PyTree) -> PyTree:
         """Arrays that all networks share, on all devices."""
-        tree = jax.tree.map(jax.numpy.asarray, tree)
-        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        # Not ``jnp.asarray``, which compiles and keeps a small program for every shape.
+        return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec()))
 
     def own(self, tree: PyTree) -> PyTree:
         """Arrays with a leading axis over networks: on every device its share of several, or one on all."""
-        if self.mesh is None:
-            return jax.tree.map(jax.numpy.asarray, tree)
         spec = PartitionSpec(DEVICES) if self.many else PartitionSpec()
-        return jax.device_put(tree, NamedSharding(self.mesh, spec))
+        return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
 
     def split(self, batch: PyTree) -> PyTree:
         """A batch, every device its share of the examples, where one network trains on several devices."""
