@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -332,3 +333,17 @@ def test_data_are_looked_for_where_one_says_also_after_training(command, tmp_pat
     with pytest.raises(UsageError, match="holds no sweep"):
         command(tmp_path, data_dir=tmp_path / "data").run(Console(file=io.StringIO()))
     assert os.environ["WIDEBASIN_DATA"] == str(tmp_path / "data")
+
+
+def test_report_needs_neither_workload_nor_data(tmp_path):
+    chosen = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", inputs=chosen.normal(size=(90, 3)).astype("f4"), targets=np.arange(90) % 3)
+    grid = ("--workload", "mine.npz", "--widths", "2", "--rhos", "0.1", "--seeds", "1", "--epochs", "1")
+    widebasin("sweep", *grid, "--batch-size", "20", "--quiet", "--out", "r", check=0, cwd=tmp_path)
+    (tmp_path / "mine.npz").unlink()
+    (tmp_path / "r" / "report.html").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    done = widebasin("report", tmp_path / "r", check=0, cwd=tmp_path / "elsewhere")
+    assert done.stderr == ""
+    assert "mine, mlp" in done.stdout.lower()
+    assert "--workload mine.npz" in (tmp_path / "r" / "report.html").read_text()

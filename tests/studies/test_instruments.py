@@ -118,6 +118,7 @@ class Shifted(eqx.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_running_statistics_and_flags_of_a_model_are_no_parameters(trained):
     model, state = eqx.nn.make_with_state(lambda: Shifted(trained.model, eqx.nn.StateIndex(jnp.zeros(1))))()
     stateful = dataclasses.replace(trained, model=InferenceModel(model, state))
@@ -266,6 +267,7 @@ def test_a_solution_is_its_outputs_and_its_parameters(trained):
     np.testing.assert_allclose(trained.model(jnp.array([one["position"]]))[0], one["value"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_constants_of_least_squares_are_those_of_the_data(tmp_path):
     spec = Spec(workload="least-squares", widths=(20, 400), methods=("sgd",), seeds=1, epochs=600)
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from studies.commands import studied
 from studies.described import tables as tables_of
 
 from widebasin import theory
@@ -15,7 +16,9 @@ from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.studies.answers import convergence
 from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.run import run
+from widebasin.workloads import WORKLOADS
 
 STABILITY, CONVERGENCE, SOLUTION_SPACE = (STUDIES[name] for name in ("stability", "convergence", "solution-space"))
 
@@ -307,6 +310,17 @@ def test_distances_between_solutions_and_their_change_with_the_width():
 def test_equal_distances_are_no_finding():
     answer = SOLUTION_SPACE.answer(resolve(SOLUTION_SPACE.spec), solutions(lambda width: 0.1), Options())
     assert any("no difference beyond the spread of the seeds" in finding for finding in answer.findings)
+
+
+@pytest.mark.slow
+def test_the_solution_space_is_drawn_with_the_points_of_the_folder(tmp_path):
+    studied("solution-space", tmp_path, "--widths", "3", "5")
+    folder = ResultsFolder(tmp_path / "out")
+    points = folder.measurements("points")
+    assert points.groupby(["width", "method", "seed"]).size().tolist() == [12] * 8
+    (_, first), *_ = points.groupby("seed")
+    dataset = WORKLOADS["line-mlp"].load()
+    np.testing.assert_allclose(first[["x", "y"]].head(12), np.c_[dataset.inputs[:12], dataset.targets[:12]])
 
 
 def test_functions_are_drawn_of_inputs_of_one_number():

@@ -15,9 +15,8 @@ from widebasin.report.page import Answer, image, page
 from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
-from widebasin.studies.tables import Tables, design_of
+from widebasin.studies.tables import Tables
 from widebasin.sweep import Resolved, UsageError, resolve, spec_toml, workload_named
-from widebasin.sweep.description import Description
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
 
@@ -70,13 +69,13 @@ def write_answer(
     study = study or study_of(spec)
     which = which or {}
     with folder.locked():
-        description = folder.description()
-        results, history = folder.results(), folder.history()
-        measured = _measured(study, spec, folder, description, results, options, which, track)
-        tables = Tables(results, history, description, measured)
+        tables = Tables(folder.results(), folder.history(), folder.description())
+        if study.measures:
+            found = _measured(study, spec, folder, tables, options, which, track)
+            tables = dataclasses.replace(tables, measured=found)
         answer = study.answer(spec, tables, options)
         setting = answer.setting[:1].upper() + answer.setting[1:]
-        answer = dataclasses.replace(answer, setting=f"Data: {description.data}. {setting}")
+        answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
         measuring = isinstance(options, Measures)
         again = measure_command(folder, options, which) if measuring else command(spec, options)
         _write_page(folder, study.page, answer, spec_toml(spec), again)
@@ -87,22 +86,20 @@ def _measured(
     study: Study,
     spec: Resolved,
     folder: ResultsFolder,
-    description: Description,
-    results: pd.DataFrame,
+    tables: Tables,
     options: Options | Measures,
     which: Mapping[str, Any],
     track: Track | None,
 ) -> dict[str, pd.DataFrame]:
     """Name of an instrument -> what it measured of the networks that are meant."""
-    if not study.measures:
-        return {}
+    results = tables.results
     chosen = results[np.logical_and.reduce([np.ones(len(results), bool), *(results[c] == v for c, v in which.items())])]
     if chosen.empty:
         stored_networks(folder.path, **which)  # says which there are
     if study.curvature:
-        check_curvature(spec, streamed=description.streamed, sparsities=chosen["sparsity"])
+        check_curvature(spec, streamed=tables.description.streamed, sparsities=chosen["sparsity"])
     instruments = study.instruments(spec, options)
-    return {one.name: measure(folder, one, chosen, design_of(description), track) for one in instruments}
+    return {one.name: measure(folder, one, chosen, tables.design, track) for one in instruments}
 
 
 def _write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:

@@ -1,7 +1,6 @@
 """The answer of ``overparam``: how the gain moves with the number of parameters, which other studies ask of too."""
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,8 @@ from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
 from widebasin.sweep import Resolved
 from widebasin.sweep.description import Published
+
+GAIN = "Gain against the number of parameters"
 
 
 def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
@@ -83,9 +84,6 @@ def gain_answer(
     )
 
 
-GAIN = "Gain against the number of parameters"
-
-
 def _by_radius(spec: Resolved, radii: pd.DataFrame, wording: Wording) -> list[Picture]:
     """The metric against the radius, a picture for every method in every setting."""
     baseline, settings = wording.design.baseline, wording.design.varying(radii)
@@ -125,7 +123,7 @@ def in_setting(published: Published, spec: Resolved, gains: pd.DataFrame) -> pd.
 
 
 def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence | Mapping) and not isinstance(value, str) else [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _with_published(gains: pd.DataFrame, wording: Wording, published: Published, comparable: pd.DataFrame) -> Picture:
