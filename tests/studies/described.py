@@ -8,7 +8,7 @@ from widebasin.statistics import Metric
 from widebasin.studies.tables import Tables
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
-from widebasin.sweep.folder import RECORD_FORMAT, ResultsFolder
+from widebasin.sweep.folder import ResultsFolder
 
 SHARES = ("sparsity", "label_noise")
 AXES = tuple(
@@ -42,7 +42,7 @@ def tables(results, measured=None, **facts) -> Tables:
     return Tables(results, history, description(**({"metric": judged} | facts)), measured or {})
 
 
-def folder_of(path, spec: Spec, results: pd.DataFrame) -> ResultsFolder:
+def folder_of(path, spec: Spec, results: pd.DataFrame, said: Description | None = None) -> ResultsFolder:
     """A results folder of a sweep that nobody trained, and which keeps no parameters."""
     spec = resolve(spec)
     results = results.assign(epochs=spec.epochs, parameters="")
@@ -55,12 +55,7 @@ def folder_of(path, spec: Spec, results: pd.DataFrame) -> ResultsFolder:
     plan = {"networks_at_once": 1, "loop": "scan", "platform": "cpu"}
     plans = {f"{spec.workload}-width-{width}-{method}": plan for width in spec.widths for method in spec.methods}
     folder = ResultsFolder(path)
-    folder.begin(spec, {"format": RECORD_FORMAT, "plans": plans, "environments": [environment]})
+    folder.begin(spec, said or description(), {"plans": plans, "environments": [environment]})
     folder.write_table(path / "results.parquet", results)
     folder.write_table(path / "history.parquet", history_table(results, spec.epochs))
     return folder
-
-
-def describing(monkeypatch, said: Description) -> None:
-    """Lets every results folder say this of its sweep."""
-    monkeypatch.setattr(ResultsFolder, "description", lambda folder: said, raising=False)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from report.results_tables import growing, results_table
 from rich.console import Console
-from studies.described import describing, description, folder_of
+from studies.described import folder_of
 
 from widebasin.studies import Options
 from widebasin.studies.answering import command, print_answer, write_answer
@@ -28,9 +28,7 @@ GRID = {
 def folder(tmp_path_factory):
     """Of a finished sweep."""
     spec = Spec(study="overparam", **GRID)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        describing(monkeypatch, description())
-        yield folder_of(tmp_path_factory.mktemp("made"), spec, results_table(growing))
+    return folder_of(tmp_path_factory.mktemp("made"), spec, results_table(growing))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +82,7 @@ def test_the_command_says_what_the_studys_own_grid_cannot_be_on_a_workload():
     """Least squares has no labels, so that there are none of the study's shares of wrong ones."""
     spec = resolve(Spec(study="label-noise", workload="least-squares", label_noise=(0.0,), seeds=2))
     assert command(spec, Options()) == (
-        "widebasin study label-noise --workload least-squares --seeds 2 --label-noise 0"
+        "widebasin study label-noise --workload least-squares --label-noise 0 --seeds 2"
     )
     usual = resolve(Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)))
     assert command(usual, Options()) == "widebasin study label-noise"

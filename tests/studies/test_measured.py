@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 from report.results_tables import results_table
-from studies.described import describing, description, folder_of
+from studies.described import description, folder_of
 
 from widebasin.studies.answering import write_answer
 from widebasin.studies.questions.measured import STUDY
@@ -16,7 +16,7 @@ GRID = {"widths": (10,), "methods": ("sgd",), "seeds": 1, "label_noise": (0.0,),
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path):
     """A function of a spec: a folder of such networks, with nothing in it to measure."""
 
     def made(streamed=False, **grid):
@@ -27,10 +27,10 @@ def folder(tmp_path, monkeypatch):
         results = [
             one.assign(sparsity=sparsity, pruner="random" if sparsity else "none", output_scale=scale)
             for sparsity in spec.sparsity
-            for scale in spec.output_scale or (1.0,)
+            for scale in spec.output_scale
         ]
-        describing(monkeypatch, dataclasses.replace(description(), streamed=streamed))
-        return folder_of(tmp_path, spec, pd.concat(results, ignore_index=True))
+        said = dataclasses.replace(description(), streamed=streamed)
+        return folder_of(tmp_path, spec, pd.concat(results, ignore_index=True), said)
 
     return made
 

@@ -13,7 +13,7 @@ from widebasin.statistics.gains import differences_from, gain_interval
 from widebasin.statistics.intervals import Interval
 from widebasin.statistics.trends import slope_difference, slope_per_decade
 from widebasin.studies.study import Options
-from widebasin.sweep import Spec as Resolved
+from widebasin.sweep import Resolved
 from widebasin.sweep.description import Description
 
 # The column of how a network was stopped, where it is read at several epochs.
@@ -258,12 +258,11 @@ def setting_sentence(description: Description) -> str:
 
 def beyond_plain_steps(spec: Resolved) -> list[str]:
     """What a resolved spec trains with that is no plain step along the (SAM) gradient, as theories have it."""
-    optimizer, clip = getattr(spec, "optimizer", "sgd"), getattr(spec, "clip", 0.0)
     facts = {
-        f"optimizer {optimizer}": optimizer != "sgd",
-        f"momentum {spec.momentum:g}": optimizer == "sgd" and bool(spec.momentum),
+        f"optimizer {spec.optimizer}": spec.optimizer != "sgd",
+        f"momentum {spec.momentum:g}": spec.optimizer == "sgd" and bool(spec.momentum),
         "weight decay": any(spec.weight_decay),
-        "clipping of gradients": bool(clip),
+        "clipping of gradients": bool(spec.clip),
     }
     return [name for name, there in facts.items() if there]
 

@@ -167,22 +167,29 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
         ):
             if value not in (None, only):
                 raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
-    at_once = min(execution.networks_at_once or plan.networks_at_once, len(cell.points))
-    shared = at_once if at_once > 1 else cell.recipe.batch_size
+    at_once = _at_once(execution, len(cell.points)) or plan.networks_at_once
     devices = plan.devices if execution.devices is None else execution.devices
     available = jax.local_device_count()
     if devices > available:
         raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
-    if execution.devices and shared % devices:
-        what = "networks in one program" if at_once > 1 else "examples of a batch"
-        raise UsageError("devices", devices, f"must divide the {shared} {what}")
+    # Groups of several networks are filled up to a multiple of the devices; a batch must be one.
+    fits = devices <= at_once if at_once > 1 else cell.recipe.batch_size % devices == 0
+    if execution.devices and not fits:
+        if at_once > 1:
+            raise UsageError("devices", devices, f"must be at most {at_once}, the networks in one program")
+        raise UsageError("devices", devices, f"must divide the {cell.recipe.batch_size} examples of a batch")
     return dataclasses.replace(
         plan,
         networks_at_once=at_once,
         loop=execution.loop or plan.loop,
-        devices=devices if shared % devices == 0 else 1,
+        devices=devices if fits else 1,
         workers=plan.workers if execution.workers is None else execution.workers,
     )
+
+
+def _at_once(execution: Execution, networks: int) -> int | None:
+    """How many networks at once were asked for, of so many; ``None`` if nothing was."""
+    return None if execution.networks_at_once is None else min(execution.networks_at_once, networks)
 
 
 def bytes_needed(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> int:
@@ -202,7 +209,7 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
     """A sweep goes on as it was begun: groups cut otherwise would not fit those that are finished."""
     for cell in grid:
         used, asked = plans[cell.name], execution
-        at_once = min(asked.networks_at_once or used.networks_at_once, len(cell.points))
+        at_once = _at_once(asked, len(cell.points)) or used.networks_at_once
         for argument, value, before in (
             ("networks_at_once", at_once, used.networks_at_once),
             ("loop", asked.loop or used.loop, used.loop),
