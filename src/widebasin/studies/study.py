@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from widebasin.workloads import Workload
 
 
+ANSWERS = "widebasin.studies.answers"
+
+
 @dataclass(frozen=True)
 class Options:
     """How results are read; changing these trains nothing."""
@@ -65,7 +68,8 @@ class Study:
         spec: the default grid.
         name: on the command line; empty for what is no study of its own.
         order: of the lists of studies.
-        answered_by: module of ``studies.answers``, where it does not have the study's name.
+        answered_by: module of ``studies.answers``, where it does not have the study's name; with its package where it
+            lies elsewhere, as that of a study of your own, in one file with the question.
         compares: whether the answer needs the baseline and another method.
         example: flags of a second example in the help.
         measures: whether the trained networks are measured; their parameters are then kept.
@@ -104,7 +108,7 @@ class Study:
         return self._answers().instruments(spec, options) if self.measures else ()
 
     def _answers(self) -> ModuleType:
-        return importlib.import_module(f"widebasin.studies.answers.{self.module}")
+        return importlib.import_module(self.module if "." in self.module else f"{ANSWERS}.{self.module}")
 
     def check(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the answer cannot be given of a resolved spec, before anything is trained."""

@@ -1,7 +1,8 @@
 """Which parameters of every network are pruned at initialization."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +17,6 @@ from widebasin.sparsity import prunable, pruned_in_total, pruned_per_layer, rand
 from widebasin.training.point import Point
 from widebasin.training.problem import Model, Problem
 
-PRUNERS = ("random", "snip")
 # Names of arrays that are added to the tokens of a transformer: they have two dimensions, but multiply nothing.
 EMBEDDINGS = ("positions",)
 
@@ -28,15 +28,57 @@ def kernels(params: PyTree) -> PyTree:
     )
 
 
+@dataclass(frozen=True)
+class Pruner:
+    """A way to choose which parameters go.
+
+    Attributes:
+        counted: (parameters or their shapes, sparsity) -> how many it takes away, exactly.
+        mask: (key of the seed, parameters, () -> gradient of a batch, sparsity) -> which stay.
+    """
+
+    counted: Callable[[PyTree, float], int]
+    mask: Callable[[Key[Array, ""], PyTree, Callable[[], PyTree], float], PyTree]
+
+
+def _counted_at_random(shapes: PyTree, sparsity: float) -> int:
+    return sum(pruned_per_layer(shapes, sparsity, kernels))
+
+
+def _counted_in_total(shapes: PyTree, sparsity: float) -> int:
+    return pruned_in_total(shapes, sparsity, kernels)
+
+
+_random_mask = jax.jit(functools.partial(random_mask, which=kernels))
+
+
+def _at_random(key: Key[Array, ""], params: PyTree, gradient: Callable[[], PyTree], sparsity: float) -> PyTree:
+    del gradient
+    return _random_mask(key, params, jnp.asarray(pruned_per_layer(params, sparsity, kernels)))
+
+
+def _by_snip(key: Key[Array, ""], params: PyTree, gradient: Callable[[], PyTree], sparsity: float) -> PyTree:
+    del key
+    return snip_mask(params, gradient(), _counted_in_total(params, sparsity), kernels)
+
+
+PRUNERS: dict[str, Pruner] = {
+    "random": Pruner(_counted_at_random, _at_random),
+    "snip": Pruner(_counted_in_total, _by_snip),
+}
+"""Name on the command line -> pruner."""
+
+
+def pruner_named(name: str) -> Pruner:
+    """The pruner of a name; ``ValueError`` if there is none."""
+    if name not in PRUNERS:
+        raise ValueError(f"pruner must be one of {', '.join(PRUNERS)} where the sparsity is not 0, got {name!r}")
+    return PRUNERS[name]
+
+
 def pruned_parameters(shapes: PyTree, sparsity: float, pruner: str) -> int:
     """How many parameters a pruner takes away, exactly; ``shapes`` are the parameters or their shapes."""
-    if sparsity == 0:
-        return 0
-    if pruner == "random":
-        return sum(pruned_per_layer(shapes, sparsity, kernels))
-    if pruner == "snip":
-        return pruned_in_total(shapes, sparsity, kernels)
-    raise ValueError(f"pruner must be one of {', '.join(PRUNERS)} where the sparsity is not 0, got {pruner!r}")
+    return pruner_named(pruner).counted(shapes, sparsity) if sparsity else 0
 
 
 def masks_of(
@@ -65,19 +107,14 @@ def masks_of(
     for position, point in enumerate(points):
         if which[position] in found:
             continue
+        sparsity = float(point["sparsity"])
         own = jax.tree.map(lambda leaf, at=position: leaf[at], (models, sources, batches, keys))
-        params, sparsity = own[0].params, float(point["sparsity"])
-        pruned = pruned_parameters(params, sparsity, str(point["pruner"]))
-        if point["pruner"] == "snip":
-            mask = snip_mask(params, gradients_of(*own), pruned, kernels)
-        else:
-            key = key_for(jax.random.key(point.seed), "pruning")
-            mask = _random_mask(key, params, jnp.asarray(pruned_per_layer(params, sparsity, kernels)))
+        # A dense network has the mask that takes nothing away.
+        pruner = pruner_named(point["pruner"] if sparsity else "random")
+        key = key_for(jax.random.key(point.seed), "pruning")
+        mask = pruner.mask(key, own[0].params, lambda own=own: gradients_of(*own), sparsity)
         found[which[position]] = jax.tree.map(np.asarray, mask)
     return jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *(found[one] for one in which))
-
-
-_random_mask = jax.jit(functools.partial(random_mask, which=kernels))
 
 
 def _gradients(problem: Problem, model: Model, source: PyTree, batch: PyTree, key: Key[Array, ""]) -> PyTree:

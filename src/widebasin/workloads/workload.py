@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Key
 
 from widebasin.axis import Axis
@@ -133,8 +134,8 @@ class Workload(abc.ABC):
         self, width: int, sparsity: float = 0.0, pruner: str = "none", settings: Settings = Settings()
     ) -> int:
         """Number of parameters at a width, less those that are pruned."""
-        structure = self.structure(width, settings)
-        return count_parameters(structure) - pruned_parameters(structure, sparsity, pruner)
+        shapes = eqx.filter(self.structure(width, settings), lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        return count_parameters(shapes) - pruned_parameters(shapes, sparsity, pruner)
 
     def matching_sparsities(self, widths: Sequence[int]) -> tuple[float, ...]:
         """At which sparsities the largest of these widths has as many parameters as each of the others.
