@@ -188,7 +188,7 @@ def untrained(workload, width):
     """A network of a workload as it is before the first step, without a sweep."""
     spec = resolve(Spec(workload=workload, widths=(width,), methods=("sgd",), seeds=1, precision="float32"))
     (cell,) = cells(spec)
-    problem = cell.problem()
+    problem = cell.problem().plain
     model, examples = problem.build(jax.random.key(0)), problem.examples_of(cell.points[0])
     network = TrainedNetwork(model, cell, cell.points[0], examples)
     return dataclasses.replace(network, model=network.initial_model())

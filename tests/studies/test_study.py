@@ -70,7 +70,10 @@ print(*sys.modules)
 def test_default_grid_can_be_run_and_answered(name):
     spec = resolve(STUDIES[name].spec)
     STUDIES[name].check(spec)
-    assert len({cell.name for cell in cells(spec)}) == len(spec.widths) * len(spec.methods)
+    grid = cells(spec)
+    assert len({cell.name for cell in grid}) == len(grid)
+    trained = {(cell.width, point["method"]) for cell in grid for point in cell.points}
+    assert len(trained) == len(spec.widths) * len(spec.methods)
 
 
 def test_a_sweep_of_its_own_has_the_plain_answer():

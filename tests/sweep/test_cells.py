@@ -8,10 +8,23 @@ from widebasin.training import Centered, Supervised
 
 def test_the_default_study_has_every_network_once():
     grid = cells(resolve(Spec()))
-    assert len(grid) == 6 * 2
-    assert [(cell.width, cell.method, len(cell.points)) for cell in grid[:2]] == [(4, "sgd", 5), (4, "sam", 30)]
-    networks = {(cell.width, cell.method, point) for cell in grid for point in cell.points}
-    assert len(networks) == 6 * 7 * 5
+    assert len({(cell.width, point) for cell in grid for point in cell.points}) == 6 * 7 * 5
+    for cell in grid:
+        methods = [point["method"] for point in cell.points]
+        assert methods == sorted(methods, key=["sgd", "sam"].index)
+        assert all(point["rho"] == 0 for point in cell.points if point["method"] == "sgd")
+
+
+def test_the_baseline_trains_along_with_sam_where_it_is_small_and_nothing_tells_them_apart():
+    def parts(**grid):
+        found = cells(resolve(Spec(**{"widths": (4,), "rhos": (0.1,), "seeds": 2} | grid)))
+        return [(cell.name.removeprefix("digits-mlp-width-"), len(cell.points)) for cell in found]
+
+    assert parts() == [("4-sgd-and-sam", 4)]
+    assert parts(widths=(512,)) == [("512-sgd", 2), ("512-sam", 2)]
+    assert parts(m=50) == [("4-sgd", 2), ("4-sam", 2)]
+    assert parts(budget="gradients") == [("4-sgd", 2), ("4-sam", 2)]
+    assert parts(methods=("sgd", "asam")) == [("4-sgd", 2), ("4-asam", 2)]
 
 
 def test_every_combination_is_there():

@@ -82,7 +82,7 @@ def test_the_same_spec_gives_the_same_bits_in_another_folder(finished, tmp_path)
 
 def test_a_deleted_group_is_trained_again_alone(finished, tmp_path):
     again = run(SPEC, tmp_path / "r")
-    (again.path / "cells" / "digits-mlp-width-3-sam" / "group-0.results.parquet").unlink()
+    (again.path / "cells" / "digits-mlp-width-3-sgd-and-sam" / "group-0.results.parquet").unlink()
     (again.path / "results.parquet").unlink()
     assert_same(run(SPEC, again.path), finished)
 
@@ -97,9 +97,9 @@ def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_p
 
 def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
-    # Four networks: half of them on each of the two devices that tests have.
-    plan = {"networks_at_once": 4, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0}
-    assert record["plans"]["digits-mlp-width-3-sam"] == plan
+    # Six networks: half of them on each of the two devices that tests have.
+    plan = {"networks_at_once": 6, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0, "microbatch": None}
+    assert record["plans"]["digits-mlp-width-3-sgd-and-sam"] == plan
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])
     assert environment["data"] == {"name": "digits", "sha256": digits().digest()}
@@ -200,7 +200,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
 
 
 def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
-    with pytest.raises(UsageError, match="begun with 2"):
+    with pytest.raises(UsageError, match="begun with 6"):
         run(SPEC, finished.path, execution=Execution(networks_at_once=1))
     with pytest.raises(UsageError, match="begun with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
@@ -266,8 +266,8 @@ def test_a_damaged_table_is_an_error_naming_file_and_remedy(tmp_path, damage):
 
 def test_a_damaged_table_is_found_before_anything_is_trained(tmp_path):
     folder = run(SPEC, tmp_path / "r")
-    folder.group("digits-mlp-width-3-sgd", 0, "results.parquet").write_bytes(b"PAR1 broken")
-    missing = folder.group("digits-mlp-width-5-sam", 0, "results.parquet")
+    folder.group("digits-mlp-width-3-sgd-and-sam", 0, "results.parquet").write_bytes(b"PAR1 broken")
+    missing = folder.group("digits-mlp-width-5-sgd-and-sam", 0, "results.parquet")
     missing.unlink()
     with pytest.raises(SweepError, match="corrupt"):
         run(SPEC, folder.path)
@@ -376,7 +376,7 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
     # As a process leaves them that ends while it writes: without their seal they are not kept.
-    next(folder.group("digits-mlp-width-3-sgd", 0, "parameters").glob("*.seal")).unlink()
+    next(folder.group("digits-mlp-width-3-sgd-and-sam", 0, "parameters").glob("*.seal")).unlink()
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
     after = folder.results()

@@ -65,9 +65,16 @@ def test_a_flipped_bit_gives_the_same_or_a_clear_error(copy, name):
 @pytest.mark.parametrize("part", ["results", "history"])
 def test_a_flipped_bit_in_the_rows_of_a_cell_is_noticed_before_they_are_merged(copy, part):
     expected = pd.DataFrame(
-        {"workload": "line-mlp", "width": 2, "method": "sgd", "rho": 0.0, "seed": [0, 1], "epochs": 2}
+        {
+            "workload": "line-mlp",
+            "width": 2,
+            "method": ["sgd", "sgd", "sam", "sam"],
+            "rho": [0.0, 0.0, 0.1, 0.1],
+            "seed": [0, 1, 0, 1],
+            "epochs": 2,
+        }
     )
-    cell = "line-mlp-width-2-sgd"
+    cell = "line-mlp-width-2-sgd-and-sam"
     path = copy.group(cell, 0, f"{part}.parquet")
     genuine, messages = copy.read_table(path).to_dict("list"), []
     for _ in flipped(path, 60, part):
@@ -114,7 +121,7 @@ def test_rows_of_other_networks_are_refused_although_their_own_digest_is_right(c
     copy.write_table(copy.path / "results.parquet", changed)
     with pytest.raises(SweepError, match=words):
         copy.results()
-    path = copy.group("line-mlp-width-2-sam", 0, "results.parquet")
+    path = copy.group("line-mlp-width-2-sgd-and-sam", 0, "results.parquet")
     copy.write_table(path, change(copy.read_table(path)))
     with pytest.raises(SweepError, match=words) as error:
         run(SPEC, copy.path)
@@ -122,8 +129,8 @@ def test_rows_of_other_networks_are_refused_although_their_own_digest_is_right(c
 
 
 def test_rows_of_another_cell_are_not_taken_for_those_of_this_one(copy):
-    other = copy.group("line-mlp-width-3-sam", 0, "results.parquet").read_bytes()
-    copy.group("line-mlp-width-2-sam", 0, "results.parquet").write_bytes(other)
+    other = copy.group("line-mlp-width-3-sgd-and-sam", 0, "results.parquet").read_bytes()
+    copy.group("line-mlp-width-2-sgd-and-sam", 0, "results.parquet").write_bytes(other)
     with pytest.raises(SweepError, match="not those of the networks"):
         run(SPEC, copy.path)
 
@@ -174,4 +181,4 @@ def test_what_a_folder_says_is_what_was_trained(finished):
     record = finished.run_record()
     assert record["files"]["spec.toml"] == digest_of(spec_toml(resolve(SPEC)).encode())
     places = finished.results()["parameters"]
-    assert places.tolist()[:2] == ["cells/line-mlp-width-2-sgd/group-0.parameters:0", places[0][:-1] + "1"]
+    assert places.tolist()[:2] == ["cells/line-mlp-width-2-sgd-and-sam/group-0.parameters:0", places[0][:-1] + "1"]

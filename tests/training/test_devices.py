@@ -83,12 +83,10 @@ def plan(execution, **grid):
     return plan_for(cell, execution)
 
 
-def test_devices_that_do_not_divide_the_work_are_refused_with_the_reason():
-    with pytest.raises(UsageError, match="devices = 2: must divide the 3 networks in one program"):
-        plan(Execution(devices=2), seeds=3)
-    alone = Execution(devices=2, networks_at_once=1)
+def test_devices_that_cannot_share_the_work_are_refused_with_the_reason():
     with pytest.raises(UsageError, match="devices = 2: must divide the 25 examples of a batch"):
-        plan(alone, seeds=3, batch_size=25)
+        plan(Execution(devices=2, networks_at_once=1), seeds=3, batch_size=25)
+    alone = Execution(devices=2, networks_at_once=1)
     assert plan(alone, seeds=3, batch_size=50).devices == 2
     available = jax.local_device_count()
     with pytest.raises(UsageError, match=f"must be at most {available}, the number of devices of this host"):
@@ -97,9 +95,9 @@ def test_devices_that_do_not_divide_the_work_are_refused_with_the_reason():
         Execution(devices=0).check()
 
 
-def test_devices_that_nobody_asked_for_are_used_where_they_divide_the_work():
-    assert plan(Execution(), seeds=4).devices == 2
-    assert plan(Execution(), seeds=3).devices == 1
-    # A batch of 25 takes one device, also where the plan was made for several networks.
+def test_devices_that_nobody_asked_for_share_the_networks():
+    for seeds, at_once in ((4, 4), (3, 4)):
+        chosen = plan(Execution(), seeds=seeds)
+        assert (chosen.networks_at_once, chosen.devices) == (at_once, 2)
     assert plan(Execution(networks_at_once=1), seeds=4, batch_size=25).devices == 1
     assert plan(Execution(networks_at_once=1, workers=3), seeds=4).workers == 3

@@ -6,10 +6,12 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
+from widebasin.statistics import ACCURACY, LOSS, Metric
 from widebasin.training.objective import (
     CLASSIFICATION,
     REGRESSION,
     SQUARED_CLASSIFICATION,
+    Objective,
     accuracy,
     cross_entropy,
     one_hot_squared_error,
@@ -70,12 +72,17 @@ def test_one_hot_squared_error_keeps_the_type_of_the_outputs(dtype):
 def test_squared_classification_minimizes_the_one_hot_error_and_chooses_by_accuracy():
     outputs, label = jnp.array([0.5, 2.0, 0.0]), jnp.int32(0)
     assert float(SQUARED_CLASSIFICATION.loss(outputs, label)) == 0.25 + 4.0
-    wrong, right = (float(SQUARED_CLASSIFICATION.metrics["accuracy"](outputs, jnp.int32(k))) for k in (0, 1))
+    wrong, right = (float(SQUARED_CLASSIFICATION.metrics[ACCURACY](outputs, jnp.int32(k))) for k in (0, 1))
     assert (wrong, right) == (0.0, 1.0)
-    assert (SQUARED_CLASSIFICATION.best, SQUARED_CLASSIFICATION.best_is_highest) == ("accuracy", True)
 
 
-def test_names_start_with_the_loss():
-    assert CLASSIFICATION.names == ("loss", "accuracy")
-    assert SQUARED_CLASSIFICATION.names == ("loss", "accuracy")
-    assert REGRESSION.names == ("loss",)
+def test_the_first_metric_judges_unless_another_is_named():
+    top = Metric("top3", True)
+    assert CLASSIFICATION.all_metrics == SQUARED_CLASSIFICATION.all_metrics == (ACCURACY,)
+    assert REGRESSION.all_metrics == (LOSS,)
+    several = {ACCURACY: accuracy, top: accuracy}
+    assert Objective(cross_entropy, several).all_metrics == (ACCURACY, top)
+    assert Objective(cross_entropy, several, judge=top).all_metrics == (top, ACCURACY)
+    assert Objective(cross_entropy, several, judge=LOSS).all_metrics == (LOSS, ACCURACY, top)
+    with pytest.raises(ValueError, match="judge must be one of accuracy, loss, got 'top3'"):
+        Objective(cross_entropy, {ACCURACY: accuracy}, judge=top)

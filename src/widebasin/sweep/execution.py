@@ -32,6 +32,10 @@ class Execution:
         None
     )
     """Processes that read images from the disk, where a workload streams them; 0 reads them in between."""
+    microbatch: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = (
+        None
+    )
+    """Examples of a batch at a time, whose gradients are accumulated: less memory, the same result."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
     data_dir: DataFolder = None
@@ -43,6 +47,8 @@ class Execution:
             raise UsageError("networks_at_once", self.networks_at_once, "must be at least 1")
         if self.devices is not None and self.devices < 1:
             raise UsageError("devices", self.devices, "must be at least 1")
+        if self.microbatch is not None and self.microbatch < 1:
+            raise UsageError("microbatch", self.microbatch, "must be at least 1")
         if self.workers is not None and self.workers < 0:
             raise UsageError("workers", self.workers, "must be at least 0")
         if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):

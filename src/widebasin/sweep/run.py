@@ -178,9 +178,13 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
         if at_once > 1:
             raise UsageError("devices", devices, f"must be at most {at_once}, the networks in one program")
         raise UsageError("devices", devices, f"must divide the {cell.recipe.batch_size} examples of a batch")
+    group = cell.m or cell.recipe.batch_size
+    if execution.microbatch is not None and group % execution.microbatch:
+        raise UsageError("microbatch", execution.microbatch, f"must divide the {group} examples of an ascent")
     return dataclasses.replace(
         plan,
         networks_at_once=at_once,
+        microbatch=execution.microbatch,
         loop=execution.loop or plan.loop,
         devices=devices if fits else 1,
         workers=plan.workers if execution.workers is None else execution.workers,
@@ -214,6 +218,7 @@ def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution)
             ("networks_at_once", at_once, used.networks_at_once),
             ("loop", asked.loop or used.loop, used.loop),
             ("devices", asked.devices or used.devices, used.devices),
+            ("microbatch", asked.microbatch or used.microbatch, used.microbatch),
         ):
             if value != before:
                 raise UsageError(
