@@ -8,7 +8,7 @@ from widebasin.sweep import Execution, Spec
 from widebasin.sweep.events import Checkpoint, Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
 from widebasin.sweep.run import run
 
-SPEC = Spec(workload="line-mlp", widths=(2,), rhos=(0.1,), seeds=2, epochs=3)
+SPEC = Spec(workload="line-mlp", widths=(2,), methods=("sgd", "asam"), rhos=(0.1,), seeds=2, epochs=3)
 EVERY_EPOCH = Execution(checkpoint_seconds=0.0, networks_at_once=1)
 
 
@@ -28,8 +28,8 @@ def test_listeners_are_told_everything_in_order(tmp_path):
     assert [(event.cell.method, event.group, event.networks) for event in finished] == [
         ("sgd", 0, 1),
         ("sgd", 1, 1),
-        ("sam", 0, 1),
-        ("sam", 1, 1),
+        ("asam", 0, 1),
+        ("asam", 1, 1),
     ]
     assert heard[0].cells == tuple(dict.fromkeys(event.cell for event in finished))
 
@@ -38,7 +38,7 @@ def test_a_sweep_that_fails_says_why_and_goes_on_where_it_was(tmp_path):
     heard = []
 
     def refuses(event):
-        if isinstance(event, GroupStarted) and event.cell.method == "sam":
+        if isinstance(event, GroupStarted) and event.cell.method == "asam":
             raise RuntimeError("the plug was pulled\nat the wall")
 
     with pytest.raises(RuntimeError, match="plug"):

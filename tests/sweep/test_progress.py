@@ -10,7 +10,7 @@ from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, Group
 from widebasin.sweep.progress import PlainProgress, TerminalProgress, progress_for
 from widebasin.training import EpochReport, Plan
 
-GRID = cells(resolve(Spec(widths=(4, 8), rhos=(0.1, 0.2), seeds=3, epochs=2)))
+GRID = cells(resolve(Spec(widths=(4, 8), methods=("sgd", "asam"), rhos=(0.1, 0.2), seeds=3, epochs=2)))
 
 
 def report(epoch, networks, resumed=False):
@@ -32,7 +32,7 @@ def carry_out(progress, skipped=()):
     progress(Finished())
 
 
-@pytest.mark.parametrize("skipped", [(), ((4, "sgd"), (8, "sam"))])
+@pytest.mark.parametrize("skipped", [(), ((4, "sgd"), (8, "asam"))])
 def test_work_done_adds_up_to_the_whole_however_it_is_grouped(skipped):
     progress = PlainProgress(Console(file=io.StringIO()))
     carry_out(progress, skipped)
@@ -47,9 +47,9 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
     lines = console.file.getvalue().splitlines()
     assert "digits-mlp width 4 sgd: 2 networks finished before" in lines[0]
     assert lines[-1].startswith(
-        "[100%] digits-mlp width 8 sam: 6 networks trained, train loss 0.500, valid accuracy 0.750"
+        "[100%] digits-mlp width 8 asam: 6 networks trained, train loss 0.500, valid accuracy 0.750"
     )
-    assert sum("width 8 sam" in line for line in lines) == 1  # of three groups
+    assert sum("width 8 asam" in line for line in lines) == 1  # of three groups
     shares = [int(line[1:4]) for line in lines]
     assert shares == sorted(shares)
 
@@ -63,7 +63,7 @@ def test_a_terminal_shows_time_left_and_metrics():
     progress.bar.refresh()
     progress(Failed("no more time"))
     text = console.file.getvalue()
-    for part in ("width 4 sam x 6", "left", "valid accuracy 0.750"):
+    for part in ("width 4 asam x 6", "left", "valid accuracy 0.750"):
         assert part in text
 
 

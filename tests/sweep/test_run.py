@@ -376,7 +376,7 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
     # As a process leaves them that ends while it writes: without their seal they are not kept.
-    next(folder.group("digits-mlp-width-3-sgd-and-sam", 0, "parameters").glob("*.seal")).unlink()
+    next(folder.group("digits-mlp-width-3-sgd", 0, "parameters").glob("*.seal")).unlink()
     run(spec, folder.path, execution=Execution(keep_parameters=True))
     assert load_network(folder.path).point.seed == 0
     after = folder.results()

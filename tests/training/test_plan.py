@@ -45,7 +45,7 @@ def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():
 
 def test_attention_goes_a_few_at_a_time_on_cpu_within_the_bound_on_parameters():
     assert how(WORKLOADS["digits-vit"].problem(8, DIGITS.recipe), 6) == (6, "scan")
-    assert how(WORKLOADS["digits-vit"].problem(128, DIGITS.recipe), 6) == (1, "scan")
+    assert how(WORKLOADS["digits-vit"].problem(128, DIGITS.recipe), 6) == (2, "scan")
 
 
 def test_attention_goes_one_by_one_on_accelerators(monkeypatch):

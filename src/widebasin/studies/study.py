@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Measures:
-    """How ``widebasin measure`` measures networks."""
+    """How trained networks are measured."""
 
     samples: int = 256
     """Training examples that curvature is measured on."""

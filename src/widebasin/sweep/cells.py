@@ -50,8 +50,12 @@ class Cell:
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
         own = "".join(f"-{name}-{file_name(str(value))}" for name, value in self.settings.own)
-        methods = "-and-".join(dict.fromkeys(str(point["method"]) for point in self.points))
-        return f"{file_name(self.workload)}-width-{self.width}{own}-{methods}"
+        return f"{file_name(self.workload)}-width-{self.width}{own}-{'-and-'.join(self.methods)}"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that its networks are of."""
+        return tuple(dict.fromkeys(point["method"] for point in self.points))
 
     def problem(self) -> Problem:
         """What the cell's networks are trained on."""

@@ -103,7 +103,7 @@ def _networks(count: int) -> str:
 
 def _title(cell: Cell) -> str:
     own = "".join(f" {name} {value}" for name, value in cell.settings.own)
-    return f"{cell.workload} width {cell.width}{own} {cell.method}"
+    return f"{cell.workload} width {cell.width}{own} {' and '.join(cell.methods)}"
 
 
 class TerminalProgress:
@@ -132,7 +132,7 @@ class TerminalProgress:
             self.bar.start()
         elif isinstance(event, GroupStarted):
             cell = event.cell
-            title = f"width {cell.width} {cell.method} x {event.networks}"
+            title = f"width {cell.width} {' and '.join(cell.methods)} x {event.networks}"
             self.bar.update(self.line, description=title, metrics="compiling")
         elif isinstance(event, Epoch):
             left = counter.seconds_left()
