@@ -14,7 +14,7 @@ def test_the_main_job_is_timed_cold_and_warm_beside_the_program_by_hand():
 
 
 def test_by_hand_has_the_radii_and_seeds_of_the_workload():
-    assert by_hand.RADII == (0.0, *study.WORKLOAD.rhos)
-    assert (by_hand.TRAIN, by_hand.VALID) == (study.WORKLOAD.sizes.train, study.WORKLOAD.sizes.valid)
+    assert (0.0, *study.WORKLOAD.rhos) == by_hand.RADII
+    assert (study.WORKLOAD.sizes.train, study.WORKLOAD.sizes.valid) == (by_hand.TRAIN, by_hand.VALID)
     assert study.WORKLOAD.label_noise == by_hand.NOISE
     assert study.WORKLOAD.recipe.batch_size == by_hand.BATCH
