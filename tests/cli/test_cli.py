@@ -116,11 +116,11 @@ def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     done = widebasin("study", "overparam", *TINY, check=0, cwd=tmp_path)
     folder = tmp_path / "results" / "overparam"
     assert {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {
-        "spec.toml", "run.json", "results.parquet", "history.parquet", "report.html", "figures", "cells"
+        "spec.toml", "run.json", "description.json", "results.parquet", "history.parquet", "report.html", "figures", "cells"
     }  # fmt: skip
     assert len(pd.read_parquet(folder / "results.parquet")) == 2 * 3 * 2
     assert "Gain in test accuracy over SGD" in done.stdout
-    assert re.search(r"\[100%\] digits-mlp width 8 sam: 4 networks trained", done.stdout)
+    assert re.search(r"\[100%\] digits-mlp width 8 sgd and sam: 6 networks trained", done.stdout)
     assert "1,850" in done.stdout
     assert done.stderr == ""
     names = {p.stem for p in (folder / "figures").iterdir()}

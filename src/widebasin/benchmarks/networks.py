@@ -45,7 +45,8 @@ def _measure_width(width: int, networks: tuple[Point, ...], rounds: int) -> Iter
     chosen = choose_plan(task, len(networks))
     plans = {PLANNED: chosen}
     for name, at_once in (("all at once", len(networks)), ("one by one", 1)):
-        if at_once != chosen.networks_at_once:
+        # A group that is filled up has all of them at once.
+        if min(chosen.networks_at_once, len(networks)) != at_once:
             plans[name] = dataclasses.replace(chosen, networks_at_once=at_once)
     programs = {name: Program(task, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
     warm = interleave({name: _run(plans[name], networks, lambda p=p: p) for name, p in programs.items()}, rounds)
