@@ -80,7 +80,7 @@ def uninterrupted(tmp_path_factory):
         [("writing", 1), ("written", 2), ("replacing", 3)],
         [("epoch", 1), ("epoch", 4)],
         [("saving", 3), ("saving", 1), ("sealed", 2)],
-        [("removing", 1), ("replacing", 2), ("epoch", 3), ("writing", 5)],
+        [("removing", 1), ("epoch", 3), ("replacing", 2), ("writing", 5)],
     ],
     ids=lambda kills: "-".join(f"{event}{count}" for event, count in kills),
 )
