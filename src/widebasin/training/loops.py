@@ -1,5 +1,6 @@
 """An epoch of a group of networks: as one compiled loop, or step by step from the host."""
 
+import abc
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from widebasin.training.step import Hyperparameters, Metrics, TrainingState, upd
 PREFIXES = {"valid": "valid", "test": "test", "train": "final_train"}
 
 
-class Loop:
+class Loop(abc.ABC):
     """What both loops share: the programs of one group size.
 
     Args:
@@ -55,6 +56,7 @@ class Loop:
         carry, index = self._begin(state, source, hyperparameters, data)
         return self._run(state._replace(carry=carry), index, source, hyperparameters, data, first, last)
 
+    @abc.abstractmethod
     def _run(
         self,
         state: TrainingState,
@@ -65,7 +67,7 @@ class Loop:
         first: int,
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        raise NotImplementedError
+        """The state after all steps from number ``first`` on, and the metrics of the epoch."""
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
         """Compiles ahead of the first epoch, where there is one program to compile."""
@@ -162,7 +164,6 @@ class Dispatched(Loop):
             kind: placement.compiled(functools.partial(self.update, kind=kind), shared=2, donate=True)
             for kind in (0, 1)
         }
-        # The numbers of steps and the data come last, as what all networks share does.
         self._blocks = {
             part: placement.compiled(functools.partial(evaluated_block, problem, part), shared=1) for part in PARTS
         }
