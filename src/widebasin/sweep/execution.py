@@ -35,7 +35,7 @@ class Execution:
     microbatch: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = (
         None
     )
-    """Examples of a batch at a time, whose gradients are accumulated: less memory, the same but for batch normalization."""
+    """Examples of a batch at a time: gradients add up, in less memory. Batch normalization sees each part alone."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
     data_dir: DataFolder = None

@@ -71,6 +71,7 @@ class Loop(abc.ABC):
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
         """Compiles ahead of the first epoch, where there is one program to compile."""
+        del state, source, hyperparameters, data
 
     def _whole(self, prefix: str, collected: PyTree) -> dict[str, np.ndarray]:
         """Metrics of a whole part, network by network, on the host."""

@@ -77,16 +77,17 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
     Batching saves time between operations. Where a step takes a millisecond, as that of a dense network, this counts.
 
     * Dense networks are batched and scanned: on accelerators as many at once as fit the memory, on CPU as many as have
-      about half a million parameters together on every core (with both cores as one device, batches of 30 networks
-      of 60,000 to 270,000 parameters take 1.2 to 1.5 times as long per network; with a device each, 6, 12 and 36
-      networks of 25,000 parameters at once take as long per network, within 7%).
+      about half a million parameters together on every core. With both cores as one device, batches of 30 networks of
+      60,000 to 270,000 parameters take 1.2 to 1.5 times as long per network; with a device each, 6, 12 and 36 networks
+      of 25,000 parameters at once take as long per network, within 7%.
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
       the digits the loop does not matter, and three at once take 1.3 times as long.
-    * Attention goes up to three at once on every core, within the same half a million parameters, an epoch as one loop:
-      more would fill the memory with activations. Against one by one, with both cores as one device, three vision transformers at once take .8 to 1 times
-      as long on the digits, two .9 to 1 times on images of 32 x 32. On accelerators they go one by one, until measured.
+    * Attention goes up to three at once on every core of a CPU, within the same half a million parameters, an epoch as
+      one loop: more would fill the memory with activations. Against one by one, with both cores as one device, three
+      vision transformers at once take .8 to 1 times as long on the digits, two .9 to 1 times on images of 32 x 32. On
+      accelerators they go one by one, until measured.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
