@@ -243,7 +243,7 @@ class Supervised(Problem):
 
     @functools.cached_property
     def _split_program(self) -> Callable[..., Examples]:
-        return jax.jit(lambda data, key, point: Supervised.source(self, data, key, point, None))
+        return jax.jit(lambda data, key, point: self.source(data, key, point, None))
 
     def initial_model(self, seed: int) -> Model:
         """The network of a seed before training, and before it is pruned."""
