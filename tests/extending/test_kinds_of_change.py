@@ -24,6 +24,7 @@ from widebasin.sweep.events import Epoch, Finished
 from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
+from widebasin.sweep.spec import spec_type
 from widebasin.training import OPTIMIZERS, PRUNERS, NamedOptimizer, Objective, Recipe
 from widebasin.training.objective import cross_entropy
 from widebasin.training.pruning import Pruner
@@ -117,8 +118,6 @@ def test_method_optimizer_model_metric_axis_workload_executor_and_listener(tmp_p
     heard = []
     spec = Spec(workload="gated-digits", methods=("sgd", "half-sam"), optimizer="sign-sgd", seeds=2)
     with_axis = dataclasses.asdict(spec) | {"sharpness": (0.5, 2.0)}
-    from widebasin.sweep.spec import spec_type
-
     spec = spec_type(GATED_DIGITS.axes)(**with_axis)
     execution = Execution(keep_parameters=True)
     folder = run(spec, tmp_path / "out", execution=execution, executor=Backwards(), listeners=[heard.append])

@@ -17,7 +17,8 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.networks import load_network, stored_networks
 from widebasin.sweep.rows import identity_rows, rows_of_spec
 from widebasin.sweep.run import run
-from widebasin.sweep.spec import fitted, parse_resolved, spec_type
+from widebasin.sweep.spec import fitted, spec_type
+from widebasin.sweep.spec_file import parse_resolved
 from widebasin.workloads import WORKLOADS
 
 

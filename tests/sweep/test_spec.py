@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve, spec_toml
-from widebasin.sweep.spec import differences, parse_resolved
+from widebasin.sweep.spec_file import differences, parse_resolved
 
 
 def test_what_is_left_out_comes_from_the_workload():

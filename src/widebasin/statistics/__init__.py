@@ -11,6 +11,6 @@ This package itself loads nothing but ``Metric`` and ``Design``, so that trainin
 """
 
 from widebasin.statistics.design import BASELINE, Design
-from widebasin.statistics.metric import ACCURACY, LOSS, Metric
+from widebasin.statistics.metric import ACCURACY, LOSS, Metric, recorded
 
-__all__ = ["ACCURACY", "BASELINE", "LOSS", "Design", "Metric"]
+__all__ = ["ACCURACY", "BASELINE", "LOSS", "Design", "Metric", "recorded"]

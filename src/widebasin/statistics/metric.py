@@ -1,5 +1,6 @@
 """What a trained network is judged by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PERCENT = "%"
@@ -69,3 +70,8 @@ class Metric:
 
 ACCURACY = Metric("accuracy", True, PERCENT, 100.0)
 LOSS = Metric("loss", False)
+
+
+def recorded(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Names of what is recorded of every network and epoch: the loss, then the metrics."""
+    return tuple(dict.fromkeys((LOSS.name, *(metric.name for metric in metrics))))

@@ -6,7 +6,8 @@ This package itself loads only what the command line needs to explain itself; th
 
 from widebasin.sweep.errors import SweepError, UsageError, nearest_name
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.spec import Resolved, Spec, read_spec, resolve, spec_toml, workload_named
+from widebasin.sweep.spec import Resolved, Spec, resolve, workload_named
+from widebasin.sweep.spec_file import read_spec, spec_toml
 
 __all__ = [
     "Execution",

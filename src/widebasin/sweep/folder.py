@@ -30,7 +30,8 @@ from widebasin.sweep.description import Description
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.rows import PARAMETERS, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
-from widebasin.sweep.spec import Resolved, differences, parse_resolved, spec_toml
+from widebasin.sweep.spec import Resolved
+from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, unpacked
 
 RECORD_FORMAT = 3

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.statistics import LOSS, Metric
+from widebasin.statistics import recorded
 from widebasin.sweep.cells import Cell, parts
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Point, Trained
@@ -31,7 +31,7 @@ def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataF
         parameters: the folder of the group's parameters, relative to the results folder; empty if there is none.
     """
     metrics = WORKLOADS[cell.workload].metrics
-    names = columns_of(metrics)
+    names = recorded(metrics)
     last = cell.recipe.epochs - 1
     chosen = trained.history[f"valid_{metrics[0].name}"].astype(np.float64)
     worst = np.nan_to_num(chosen if metrics[0].higher_is_better else -chosen, nan=-np.inf)
@@ -94,8 +94,3 @@ def _identities(
 ) -> list[dict[str, Any]]:
     cell = {"workload": workload, "width": width, "method": method}
     return [cell | dict(point.axes) | dict(own) | {"seed": point.seed} for point in points]
-
-
-def columns_of(metrics: Sequence[Metric]) -> list[str]:
-    """What is recorded of every network and epoch: the loss, and the metrics."""
-    return list(dict.fromkeys((LOSS.name, *(metric.name for metric in metrics))))

@@ -1,17 +1,12 @@
-"""The spec of a sweep: what a user asks for, from flags or a TOML file, and what that comes to for its workload."""
+"""The spec of a sweep: what a user asks for, and what that comes to for its workload."""
 
 import dataclasses
 import functools
 import math
-import re
-import tomllib
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import tomli_w
 import tyro
 
 from widebasin.axis import Axis
@@ -21,7 +16,6 @@ from widebasin.sweep.errors import UsageError, nearest_name
 if TYPE_CHECKING:
     from widebasin.workloads import Workload
 
-FORMAT = 2
 BUDGETS = ("epochs", "gradients")
 PRESETS = ("paper", "quick")
 PRUNE = ("all", "largest")
@@ -337,115 +331,6 @@ def workload_named(name: str) -> "Workload":
 def _check(argument: str, value: Any, wanted: str, holds: bool) -> None:
     if not holds:
         raise UsageError(argument, value, f"must be {wanted}")
-
-
-# TOML ----------------------------------------------------------------------------------------------------------------
-
-
-def read_spec(path: Path, workload: str | None = None) -> Spec:
-    """Reads a spec from a TOML file whose keys are the fields of ``Spec``, and the axes of its workload.
-
-    Args:
-        path: the file.
-        workload: name of the workload, where it is not that of the file.
-
-    Raises:
-        UsageError: if the file cannot be read, is no TOML, has an unknown key or a value of the wrong type.
-    """
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("spec file", str(path), f"cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError("spec file", str(path), f"is not valid TOML: {error}") from error
-    version = table.pop("format", FORMAT)
-    if version not in range(1, FORMAT + 1):
-        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({path})")
-    table = {key.replace("-", "_"): value for key, value in table.items()}
-    own: tuple[Axis, ...] = ()
-    if table.keys() - _kinds(Spec).keys():
-        named = workload or table.get("workload")
-        own = workload_named(named).axes if isinstance(named, str) else ()
-    kind = spec_type(own)
-    kinds = _kinds(kind)
-    values = {}
-    for name, value in table.items():
-        if name not in kinds:
-            raise nearest_name(f"key in {path}", name, kinds)
-        values[name] = _typed(name, value, *kinds[name])
-    return kind(**values)
-
-
-def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
-    """A resolved spec from its TOML text; neither the workload nor its data are needed.
-
-    Args:
-        text: of ``spec_toml``.
-        own: axes of the workload's own.
-
-    Raises:
-        ValueError: if it is no TOML, of another format, or not complete.
-    """
-    table = tomllib.loads(text)
-    version = table.pop("format", None)
-    if version != FORMAT:
-        raise ValueError(f"format {version}, and this version of widebasin reads {FORMAT}")
-    kinds = _kinds(spec_type(own))
-    unknown = sorted(table.keys() - kinds.keys())
-    if unknown:
-        raise ValueError(f"unknown key {unknown[0]}")
-    values = {"m": None, "study": "", "output_scale": (1.0,), "centered": "output_scale" in table}
-    values |= {name: _typed(name, value, *kinds[name]) for name, value in table.items()}
-    kind = resolved_type(own)
-    missing = [field.name for field in dataclasses.fields(kind) if field.name not in values]
-    if missing:
-        raise ValueError(f"no {missing[0]}")
-    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
-
-
-def _kinds(spec: type[Spec]) -> dict[str, tuple[type, bool]]:
-    """Field -> the kind of its values, and whether there are several."""
-    kinds = {}
-    for name, annotation in typing.get_type_hints(spec).items():
-        if typing.get_origin(annotation) is ClassVar:
-            continue
-        several = next((t for t in typing.get_args(annotation) if typing.get_origin(t) is tuple), None)
-        inner = (several or annotation, *typing.get_args(several or annotation))
-        kinds[name] = next(t for t in (int, float, str) if t in inner), several is not None
-    return {field.name: kinds[field.name] for field in dataclasses.fields(spec)}
-
-
-def _typed(key: str, value: Any, kind: type, several: bool) -> Any:
-    """A TOML value as the type of a field: a bare value stands for a list of one, a whole number for a float."""
-    items = value if isinstance(value, list) else [value]
-    for item in items:
-        if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
-            raise UsageError(key, value, f"must be {'a list of ' if several else ''}{kind.__name__}")
-    if not several and isinstance(value, list):
-        raise UsageError(key, value, f"must be one {kind.__name__}, not a list")
-    typed = tuple(kind(item) for item in items)
-    return typed if several else typed[0]
-
-
-def spec_toml(spec: Resolved) -> str:
-    """A resolved spec as TOML; ``read_spec`` reads it back."""
-    table = {name: list(value) if isinstance(value, tuple) else value for name, value in spec.given().items()}
-    text = tomli_w.dumps({"format": FORMAT} | table)
-    return re.sub(r"\[\n(.*?)\n\]", lambda array: f"[{' '.join(array[1].split()).rstrip(',')}]", text, flags=re.DOTALL)
-
-
-def differences(one: Resolved, other: Resolved) -> list[str]:
-    """Where two specs differ, in words."""
-
-    def words(value: Any) -> str:
-        return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-    there, here = one.given(), other.given()
-    return [
-        f"{name}: {words(there.get(name))} there, {words(here.get(name))} here"
-        for name in dict.fromkeys((*there, *here))
-        if there.get(name) != here.get(name)
-    ]
 
 
 # One network ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from widebasin.statistics import LOSS, Metric
+from widebasin.statistics import LOSS, Metric, recorded
 from widebasin.training.recipe import Recipe
 
 Totals = Mapping[str, tuple[Any, Any]]
@@ -63,7 +63,7 @@ class Problem(abc.ABC):
     @property
     def names(self) -> tuple[str, ...]:
         """Of everything that is recorded: the loss, then the metrics."""
-        return tuple(dict.fromkeys((LOSS.name, *(metric.name for metric in self.metrics))))
+        return recorded(self.metrics)
 
     # Before training --------------------------------------------------------------------------------------------------
     @abc.abstractmethod
