@@ -10,8 +10,8 @@ from widebasin.training import Plan
 @pytest.mark.slow
 def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
     chosen = Plan(3, "scan", "cpu")
-    monkeypatch.setattr(plans, "choose_plan", lambda task, replicates: chosen)
-    found = plans.plans_for(plans.task_of("digits-mlp", 2))
+    monkeypatch.setattr(plans, "choose_plan", lambda problem, replicates: chosen)
+    found = plans.plans_for(plans.problem_of("digits-mlp", 2))
     assert found == {
         "1 at once, scan": Plan(1, "scan", "cpu"),
         "1 at once, step": Plan(1, "step", "cpu"),
@@ -24,7 +24,7 @@ def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
 @pytest.mark.slow
 def test_rows_are_per_network_and_the_chosen_plan_has_a_target(monkeypatch):
     monkeypatch.setattr(plans, "WIDTHS", {"digits-mlp": 2})
-    monkeypatch.setattr(plans, "_epochs", lambda task, plan: lambda: (plan.networks_at_once, plan.loop))
+    monkeypatch.setattr(plans, "_epochs", lambda problem, plan: lambda: (plan.networks_at_once, plan.loop))
     # A call takes as long as it trains networks, and as long again where it goes step by step.
     monkeypatch.setattr(plans, "interleave", lambda calls, *_, **__: {n: timed(c()) for n, c in calls.items()})
     found = plans.measure(1)

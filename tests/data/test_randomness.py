@@ -3,10 +3,11 @@ import zlib
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widebasin.data import key_for
+from widebasin.data import key_for, permutation
 
 PURPOSES = ["split", "initialization", "batches", "label noise", "augmentation", "pruning", "dropout", "method", ""]
 
@@ -42,3 +43,17 @@ def test_draws_for_two_purposes_are_uncorrelated():
     draws = [jax.random.normal(key_for(jax.random.key(0), purpose), (10_000,)) for purpose in PURPOSES]
     for x, y in itertools.combinations(draws, 2):
         assert abs(np.corrcoef(x, y)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 1625, 1626, 200_000])
+def test_a_permutation_sorts_by_random_bits_as_numpy_does(count):
+    """From 1,626 on twice; among 200,000 there are equal bits, which keep their order."""
+    key = jax.random.key(count)
+    order = np.arange(count)
+    for _ in range((count > 1) + (count > 1625)):
+        key, drawn = jax.random.split(key)
+        order = order[np.argsort(np.asarray(jax.random.bits(drawn, (count,))), kind="stable")]
+    found = permutation(jax.random.key(count), count)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, order)
+    np.testing.assert_array_equal(jax.jit(permutation, static_argnums=1)(jax.random.key(count), count), order)

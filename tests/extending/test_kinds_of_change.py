@@ -25,9 +25,20 @@ from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import spec_type
-from widebasin.training import OPTIMIZERS, PRUNERS, NamedOptimizer, Objective, Recipe
+from widebasin.training import (
+    OPTIMIZERS,
+    PRUNERS,
+    Model,
+    NamedOptimizer,
+    Objective,
+    Point,
+    Problem,
+    Program,
+    Pruner,
+    Recipe,
+    choose_plan,
+)
 from widebasin.training.objective import cross_entropy
-from widebasin.training.pruning import Pruner
 from widebasin.workloads import WORKLOADS, SupervisedWorkload
 
 
@@ -99,6 +110,34 @@ GATED_DIGITS = SupervisedWorkload(
 )
 
 
+# A problem that is no data set: every epoch draws its examples anew, and counts
+@dataclass(frozen=True, eq=False)
+class Online(Problem):
+    recipe: Recipe
+    metrics = (Metric("absolute_error", False),)
+    steps_per_epoch = 5
+
+    def init(self, key):
+        return Model({"weights": jax.random.normal(key, (3,))}, ())
+
+    def carry(self, source, key):
+        return jnp.zeros((), jnp.int32)
+
+    def epoch(self, data, source, carry, model, key, number):
+        inputs = jax.random.normal(jax.random.fold_in(key, number), (self.steps_per_epoch, 8, 3))
+        return carry + 1, (inputs, inputs.sum(-1))
+
+    def losses(self, model, source, batch, keys, *, training):
+        inputs, targets = batch
+        errors = inputs @ model.params["weights"] - targets
+        sums = {"loss": jnp.sum(errors**2), "absolute_error": jnp.sum(jnp.abs(errors))}
+        return {name: (total, float(len(errors))) for name, total in sums.items()}, model.state
+
+    def blocks(self, part):
+        inputs = np.random.default_rng(0).standard_normal((2, 16, 3)).astype(np.float32)
+        return inputs, inputs.sum(-1)
+
+
 # An executor, and a listener
 class Backwards(LocalExecutor):
     def run(self, cells, plans, folder, execution, tell):
@@ -128,8 +167,7 @@ def test_method_optimizer_model_metric_axis_workload_executor_and_listener(tmp_p
     assert isinstance(heard[-1], Finished)
     network = load_network(folder.path, method="half-sam", sharpness=2.0, seed=1)
     at = np.asarray(network.examples.test)
-    model = jax.vmap(lambda x: network.model(x, sharpness=2.0))
-    logits = np.asarray(model(jnp.asarray(network.problem.dataset.inputs[at])))
+    logits = np.asarray(jax.vmap(network.model)(jnp.asarray(network.problem.dataset.inputs[at])))
     row = results[(results["method"] == "half-sam") & (results["sharpness"] == 2.0) & (results["seed"] == 1)].iloc[0]
     assert row["test_macro_f1"] == pytest.approx(macro_f1(logits, network.problem.dataset.targets[at]), rel=1e-5)
     description = folder.description()
@@ -138,6 +176,24 @@ def test_method_optimizer_model_metric_axis_workload_executor_and_listener(tmp_p
     answer = write_answer(folder, Options()).answer
     assert "signSGD" in answer.setting
     assert any("sharpness" in column for column in answer.tables[0].columns)
+
+
+@pytest.mark.parametrize("loop", ["scan", "step"])
+def test_a_problem_that_is_no_data_set(loop):
+    problem = Online(Recipe(epochs=3, batch_size=8, learning_rate=0.1, momentum=0.0, schedule="constant"))
+    points = [Point.of(seed, rho=rho, learning_rate=0.1, weight_decay=0.0) for rho in (0.0, 0.05) for seed in (0, 1)]
+    plan = dataclasses.replace(choose_plan(problem, len(points)), loop=loop)
+    program = Program(problem, sam.METHODS["sam"].with_radius, plan)
+    state, source, hyperparameters = program.start(points)
+    history = []
+    for last in (False, False, True):
+        state, metrics = program.epoch(state, source, hyperparameters, last)
+        history.append(metrics)
+    assert np.asarray(state.carry)[: len(points)].tolist() == [3] * len(points)
+    assert (history[-1]["valid_loss"] < 0.1 * history[0]["train_loss"]).all()
+    inputs, targets = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in problem.blocks("test"))
+    errors = np.abs(np.asarray(state.params["weights"])[: len(points)] @ inputs.T - targets)
+    np.testing.assert_allclose(history[-1]["test_absolute_error"][: len(points)], errors.mean(1), rtol=1e-4, atol=1e-6)
 
 
 def test_pruner_and_study(tmp_path):

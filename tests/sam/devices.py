@@ -10,11 +10,10 @@ import json
 import os
 import sys
 
+from compiling import xla_flags
+
 DEVICES = 8
-os.environ["XLA_FLAGS"] = (
-    f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
-)
+os.environ["XLA_FLAGS"] = xla_flags(DEVICES)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

@@ -88,11 +88,13 @@ def test_what_looksam_keeps_is_orthogonal_to_the_clean_gradient_and_makes_it_the
     [sam.LookSAM(0.3, 1), sam.LookSAM(0.3, 1, per_tensor=True), sam.SAMEveryK(0.3, 1)],
     ids=["LookSAM", "LookSAM by tensor", "SAM every k"],
 )
-def test_k_one_is_sam_bit_for_bit(method):
+def test_k_one_is_sam(method):
     start = problem()
     params, _, outputs = descent(sam.SAM(0.3), start.params, (), start.batches)
     after, _, found = descent(method, start.params, method.init(start.params), start.batches)
-    assert eqx.tree_equal((after, found), (params, outputs))
+    # To the last bit, but where the rounding of norms tensor by tensor depends on the program.
+    rounding = 1e-12 if getattr(method, "per_tensor", False) else 0.0
+    assert eqx.tree_equal((after, found), (params, outputs), rtol=rounding, atol=rounding)
 
 
 def test_sam_every_step_unnormalized_is_unnormalized_sam():

@@ -32,6 +32,15 @@ DROPOUT = Axis(
 NAME = "deep-line"
 
 
+class Scaled(eqx.Module):
+    """A perceptron that is told how much is dropped, and makes up for it."""
+
+    layers: MLP
+
+    def __call__(self, x, *, dropout):
+        return self.layers(x) * (1 - dropout)
+
+
 def deep_line():
     """12 points on a line and a network of a depth that the grid varies, to be added to ``WORKLOADS`` by its name."""
     line = WORKLOADS["line-mlp"]
@@ -40,8 +49,9 @@ def deep_line():
         name=NAME,
         widths=(2,),
         recipe=dataclasses.replace(line.recipe, epochs=3),
-        build=lambda width, key, depth=1: MLP((1, *(width,) * depth, 1), key=key),
+        build=lambda width, key, depth=1: Scaled(MLP((1, *(width,) * depth, 1), key=key)),
         axes=(DEPTH, DROPOUT),
+        given=("dropout",),
     )
 
 

@@ -7,10 +7,9 @@ double precision, and without optimizations, since compilation is most of the ti
 import json
 import os
 
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
-)
+from compiling import xla_flags
+
+os.environ["XLA_FLAGS"] = xla_flags(4)
 
 from dataclasses import replace
 

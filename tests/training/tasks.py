@@ -1,5 +1,6 @@
 """Small tasks that train in a moment, shared by the tests of training."""
 
+import functools
 from dataclasses import replace
 
 import equinox as eqx
@@ -72,9 +73,15 @@ def point(rho=0.0, seed=0, **others):
     return Point.of(seed, **(usual | DENSE | {"rho": rho} | others))
 
 
+@functools.lru_cache(maxsize=16)
+def program_of(problem, method, plan):
+    """The program of a problem, a method and a plan: one for all who ask, so that it compiles once."""
+    return Program(problem, sam.METHODS[method].with_radius, plan)
+
+
 def trained(problem, method, points, plan, epochs=2):
     """State and metrics after a few epochs."""
-    program = Program(problem, sam.METHODS[method].with_radius, plan)
+    program = program_of(problem, method, plan)
     state, examples, hyperparameters = program.start(points)
     metrics = {}
     for epoch in range(epochs):

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from training.tasks import DIGITS, leaves, point, trained
+from training.tasks import DIGITS, leaves, point, program_of, trained
 
-from widebasin import sam
 from widebasin.statistics import LOSS, Metric
-from widebasin.training import Objective, Plan, Program
+from widebasin.training import Objective, Plan
 
 
 class Mean(eqx.Module):
@@ -51,7 +50,7 @@ PLAN = Plan(len(STILL), "scan", "cpu")
 
 def seen(method, loop="scan", epochs=2):
     """Mean and mean square of what was trained on in every epoch, one row per network."""
-    program = Program(SEEN, sam.METHODS[method].with_radius, replace(PLAN, loop=loop))
+    program = program_of(SEEN, method, replace(PLAN, loop=loop))
     state, examples, hyperparameters = program.start(STILL)
     rows = []
     for _ in range(epochs):

@@ -6,12 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import NORMALIZED, leaves, point, trained
+from training.tasks import NORMALIZED, leaves, point, program_of, trained
 
-from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.models import BATCH_AXIS
-from widebasin.training import Plan, Program, train
+from widebasin.training import Plan, train
 
 ONE = point(rho=0.5, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
 EPOCHS = 2
@@ -58,7 +57,7 @@ def train_by_hand(examples, rho):
 @pytest.mark.parametrize(("method", "rho", "loop"), [("sgd", 0.0, "scan"), ("sam", 0.5, "scan"), ("sam", 0.5, "step")])
 def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
     plan = Plan(1, loop, "cpu")
-    _, examples, _ = Program(NORMALIZED, sam.METHODS[method].with_radius, plan).start([ONE])
+    _, examples, _ = program_of(NORMALIZED, method, plan).start([ONE])
     model, statistics, statistics_there, train_loss = train_by_hand(examples, rho)
     state, metrics = trained(NORMALIZED, method, [ONE], plan, EPOCHS)
 
@@ -91,7 +90,7 @@ def test_epochs_equal_a_loop_written_by_hand(method, rho, loop):
 def test_the_clean_passes_move_the_statistics_in_numpy():
     """At a learning rate of 0 the parameters stay, and the statistics are those of the first layer's outputs."""
     still = point(rho=0.5, seed=3, learning_rate=0.0)
-    program = Program(NORMALIZED, sam.METHODS["sam"].with_radius, Plan(1, "scan", "cpu"))
+    program = program_of(NORMALIZED, "sam", Plan(1, "scan", "cpu"))
     state, examples, hyperparameters = program.start([still])
     weight, bias = (np.asarray(leaf[0], np.float64) for leaf in jax.tree.leaves(state.params.first))
     order = key_for(key_for(jax.random.key(3), "training"), "batch order")
@@ -117,7 +116,7 @@ def test_a_network_in_a_batch_has_the_statistics_of_the_same_network_alone():
 def test_the_parameters_alone_are_trained_and_the_statistics_are_handed_out():
     """Mean and variance are no parameters: neither counted nor differentiated, decayed or perturbed."""
     assert NORMALIZED.network.num_params == 64 * 12 + 12 + 12 + 12 + 12 * 10 + 10
-    result = train(Program(NORMALIZED, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu")), [ONE])
+    result = train(program_of(NORMALIZED, "sgd", Plan(1, "scan", "cpu")), [ONE])
     assert sum(leaf[0].size for leaf in jax.tree.leaves(result.params)) == NORMALIZED.network.num_params
     assert [leaf.shape for leaf in result.model] == [(1, 12), (1, 12)]
     assert (np.asarray(result.model[1]) > 0).all()

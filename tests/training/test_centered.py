@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, program_of, trained
 
-from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import SQUARED_CLASSIFICATION, Centered, Plan, Program, computing_in
+from widebasin.statistics import Metric
+from widebasin.training import SQUARED_CLASSIFICATION, Centered, Plan, computing_in
 
 CENTERED = Centered(
     replace(DIGITS, objective=SQUARED_CLASSIFICATION, recipe=replace(DIGITS.recipe, precision="float64"))
@@ -29,7 +29,7 @@ def after_an_epoch():
 @pytest.fixture(scope="module")
 def beginning():
     with computing_in("float64"):
-        return Program(CENTERED, sam.METHODS["sam"].with_radius, PLAN).start(GROUP)
+        return program_of(CENTERED, "sam", PLAN).start(GROUP)
 
 
 def test_an_epoch_equals_a_loop_written_by_hand(after_an_epoch, beginning):
@@ -85,7 +85,7 @@ def test_displacements_go_with_one_over_alpha_at_large_alpha():
     scales = (1e2, 1e3, 1e4, 1e6)
     group = [point(seed=3, weight_decay=0.0, learning_rate=0.02, output_scale=scale) for scale in scales]
     with computing_in("float64"):
-        program = Program(CENTERED, sam.METHODS["sam"].with_radius, PLAN)
+        program = program_of(CENTERED, "sam", PLAN)
         state, examples, hyperparameters = program.start(group)
         before = leaves(state)
         state, metrics = program.epoch(state, examples, hyperparameters, last=False)
@@ -113,3 +113,12 @@ def test_pruned_networks_are_measured_from_the_pruned_initialization():
 def test_a_model_with_a_state_is_refused():
     with pytest.raises(ValueError, match="leave batch normalization out"):
         Centered(NORMALIZED)
+
+
+def test_a_metric_of_the_whole_data_set_is_of_the_displaced_outputs():
+    whole = {Metric("whole_accuracy", True): lambda outputs, labels: np.mean(outputs.argmax(1) == labels)}
+    problem = Centered(replace(CENTERED.problem, objective=replace(SQUARED_CLASSIFICATION, of_dataset=whole)))
+    with computing_in("float64"):
+        _, metrics = trained(problem, "sgd", GROUP[:1], Plan(1, "scan", "cpu"), epochs=1)
+    for part in ("valid", "test"):
+        assert 0 < metrics[f"{part}_whole_accuracy"][0] == pytest.approx(metrics[f"{part}_accuracy"][0])

@@ -10,13 +10,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from training.tasks import DIGITS, leaves, point
+from training.tasks import DIGITS, leaves, point, program_of
 
-from widebasin import sam
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.run import plan_for
-from widebasin.training import Plan, Program
+from widebasin.training import Plan
 from widebasin.training.supervised import Positions
 
 TESTS = Path(__file__).parents[1]
@@ -53,7 +52,7 @@ def test_networks_are_the_same_on_1_2_and_4_devices():
 
 def test_a_batch_on_two_devices_is_computed_by_both():
     """Each device has its share of the examples, and the gradients meet."""
-    program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
+    program = program_of(DIGITS, "sam", Plan(1, "step", "cpu", devices=2))
     state, examples, hyperparameters = program.start([point(rho=0.1)])
     arguments = (state, examples, hyperparameters, Positions(np.zeros((1, 50), np.int32)), 0, program.data)
     compiled = program.loop._steps[0].lower(*arguments).compile().as_text()
@@ -67,7 +66,7 @@ def test_a_group_is_filled_up_where_devices_cannot_share_it():
     group = [point(rho=0.1, seed=seed) for seed in range(3)]
     found = []
     for devices in (1, 2):
-        program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(4, "scan", "cpu", devices))
+        program = program_of(DIGITS, "sam", Plan(4, "scan", "cpu", devices))
         state, examples, hyperparameters = program.start(group)
         state, metrics = program.epoch(state, examples, hyperparameters, last=True)
         found.append(([leaf[:3] for leaf in leaves(state)], {name: one[:3] for name, one in metrics.items()}))
@@ -99,5 +98,6 @@ def test_devices_that_nobody_asked_for_share_the_networks():
     for seeds, at_once in ((4, 4), (3, 4)):
         chosen = plan(Execution(), seeds=seeds)
         assert (chosen.networks_at_once, chosen.devices) == (at_once, 2)
-    assert plan(Execution(networks_at_once=1), seeds=4, batch_size=25).devices == 1
+    # The cores of a CPU share one network's steps without being told.
+    assert plan(Execution(networks_at_once=1), seeds=4, batch_size=50).devices == 1
     assert plan(Execution(networks_at_once=1, workers=3), seeds=4).workers == 3

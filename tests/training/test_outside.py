@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import sklearn.metrics
-from training.tasks import Normalized, leaves, point, trained
+from training.tasks import Normalized, leaves, point, program_of, trained
 
 from widebasin import sam
 from widebasin.data import Dataset, SplitSizes, digits
@@ -170,18 +170,19 @@ NORMALIZED = Supervised(
 TASKS = {"tagging": TAGGING, "graphs": MOLECULES, "batch normalization": NORMALIZED}
 
 
+@pytest.mark.usefixtures("compiled_as_usual")
 @pytest.mark.parametrize("name", TASKS)
 def test_radii_and_seeds_train_in_one_program_as_they_do_alone(name):
     problem = TASKS[name]
-    program = Program(problem, sam.METHODS["sam"].with_radius, BATCHED)
+    program = program_of(problem, "sam", BATCHED)
     together = train(program, GRID)
     judge = problem.metrics[0].name
     assert together.history["train_loss"][:, -1].mean() < together.history["train_loss"][:, 0].mean()
     assert np.isfinite(together.history[f"valid_{judge}"]).all()
-    alone = train(Program(problem, sam.METHODS["sam"].with_radius, ALONE), GRID[3:])
+    alone = train(program_of(problem, "sam", ALONE), GRID[3:])
     for name, values in alone.history.items():
         np.testing.assert_allclose(together.history[name][3], values[0], rtol=2e-4, atol=1e-5, err_msg=name)
-    sgd = train(Program(problem, sam.METHODS["sgd"].with_radius, BATCHED), [one.moved(rho=0.0) for one in GRID])
+    sgd = train(program_of(problem, "sgd", BATCHED), [one.moved(rho=0.0) for one in GRID])
     for name, values in sgd.history.items():
         np.testing.assert_array_equal(values[:2], together.history[name][:2], err_msg=name)
 
@@ -246,6 +247,32 @@ def test_metrics_equal_numpy_over_the_real_tokens_and_labels():
             assert metrics[f"{part}_{judge}"][0] == pytest.approx(expected, rel=1e-5), part
 
 
+def test_a_mask_of_snip_sees_what_the_model_is_given_whatever_its_company():
+    points = [GRID[3].moved(dropout=rate, sparsity=0.5, pruner="snip") for rate in (0.0, 0.6)]
+
+    def masks(points, at_once):
+        program = program_of(TAGGING, "sam", Plan(at_once, "scan", "cpu"))
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(program.start(points)[2].mask)]
+
+    together = masks(points, 2)
+    for position, one in enumerate(points):
+        for mask, alone in zip(together, masks([one], 1), strict=True):
+            np.testing.assert_array_equal(mask[position], alone[0])
+    assert any((mask[0] != mask[1]).any() for mask in together)
+
+
+def test_a_diverged_network_does_not_stop_the_metrics_of_the_others():
+    """scikit-learn refuses what is not a number."""
+    wild = [GRID[3], GRID[3].moved(learning_rate=1e30)]
+    recipe = replace(MOLECULES.recipe, optimizer="sgd", epochs=2)
+    trained_both = train(
+        Program(replace(MOLECULES, recipe=recipe), sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu")), wild
+    )
+    assert trained_both.diverged_epoch.tolist()[0] == 0
+    assert trained_both.diverged_epoch[1] > 0
+    assert np.isfinite(trained_both.history["valid_mean_average_precision"][0]).all()
+
+
 def test_groups_of_unequal_weight_have_the_weighted_mean_of_their_gradients():
     """Without normalization, the step of m-sharpness is the weighted mean of the groups' own; against loops by hand."""
     one = GRID[3].moved(rho=0.5, dropout=0.0)
@@ -285,6 +312,29 @@ def test_groups_of_unequal_weight_have_the_weighted_mean_of_their_gradients():
     for ours, by_hand in zip(leaves(state), jax.tree.leaves(decayed), strict=True):
         np.testing.assert_allclose(ours[0], by_hand, rtol=0, atol=1e-6)
     assert metrics["train_loss"][0] == pytest.approx(float(loss(model, batch)[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("plan", [ALONE, replace(ALONE, microbatch=4)], ids=["whole", "accumulated"])
+def test_a_batch_without_a_known_label_moves_nothing(plan):
+    """Neither as a whole nor in groups of m; what is left of the loss is 0, and the network has not diverged."""
+    targets = MOLECULES.dataset.targets
+    unknown = replace(MOLECULES.dataset, targets=targets | {"known": np.zeros_like(targets["known"])})
+    problem = replace(
+        MOLECULES,
+        dataset=unknown,
+        objective=Objective(label_loss),
+        recipe=replace(MOLECULES.recipe, optimizer="sgd", weight_decay=0.0, epochs=1),
+    )
+    for m in (None, 4):
+        program = Program(problem, lambda rho, m=m: sam.SAM(rho, m=m), plan)
+        state, source, hyperparameters = program.start([GRID[3].moved(weight_decay=0.0)])
+        before = [np.array(leaf) for leaf in leaves(state)]
+        state, metrics = program.epoch(state, source, hyperparameters, last=False)
+        for one, other in zip(leaves(state), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert metrics["train_loss"][0] == 0
+        assert metrics["gradient_norm"][0] == 0
+        assert np.isnan(metrics["valid_loss"][0])  # nothing was measured
 
 
 def test_a_grid_may_vary_what_only_this_task_has():

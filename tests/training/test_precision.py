@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, program_of, trained
 
 from widebasin import sam
 from widebasin.training import SQUARED_CLASSIFICATION, Centered, Checkpoints, Plan, Program, computing_in, train
@@ -63,7 +63,7 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
     checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
     plan = Plan(len(group), "scan", "cpu")
     with computing_in(task.recipe.precision):
-        program = Program(task, sam.METHODS["sam"].with_radius, plan)
+        program = program_of(task, "sam", plan)
         whole = train(program, group)
         with pytest.raises(Interrupted):
             train(program, group, on_epoch=stop, **checkpoints)
@@ -91,4 +91,4 @@ def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
             checkpoint_seconds=0.0,
         )
     with pytest.raises(CheckpointError, match="names, shapes or types"):
-        train(Program(DIGITS, sam.METHODS["sgd"].with_radius, ALONE), [ONE], checkpoints=Checkpoints(tmp_path / "c"))
+        train(program_of(DIGITS, "sgd", ALONE), [ONE], checkpoints=Checkpoints(tmp_path / "c"))

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, trained
+from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, program_of, trained
 
-from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import Plan, Program, supervised
+from widebasin.training import Plan, supervised
 
 RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")
@@ -60,7 +59,7 @@ def test_dispatched_epochs_of_a_batch_agree_with_scanned_ones():
 
 def test_an_epoch_equals_a_loop_written_by_hand():
     one = point(rho=0.2, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
-    program = Program(DIGITS, sam.METHODS["sam"].with_radius, ALONE)
+    program = program_of(DIGITS, "sam", ALONE)
     state, examples, _ = program.start([one])
     key = jax.random.key(7)
     model = DIGITS.build(key_for(key, "initialization"))
@@ -93,7 +92,7 @@ def test_an_epoch_equals_a_loop_written_by_hand():
 
 
 def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the_radius():
-    program = Program(DIGITS, sam.METHODS["sam"].with_radius, BATCHED)
+    program = program_of(DIGITS, "sam", BATCHED)
     state, examples, hyperparameters = program.start(RADII)
     for tree in (state.params, examples):
         for leaf in jax.tree.leaves(tree):
@@ -105,7 +104,7 @@ def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the
 
 
 def test_a_network_does_not_depend_on_its_company():
-    program = Program(DIGITS, sam.METHODS["sam"].with_radius, BATCHED)
+    program = program_of(DIGITS, "sam", BATCHED)
     few = program.start([point(seed=3, label_noise=0.4)])
     many = program.start([point(seed=s, label_noise=n) for s in (1, 3) for n in (0.1, 0.4)])
     for one, other in zip(jax.tree.leaves(few), jax.tree.leaves(many), strict=True):
@@ -114,7 +113,7 @@ def test_a_network_does_not_depend_on_its_company():
 
 
 def test_label_noise_touches_training_labels_only_and_exactly():
-    program = Program(DIGITS, sam.METHODS["sgd"].with_radius, BATCHED)
+    program = program_of(DIGITS, "sgd", BATCHED)
     _, examples, _ = program.start([point(label_noise=rate) for rate in (0.0, 0.3)])
     truth = DIGITS.dataset.targets[np.asarray(examples.train)]
     wrong = (np.asarray(examples.train_targets) != truth).sum(axis=1)
@@ -130,7 +129,7 @@ def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
 
 
 def test_the_whole_training_set_is_measured_at_the_end_only():
-    program = Program(REGRESSING, sam.METHODS["sam"].with_radius, ALONE)
+    program = program_of(REGRESSING, "sam", ALONE)
     state, examples, hyperparameters = program.start([point(rho=0.1, learning_rate=0.01)])
     state, first = program.epoch(state, examples, hyperparameters, last=False)
     assert np.isnan(first["final_train_loss"]).all()
@@ -142,7 +141,7 @@ def test_the_whole_training_set_is_measured_at_the_end_only():
 
 
 def test_one_program_serves_every_radius_and_seed():
-    program = Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu"))
+    program = program_of(DIGITS, "sam", Plan(2, "scan", "cpu"))
     last = False
     for rho, seed in ((0.1, 0), (0.2, 5), (0.5, 9)):
         state, examples, hyperparameters = program.start([point(rho=rho, seed=seed), point(rho=rho, seed=seed + 1)])
@@ -154,7 +153,7 @@ def test_one_program_serves_every_radius_and_seed():
 
 def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
-    program = Program(DIGITS, sam.METHODS["looksam"].with_radius, BATCHED)
+    program = program_of(DIGITS, "looksam", BATCHED)
     state, examples, hyperparameters = program.start(RADII)
     _, index = program.loop._begin(state, examples, hyperparameters, program.data)
     shared = (program.data, np.asarray(0), np.asarray(False))
@@ -163,7 +162,7 @@ def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
 
 
 def test_dispatched_steps_have_no_branch():
-    program = Program(DIGITS, sam.METHODS["looksam"].with_radius, replace(BATCHED, loop="step"))
+    program = program_of(DIGITS, "looksam", replace(BATCHED, loop="step"))
     state, examples, hyperparameters = program.start(RADII)
     _, index = program.loop._begin(state, examples, hyperparameters, program.data)
     batch = jax.tree.map(lambda leaf: leaf[:, 0], index)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training.tasks import DIGITS, NORMALIZED, leaves, point, trained
+from training.tasks import DIGITS, NORMALIZED, leaves, point, program_of, trained
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.models import ViT
 from widebasin.sparsity import prunable, pruned_per_layer
-from widebasin.training import Network, Plan, Program, pruned_parameters
+from widebasin.training import Network, Plan, pruned_parameters
 from widebasin.training.loops import Dispatched
 from widebasin.training.pruning import kernels
 
@@ -28,7 +28,7 @@ KERNELS = (64 * 12, 12 * 10)
 
 def masks(method, group, task=DIGITS):
     """For every replicate its mask: kernels, then biases."""
-    _, _, hyperparameters = Program(task, sam.METHODS[method].with_radius, BATCHED).start(group)
+    _, _, hyperparameters = program_of(task, method, BATCHED).start(group)
     found = [np.asarray(leaf) for leaf in jax.tree.leaves(hyperparameters.mask)]
     return [[leaf[position] for leaf in found] for position in range(len(group))]
 
@@ -62,7 +62,7 @@ def scores_by_hand(model, inputs, labels):
 
 def test_snip_keeps_the_highest_scores_on_the_first_batch_with_its_noisy_labels(of_group):
     for one, mask in zip(GROUP[2:], of_group[2:], strict=True):
-        _, examples, _ = Program(DIGITS, sam.METHODS["sgd"].with_radius, ALONE).start([one])
+        _, examples, _ = program_of(DIGITS, "sgd", ALONE).start([one])
         key = jax.random.key(one.seed)
         batch = np.asarray(epoch_batches(key_for(key_for(key, "training"), "batch order"), 0, 300, 50))[0]
         inputs = DIGITS.dataset.inputs[np.asarray(examples.train[0])[batch]]

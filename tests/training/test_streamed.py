@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from data.image_folders import write_folders
-from training.tasks import leaves, point
+from training.tasks import leaves, point, program_of
 
 from widebasin import sam
 from widebasin.data import DataError, Dataset, Normalization, SplitSizes, epoch_batches, key_for, list_image_files
@@ -65,7 +65,7 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(task):
-    return Program(task, sam.METHODS["sam"].with_radius, HERE)
+    return program_of(task, "sam", HERE)
 
 
 def images(task, numbers, seeds=None):
@@ -149,9 +149,7 @@ def test_methods_and_numbers_of_workers_see_the_same_images_and_end_alike(task, 
     runs = []
     for method, plan in (("sam", HERE), ("sgd", HERE), ("sam", TWO_WORKERS)):
         seen.clear()
-        state, metrics = run(
-            Program(task, sam.METHODS[method].with_radius, plan), point(rho=0.1 if method == "sam" else 0.0)
-        )
+        state, metrics = run(program_of(task, method, plan), point(rho=0.1 if method == "sam" else 0.0))
         runs.append((list(seen), leaves(state), metrics))
     (here, ours, metrics), (sgd, _, _), (workers, theirs, other_metrics) = runs
     # 3 steps, 1 + 2 blocks to validate and test, and in the last epoch 4 of the training set.
@@ -220,7 +218,7 @@ def test_snip_scores_the_first_batch_as_evaluation_sees_it(task, program):
 def test_streamed_images_train_one_network_at_a_time_step_by_step(task):
     for plan in (Plan(2, "step", "cpu"), Plan(1, "scan", "cpu")):
         with pytest.raises(ValueError, match="one network at a time, step by step"):
-            Program(task, sam.METHODS["sgd"].with_radius, plan)
+            program_of(task, "sgd", plan)
 
 
 def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
@@ -232,7 +230,7 @@ def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
 def test_a_batch_of_streamed_images_is_split_over_devices(task, program):
     """As on one device; the batch of 4 is 2 images on each."""
     one = point(rho=0.1, seed=2)
-    split = Program(task, sam.METHODS["sam"].with_radius, Plan(1, "step", "cpu", devices=2))
+    split = program_of(task, "sam", Plan(1, "step", "cpu", devices=2))
     (state, metrics), (alone, alone_metrics) = run(split, one, epochs=1), run(program, one, epochs=1)
     for ours, expected in zip(leaves(state), leaves(alone), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)

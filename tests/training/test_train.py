@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.tasks import DIGITS, point
+from training.tasks import DIGITS, point, program_of
 
-from widebasin import sam
-from widebasin.training import Checkpoints, Plan, Program, train
+from widebasin.training import Checkpoints, Plan, train
 from widebasin.training import program as program_module
 
 GROUP = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
@@ -13,7 +12,7 @@ GROUP = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for s
 
 @pytest.fixture(scope="module")
 def program():
-    return Program(DIGITS, sam.METHODS["sam"].with_radius, Plan(len(GROUP), "scan", "cpu"))
+    return program_of(DIGITS, "sam", Plan(len(GROUP), "scan", "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_training_continued_from_checkpoints_is_bit_for_bit_the_uninterrupted_on
 def test_the_state_of_a_method_is_part_of_the_checkpoint(method, tmp_path):
     """Continued from the end of an epoch of 6 steps, in the middle of a period of 5."""
     group = GROUP[:2]
-    program = Program(DIGITS, sam.METHODS[method].with_radius, Plan(len(group), "scan", "cpu"))
+    program = program_of(DIGITS, method, Plan(len(group), "scan", "cpu"))
     whole = train(program, group)
 
     def stop(report):
@@ -138,7 +137,7 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
 def test_the_mask_that_was_trained_with_is_part_of_the_checkpoint(tmp_path, monkeypatch):
     """Another machine's gradient may put other weights just above SNIP's threshold."""
     group = [GROUP[0].moved(sparsity=0.5, pruner="snip")]
-    program = Program(DIGITS, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
+    program = program_of(DIGITS, "sgd", Plan(1, "scan", "cpu"))
     checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
     uninterrupted = train(program, group)
 

@@ -58,8 +58,8 @@ class Case:
             precision=precision,
         )
         sizes = SplitSizes(train=self.steps * self.batch_size, valid=1, test=1)
-        task = on_random_images(workload, self.width, recipe, sizes, self.shape, self.classes)
-        program = Program(task, METHODS[method].with_radius, choose_plan(task, 1))
+        problem = on_random_images(workload, self.width, recipe, sizes, self.shape, self.classes)
+        program = Program(problem, METHODS[method].with_radius, choose_plan(problem, 1))
         rho = 0.0 if method == "sgd" else RHO
         return ProgramSAM(program, *program.start([point_of(recipe, 0, rho)]))
 

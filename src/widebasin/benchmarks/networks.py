@@ -11,7 +11,7 @@ from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import point_of
 from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.sam import METHODS
-from widebasin.training import Plan, Point, Program, choose_plan, train
+from widebasin.training import Plan, Point, Program, choose_plan, devices_of_one, train
 from widebasin.workloads import WORKLOADS
 
 WORKLOAD = WORKLOADS["digits-mlp"]
@@ -41,19 +41,20 @@ def measure(rounds: int) -> Benchmark:
 
 
 def _measure_width(width: int, networks: tuple[Point, ...], rounds: int) -> Iterator[Measured]:
-    task = WORKLOAD.problem(width, dataclasses.replace(WORKLOAD.recipe, epochs=EPOCHS))
-    chosen = choose_plan(task, len(networks))
+    problem = WORKLOAD.problem(width, dataclasses.replace(WORKLOAD.recipe, epochs=EPOCHS))
+    chosen = choose_plan(problem, len(networks))
     plans = {PLANNED: chosen}
     for name, at_once in (("all at once", len(networks)), ("one by one", 1)):
         # A group that is filled up has all of them at once.
         if min(chosen.networks_at_once, len(networks)) != at_once:
-            plans[name] = dataclasses.replace(chosen, networks_at_once=at_once)
-    programs = {name: Program(task, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
+            devices = chosen.devices if at_once > 1 else devices_of_one(problem)
+            plans[name] = dataclasses.replace(chosen, networks_at_once=at_once, devices=devices)
+    programs = {name: Program(problem, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
     warm = interleave({name: _run(plans[name], networks, lambda p=p: p) for name, p in programs.items()}, rounds)
 
     def compiled_anew(plan: Plan) -> Program:
         jax.clear_caches()
-        return Program(task, METHODS["sam"].with_radius, plan)
+        return Program(problem, METHODS["sam"].with_radius, plan)
 
     with without_compilation_cache():
         cold = interleave(

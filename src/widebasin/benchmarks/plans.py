@@ -12,7 +12,7 @@ from widebasin.benchmarks.synthetic import on_random_images, supervised
 from widebasin.benchmarks.timing import interleave, without_compilation_cache
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
-from widebasin.training import LOOPS, Plan, Program, Supervised, choose_plan
+from widebasin.training import LOOPS, Plan, Program, Supervised, choose_plan, devices_of_one
 
 NETWORKS, RHO = 6, 0.05
 # Workload -> width; all are trained on the embedded digits, or on images like CIFAR's that are made here.
@@ -24,8 +24,8 @@ TARGET = 1.1
 LONGEST = 60.0
 
 
-def task_of(name: str, width: int) -> Supervised:
-    """The workload's task, on images that are made here where its own would have to be downloaded."""
+def problem_of(name: str, width: int) -> Supervised:
+    """The workload's problem, on images that are made here where its own would have to be downloaded."""
     workload = supervised(name)
     if name.startswith("digits"):
         problem = workload.problem(width, workload.recipe).plain
@@ -34,11 +34,13 @@ def task_of(name: str, width: int) -> Supervised:
     return on_random_images(workload, width, workload.recipe, CIFAR_EXAMPLES, (32, 32, 3), 10)
 
 
-def plans_for(task: Supervised) -> dict[str, Plan]:
+def plans_for(problem: Supervised) -> dict[str, Plan]:
     """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
-    chosen = choose_plan(task, NETWORKS)
+    chosen = choose_plan(problem, NETWORKS)
     candidates = [
-        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop) for at_once in (1, NETWORKS) for loop in LOOPS
+        dataclasses.replace(chosen, networks_at_once=at_once, loop=loop, devices=devices)
+        for at_once, devices in ((1, devices_of_one(problem)), (NETWORKS, chosen.devices))
+        for loop in LOOPS
     ]
     return {
         f"{plan.networks_at_once} at once, {plan.loop}{', chosen' * (plan == chosen)}": plan
@@ -48,7 +50,7 @@ def plans_for(task: Supervised) -> dict[str, Plan]:
 
 def measure(rounds: int) -> Benchmark:
     """Times an epoch of SAM of every workload under every plan."""
-    rows = tuple(row for name, width in WIDTHS.items() for row in _measure_task(name, width, rounds))
+    rows = tuple(row for name, width in WIDTHS.items() for row in _measure_workload(name, width, rounds))
     return Benchmark(
         name="plans",
         title=f"one epoch of SAM per network, {NETWORKS} networks",
@@ -60,12 +62,12 @@ def measure(rounds: int) -> Benchmark:
     )
 
 
-def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
-    task = task_of(name, width)
-    plans = plans_for(task)
+def _measure_workload(name: str, width: int, rounds: int) -> Iterator[Measured]:
+    problem = problem_of(name, width)
+    plans = plans_for(problem)
     contenders, first_epochs = {}, {}
     for plan_name, plan in plans.items():
-        epochs = _epochs(task, plan)
+        epochs = _epochs(problem, plan)
         with without_compilation_cache():
             started = time.perf_counter()
             jax.block_until_ready(epochs())
@@ -87,14 +89,17 @@ def _measure_task(name: str, width: int, rounds: int) -> Iterator[Measured]:
             timing.over(per_network[fastest]),
             "the fastest",
             target=TARGET if plan_name.endswith("chosen") else None,
-            more=(("parameters", f"{task.network.num_params:,}"), ("first epoch s", f"{first_epochs[plan_name]:.3g}")),
+            more=(
+                ("parameters", f"{problem.network.num_params:,}"),
+                ("first epoch s", f"{first_epochs[plan_name]:.3g}"),
+            ),
         )
 
 
-def _epochs(task: Supervised, plan: Plan) -> Callable[[], object]:
+def _epochs(problem: Supervised, plan: Plan) -> Callable[[], object]:
     """One epoch of one group of networks at every call."""
-    program = Program(task, METHODS["sam"].with_radius, plan)
-    recipe = task.recipe
+    program = Program(problem, METHODS["sam"].with_radius, plan)
+    recipe = problem.recipe
     group = [point_of(recipe, seed, RHO) for seed in range(plan.networks_at_once)]
     state, examples, hyperparameters = program.start(group)
 

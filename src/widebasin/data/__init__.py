@@ -14,7 +14,7 @@ from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
 from widebasin.data.mnist import fashion_mnist, mnist
 from widebasin.data.one_dimensional import points_on_a_line
-from widebasin.data.randomness import key_for
+from widebasin.data.randomness import key_for, permutation
 from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
 from widebasin.data.streaming import ImageReader
 from widebasin.data.teacher import teacher_regression
@@ -46,6 +46,7 @@ __all__ = [
     "matrix_targets",
     "mnist",
     "noisy_linear_targets",
+    "permutation",
     "points_on_a_line",
     "random_crop",
     "random_flip",

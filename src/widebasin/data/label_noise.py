@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from widebasin.data.randomness import permutation
+
 LABEL_NOISE_KINDS = ("symmetric", "asymmetric")
 
 
@@ -30,7 +32,7 @@ def corrupt_labels(
         kind: one of ``LABEL_NOISE_KINDS``.
     """
     which, classes = jax.random.split(key)
-    order = jax.random.permutation(which, labels.shape[0])
+    order = permutation(which, labels.shape[0])
     # The small term keeps 0.3 * 1000 at 300 where float32 puts it just below.
     corrupted = order < jnp.floor(rate * labels.shape[0] + 1e-3)
     if kind == "symmetric":

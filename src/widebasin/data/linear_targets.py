@@ -15,7 +15,7 @@ def matrix_targets(examples: int = 1_400, seed: int = 0) -> Dataset:
 
     Args:
         examples: number of examples.
-        seed: of matrix and examples; the split is a matter of the replicate's seed.
+        seed: of matrix and examples; the split is a matter of the network's seed.
 
     Source: Loizou et al. 2021 (arXiv 2002.10542), as arXiv 2311.17539 takes it up.
     """
@@ -36,7 +36,7 @@ def noisy_linear_targets(examples: int = 1_000, features: int = 400, noise: floa
         examples: number of examples.
         features: dimension of the inputs.
         noise: standard deviation of the noise on the targets; that of ``w . x`` is about 1.
-        seed: of weights and examples; the split is a matter of the replicate's seed.
+        seed: of weights and examples; the split is a matter of the network's seed.
     """
     generator = np.random.default_rng(seed)
     inputs = generator.standard_normal((examples, features)) / np.sqrt(features)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
+
+from widebasin.data.randomness import permutation
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def split_examples(
         raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
     pool = examples - fixed_test
     drawn = _drawn(sizes, fixed_test)
-    order = jax.random.permutation(key, pool) if shuffled else jnp.arange(pool)
+    order = permutation(key, pool) if shuffled else jnp.arange(pool)
     train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
     if not fixed_test:
         return Split(train, valid, rest)

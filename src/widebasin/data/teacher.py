@@ -21,7 +21,7 @@ def teacher_regression(
         features: dimension of the inputs.
         neurons: width of the teacher.
         noise: standard deviation of the noise on the targets, relative to the teacher's output.
-        seed: of the teacher and the examples; the split is a matter of the replicate's seed.
+        seed: of the teacher and the examples; the split is a matter of the network's seed.
 
     Returns:
         A regression data set with targets of shape ``(examples, 1)``.

@@ -228,7 +228,7 @@ class Batch:
         if self.group_weight is None or value is None:
             return self.devices.mean(tree)
         weight = jnp.asarray(self.group_weight(value[1]), float)
-        return self.devices.mean(scaled(tree, weight / self.devices.mean(weight)))
+        return self.devices.mean(scaled(tree, _relative(weight, self.devices.mean(weight))))
 
     def _synchronized(self, value: Any) -> Any:
         if self.devices is None:
@@ -400,7 +400,7 @@ class Batch:
             weights = None
             if self.group_weight is not None:
                 weights = jnp.broadcast_to(jnp.asarray(self.group_weight(value[1]), float), (count,))
-                shares = weights / weights.mean()
+                shares = _relative(weights, weights.mean())
                 value = (scaled(value[0], shares), value[1])
                 gradients = scaled(gradients, shares)
                 weights = weights.mean()
@@ -409,11 +409,16 @@ class Batch:
             state = jax.tree.map(_average_or_first, state)
         if devices is not None:
             if weights is not None:
-                share = weights / jax.lax.pmean(weights, self.axis_name)
+                share = _relative(weights, jax.lax.pmean(weights, self.axis_name))
                 value, gradients = (scaled(value[0], share), value[1]), scaled(gradients, share)
             value = (devices.mean_over_all(value[0]), value[1]) if self.has_aux else devices.mean_over_all(value)
             gradients, state = devices.mean_over_all((gradients, state))
         return value, gradients, state
+
+
+def _relative(weights: Array, mean: Array) -> Array:
+    """Weights over their mean; 1 where all are 0, as nothing is weighed."""
+    return jnp.where(mean > 0, weights / jnp.where(mean > 0, mean, 1), 1)
 
 
 def scaled(tree: PyTree, factors: Array) -> PyTree:

@@ -90,11 +90,13 @@ def microbatched(
             like = jax.eval_shape(lambda: differentiate(*args, **kwargs)[1])
             losses = values[0] if has_aux else values
             if group_weight is None:
-                loss = losses.mean(0)
+                loss, divisor = losses.mean(0), count
             else:
                 weights = jax.vmap(weight_of)(values)
-                loss, count = jnp.average(losses, weights=weights), weights.sum()
-            gradients = jax.tree.map(lambda t, g: (t / count).astype(g.dtype), summed, like)
+                # Where nothing is weighed, the sums are 0 and stay it.
+                divisor = jnp.where(weights.sum() > 0, weights.sum(), 1)
+                loss = (losses * weights).sum() / divisor
+            gradients = jax.tree.map(lambda t, g: (t / divisor).astype(g.dtype), summed, like)
             merged = (loss, merge_aux(values[1])) if has_aux else loss
             return merged, gradients
 

@@ -114,7 +114,8 @@ class Method(abc.ABC):
                 own, which is right where examples do not see each other (no batch norm), and slower.
             group_weight: ``aux -> weight`` of a group of examples, where the loss is a weighted mean (padding, missing
                 labels): the sum of the weights of its examples. Values and gradients are then the weighted means over
-                groups, and over the devices that share a group. Wants ``has_aux``.
+                groups, and over the devices that share a group. The loss of a group of weight 0 must be finite; where
+                all groups have weight 0 they count alike. Wants ``has_aux``.
 
         Returns:
             ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not

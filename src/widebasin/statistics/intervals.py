@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 # In place of a number that there is none of.
@@ -96,7 +96,7 @@ def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: flo
         return Interval(mean, float("nan"), float("nan"), float("nan"), count, confidence)
     with np.errstate(invalid="ignore"):
         error = float(array.std(ddof=1) / np.sqrt(count))
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
+    half = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     return Interval(mean, error, mean - half, mean + half, count, confidence)
 
 

@@ -36,23 +36,26 @@ POSITIVE = 1e-5
 
 @functools.lru_cache(maxsize=16)
 def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The loss of one example ``(input, target)`` as a function of the model; one object, so that it compiles once."""
+    """The loss of one example ``(input, target)`` as a function of the model; one object, so that it compiles once.
+
+    Where an example has a weight, the mean over its own positions: what is of examples has no other weights.
+    """
 
     def example_loss(model: Any, example: tuple[Array, Array]) -> Float[Array, ""]:
         inputs, target = example
         value = objective.loss(model(inputs), target)
-        return value[0] / value[1] if isinstance(value, tuple) else value
+        return value[0] / jnp.where(value[1] > 0, value[1], 1) if isinstance(value, tuple) else value
 
     return example_loss
 
 
 @functools.lru_cache(maxsize=16)
 def mean_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The mean loss over a batch ``(inputs, targets)`` as a function of the model."""
-    example_loss = example_loss_of(objective)
+    """The loss over a batch ``(inputs, targets)`` as a function of the model, weighted as in training."""
 
     def mean_loss(model: Any, batch: tuple[Array, Array]) -> Float[Array, ""]:
-        return jnp.mean(jax.vmap(lambda example: example_loss(model, example))(batch))
+        values = jax.vmap(lambda inputs, target: objective.loss(model(inputs), target))(*batch)
+        return values[0].sum() / values[1].sum() if isinstance(values, tuple) else jnp.mean(values)
 
     return mean_loss
 

@@ -33,7 +33,7 @@ class Cell:
         method: name of the method that trains them; a point says which it is of.
         recipe: as the spec has it.
         m: examples per ascent; ``None`` is the whole batch.
-        settings: what else the spec asks of the task; ``settings.own`` are values of the workload's own axes that
+        settings: what else the spec asks of the problem; ``settings.own`` are values of the workload's own axes that
             change the shape of the program.
         points: the networks.
     """
@@ -149,7 +149,7 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
 
 
 def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
-    """What a spec asks of a task besides width and recipe."""
+    """What a spec asks of a problem besides width and recipe."""
     return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
 
 

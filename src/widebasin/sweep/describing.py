@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from widebasin.sam import METHODS
+from widebasin.statistics import BASELINE
 from widebasin.sweep.axes import COMPARED, own_of
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
 from widebasin.sweep.spec import Resolved
@@ -10,7 +11,6 @@ from widebasin.training import OPTIMIZERS
 from widebasin.workloads import WORKLOADS, Workload
 
 PAPER = "arXiv 2311.17539"
-BASELINE = "sgd"
 
 
 def description_of(spec: Resolved) -> Description:
@@ -63,7 +63,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
 
 
 def _published(workload: Workload) -> Published | None:
-    """The gains of the paper's figure, with the setting in which they hold: the workload's own."""
+    """The gains of the paper's figure, with the setting in which they hold: the workload's own, at any epochs."""
     if not workload.published:
         return None
     return Published(
@@ -75,6 +75,12 @@ def _published(workload: Workload) -> Published | None:
             "learning_rate": [workload.recipe.learning_rate],
             "sparsity": [0.0],
             "centered": False,
+            "method": ["sam"],
+            "optimizer": workload.recipe.optimizer,
+            "schedule": workload.recipe.schedule,
+            "batch_size": workload.recipe.batch_size,
+            "m": None,
+            "budget": "epochs",
         },
     )
 

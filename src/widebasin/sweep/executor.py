@@ -15,6 +15,9 @@ from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import history_rows, results_rows
 from widebasin.training import Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
 
+# How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
+AHEAD = 2
+
 
 @runtime_checkable
 class Executor(Protocol):
@@ -33,7 +36,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Trains the cells one after the other on this process's devices, and compiles the next one meanwhile."""
+    """Trains the cells one after the other on this process's devices, and compiles the next ones meanwhile."""
 
     def run(
         self,
@@ -45,11 +48,19 @@ class LocalExecutor:
     ) -> None:
         """See ``Executor.run``."""
         work = [_Work(cell, plans[cell.name], folder, execution) for cell in cells]
-        with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
-            for one, following in zip(work, [*work[1:], None], strict=True):
-                train_cell(one, tell, ahead, following)
-                # The cell's programs are in circles of references, each with megabytes of machine code.
-                gc.collect()
+        # What was there before is not searched again after every cell.
+        gc.freeze()
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
+                try:
+                    for number, one in enumerate(work):
+                        train_cell(one, tell, ahead, work[number + 1 : number + 1 + AHEAD])
+                        # The cell's programs are in circles of references, each with megabytes of machine code.
+                        gc.collect()
+                finally:
+                    ahead.shutdown(wait=False, cancel_futures=True)
+        finally:
+            gc.unfreeze()
 
 
 class _Work:
@@ -86,14 +97,14 @@ class _Work:
         return Program(self.cell.problem(), self.cell.with_radius, self.plan)
 
 
-def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: _Work | None) -> None:
+def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
     """Trains the groups of one cell that are not finished, each from its checkpoint if it has one.
 
     Args:
         work: the cell.
         tell: is told what happens.
         ahead: the thread that compiles.
-        following: the next cell, which is compiled while this one trains.
+        following: the next cells, which are compiled while this one trains.
 
     Raises:
         CheckpointError: if a checkpoint is damaged.
@@ -103,7 +114,7 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
         _train_groups(work, tell, ahead, following)
 
 
-def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: _Work | None) -> None:
+def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
     cell, folder, execution = work.cell, work.folder, work.execution
     program = None
     for number, points in enumerate(work.plan.groups(cell.points)):
@@ -115,9 +126,9 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
             continue
         tell(GroupStarted(cell, number, networks))
         if program is None:
+            for cell_to_come in following:
+                cell_to_come.prepare(ahead)
             program = work.program()
-            if following is not None:
-                following.prepare(ahead)
 
         def on_epoch(report: EpochReport, number: int = number, networks: int = networks) -> None:
             tell(Epoch(cell, number, networks, report))

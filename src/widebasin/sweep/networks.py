@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, PyTree
 
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
@@ -39,7 +40,7 @@ class TrainedNetwork:
     def initial_model(self) -> Any:
         """The model as it was before training, and before it was pruned."""
         with computing_in(self.cell.recipe.precision):
-            return self.problem.network.inference_model(*self.problem.initial_model(self.point.seed))
+            return _model(self.problem, self.point, *self.problem.initial_model(self.point.seed))
 
     @property
     def problem(self) -> Supervised:
@@ -85,11 +86,16 @@ class StoredNetwork:
         if kept is None:
             raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
         return TrainedNetwork(
-            model=problem.network.inference_model(*jax.tree.map(lambda leaf: jnp.asarray(leaf[int(position)]), kept)),
+            model=_model(problem, self.point, *jax.tree.map(lambda leaf: jnp.asarray(leaf[int(position)]), kept)),
             cell=self.cell,
             point=self.point,
             examples=problem.examples_of(self.point),
         )
+
+
+def _model(problem: Supervised, point: Point, params: PyTree, state: list[Array]) -> Any:
+    """The model of a point, called with what it is given there."""
+    return problem.network.inference_model(params, state, {name: float(point[name]) for name in problem.given})
 
 
 def _supervised(cell: Cell) -> Supervised:

@@ -19,7 +19,7 @@ from widebasin.sweep.executor import Executor, LocalExecutor
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
 from widebasin.sweep.rows import rows_of_spec
 from widebasin.sweep.spec import Resolved, Spec, resolve
-from widebasin.training import Plan, choose_plan
+from widebasin.training import Plan, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 
@@ -59,7 +59,7 @@ def run(
     grid = cells(spec)
     folder = ResultsFolder(path)
     grid[0].problem()  # data that are not here, or too few, are an error before there is a folder
-    if execution.devices and not folder.holds_sweep():
+    if not folder.holds_sweep():
         for cell in grid:
             plan_for(cell, execution)  # what cannot be is said before there is a folder
     with folder.locked():
@@ -111,8 +111,10 @@ def _continue_or_begin(
             record = folder.run_record()
             folder.description()  # damaged, it would be noticed only when all is trained
             plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
-            _check_plans(grid, plans, execution)
             _continue_record(folder, record, spec)
+            if set(plans) != {cell.name for cell in grid}:
+                raise SweepError(f"{folder.path / 'run.json'} has plans of other cells than the spec has")
+            _check_plans(grid, plans, execution)
             return {name: _here(plan, execution) for name, plan in plans.items()}
         except (UsageError, SweepError):
             if not overwrite:
@@ -168,7 +170,7 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
             if value not in (None, only):
                 raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
     at_once = _at_once(execution, len(cell.points)) or plan.networks_at_once
-    devices = plan.devices if execution.devices is None else execution.devices
+    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(cell.problem()))
     available = jax.local_device_count()
     if devices > available:
         raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")

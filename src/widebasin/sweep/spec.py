@@ -172,8 +172,9 @@ def resolved_type(own: tuple[Axis, ...]) -> type[Resolved]:
 def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options: Any) -> Any:
     taken = {field.name for field in dataclasses.fields(base)} | {axis.name for axis in AXES}
     for axis in own:
-        if axis.flag in taken or axis.name in taken:
-            raise ValueError(f"axis {axis.name} of a workload: its name and flag must be new, and {axis.flag} is not")
+        for word in (axis.name, axis.flag):
+            if word in taken:
+                raise ValueError(f"axis {axis.name} of a workload: its name and flag must be new, and {word} is not")
     namespace = {"axes": with_own(own), "__doc__": base.__doc__, "__module__": base.__module__}
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), namespace=namespace, frozen=True, **options)
 
@@ -304,7 +305,7 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
     divides = spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0)
     _check("m", spec.m, f"a divisor of the batch size {spec.batch_size}", divides)
     if spec.centered:
-        wanted = f"left out for {workload.name}, whose networks have no lazy regime, as those with batch normalization"
+        wanted = f"left out for {workload.name}: models with batch normalization cannot be centered"
         _check("output_scale", spec.output_scale, wanted, all(map(workload.can_be_centered, spec.widths)))
     if any(spec.label_noise):
         wanted = f"0 for {workload.name}, which has no classes"

@@ -5,11 +5,11 @@ from widebasin.training.lazy import Centered
 from widebasin.training.network import PRECISIONS, Network, computing_in
 from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
 from widebasin.training.optimizers import OPTIMIZERS, NamedOptimizer
-from widebasin.training.plan import LOOPS, Plan, choose_plan
+from widebasin.training.plan import LOOPS, Plan, choose_plan, devices_of_one
 from widebasin.training.point import Point
 from widebasin.training.problem import Model, Problem, Totals
 from widebasin.training.program import Program
-from widebasin.training.pruning import PRUNERS, pruned_parameters
+from widebasin.training.pruning import PRUNERS, Pruner, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
 from widebasin.training.step import Hyperparameters, TrainingState
 from widebasin.training.streamed import Streamed
@@ -40,6 +40,7 @@ __all__ = [
     "Point",
     "Problem",
     "Program",
+    "Pruner",
     "Recipe",
     "Streamed",
     "Supervised",
@@ -48,6 +49,7 @@ __all__ = [
     "TrainingState",
     "choose_plan",
     "computing_in",
+    "devices_of_one",
     "initialization_key",
     "pruned_parameters",
     "train",

@@ -1,8 +1,10 @@
 """How programs are compiled, and that they outlive the process."""
 
 import contextlib
+import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -36,9 +38,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def compiler_options() -> dict[str, int] | None:
-    """Options for programs of training: on CPU, code that compiles in two thirds of the time and runs as fast."""
-    level = "xla_backend_optimization_level"
-    if jax.default_backend() != "cpu" or level in os.environ.get("XLA_FLAGS", ""):
+@functools.cache
+def compiler_options(*, once: bool = False) -> dict[str, Any] | None:
+    """Options for programs of training: on CPU, code that compiles in two thirds of the time and runs as fast.
+
+    Without those that this version of XLA has not, or that the user has set in ``XLA_FLAGS``.
+
+    Args:
+        once: for a program that runs once: what compiles fastest.
+    """
+    if jax.default_backend() != "cpu":
         return None
-    return {level: 1}
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1}
+    if once:
+        options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in options.items() if name not in flags and _known(name, value)} or None
+
+
+def _known(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda number: number).lower(0.0).compile(compiler_options={name: value})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

@@ -43,9 +43,11 @@ class Centered(Problem):
     problem: Supervised
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for a model with a state."""
+        """Raises ``ValueError`` for a model with a state, and for images from the disk."""
         if self.problem.network.stateful:
             raise ValueError("a centered model must have no state: leave batch normalization out")
+        if self.problem.from_disk:
+            raise ValueError("a centered model is trained on data in memory, not on images from the disk")
 
     @property
     def recipe(self) -> Recipe:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -56,6 +58,11 @@ class Centered(Problem):
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the problem."""
         return self.problem.metrics
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Those of the problem, and the scale."""
+        return (*self.problem.axes, "output_scale")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,6 +93,10 @@ class Centered(Problem):
     ) -> CenteredSource:
         """That of the problem, with the origin and the scale."""
         return CenteredSource(self.problem.source(data, key, point, params), params, point["output_scale"])
+
+    def carry(self, source: CenteredSource, key: Key[Array, ""]) -> PyTree:
+        """See ``Problem``."""
+        return self.problem.carry(source.examples, key)
 
     def epoch(
         self,
@@ -133,3 +144,13 @@ class Centered(Problem):
     def blocks(self, part: str) -> PyTree:
         """See ``Problem``."""
         return self.problem.blocks(part)
+
+    def collected(self, model: Model, source: Any, batch: Any) -> PyTree:
+        """See ``Problem``: of the displaced, scaled outputs."""
+        if not self.problem.objective.of_dataset:
+            return ()
+        return self.problem.collected_of(self._outputs(model, source, batch, None, training=False), batch)
+
+    def whole(self, blocks: PyTree) -> dict[str, float]:
+        """See ``Problem``."""
+        return self.problem.whole(blocks)

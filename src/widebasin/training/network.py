@@ -101,12 +101,19 @@ class Network:
     def _narrowed(self, leaf: Array) -> Array:
         return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
-    def inference_model(self, params: PyTree, state: list[Array]) -> Any:
-        """The trained model as a function of one example; its floating-point arrays are its parameters."""
+    def inference_model(self, params: PyTree, state: list[Array], given: Mapping[str, float] | None = None) -> Any:
+        """The trained model as a function of one example; its floating-point arrays are its parameters.
+
+        Args:
+            params: from training.
+            state: likewise.
+            given: what the model is called with by name, as in training.
+        """
         model = eqx.nn.inference_mode(eqx.combine(params, self.static))
-        if not self.stateful and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
+        if not self.stateful and not given and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
             return model
-        return InferenceModel(model, jax.tree.unflatten(self._state_structure, state) if self.stateful else None)
+        whole = jax.tree.unflatten(self._state_structure, state) if self.stateful else None
+        return InferenceModel(model, whole, given or {})
 
 
 class InferenceModel(eqx.Module):
@@ -116,15 +123,18 @@ class InferenceModel(eqx.Module):
         params: the model's arrays.
         state_bits: its state, if it has one, floating-point arrays as whole numbers of the same bits: whoever looks for
             parameters looks for floating-point arrays, and running statistics are none.
+        given: what the model is called with by name, as pairs.
     """
 
     params: Any
     state_bits: Any
+    given: tuple[tuple[str, float], ...] = eqx.field(static=True)
     _static: Any = eqx.field(static=True)
     _state_dtypes: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, model: Any, state: Any) -> None:
-        """From a model in inference mode and its final state, ``None`` if it has none."""
+    def __init__(self, model: Any, state: Any, given: Mapping[str, float]) -> None:
+        """From a model in inference mode, its final state, ``None`` if it has none, and what it is called with."""
+        self.given = tuple(given.items())
         self.params, self._static = eqx.partition(model, eqx.is_array)
         self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
         self.state_bits = jax.tree.map(
@@ -142,9 +152,9 @@ class InferenceModel(eqx.Module):
         model = eqx.combine(self.params, self._static)
         bits, structure = jax.tree.flatten(self.state_bits)
         if not bits:
-            return model(example)
+            return model(example, **dict(self.given))
         state = [jax.lax.bitcast_convert_type(*pair) for pair in zip(bits, self._state_dtypes, strict=True)]
-        return model(example, jax.tree.unflatten(structure, state))[0]
+        return model(example, jax.tree.unflatten(structure, state), **dict(self.given))[0]
 
 
 def _refuse_other_arrays(model: PyTree) -> None:

@@ -28,16 +28,19 @@ class Placement:
         self.many = plan.networks_at_once > 1
         self.mesh = Mesh(np.asarray(jax.local_devices()[: plan.devices]), (DEVICES,)) if plan.devices > 1 else None
 
-    def compiled(self, one: Callable[..., Any], shared: int = 0, donate: bool = False) -> Callable[..., Any]:
+    def compiled(
+        self, one: Callable[..., Any], shared: int = 0, donate: bool = False, once: bool = False
+    ) -> Callable[..., Any]:
         """A program for all networks along the leading axis of every argument and result.
 
         Args:
             one: a function of one network.
             shared: how many of its last arguments are the same for all networks, and have no such axis.
             donate: whether the memory of the first argument may be reused.
+            once: whether it runs once for a group, and rather compiles fast than runs fast.
         """
         lifted = self._side_by_side(one, shared) if self.many else self._alone(one, shared)
-        return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options())
+        return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options(once=once))
 
     def _side_by_side(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
         @functools.wraps(one)

@@ -11,7 +11,6 @@ from jaxtyping import PyTree
 from widebasin.models import count_parameters, is_convolutional
 from widebasin.training.compilation import cores
 from widebasin.training.problem import PARTS, Problem
-from widebasin.training.streamed import Streamed
 
 LOOPS = ("scan", "step")
 
@@ -29,6 +28,8 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class Plan:
     """A plan of execution. It changes speed; numbers agree between plans to float tolerance.
+
+    But for ``microbatch`` where there is batch normalization.
 
     Attributes:
         networks_at_once: how many networks one program trains by ``vmap``; 1 means one by one, without ``vmap``.
@@ -92,11 +93,11 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
     platform = jax.default_backend()
-    if isinstance(problem.plain, Streamed):
-        return Plan(1, "step", platform, _devices(platform, problem.recipe.batch_size), cores())
+    if problem.from_disk:
+        return Plan(1, "step", platform, devices_of_one(problem), cores())
     structure = problem.structure
     if is_convolutional(structure):
-        return Plan(1, "step" if platform == "cpu" else "scan", platform, _devices(platform, problem.recipe.batch_size))
+        return Plan(1, "step" if platform == "cpu" else "scan", platform, devices_of_one(problem))
     devices = min(jax.local_device_count(), networks)
     parameters = count_parameters(structure)
     most = MEMORY.get(platform, MEMORY["cpu"]) // _bytes_of_network(problem, parameters)
@@ -111,7 +112,7 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
         at_once,
         "scan",
         platform,
-        min(devices, at_once) if at_once > 1 else _devices(platform, problem.recipe.batch_size),
+        min(devices, at_once) if at_once > 1 else devices_of_one(problem),
     )
 
 
@@ -131,11 +132,12 @@ def _is_attention(node: object) -> bool:
     return isinstance(node, eqx.nn.MultiheadAttention)
 
 
-def _devices(platform: str, batch_size: int) -> int:
+def devices_of_one(problem: Problem) -> int:
     """Over how many devices of this host the batches of one network are split; the cores of a CPU share them anyway."""
-    if platform == "cpu":
+    if jax.default_backend() == "cpu":
         return 1
-    return max(count for count in range(1, jax.local_device_count() + 1) if batch_size % count == 0)
+    sizes = range(1, jax.local_device_count() + 1)
+    return max(count for count in sizes if problem.recipe.batch_size % count == 0)
 
 
 def _even(networks: int, most: int, devices: int) -> int:

@@ -3,7 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,17 +33,21 @@ class Model(NamedTuple):
 class Problem(abc.ABC):
     """What networks that are trained in one program have in common: model, data, loss, recipe.
 
-    Every method is written for one network, and is traced: the loop puts networks side by side with ``jax.vmap``. To
-    bring a problem of your own, inherit from this class; ``Supervised`` covers data sets of examples.
+    Methods are written for one network and are traced: the loop puts networks side by side with ``jax.vmap``. On the
+    host, and not traced, are ``blocks``, ``whole`` and ``reading``. To bring a problem of your own, inherit from this
+    class; ``Supervised`` covers data sets of examples.
 
     Attributes:
         recipe: how it is trained.
         metrics: what is reported, besides the loss; the first one judges: it chooses epochs and radii.
         steps_per_epoch: how many batches ``epoch`` gives.
         data: arrays that all networks share; handed to the methods, so that no program holds a copy.
+        from_disk: whether ``reading`` reads examples from the disk: then networks are trained one at a time, step by
+            step.
     """
 
     recipe: Recipe
+    from_disk: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -58,6 +62,11 @@ class Problem(abc.ABC):
     @property
     def data(self) -> PyTree:
         """Arrays that all networks share."""
+        return ()
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes that the problem itself takes values of, besides those of the recipe and the method."""
         return ()
 
     @property
@@ -147,10 +156,9 @@ class Problem(abc.ABC):
         """
 
     def minimized(self, totals: Totals, source: PyTree) -> Float[Array, ""]:
-        """What is minimized: the weighted mean of the loss."""
+        """What is minimized: the weighted mean of the loss; 0 for a batch in which nothing has a weight."""
         del source
-        total, weight = totals[LOSS.name]
-        return total / weight
+        return means({LOSS.name: totals[LOSS.name]}, of_nothing=0.0)[LOSS.name]
 
     def example_losses(
         self, model: Model, source: PyTree, batch: PyTree, keys: Key[Array, " examples"] | None
@@ -186,8 +194,8 @@ class Problem(abc.ABC):
     def reading(self, workers: int = 0) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[PyTree]]]:
         """A function ``(source, index, part) -> the rows of index, one after the other``, as ``batch`` takes them.
 
-        Used where steps are dispatched from the host. A problem whose examples come from the disk reads them here, and
-        gives them in the place of their numbers. All arrays are of NumPy, with a leading axis over networks.
+        Used where steps are dispatched from the host. A problem with ``from_disk`` reads its examples here, and gives
+        them in the place of their numbers. All arrays are of NumPy, with a leading axis over networks.
 
         Args:
             workers: processes that read ahead; 0 reads in between.
@@ -213,9 +221,15 @@ class Problem(abc.ABC):
         return self
 
 
-def means(totals: Totals) -> dict[str, Any]:
-    """The weighted means of totals."""
-    return {name: total / weight for name, (total, weight) in totals.items()}
+def means(totals: Totals, of_nothing: float = jnp.nan) -> dict[str, Any]:
+    """The weighted means of totals; ``of_nothing`` where nothing has a weight, as in a batch without a known label."""
+
+    def mean(total: Any, weight: Any) -> Any:
+        if isinstance(weight, int | float):  # known to the compiler
+            return total / weight
+        return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), of_nothing)
+
+    return {name: mean(*one) for name, one in totals.items()}
 
 
 def added(totals: Totals) -> Totals:

@@ -18,11 +18,12 @@ from widebasin.training.point import Point, coordinates
 from widebasin.training.problem import Model, Problem
 from widebasin.training.pruning import masks_of
 from widebasin.training.step import Hyperparameters, TrainingState
-from widebasin.training.streamed import Streamed
 from widebasin.training.supervised import INITIALIZATION
 
 # The purpose of the key that a network trains by.
 TRAINING = "training"
+# Axes that every point has a value for.
+ALWAYS = ("rho", "learning_rate", "weight_decay")
 
 
 class Program:
@@ -38,16 +39,23 @@ class Program:
     """
 
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], plan: Plan) -> None:
-        if isinstance(problem, Streamed) and (plan.networks_at_once > 1 or plan.loop != "step"):
-            raise ValueError(f"streamed images train one network at a time, step by step; the plan is {plan}")
+        if problem.from_disk and (plan.networks_at_once > 1 or plan.loop != "step"):
+            raise ValueError(
+                f"networks_at_once = {plan.networks_at_once} and loop = {plan.loop!r} cannot be for images from the "
+                "disk, which train one network at a time, step by step: give Plan(1, 'step', ...)"
+            )
+        if problem.steps_per_epoch < 1:
+            raise ValueError(
+                f"batch_size = {problem.recipe.batch_size} is larger than the training set: an epoch would have no step"
+            )
         self.problem, self.method_at, self.plan = problem, method_at, plan
         self.placement = Placement(plan)
         self.data = self.placement.shared(problem.data)
         loop = Scanned if plan.loop == "scan" else Dispatched
         self.loop = loop(problem, method_at, self.placement)
         # Two programs: how examples are split does not depend on the width, and is compiled once for all of a sweep.
-        self._initialize = self.placement.compiled(self._initialize_one)
-        self._source = self.placement.compiled(self._source_one, shared=1)
+        self._initialize = self.placement.compiled(self._initialize_one, once=True)
+        self._source = self.placement.compiled(self._source_one, shared=1, once=True)
 
     def prepare(self, points: Sequence[Point]) -> None:
         """Compiles what training a group needs; to be called in a thread while another program trains."""
@@ -59,6 +67,7 @@ class Program:
         There may be more rows than points: a group is filled up with copies of its last network, so that all groups are
         of one size and every device has as many; ``epoch`` trains them along.
         """
+        self._check(points)
         filled = [*points, *[points[-1]] * (self.placement.filled(len(points)) - len(points))]
         seeds = np.array([point.seed for point in filled], np.uint32)
         hyperparameters = Hyperparameters(coordinates(filled))
@@ -70,6 +79,16 @@ class Program:
             state, hyperparameters = self.placement.own((state, hyperparameters._replace(mask=mask)))
         source, carry = self._source(seeds, hyperparameters.point, state.params, self.data)
         return state._replace(carry=carry), source, hyperparameters
+
+    def _check(self, points: Sequence[Point]) -> None:
+        """Raises ``ValueError`` where there is no network, or one lacks the value of an axis."""
+        if not points:
+            raise ValueError("points is empty: give a point for every network")
+        for point in points:
+            names = {name for name, _ in point.axes}
+            needed = {*ALWAYS, *self.problem.axes, *(("pruner",) if point.get("sparsity", 0.0) else ())}
+            if missing := sorted(needed - names):
+                raise ValueError(f"{point} has no value for {' and '.join(missing)}: give it to Point.of")
 
     def _initialize_one(self, seed: Integer[Array, ""]) -> TrainingState:
         key = jax.random.key(seed)
@@ -105,7 +124,9 @@ class Program:
         def batch(source: PyTree, row: PyTree, data: PyTree) -> PyTree:
             return plain.batch(data, source, row, None, "train")
 
-        sources, index = self.placement.compiled(first, shared=1)(seeds, hyperparameters.point, state, self.data)
+        sources, index = self.placement.compiled(first, shared=1, once=True)(
+            seeds, hyperparameters.point, state, self.data
+        )
         # The host reads what is on the disk, network by network.
         index = jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], index)
 
@@ -116,7 +137,7 @@ class Program:
         with plain.reading() as rows:
             networks = [read(rows, at) for at in range(len(points))]
         stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *networks)
-        batches = self.placement.compiled(batch, shared=1)(sources, stacked, self.data)
+        batches = self.placement.compiled(batch, shared=1, once=True)(sources, stacked, self.data)
         return masks_of(plain, points, Model(state.params, state.model), sources, batches, self._pruning_keys(points))
 
     @staticmethod

@@ -17,6 +17,8 @@ from widebasin.sparsity import prunable, pruned_in_total, pruned_per_layer, rand
 from widebasin.training.point import Point
 from widebasin.training.problem import Model, Problem
 
+# Axes whose value no mask depends on.
+WITHOUT_EFFECT = ("method", "rho", "learning_rate", "weight_decay", "output_scale")
 # Names of arrays that are added to the tokens of a transformer: they have two dimensions, but multiply nothing.
 EMBEDDINGS = ("positions",)
 
@@ -86,9 +88,10 @@ def masks_of(
 ) -> PyTree:
     """The masks of networks, leading axis over them; those of dense ones keep everything.
 
-    A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples; never on the
-    method or its radius. SNIP takes the loss of the model's own outputs, also where a centered model is trained, and
-    scales of normalization that start at 0 as 1: they would hide the kernels before them.
+    A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples and on what
+    the model is given, such as a dropout; never on the method, its radius, the learning rate or the weight decay. SNIP
+    takes the loss of the model's own outputs, also where a centered model is trained, and scales of normalization that
+    start at 0 as 1: they would hide the kernels before them.
 
     Args:
         problem: what is trained, without what wraps it (``Problem.plain``).
@@ -103,7 +106,9 @@ def masks_of(
     """
     gradients_of = jax.jit(functools.partial(_gradients, problem))
     found: dict[Any, PyTree] = {}
-    which = [(one.seed, one.get("label_noise", 0.0), one["sparsity"], one["pruner"]) for one in points]
+    which = [
+        (one.seed, *sorted((name, value) for name, value in one.axes if name not in WITHOUT_EFFECT)) for one in points
+    ]
     for position, point in enumerate(points):
         if which[position] in found:
             continue

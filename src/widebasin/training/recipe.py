@@ -21,8 +21,8 @@ class Recipe:
         batch_size: examples per step; the rest of an epoch that fills no batch sits out.
         learning_rate: at the start, or at the end of the warmup.
         schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), ``linear`` (to 0),
-            ``inverse`` (``1 / (1 + epoch / 3)``, epoch by epoch), ``rsqrt`` (``sqrt(w / max(step, w))``, where w is the
-            warmup, one step at least) or ``constant``.
+            ``inverse`` (``1 / (1 + epoch / 3)``, epoch by epoch), ``rsqrt`` (``sqrt(w / max(step, w))``, steps counted
+            from 1, where w is the warmup, one step at least) or ``constant``.
         milestones: shares of the whole training at which ``step`` decays.
         decay: factor of ``step``.
         optimizer: name in ``OPTIMIZERS``.

@@ -120,7 +120,7 @@ def update(
         step=number if kind is None else kind,
     )
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-    metrics = {f"train_{name}": value for name, value in means(totals).items()}
+    metrics = {f"train_{name}": value for name, value in means(totals, of_nothing=0.0).items()}
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     params = optax.apply_updates(state.params, updates)
     state = state._replace(params=params, model=model, optimizer=optimizer_state, method=method_state)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Streamed(Supervised):
     Crops and flips of an image depend on the seed, the epoch and its place in the training set alone, so that networks
     of one seed see the same, and a run goes on from any epoch. The number of workers does not change them.
     """
+
+    from_disk: ClassVar[bool] = True
 
     def epoch(
         self, data: PyTree, source: Any, carry: PyTree, model: Model, key: Key[Array, ""], number: Any

@@ -111,6 +111,11 @@ class Supervised(Problem):
         return self.objective.all_metrics
 
     @property
+    def axes(self) -> tuple[str, ...]:
+        """What the model is given."""
+        return self.given
+
+    @property
     def steps_per_epoch(self) -> int:
         """Full batches in the training set."""
         return self.sizes.train // self.recipe.batch_size
@@ -224,14 +229,20 @@ class Supervised(Problem):
         if not self.objective.of_dataset:
             return ()
         outputs, _ = self.outputs(model, source, batch, None, training=False)
+        return self.collected_of(outputs, batch)
+
+    def collected_of(self, outputs: PyTree, batch: Batch) -> PyTree:
+        """What is collected of the outputs for a batch."""
         return outputs, batch.targets, batch.counted
 
     def whole(self, blocks: PyTree) -> dict[str, float]:
-        """See ``Problem``."""
+        """See ``Problem``; NaN where outputs are not finite, as those of a network that has diverged."""
         if not self.objective.of_dataset:
             return {}
         outputs, targets, counted = jax.tree.map(lambda leaf: np.concatenate(list(leaf)), blocks)
         outputs, targets = jax.tree.map(lambda leaf: leaf[counted], (outputs, targets))
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs)):
+            return {metric.name: float("nan") for metric in self.objective.of_dataset}
         return {metric.name: float(of(outputs, targets)) for metric, of in self.objective.of_dataset.items()}
 
     # What a seed decides, for those who want the examples of a trained network ----------------------------------------

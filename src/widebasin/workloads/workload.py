@@ -179,6 +179,15 @@ class SupervisedWorkload(Workload):
     augment: Callable[[Key[Array, ""], Array], Array] | None = None
     given: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for an axis of its own whose values would not reach the model."""
+        for axis in self.axes:
+            if axis.traced and (axis.name not in self.given or axis.kind is str):
+                raise ValueError(
+                    f"axis {axis.name} of {self.name}: numbers that share a program are given to the model by name, so "
+                    f"put it into given=; or take Axis(traced=False), which hands its values to build"
+                )
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the objective."""
