@@ -72,6 +72,7 @@ def test_torch_contender_draws_every_example_once():
     assert sorted(drawn.flatten().tolist()) == list(range(EXAMPLES))
 
 
+@pytest.mark.slow
 def test_without_torch_its_row_says_so(monkeypatch):
     from widebasin.benchmarks import epoch
 

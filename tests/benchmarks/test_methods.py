@@ -90,6 +90,7 @@ def test_the_table_has_the_columns(found):
     )
 
 
+@pytest.mark.slow
 def test_a_step_is_a_gradient_of_the_method_and_an_update(batch):
     method = sam.ASAM(0.5)
     params = small_conv_net()

@@ -20,6 +20,7 @@ def batch():
     return jnp.asarray(data.inputs), jnp.asarray(data.targets)
 
 
+@pytest.mark.slow
 def test_sam_step_is_two_gradients_and_an_update(batch):
     params = step.initial_model()
     gradients = jax.grad(step.loss_fn)(params, *batch)

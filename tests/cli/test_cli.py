@@ -132,6 +132,7 @@ def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     assert "Gain in test accuracy over SGD" in again.stdout
 
 
+@pytest.mark.slow
 def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path, here):
     done = here("study", "overparam", *TINY, "--quiet", "--out", "o")
     assert "%]" not in done.out
@@ -336,6 +337,7 @@ def test_data_are_looked_for_where_one_says_also_after_training(command, tmp_pat
     assert os.environ["WIDEBASIN_DATA"] == str(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_report_needs_neither_workload_nor_data(tmp_path):
     chosen = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", inputs=chosen.normal(size=(90, 3)).astype("f4"), targets=np.arange(90) % 3)

@@ -128,6 +128,7 @@ def test_the_constants_of_a_network_are_those_of_its_dense_hessians(network):
     theory.convergence(**found.values)
 
 
+@pytest.mark.slow
 def test_hessians_of_full_rank_and_of_either_sign():
     """The space of 20 is too small; the largest norm is that of a negative eigenvalue."""
     spectra = np.stack([np.linspace(-1, 1, 30), np.linspace(-3, 2, 30), np.linspace(0, 1, 30)])

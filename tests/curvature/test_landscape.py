@@ -76,6 +76,7 @@ def test_a_quadratic_has_the_landscape_of_a_quadratic(chunk_size):
     np.testing.assert_allclose(plane.losses, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_along_an_eigenvector_the_loss_bends_by_the_eigenvalue(network):
     operator = curvature.hessian(smooth_loss, network.params, network.batch)
     top = curvature.eigenpairs(operator, 1, tolerance=1e-6)

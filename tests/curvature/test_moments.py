@@ -24,6 +24,7 @@ def test_the_operator_of_a_moment_equals_the_dense_one(classifier, order, chunk_
     np.testing.assert_allclose(operator.dense(), expected, atol=1e-12 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 def test_sharpness_nonuniformity_and_stability_equal_the_dense_ones(network):
     arguments = smooth_example_loss, network.params, network.batch
     found = curvature.hessian_moments(*arguments, tolerance=1e-10)
@@ -40,6 +41,7 @@ def test_sharpness_nonuniformity_and_stability_equal_the_dense_ones(network):
     assert max(pairs.products for pairs in (*found.eigenpairs.values(), stable.eigenpairs)) < 300
 
 
+@pytest.mark.slow
 def test_equal_examples_have_no_nonuniformity(classifier):
     same = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 5, axis=0), classifier.batch)
     found = curvature.hessian_moments(example_loss, classifier.params, same)
@@ -47,6 +49,7 @@ def test_equal_examples_have_no_nonuniformity(classifier):
     assert found.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learning_rate", "rho"), [(0.3, 0.1), (0.3, 0.0), (0.05, 0.4)])
 def test_the_second_moment_equals_the_dense_one_and_the_sum_of_its_terms(classifier, learning_rate, rho):
     operator = curvature.second_moment_operator(

@@ -39,6 +39,7 @@ def loss_of_outputs(logits, batch):
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [None, 5])
 def test_gauss_newton_is_the_jacobian_around_the_curvature_of_the_loss(classifier, chunk_size):
     """``mean_i J_i^T (diag(p_i) - p_i p_i^T) J_i`` for cross entropy."""
@@ -53,6 +54,7 @@ def test_gauss_newton_is_the_jacobian_around_the_curvature_of_the_loss(classifie
     np.testing.assert_allclose(operator.dense(), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_leaves_that_are_not_floating_point_stay(classifier):
     """An Equinox model with an activation function and an integer array."""
 

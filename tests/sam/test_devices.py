@@ -56,6 +56,7 @@ def test_every_method_gives_the_same_on_1_2_4_and_8_devices(m):
         assert not too_far, f"{too_far} on {run['devices']} devices by {run['way']}"
 
 
+@pytest.mark.slow
 @CHECKED
 @together("m", [None, 4])
 def test_the_drop_in_function_takes_an_axis(m, check_vma):

@@ -109,6 +109,7 @@ def with_outputs(params, inputs, targets):
     return jnp.mean((outputs - targets) ** 2), {"mean": outputs.mean(), "outputs": outputs}
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 def test_auxiliary_data_of_microbatches_are_averaged_or_merged_as_told():
     params, ((inputs, targets), *_) = problem()

@@ -98,6 +98,7 @@ def test_a_traced_radius_of_zero_is_the_plain_gradient_bit_for_bit(classificatio
     assert not eqx.tree_equal(traced(jnp.array(0.1), *arguments), plain, typematch=True)
 
 
+@pytest.mark.slow
 @together("rho", [0.01, 0.3])
 def test_one_step_equals_optax_contrib_sam(classification, rho):
     params, batch, learning_rate = classification.params, classification.batch, 0.1
@@ -133,6 +134,7 @@ def test_a_zero_gradient_moves_nothing(dtype, normalize, rho):
     np.testing.assert_array_equal(np.asarray(gradient, np.float64), np.zeros(3))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @together("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_a_loss_that_ignores_the_parameters_has_gradient_zero(dtype):

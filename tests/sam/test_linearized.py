@@ -25,6 +25,7 @@ def flattened(tree):
     return np.asarray(jax.flatten_util.ravel_pytree(tree)[0])
 
 
+@pytest.mark.slow
 @together("normalize", [False, True])
 @together("fixed_point", [False, True])
 def test_gradient_matches_the_dense_quadratic_model(normalize, fixed_point):

@@ -213,6 +213,7 @@ def test_training_in_one_scan_is_exact_where_float16_rounds_nothing():
     assert int(loss_scale.finite_steps) == 3
 
 
+@pytest.mark.slow
 def test_a_model_that_is_more_than_arrays_and_auxiliary_data_pass():
     model = eqx.nn.MLP(2, 1, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
     inputs = jax.random.normal(jax.random.key(1), (8, 2))

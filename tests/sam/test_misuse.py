@@ -26,6 +26,7 @@ def half_square_norm(w):
     return 0.5 * jnp.sum(w**2)
 
 
+@pytest.mark.slow
 @together("options", [{"m": 1}, {"m": 4}, {"base": sam.microbatched(1)}, {"base": sam.microbatched(4)}])
 def test_examples_by_keyword_are_refused_where_the_batch_is_cut(options):
     function = sam.value_and_grad(loss, rho=0.1, **options)
@@ -152,6 +153,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_without_checked_annotations_wrong_types_are_named_and_whole_numbers_of_numpy_will_do():
     """In a process of its own, where annotations are not checked as they are here."""
     done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)

@@ -103,6 +103,7 @@ def test_sam_every_step_unnormalized_is_unnormalized_sam():
     )
 
 
+@pytest.mark.slow
 @together("per_tensor", [False, True])
 @together("compiled", [True, False], ids=["jit", "eager"])
 def test_looksam_at_radius_zero_is_the_plain_gradient(per_tensor, compiled):

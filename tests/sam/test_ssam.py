@@ -50,6 +50,7 @@ def ssam_by_hand(rho, kept, every, shown=EVERYWHERE):
     return rule
 
 
+@pytest.mark.slow
 @together(("sparsity", "kept"), [(0.5, 2), (0.4, 3), (0.99, 0), (0.8, 1)])
 @together("every", [1, 3])
 def test_gradient_matches_the_closed_form(sparsity, kept, every):
@@ -68,6 +69,7 @@ def test_masked_parameters_stay_out_of_ascent_and_norm_even_where_chosen():
     np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
 
 
+@pytest.mark.slow
 @together("scores", ["fisher", "random"])
 def test_sparsity_zero_is_sam_bit_for_bit(scores):
     start = problem()

@@ -56,6 +56,7 @@ def diverged(network):
     return dataclasses.replace(network, model=jax.tree.map(lambda leaf: leaf * jnp.nan, network.model))
 
 
+@pytest.mark.slow
 def test_curvature_equals_that_of_dense_hessians(trained, hessians):
     (row,) = curvature_instrument(12).rows(trained)
     mean = hessians.mean(0)
@@ -229,6 +230,7 @@ def convolutional_patterns(model, x):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workload", "width", "patterns"),
     [("digits-mlp", 5, dense_patterns), ("digits-vgg11-lazy", 2, convolutional_patterns)],

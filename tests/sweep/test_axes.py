@@ -121,6 +121,7 @@ def test_names_of_own_axes_must_be_new():
     assert [axis.name for axis in with_own((DEPTH, DROPOUT))[-3:]] == ["dropout", "depth", "seed"]
 
 
+@pytest.mark.slow
 def test_own_axes_are_columns_and_find_networks(made_up, tmp_path):
     spec = spec_of(depths=(1, 2), dropout=(0.0, 0.5), methods=("sgd",))
     folder = run(spec, tmp_path / "r", execution=Execution(keep_parameters=True))

@@ -12,6 +12,7 @@ SPEC = Spec(workload="line-mlp", widths=(2,), methods=("sgd", "asam"), rhos=(0.1
 EVERY_EPOCH = Execution(checkpoint_seconds=0.0, networks_at_once=1)
 
 
+@pytest.mark.slow
 def test_listeners_are_told_everything_in_order(tmp_path):
     heard, lines = [], []
 
@@ -34,6 +35,7 @@ def test_listeners_are_told_everything_in_order(tmp_path):
     assert heard[0].cells == tuple(dict.fromkeys(event.cell for event in finished))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_fails_says_why_and_goes_on_where_it_was(tmp_path):
     heard = []
 

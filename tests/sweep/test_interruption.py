@@ -137,6 +137,7 @@ def test_a_second_process_on_the_same_folder_is_told_so_and_stops(tmp_path):
         first.communicate()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_is_an_error_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     done = widebasin(*SWEEP, "--out", tmp_path / "file" / "results", check=2)
@@ -170,6 +171,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_before_training(small_disk):
     done = widebasin(*SWEEP, "--out", small_disk / "results", check=2)
     assert "8 MiB free" in done.stderr

@@ -80,6 +80,7 @@ def test_the_same_spec_gives_the_same_bits_in_another_folder(finished, tmp_path)
     assert_same(run(SPEC, tmp_path / "again"), finished)
 
 
+@pytest.mark.slow
 def test_a_deleted_group_is_trained_again_alone(finished, tmp_path):
     again = run(SPEC, tmp_path / "r")
     (again.path / "cells" / "digits-mlp-width-3-sgd-and-sam" / "group-0.results.parquet").unlink()
@@ -87,6 +88,7 @@ def test_a_deleted_group_is_trained_again_alone(finished, tmp_path):
     assert_same(run(SPEC, again.path), finished)
 
 
+@pytest.mark.slow
 def test_smaller_groups_give_the_same_numbers_to_float_tolerance(finished, tmp_path):
     other = run(SPEC, tmp_path / "r", execution=Execution(networks_at_once=2))
     assert len(list((other.path / "cells").rglob("*.results.parquet"))) == 2 * (1 + 2)
@@ -111,6 +113,7 @@ def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
     assert len(finished.results()) == 12
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_the_results_of_another_spec(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     run(small, tmp_path / "r")
@@ -157,6 +160,7 @@ def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_pat
         run(small, folder.path)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_not_continued_with_other_data(tmp_path):
     """The file of arrays has the same name and shape, another content: 1 of 120 labels."""
     random = np.random.default_rng(0)
@@ -220,6 +224,7 @@ def test_streamed_images_have_one_way_to_be_trained_on(execution, monkeypatch, t
         plan_for(cell, execution)
 
 
+@pytest.mark.slow
 def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_here(tmp_path):
     """Begun as if on eight devices; tests have two, of which a batch of 100 can have each a half."""
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
@@ -243,6 +248,7 @@ def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_h
     pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "empty", "no parquet"])
 def test_a_damaged_table_is_an_error_naming_file_and_remedy(tmp_path, damage):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2)
@@ -264,6 +270,7 @@ def test_a_damaged_table_is_an_error_naming_file_and_remedy(tmp_path, damage):
     pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), whole.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_found_before_anything_is_trained(tmp_path):
     folder = run(SPEC, tmp_path / "r")
     folder.group("digits-mlp-width-3-sgd-and-sam", 0, "results.parquet").write_bytes(b"PAR1 broken")
@@ -274,6 +281,7 @@ def test_a_damaged_table_is_found_before_anything_is_trained(tmp_path):
     assert not missing.exists()
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_changes_a_value_unnoticed(tmp_path):
     folder = run(Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2), tmp_path / "r")
     path = folder.path / "results.parquet"
@@ -326,6 +334,7 @@ def test_diverged_networks_are_rows_like_any_other(tmp_path):
     assert diverged[["train_loss", "train_accuracy", "test_loss", "test_accuracy"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_what_a_diverged_network_leaves_does_not_depend_on_its_company(tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=2, epochs=3, learning_rate=(0.1, 1e6))
     together = run(spec, tmp_path / "together").results()
@@ -369,6 +378,7 @@ def test_a_network_must_be_named_well_enough(kept, finished):
         load_network(finished.path, width=3, method="sgd", seed=0)
 
 
+@pytest.mark.slow
 def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=2)
     folder = run(spec, tmp_path / "r")

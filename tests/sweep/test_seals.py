@@ -49,6 +49,7 @@ def flipped(path, bits, seed):
     path.write_bytes(genuine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEALED)
 def test_a_flipped_bit_gives_the_same_or_a_clear_error(copy, name):
     genuine, messages = content(copy), []
@@ -158,6 +159,7 @@ def test_a_table_comes_back_as_it_was():
     pd.testing.assert_frame_equal(unpacked(packed(table)), table)
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_read_without_its_data_from_anywhere(tmp_path, monkeypatch):
     chosen = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", inputs=chosen.normal(size=(90, 3)).astype("f4"), targets=np.arange(90) % 3)

@@ -84,6 +84,7 @@ def test_all_methods_and_radii_of_one_seed_see_the_same_images(method, loop, by_
     np.testing.assert_allclose(seen(method, loop), by_sgd, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_both_passes_of_sam_see_the_same_images():
     """With noise far stronger than the images, the ascent of another draw would not be SAM's."""
     noisy = replace(DIGITS, augment=lambda key, image: image + 3 * jax.random.normal(key, image.shape))

@@ -104,6 +104,7 @@ def test_the_clean_passes_move_the_statistics_in_numpy():
     np.testing.assert_allclose(state.model[1][0], variance, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_in_a_batch_has_the_statistics_of_the_same_network_alone():
     others = [ONE, ONE.moved(rho=0.1), ONE.moved(seed=2)]
     together, _ = trained(NORMALIZED, "sam", others, Plan(3, "scan", "cpu"))

@@ -102,6 +102,7 @@ def test_displacements_go_with_one_over_alpha_at_large_alpha():
     np.testing.assert_allclose(metrics["test_loss"][2:], metrics["test_loss"][3], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_pruned_networks_are_measured_from_the_pruned_initialization():
     still = [GROUP[2].moved(learning_rate=0.0, sparsity=0.75, pruner=pruner) for pruner in ("random", "snip")]
     with computing_in("float64"):

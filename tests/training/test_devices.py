@@ -61,6 +61,7 @@ def test_a_batch_on_two_devices_is_computed_by_both():
     assert "f32[50,10]" not in compiled
 
 
+@pytest.mark.slow
 def test_a_group_is_filled_up_where_devices_cannot_share_it():
     """The last group of a sweep may be smaller than the others: three networks on two devices, and one along."""
     group = [point(rho=0.1, seed=seed) for seed in range(3)]

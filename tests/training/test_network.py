@@ -77,6 +77,7 @@ def test_the_inference_model_computes_the_same_from_its_parameters_alone(normali
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_curvature_of_the_inference_model_is_that_of_its_parameters(normalized):
     """A Hessian-vector product against that of the same loss as a function of the parameters."""
     network, params, state, _, _ = normalized

@@ -171,7 +171,7 @@ TASKS = {"tagging": TAGGING, "graphs": MOLECULES, "batch normalization": NORMALI
 
 
 @pytest.mark.usefixtures("compiled_as_usual")
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "tagging" else pytest.mark.slow) for n in TASKS])
 def test_radii_and_seeds_train_in_one_program_as_they_do_alone(name):
     problem = TASKS[name]
     program = program_of(problem, "sam", BATCHED)
@@ -187,7 +187,7 @@ def test_radii_and_seeds_train_in_one_program_as_they_do_alone(name):
         np.testing.assert_array_equal(values[:2], together.history[name][:2], err_msg=name)
 
 
-@pytest.mark.parametrize("loop", ["scan", "step"])
+@pytest.mark.parametrize("loop", ["scan", pytest.param("step", marks=pytest.mark.slow)])
 def test_padding_changes_nothing(loop):
     """Other tokens and tags where the weight is 0: to the last bit. Three more places: the same up to rounding."""
     plan = replace(BATCHED, loop=loop)
@@ -247,6 +247,7 @@ def test_metrics_equal_numpy_over_the_real_tokens_and_labels():
             assert metrics[f"{part}_{judge}"][0] == pytest.approx(expected, rel=1e-5), part
 
 
+@pytest.mark.slow
 def test_a_mask_of_snip_sees_what_the_model_is_given_whatever_its_company():
     points = [GRID[3].moved(dropout=rate, sparsity=0.5, pruner="snip") for rate in (0.0, 0.6)]
 
@@ -261,6 +262,7 @@ def test_a_mask_of_snip_sees_what_the_model_is_given_whatever_its_company():
     assert any((mask[0] != mask[1]).any() for mask in together)
 
 
+@pytest.mark.slow
 def test_a_diverged_network_does_not_stop_the_metrics_of_the_others():
     """scikit-learn refuses what is not a number."""
     wild = [GRID[3], GRID[3].moved(learning_rate=1e30)]
@@ -273,6 +275,7 @@ def test_a_diverged_network_does_not_stop_the_metrics_of_the_others():
     assert np.isfinite(trained_both.history["valid_mean_average_precision"][0]).all()
 
 
+@pytest.mark.slow
 def test_groups_of_unequal_weight_have_the_weighted_mean_of_their_gradients():
     """Without normalization, the step of m-sharpness is the weighted mean of the groups' own; against loops by hand."""
     one = GRID[3].moved(rho=0.5, dropout=0.0)
@@ -314,6 +317,7 @@ def test_groups_of_unequal_weight_have_the_weighted_mean_of_their_gradients():
     assert metrics["train_loss"][0] == pytest.approx(float(loss(model, batch)[0]), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [ALONE, replace(ALONE, microbatch=4)], ids=["whole", "accumulated"])
 def test_a_batch_without_a_known_label_moves_nothing(plan):
     """Neither as a whole nor in groups of m; what is left of the loss is 0, and the network has not diverged."""

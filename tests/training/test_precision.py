@@ -22,6 +22,7 @@ def dtypes(tree):
     return {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if np.issubdtype(np.asarray(leaf).dtype, np.inexact)}
 
 
+@pytest.mark.slow
 def test_half_precision_trains_close_to_single_and_keeps_everything_in_single():
     single, single_metrics = trained(NORMALIZED, "sam", [ONE], ALONE)
     half, half_metrics = trained(in_precision(NORMALIZED, "bfloat16"), "sam", [ONE], ALONE)

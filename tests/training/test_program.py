@@ -29,7 +29,14 @@ def test_sam_at_radius_zero_trains_bit_for_bit_like_sgd():
         np.testing.assert_array_equal(sgd_metrics[name], sam_metrics[name])
 
 
-@pytest.mark.parametrize("method", ["sgd", "sam", "looksam", "friendly-sam", "random-perturbation"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "sgd",
+        "sam",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("looksam", "friendly-sam", "random-perturbation")),
+    ],
+)
 def test_a_network_in_a_batch_equals_the_same_network_alone(method):
     together, metrics = trained(DIGITS, method, RADII, BATCHED)
     for position, one in enumerate(RADII):
@@ -39,6 +46,7 @@ def test_a_network_in_a_batch_equals_the_same_network_alone(method):
         np.testing.assert_allclose(metrics["train_loss"][position], alone_metrics["train_loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [DIGITS, CONVOLUTIONAL], ids=["dense", "convolutional"])
 def test_scanned_and_dispatched_epochs_agree(task):
     scanned, scan_metrics = trained(task, "sam", RADII[3:4], Plan(1, "scan", "cpu"))
@@ -171,6 +179,7 @@ def test_dispatched_steps_have_no_branch():
         assert "cond[" not in str(jaxpr)
 
 
+@pytest.mark.slow
 def test_dispatched_steps_of_two_kinds_agree_with_scanned_ones():
     scanned, _ = trained(DIGITS, "sam-every-5", RADII, BATCHED)
     stepped, _ = trained(DIGITS, "sam-every-5", RADII, replace(BATCHED, loop="step"))

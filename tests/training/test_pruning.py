@@ -116,6 +116,7 @@ def test_pruned_weights_are_exactly_zero_whatever_the_method(method, of_group, m
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 def test_dense_and_pruned_networks_of_one_batch_equal_the_same_alone(of_group):
     together, metrics = trained(DIGITS, "sam", GROUP, BATCHED)
     assert_pruned(together, of_group)

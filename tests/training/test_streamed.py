@@ -99,6 +99,7 @@ def run(program, one, epochs=2):
     return state, metrics
 
 
+@pytest.mark.slow
 def test_epochs_equal_a_loop_by_hand_on_images_decoded_one_by_one(task, program):
     seed, rho, rate = 3, 0.2, 0.02
     key = key_for(jax.random.key(seed), "training")
@@ -145,6 +146,7 @@ def seen(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_methods_and_numbers_of_workers_see_the_same_images_and_end_alike(task, seen):
     runs = []
     for method, plan in (("sam", HERE), ("sgd", HERE), ("sam", TWO_WORKERS)):
@@ -196,6 +198,7 @@ def test_a_damaged_image_is_an_error_that_names_it(task, plan, tmp_path):
         run(program, point(), epochs=1)
 
 
+@pytest.mark.slow
 def test_snip_scores_the_first_batch_as_evaluation_sees_it(task, program):
     """Half of the kernels' entries, those with the least ``|w dL/dw|``, are 0 and stay so."""
     one = point(seed=5, sparsity=0.5, pruner="snip")
@@ -227,6 +230,7 @@ def test_the_plan_of_streamed_images_decodes_beside_the_training(task):
     assert plan.workers >= 1
 
 
+@pytest.mark.slow
 def test_a_batch_of_streamed_images_is_split_over_devices(task, program):
     """As on one device; the batch of 4 is 2 images on each."""
     one = point(rho=0.1, seed=2)

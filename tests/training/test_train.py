@@ -65,7 +65,16 @@ def test_training_continued_from_checkpoints_is_bit_for_bit_the_uninterrupted_on
     assert [resumed for _, resumed in seen] == [epoch < stops[-1] for epoch, _ in seen]
 
 
-@pytest.mark.parametrize("method", ["looksam", "sam-every-5", "friendly-sam", "random-ssam", "linearized-sam", "esam"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "looksam",
+        *(
+            pytest.param(method, marks=pytest.mark.slow)
+            for method in ("sam-every-5", "friendly-sam", "random-ssam", "linearized-sam", "esam")
+        ),
+    ],
+)
 def test_the_state_of_a_method_is_part_of_the_checkpoint(method, tmp_path):
     """Continued from the end of an epoch of 6 steps, in the middle of a period of 5."""
     group = GROUP[:2]
@@ -134,6 +143,7 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
     assert_same(continued, whole)
 
 
+@pytest.mark.slow
 def test_the_mask_that_was_trained_with_is_part_of_the_checkpoint(tmp_path, monkeypatch):
     """Another machine's gradient may put other weights just above SNIP's threshold."""
     group = [GROUP[0].moved(sparsity=0.5, pruner="snip")]

@@ -21,6 +21,7 @@ def test_a_workload_is_found_under_its_name_and_fits_its_data(name):
     assert (dataset.num_classes is None) == (workload.metrics[0].name == "loss")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_parameters_are_counted_without_building_the_network(name):
     workload = WORKLOADS[name]
