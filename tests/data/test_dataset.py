@@ -102,3 +102,10 @@ def test_an_image_file_that_has_gone_is_named(tmp_path):
 def test_the_size_that_images_are_read_in_decides_the_digest(tmp_path):
     data = streamed(write_folders(tmp_path))
     assert data.digest() != dataclasses.replace(data, image_size=160).digest()
+
+
+def test_arrays_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match="examples of small differ: inputs 12, targets 11"):
+        in_memory(targets=LABELS[:11])
+    with pytest.raises(ValueError, match=r"targets\['tags'\] 12, targets\['weights'\] 3"):
+        in_memory(targets={"tags": LABELS, "weights": LABELS[:3]})

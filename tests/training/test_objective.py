@@ -86,3 +86,11 @@ def test_the_first_metric_judges_unless_another_is_named():
     assert Objective(cross_entropy, several, judge=LOSS).all_metrics == (LOSS, ACCURACY, top)
     with pytest.raises(ValueError, match="judge must be one of accuracy, loss, got 'top3'"):
         Objective(cross_entropy, {ACCURACY: accuracy}, judge=top)
+
+
+def test_two_metrics_of_one_name_are_refused():
+    """One would silently take the place of the other, or of the loss that is minimized."""
+    with pytest.raises(ValueError, match="got accuracy twice"):
+        Objective(cross_entropy, {ACCURACY: accuracy}, {ACCURACY: lambda outputs, targets: 0.0})
+    with pytest.raises(ValueError, match="besides loss, got loss twice"):
+        Objective(cross_entropy, {Metric("loss", True): accuracy})

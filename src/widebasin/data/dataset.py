@@ -60,6 +60,17 @@ class Dataset:
     files: ImageFiles | None = None
     image_size: int = 224
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` unless all arrays have as many examples: what is missing would be read as the last."""
+        lengths = {
+            f"{name}{jax.tree_util.keystr(path)}": len(leaf)
+            for name, tree in (("inputs", self.inputs), ("targets", self.targets))
+            for path, leaf in jax.tree.leaves_with_path(tree)
+        }
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+            raise ValueError(f"numbers of examples of {self.name} differ: {found}; give as many of each")
+
     def __len__(self) -> int:
         """Number of examples."""
         return len(jax.tree.leaves(self.inputs)[0])

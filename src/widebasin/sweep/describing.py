@@ -42,7 +42,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
     return (
         f"{spec.train_examples:,} training examples" if spec.train_examples != workload.train_examples else "",
         f"{_and(noise)} wrong training labels ({spec.label_noise_kind})" if any(spec.label_noise) else "",
-        f"{spec.epochs} epochs"
+        f"{spec.epochs} epoch{'s' * (spec.epochs != 1)}"
         if spec.budget == "epochs"
         else f"as many gradients for every method as SAM takes in {spec.epochs} epochs",
         f"batch {spec.batch_size}",

@@ -81,7 +81,7 @@ class Shared:
     warmup_steps: OneInt = None
     """Steps over which the learning rate rises from 0, a tenth of all at most."""
     momentum: OneFloat = None
-    """Momentum, in [0, 1)."""
+    """Momentum of sgd and nesterov, in [0, 1); the other optimizers have their own."""
     clip: OneFloat = None
     """Largest norm of the gradient, beyond which it is shortened; 0 for none."""
     precision: OneName = None

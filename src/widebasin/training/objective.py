@@ -38,8 +38,13 @@ class Objective:
     judge: Metric | None = None
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` where the judge is none of the metrics."""
+        """Raises ``ValueError`` where two metrics have one name, or the judge is none of them."""
         known = (*self.metrics, *self.of_dataset, LOSS)
+        names = [one.name for one in known]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"metrics must have names of their own besides {LOSS.name}, got {', '.join(sorted(twice))} twice"
+            )
         if self.judge is not None and self.judge not in known:
             raise ValueError(f"judge must be one of {', '.join(one.name for one in known)}, got {self.judge.name!r}")
 
