@@ -113,7 +113,7 @@ class Network:
         if not self.stateful and not given and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
             return model
         whole = jax.tree.unflatten(self._state_structure, state) if self.stateful else None
-        return InferenceModel(model, whole, given or {})
+        return InferenceModel(model, whole, given)
 
 
 class InferenceModel(eqx.Module):
@@ -132,9 +132,9 @@ class InferenceModel(eqx.Module):
     _static: Any = eqx.field(static=True)
     _state_dtypes: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, model: Any, state: Any, given: Mapping[str, float]) -> None:
+    def __init__(self, model: Any, state: Any, given: Mapping[str, float] | None = None) -> None:
         """From a model in inference mode, its final state, ``None`` if it has none, and what it is called with."""
-        self.given = tuple(given.items())
+        self.given = tuple((given or {}).items())
         self.params, self._static = eqx.partition(model, eqx.is_array)
         self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
         self.state_bits = jax.tree.map(
