@@ -27,8 +27,7 @@ def digits() -> Dataset:
 
 
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    """What ``load_digits`` gives, from its file where that is found: importing scikit-learn takes longer than a study's
-    first network."""
+    """What ``load_digits`` gives, from its file where that is found: importing scikit-learn takes a second or two."""
     package = find_spec("sklearn")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
     if file is not None and file.is_file():
