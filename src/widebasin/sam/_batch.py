@@ -418,7 +418,7 @@ class Batch:
 
 def _relative(weights: Array, mean: Array) -> Array:
     """Weights over their mean; 1 where all are 0, as nothing is weighed."""
-    return jnp.where(mean > 0, weights / jnp.where(mean > 0, mean, 1), 1)
+    return jnp.where(mean == 0, 1, weights / jnp.where(mean == 0, 1, mean))
 
 
 def scaled(tree: PyTree, factors: Array) -> PyTree:

@@ -94,7 +94,7 @@ def microbatched(
             else:
                 weights = jax.vmap(weight_of)(values)
                 # Where nothing is weighed, the sums are 0 and stay it.
-                divisor = jnp.where(weights.sum() > 0, weights.sum(), 1)
+                divisor = jnp.where(weights.sum() == 0, 1, weights.sum())
                 loss = (losses * weights).sum() / divisor
             gradients = jax.tree.map(lambda t, g: (t / divisor).astype(g.dtype), summed, like)
             merged = (loss, merge_aux(values[1])) if has_aux else loss

@@ -212,7 +212,7 @@ class Dispatched(Loop):
         metrics = {}
         for name in found[0][0]:
             total, weight = (np.sum([np.asarray(totals[name][i]) for totals, _ in found], axis=0) for i in (0, 1))
-            metrics[f"{prefix}_{name}"] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+            metrics[f"{prefix}_{name}"] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight != 0)
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *(collected for _, collected in found))
         return metrics | self._whole(prefix, stacked)
 

@@ -227,7 +227,8 @@ def means(totals: Totals, of_nothing: float = jnp.nan) -> dict[str, Any]:
     def mean(total: Any, weight: Any) -> Any:
         if isinstance(weight, int | float):  # known to the compiler
             return total / weight
-        return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), of_nothing)
+        # Weights that are not numbers must not pass for none.
+        return jnp.where(weight == 0, of_nothing, total / jnp.where(weight == 0, 1, weight))
 
     return {name: mean(*one) for name, one in totals.items()}
 
