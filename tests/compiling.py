@@ -2,8 +2,12 @@
 
 from importlib.metadata import version
 
-# Machine code without LLVM's optimizations.
-FLAGS = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": "true"}
+# Machine code without LLVM's optimizations, in one piece, as the processes that test have a core each.
+FLAGS = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": "true",
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
 # Elementwise operations without MLIR take half of the time. XLA ends a process over a flag that it does not know.
 EMITTERS = "xla_cpu_use_fusion_emitters"
 if version("jaxlib").startswith("0.10."):

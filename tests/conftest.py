@@ -8,6 +8,9 @@ from compiling import EMITTERS, FLAGS, xla_flags
 # Two CPU devices, so that sharding is tested on any machine.
 os.environ["XLA_FLAGS"] = xla_flags(2, os.environ.get("XLA_FLAGS", ""))
 
+# The workers have a core each.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Many tests compile the same small programs, some in processes of their own.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
@@ -15,7 +18,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 MANY_PROGRAMS = 3_000
 
 # The same examples in every run; the first example of a shape compiles, so there is no deadline.
-hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("reproducible")
 
 

@@ -133,6 +133,7 @@ def test_a_step_in_a_hundred_adds_a_hundredth_of_what_it_costs_more():
     assert methods.amortized(Timing((1.0, 2.0)), Timing((11.0, 2.0)), 100).seconds == pytest.approx((1.1, 2.0))
 
 
+@pytest.mark.slow
 def test_a_gradient_leaves_the_parameters_as_they_are(batch):
     program = methods.gradient_program(jax.value_and_grad(loss_fn), small_mlp(), batch)
     params, (value, gradients) = taken([(program, 0)], small_mlp())

@@ -37,6 +37,7 @@ def test_sam_step_is_two_gradients_and_an_update(batch):
     assert value == pytest.approx(float(step.loss_fn(params, *batch)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_contender_leaves_the_parameters_as_they_are(batch):
     advance, state = step._gradient(jax.value_and_grad(step.loss_fn), batch)
     params, (_, gradients) = advance(state)
@@ -76,6 +77,7 @@ def test_command_prints_the_machine_and_the_rows(tmp_path):
     assert "jax" in record["machine"]["versions"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -104,6 +104,7 @@ def test_an_unknown_key_of_a_toml_file_exits_with_2(tmp_path, here):
     assert "did you mean 'widths'" in done.err
 
 
+@pytest.mark.slow
 def test_flags_win_over_the_file(tmp_path, here):
     (tmp_path / "grid.toml").write_text('widths = [4]\nmethods = ["sgd"]\nseeds = 1\nepochs = 2\n')
     here("sweep", "--file", "grid.toml", "--seeds", "2", "--out", "out", "--quiet")
@@ -142,6 +143,7 @@ def test_report_reads_results_anew_and_quiet_is_quiet(tmp_path, here):
     assert "optimistic" in (tmp_path / "o" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_train_keeps_the_parameters_of_one_network(tmp_path, here):
     here("train", "--width", "4", "--rho", "0.1", "--epochs", "2", "--seed", "3", "--quiet")
     (folder,) = (tmp_path / "results").iterdir()
@@ -243,6 +245,7 @@ def test_another_workload_has_a_folder_of_its_own(tmp_path, here):
     assert "target variance 1.01" in " ".join(done.out.split())
 
 
+@pytest.mark.slow
 def test_train_refuses_a_radius_for_sgd_and_says_how_to_load_the_network(here):
     done = here("train", "--method", "sgd", "--rho", "0.1", check=2)
     assert "no radius" in done.err
@@ -323,6 +326,7 @@ def test_measure_names_what_is_wrong_and_the_remedy(arguments, message, here):
     assert printed.out == ""
 
 
+@pytest.mark.slow
 def test_measure_says_where_no_parameters_were_kept(here):
     bare = ("sweep", "--workload", "line-mlp", "--widths", "2", "--methods", "sgd", "--seeds", "1", "--epochs", "1")
     here(*bare, "--out", "bare", "--quiet")

@@ -18,7 +18,7 @@ def weighted_squares(w, batch):
     return 0.5 * jnp.sum(batch.mean(0) * w**2)
 
 
-@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("k", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_ends_of_the_spectrum_equal_those_of_the_dense_matrix(network, k):
     expected = np.linalg.eigvalsh(network.hessian)
     options = {"k": k, "tolerance": 1e-9}
@@ -36,6 +36,7 @@ def test_the_ends_of_the_spectrum_equal_those_of_the_dense_matrix(network, k):
         assert (pairs.residuals < 1e-8).all()
 
 
+@pytest.mark.slow
 def test_the_largest_in_modulus_is_the_spectral_norm():
     found = curvature.eigenpairs(diagonal(np.linspace(-3, 2, 300)), 2, "modulus", tolerance=1e-8)
     np.testing.assert_allclose(found.eigenvalues, np.linspace(-3, 2, 300)[:2], atol=1e-8)
@@ -62,6 +63,7 @@ def test_lanczos_equals_arpack_where_the_space_is_much_smaller_than_the_dimensio
     np.testing.assert_allclose(found.eigenvalues, values[::-1][:5], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_space_too_small_for_a_clustered_spectrum_is_reported_as_not_converged():
     values = 1 - np.geomspace(1e-6, 1, 3000)
     found = curvature.eigenpairs(diagonal(values), 1, tolerance=1e-8, most_products=100)

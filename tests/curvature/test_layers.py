@@ -14,6 +14,7 @@ def first_kernel(path, leaf):
     return path == "['first']['kernel']"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [None, 5])
 def test_where_gives_the_diagonal_block(network, chunk_size):
     operator = curvature.hessian(smooth_loss, network.params, network.batch, where=first_kernel, chunk_size=chunk_size)
@@ -105,6 +106,7 @@ def test_arrays_of_one_name_are_one_layer(network):
     assert found["['first']"].num_params == 260
 
 
+@pytest.mark.slow
 def test_layers_smaller_than_a_krylov_space_and_with_negative_curvature():
     """The zeros of the other layers are no eigenvalues of a block."""
     params = {"bent": jnp.zeros(3), "dead": jnp.zeros(2), "steep": jnp.zeros(1)}

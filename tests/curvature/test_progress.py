@@ -56,6 +56,7 @@ def test_an_error_stops_the_run_and_does_not_outlive_it(operator):
     assert reported[-1] == found.products
 
 
+@pytest.mark.slow
 def test_moments_are_counted_over_all_orders():
     def loss(w, matrix):
         return 0.5 * w @ matrix @ w

@@ -138,6 +138,7 @@ def test_adaptive_sharpness_does_not_see_how_relu_layers_share_their_scale(relu_
     assert abs(sharpness(rescaled, False) / sharpness(params, False) - 1) > 0.05
 
 
+@pytest.mark.slow
 def test_normalized_logits_do_not_see_their_scale(relu_network):
     """Nor does the loss, so its sharpness along the scale of the last layer is 0."""
     params, batch = relu_network
@@ -155,6 +156,7 @@ def test_constant_logits_stay_and_have_a_gradient():
     np.testing.assert_array_equal(gradient, jnp.zeros((2, 3)).at[:, 0].set(1.0))
 
 
+@pytest.mark.slow
 def test_a_change_of_radius_compiles_nothing(classifier):
     traces = []
 

@@ -74,12 +74,14 @@ def test_other_sizes_and_paddings(shape, padding):
     assert (possible == np.asarray(crops)).all((2, 3, 4)).any(0).all()
 
 
+@pytest.mark.slow
 def test_crop_and_flip_draw_from_keys_of_their_own():
     key, image = jax.random.key(5), jnp.asarray(IMAGES[0])
     cropped = random_crop(jax.random.fold_in(key, 0), image)
     np.testing.assert_array_equal(crop_and_flip(key, image), random_flip(jax.random.fold_in(key, 1), cropped))
 
 
+@pytest.mark.slow
 def test_networks_in_one_program_get_what_they_get_alone():
     keys = jax.random.split(jax.random.key(0), (3, 4))
     images = jnp.asarray(IMAGES[:12].reshape(3, 4, 32, 32, 3))

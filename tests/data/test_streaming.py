@@ -34,8 +34,7 @@ def direct(files, indices, seeds):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("prefetch", [1, 20])
+@pytest.mark.parametrize(("workers", "prefetch"), [(0, 1), (1, 20), (3, 1), (3, 20)])
 @pytest.mark.parametrize("seeds", [None, SEEDS], ids=["evaluation", "training"])
 def test_batches_come_in_order_whatever_the_number_of_workers(workers, prefetch, seeds, files):
     with ImageReader(files, workers, prefetch, SIZE) as reader:

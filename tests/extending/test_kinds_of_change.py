@@ -153,6 +153,7 @@ def known(monkeypatch):
     monkeypatch.setitem(STUDIES, STUDY.name, STUDY)
 
 
+@pytest.mark.slow
 def test_method_optimizer_model_metric_axis_workload_executor_and_listener(tmp_path):
     heard = []
     spec = Spec(workload="gated-digits", methods=("sgd", "half-sam"), optimizer="sign-sgd", seeds=2)
@@ -196,6 +197,7 @@ def test_a_problem_that_is_no_data_set(loop):
     np.testing.assert_allclose(history[-1]["test_absolute_error"][: len(points)], errors.mean(1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pruner_and_study(tmp_path):
     grid = {"study": "spread", "methods": ("sgd",), "widths": (4,), "seeds": 2, "epochs": 1, "train_examples": 200}
     folder = run(Spec(sparsity=(0.5,), pruners=("magnitude",), **grid), tmp_path / "out")

@@ -17,8 +17,8 @@ RTOL, ATOL = 0.05, 0.02
 UNSURE = ("best_valid_epoch", "best_valid", "best_test")
 
 
-# Steps one by one and in a loop, in memory and streamed, and a study; the others are slow for all that is compiled.
-QUICK = ("perceptron-grid", "streamed", "study-label-noise")
+# One grid; the others are slow for all that is compiled.
+QUICK = ("perceptron-grid",)
 
 
 @pytest.mark.parametrize(

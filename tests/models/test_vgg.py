@@ -105,6 +105,7 @@ def test_patterns_alone_tell_the_linear_map_that_the_network_is(case):
             close(model.last(jnp.asarray(image.ravel())), expected)
 
 
+@pytest.mark.slow
 def test_patterns_are_of_booleans_and_integers_and_the_first_of_equal_pixels_is_chosen():
     model = VGG11(5, 2, 1, 4, key=jax.random.key(0))
     first, pooled, second, last = model.activation_patterns(jnp.zeros((4, 4, 1)))

@@ -557,6 +557,7 @@ def test_counts_are_short(count, text):
     assert drawing.short_count(count) == text
 
 
+@pytest.mark.slow
 def test_labels_of_a_phone_can_be_read():
     for figure in all_figures({}).values():
         draw(figure)

@@ -85,6 +85,7 @@ def averaged_loss(params, inputs, targets):
     return jax.lax.pmean(loss(params, inputs, targets), "batch")
 
 
+@pytest.mark.slow
 def test_averaging_the_loss_and_naming_the_axis_too_is_refused():
     """The gradient would be averaged twice: too small by the number of devices. Unchecked, JAX averages once."""
     both = sam.value_and_grad(averaged_loss, rho=0.3, axis_name="batch")

@@ -43,6 +43,7 @@ def assert_equal(left, right):
 # Rematerialization and microbatches -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled(FAMILY)
 def test_rematerialization_changes_nothing(method):
@@ -56,6 +57,7 @@ def test_microbatches_give_the_whole_batch(method):
     assert_close(steps(method, base=sam.microbatched(MICROBATCH)), steps(method))
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled(PERTURBING)
 def test_microbatches_give_the_groups_of_m(method):
@@ -310,6 +312,7 @@ def test_a_mask_says_what_decays():
     assert_close(found, sam.value_and_grad(kernels_decay, rho=0.3)(params, *batch)[1])
 
 
+@pytest.mark.slow
 @IN_FLOAT64
 def test_what_is_not_differentiated_does_not_decay():
     model = eqx.nn.MLP(2, 1, 4, 1, activation=jnp.tanh, key=jax.random.key(0))

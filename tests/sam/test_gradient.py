@@ -90,6 +90,7 @@ def test_radius_zero_is_the_plain_gradient_bit_for_bit(classification, compile_,
     assert eqx.tree_equal(sharpness_aware(params, *batch), plain(params, *batch), typematch=True)
 
 
+@pytest.mark.slow
 def test_a_traced_radius_of_zero_is_the_plain_gradient_bit_for_bit(classification):
     arguments = (classification.params, *classification.batch)
     traced = jax.jit(lambda rho, *args: sam.value_and_grad(classification.loss, rho=rho)(*args))

@@ -66,6 +66,7 @@ def test_a_model_with_leaves_that_are_no_arrays_equals_partition_and_combine(mod
     assert not eqx.tree_equal(gradient, plain)
 
 
+@pytest.mark.slow
 @together("method", [sam.SAM(rho=0.3), sam.SGD()])
 def test_methods_take_equinox_models(model, inputs, method):
     (value, _), gradient, state = method.value_and_grad(loss, has_aux=True, base=eqx.filter_value_and_grad)(

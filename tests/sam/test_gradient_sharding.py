@@ -62,6 +62,7 @@ def test_without_an_average_each_device_ascends_on_its_own_part(classification, 
     assert_trees_close(on_two_devices(classification.params, inputs, labels), expected)
 
 
+@pytest.mark.slow
 def test_a_sharded_batch_under_jit_equals_one_device(classification, mesh):
     params = jax.device_put(classification.params, NamedSharding(mesh, P()))
     batch = jax.device_put(classification.batch, NamedSharding(mesh, P("batch")))

@@ -35,6 +35,7 @@ def single_loss(params, inputs, targets):
     return jnp.mean((network(params, inputs) - targets) ** 2)
 
 
+@pytest.mark.slow
 @each_compiled(FAMILY)
 def test_scaled_float16_follows_float32_up_to_rounding(method):
     """Three steps; the first gradients differ by a few roundings of float16, 2^-11 each."""
@@ -281,6 +282,7 @@ def test_all_finite_and_keep_if_see_a_single_entry(bad):
     assert_equal(sam.keep_if(sam.all_finite(good), good, broken), good)
 
 
+@pytest.mark.slow
 @together("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 def test_nothing_is_promoted_unasked(dtype):
     """Under strict promotion; the value and the gradients come in float32."""

@@ -65,6 +65,7 @@ def test_sam_on_perturbs_the_normalization_alone_under_its_own_norm():
         np.testing.assert_allclose(gradients["norm"][name], 1.2 * leaf, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_sam_on_of_a_module_perturbs_its_layer_norm_alone():
     """Against the same loss as a function of the layer norm alone."""
     model = Block(jax.random.key(0))

@@ -76,6 +76,7 @@ def test_the_key_of_a_method_that_draws_nothing_is_ignored(method):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+@pytest.mark.slow
 @each_compiled(DRAWING)
 @pytest.mark.usefixtures("float64")
 def test_a_method_that_draws_refuses_to_go_without_a_key_and_follows_it(method):

@@ -43,6 +43,7 @@ def test_keywords_that_are_no_examples_reach_every_group():
     np.testing.assert_allclose(value, 2 * loss(W, X, Y), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_merge_of_its_own_sees_the_auxiliary_output_alone_whatever_the_nesting():
     """Sums over parts, which must not reach the loss."""
 
@@ -61,6 +62,7 @@ def test_a_merge_of_its_own_sees_the_auxiliary_output_alone_whatever_the_nesting
         np.testing.assert_allclose(gradients, sam.value_and_grad(loss, rho=0.1)(W, X, Y)[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_belongs_to_every_example_is_put_together_again():
     def with_outputs(w, x, y):
         return loss(w, x, y), x @ w
@@ -176,6 +178,7 @@ def test_a_skipped_step_leaves_what_is_no_array_of_a_model():
     assert eqx.tree_equal(sam.keep_if(jnp.array(True), new, old), new)
 
 
+@pytest.mark.slow
 @together("method", [sam.SAM(0.1), sam.ASAM(0.1), sam.GSAM(0.1), sam.WSAM(0.1)])
 def test_a_step_can_be_differentiated_at_a_zero_gradient(method):
     derivative = jax.grad(lambda w: method.value_and_grad(half_square_norm)(w, ())[1].sum())(jnp.zeros(2))
@@ -190,6 +193,7 @@ def test_sparse_sam_is_sam_until_it_has_chosen():
     np.testing.assert_allclose(gradients, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @together("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_looksam_makes_no_direction_of_rounding_in_any_precision(dtype):
     """Of ``||w||^2 / 2`` no part of SAM's gradient is orthogonal to the clean one."""

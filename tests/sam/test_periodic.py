@@ -122,6 +122,7 @@ def test_looksam_at_radius_zero_is_the_plain_gradient(per_tensor, compiled):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.orthogonal))
 
 
+@pytest.mark.slow
 @together("per_tensor", [False, True])
 def test_where_the_perturbed_gradient_is_parallel_looksam_uses_nothing_again(per_tensor):
     """On ``||w||^2 / 2``, and for any tensor of one entry, ``v`` is zero but for rounding."""

@@ -168,6 +168,7 @@ def test_the_mask_holds_in_every_step_of_the_ascent():
     np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_path_has_length_rho_and_ends_higher_than_the_one_step():
     """The gradient on a quadratic tells where it was taken."""

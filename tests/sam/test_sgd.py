@@ -18,6 +18,7 @@ def test_equals_sam_at_radius_zero_bit_for_bit(classification):
     assert not eqx.tree_equal(step(sam.SAM(rho=0.1), params, (), *batch), plain, typematch=True)
 
 
+@pytest.mark.slow
 def test_equals_jax_value_and_grad_bit_for_bit(classification):
     params, batch = classification.params, classification.batch
     value, gradient, state = sam.SGD().value_and_grad(classification.loss)(params, (), *batch)

@@ -66,6 +66,7 @@ def train_with_method(method, optimizer, params, batches):
 # Equalities -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_compiled(ACCEPTED)
 def test_chained_before_an_optimizer_it_is_the_method_bit_for_bit(method):
     """Six steps, so that LookSAM reuses, SSAM chooses anew, and momenta and averages take part."""
@@ -249,6 +250,7 @@ def test_a_gradient_of_either_pass_that_is_not_finite_leaves_momentum_and_method
 # With other transformations -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_clipping_after_it_clips_the_final_gradient_and_before_it_changes_no_normalized_ascent():
     params, (batch, *_) = problem()

@@ -55,6 +55,7 @@ def test_the_page_says_what_the_folder_says_of_its_sweep(answered):
     assert answered.answer.setting == "Data: made-up data. A made-up problem; 60 epochs; batch 32; seeds 0 to 2."
 
 
+@pytest.mark.slow
 def test_writes_the_same_bytes_again_and_needs_no_data(folder, page, monkeypatch):
     paths = [*(folder.path / "figures").iterdir(), folder.path / "report.html"]
     before = {path.name: path.read_bytes() for path in paths}

@@ -74,6 +74,7 @@ def test_curvature_equals_that_of_dense_hessians(trained, hessians):
     np.testing.assert_allclose(row["gradient_norm"], jnp.linalg.norm(ravel_pytree(gradient)[0]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_stability_equals_the_dense_operator_and_one_simulated_step(trained, hessians):
     learning_rate, rho = trained.point["learning_rate"], trained.point["rho"]
     rows = stability_instrument(12, (1.0, 10.0)).rows(trained)
@@ -151,6 +152,7 @@ def test_cross_entropy_is_measured_on_normalized_logits():
     assert instruments.sharpness_loss_of(REGRESSION) is mean_loss_of(REGRESSION)
 
 
+@pytest.mark.slow
 def test_layers_are_the_blocks_of_the_dense_hessian(trained, hessians):
     rows = layers_instrument(12).rows(trained)
     assert [row["layer"] for row in rows] == ["weights[0]", "weights[1]", "biases[0]", "biases[1]"]
@@ -174,6 +176,7 @@ def test_the_density_has_the_first_moments_of_the_spectrum(trained, hessians):
     assert nodes.max() < values[-1] + 1e-3
 
 
+@pytest.mark.slow
 def test_the_landscape_has_the_loss_at_its_middle_and_the_curvature_of_the_eigenvector(trained, hessians):
     rows = landscape_instrument(12).rows(trained)
     loss = float(mean_loss_of(REGRESSION)(trained.model, training_examples(trained)))
@@ -286,6 +289,7 @@ def test_constants_of_least_squares_are_those_of_the_data(tmp_path):
     np.testing.assert_allclose(wide["pl"], values[-1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_of_a_network_that_diverged_nothing_is_measured_and_the_columns_stay(trained):
     lost = diverged(trained)
     for instrument in (

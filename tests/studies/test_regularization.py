@@ -81,6 +81,7 @@ def test_the_slopes_change_with_the_weight_decay_and_with_stopping_by_what_they_
     assert findings[-1].endswith("the gain is on the test split (the epoch in question).")
 
 
+@pytest.mark.slow
 def test_options_choose_the_split_and_not_the_epoch():
     """Early stopping is a part of the question."""
     results = table()

@@ -70,6 +70,7 @@ def sparse(tmp_path_factory):
     return run(SPARSE, tmp_path_factory.mktemp("sparse") / "r", execution=KEPT)
 
 
+@pytest.mark.slow
 def test_results_say_sparsity_pruner_and_scale_of_every_network(sparse):
     results = sparse.results()
     assert len(results) == 5 * 2 * 2

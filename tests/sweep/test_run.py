@@ -76,6 +76,7 @@ def test_running_again_trains_nothing_and_changes_nothing(finished):
     assert before == {path: path.stat().st_mtime_ns for path in (finished.path / "cells").rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_bits_in_another_folder(finished, tmp_path):
     assert_same(run(SPEC, tmp_path / "again"), finished)
 
@@ -127,6 +128,7 @@ def test_overwrite_continues_results_of_the_same_spec(finished):
     assert before == {path: path.stat().st_mtime_ns for path in (finished.path / "cells").rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_overwrite_deletes_nothing_where_there_are_other_files(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(small, tmp_path / "r")
@@ -357,6 +359,7 @@ def kept(tmp_path_factory):
     return run(spec, tmp_path_factory.mktemp("kept"), execution=Execution(keep_parameters=True, networks_at_once=3))
 
 
+@pytest.mark.slow
 def test_kept_networks_are_those_that_were_tested(kept):
     for row in kept.results().itertuples():
         network = load_network(kept.path, method=row.method, rho=row.rho, seed=row.seed)

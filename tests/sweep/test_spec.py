@@ -150,6 +150,7 @@ def test_the_largest_network_is_by_default_pruned_to_the_sizes_of_the_others():
     assert resolve(Spec(widths=(16,), prune="largest")).sparsity == (0.0,)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 10_000), min_size=1, max_size=4, unique=True),

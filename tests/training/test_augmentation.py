@@ -69,6 +69,7 @@ def by_sgd():
     return seen("sgd")
 
 
+@pytest.mark.slow
 def test_every_example_of_every_step_and_epoch_and_seed_is_changed_anew(by_sgd):
     """300 uniform numbers: mean 1/2 and variance 1/12, to four standard errors; half of it were they shared."""
     mean, square = by_sgd[..., 0], by_sgd[..., 1]
@@ -78,6 +79,7 @@ def test_every_example_of_every_step_and_epoch_and_seed_is_changed_anew(by_sgd):
     assert np.all(mean[2] != mean[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "loop"), [("sam", "scan"), ("looksam", "scan"), ("sam", "step")])
 def test_all_methods_and_radii_of_one_seed_see_the_same_images(method, loop, by_sgd):
     np.testing.assert_allclose(by_sgd[1], by_sgd[0], rtol=0, atol=1e-7)

@@ -116,6 +116,7 @@ def test_a_model_with_a_state_is_refused():
         Centered(NORMALIZED)
 
 
+@pytest.mark.slow
 def test_a_metric_of_the_whole_data_set_is_of_the_displaced_outputs():
     whole = {Metric("whole_accuracy", True): lambda outputs, labels: np.mean(outputs.argmax(1) == labels)}
     problem = Centered(replace(CENTERED.problem, objective=replace(SQUARED_CLASSIFICATION, of_dataset=whole)))

@@ -50,6 +50,7 @@ def test_networks_are_the_same_on_1_2_and_4_devices():
         assert run["shares"] == [share] * run["devices"]
 
 
+@pytest.mark.slow
 def test_a_batch_on_two_devices_is_computed_by_both():
     """Each device has its share of the examples, and the gradients meet."""
     program = program_of(DIGITS, "sam", Plan(1, "step", "cpu", devices=2))

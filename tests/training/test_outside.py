@@ -202,6 +202,7 @@ def test_padding_changes_nothing(loop):
         np.testing.assert_allclose(values, longer_metrics[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_fills_missing_labels_changes_nothing():
     plain, metrics = trained(MOLECULES, "sam", GRID, BATCHED)
     generator = GENERATOR.bit_generator.state
@@ -225,6 +226,7 @@ MOLECULES_FILLED = replace(
 )
 
 
+@pytest.mark.slow
 def test_metrics_equal_numpy_over_the_real_tokens_and_labels():
     for problem, judge in ((TAGGING, "token_accuracy"), (MOLECULES, "mean_average_precision")):
         one = GRID[3]
@@ -341,6 +343,7 @@ def test_a_batch_without_a_known_label_moves_nothing(plan):
         assert np.isnan(metrics["valid_loss"][0])  # nothing was measured
 
 
+@pytest.mark.slow
 def test_a_grid_may_vary_what_only_this_task_has():
     rates = [Point.of(0, **dict(GRID[0].moved(dropout=rate).axes)) for rate in (0.0, 0.6)]
     state, _ = trained(TAGGING, "sgd", rates, Plan(2, "scan", "cpu"))

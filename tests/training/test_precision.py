@@ -81,6 +81,7 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
     jax.tree.map(np.testing.assert_array_equal, continued.final, whole.final)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
     from widebasin.training import CheckpointError
 

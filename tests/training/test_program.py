@@ -58,6 +58,7 @@ def test_scanned_and_dispatched_epochs_agree(task):
         np.testing.assert_allclose(scan_metrics[name], step_metrics[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dispatched_epochs_of_a_batch_agree_with_scanned_ones():
     scanned, _ = trained(DIGITS, "sam", RADII, BATCHED)
     stepped, _ = trained(DIGITS, "sam", RADII, replace(BATCHED, loop="step"))
@@ -136,6 +137,7 @@ def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
         np.testing.assert_allclose(whole_metrics[name], block_metrics[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_whole_training_set_is_measured_at_the_end_only():
     program = program_of(REGRESSING, "sam", ALONE)
     state, examples, hyperparameters = program.start([point(rho=0.1, learning_rate=0.01)])

@@ -60,6 +60,7 @@ def scores_by_hand(model, inputs, labels):
     return jnp.concatenate(scores.weights)
 
 
+@pytest.mark.slow
 def test_snip_keeps_the_highest_scores_on_the_first_batch_with_its_noisy_labels(of_group):
     for one, mask in zip(GROUP[2:], of_group[2:], strict=True):
         _, examples, _ = program_of(DIGITS, "sgd", ALONE).start([one])

@@ -166,6 +166,7 @@ def test_methods_and_numbers_of_workers_see_the_same_images_and_end_alike(task, 
     assert not np.array_equal(np.sort(here[:3], axis=None), np.sort(here[6:9], axis=None))
 
 
+@pytest.mark.slow
 def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_one(program, tmp_path):
     class Interrupted(Exception):
         pass
