@@ -9,7 +9,7 @@ from curvature.problems import mean_loss
 from widebasin import curvature
 
 
-@pytest.mark.parametrize("chunk_size", [None, 5, 100])
+@pytest.mark.parametrize("chunk_size", [None, 1, 5, 100])
 def test_hessian_equals_the_dense_one_whatever_the_chunks(classifier, chunk_size):
     operator = curvature.hessian(mean_loss, classifier.params, classifier.batch, chunk_size=chunk_size)
     assert operator.size == len(classifier.hessian)

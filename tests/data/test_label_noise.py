@@ -28,7 +28,9 @@ def test_exactly_the_floor_of_the_share_is_wrong(kind, percent, examples, seed):
     assert 0 <= int(noisy.min()) <= int(noisy.max()) < 10
 
 
-@pytest.mark.parametrize("examples", [1437, 60_000])
+@pytest.mark.parametrize(
+    "examples", [1437, *(pytest.param(n, marks=pytest.mark.slow) for n in (10_000, 45_000, 60_000))]
+)
 def test_a_traced_rate_corrupts_as_many_as_a_python_number(examples):
     labels = labels_of(examples)
 

@@ -23,7 +23,6 @@ RUN = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,6 @@ def assert_equal(left, right):
 # Rematerialization and microbatches -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled(FAMILY)
 def test_rematerialization_changes_nothing(method):
@@ -57,7 +56,6 @@ def test_microbatches_give_the_whole_batch(method):
     assert_close(steps(method, base=sam.microbatched(MICROBATCH)), steps(method))
 
 
-@pytest.mark.slow
 @IN_FLOAT64
 @each_compiled(PERTURBING)
 def test_microbatches_give_the_groups_of_m(method):

@@ -35,7 +35,6 @@ def single_loss(params, inputs, targets):
     return jnp.mean((network(params, inputs) - targets) ** 2)
 
 
-@pytest.mark.slow
 @each_compiled(FAMILY)
 def test_scaled_float16_follows_float32_up_to_rounding(method):
     """Three steps; the first gradients differ by a few roundings of float16, 2^-11 each."""

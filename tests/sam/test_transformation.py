@@ -66,7 +66,6 @@ def train_with_method(method, optimizer, params, batches):
 # Equalities -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @each_compiled(ACCEPTED)
 def test_chained_before_an_optimizer_it_is_the_method_bit_for_bit(method):
     """Six steps, so that LookSAM reuses, SSAM chooses anew, and momenta and averages take part."""

@@ -170,8 +170,9 @@ NORMALIZED = Supervised(
 TASKS = {"tagging": TAGGING, "graphs": MOLECULES, "batch normalization": NORMALIZED}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_as_usual")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "tagging" else pytest.mark.slow) for n in TASKS])
+@pytest.mark.parametrize("name", TASKS)
 def test_radii_and_seeds_train_in_one_program_as_they_do_alone(name):
     problem = TASKS[name]
     program = program_of(problem, "sam", BATCHED)
