@@ -30,11 +30,11 @@ def operator(trained):
 
 
 @pytest.fixture(scope="module", params=curvature.RIVALS)
-def rival(request, trained):
+def rival(request):
     pytest.importorskip("torch")
     needed, rival = curvature.RIVALS[request.param]
     pytest.importorskip(needed)
-    return rival(torch_sam(trained, threads=1))
+    return rival(torch_sam(request.getfixturevalue("trained"), threads=1))
 
 
 @quiet

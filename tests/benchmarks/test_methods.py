@@ -142,6 +142,7 @@ def test_a_gradient_leaves_the_parameters_as_they_are(batch):
     close((value, gradients), expected)
 
 
+@pytest.mark.slow
 def test_the_given_losses_are_those_of_which_the_loss_is_the_mean(batch):
     losses = methods.example_losses(small_mlp(), *batch)
     assert losses.shape == (6,)
@@ -176,6 +177,7 @@ def test_memory_counts_what_is_donated_once():
     assert methods.memory(donated) == 4 * size
 
 
+@pytest.mark.slow
 def test_conv_net_is_two_convolutions_with_pooling_and_a_linear_layer():
     """Against sums written out with numpy."""
     net = small_conv_net()

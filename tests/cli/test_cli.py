@@ -87,6 +87,7 @@ def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(here,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_red_line_and_no_traceback(tmp_path):
     done = widebasin("sweep", "--rhos", "-0.1", check=2, cwd=tmp_path)
     assert done.stderr == "widebasin: rhos = -0.1: must be a finite number >= 0\n"
@@ -168,6 +169,7 @@ def test_list_names_everything(here):
     assert all(name in text for name in ("overparam", "label-noise", "digits-mlp", "synthetic-mlp", "sgd", "sam"))
 
 
+@pytest.mark.slow
 def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path, here):
     here(
         "sweep",
@@ -188,6 +190,7 @@ def test_a_corrupt_result_exits_with_1_and_a_remedy(tmp_path, here):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 @together("shell", ["bash", "zsh"])
 def test_completion_prints_a_script_for_the_shell(shell, here):
     script = here("completion", shell).out

@@ -73,6 +73,7 @@ def test_a_space_too_small_for_a_clustered_spectrum_is_reported_as_not_converged
     assert np.abs(values - found.eigenvalues[0]).min() <= found.residuals[0]
 
 
+@pytest.mark.slow
 def test_one_space_alone_is_never_called_converged():
     """A residual can be small at the second eigenvalue while the first was missed: only growth can tell."""
     operator = diagonal(np.concatenate([np.linspace(0, 0.01, 498), [2.0, 3.0]]))
@@ -93,6 +94,7 @@ def test_an_exhausted_space_is_no_trap():
         assert (found.residuals < 1e-10).all()
 
 
+@pytest.mark.slow
 def test_what_is_not_found_is_not_called_converged():
     """Of a matrix with three different eigenvalues, five need not be found."""
     values = np.zeros(3000)
@@ -110,6 +112,7 @@ def test_a_small_matrix_is_solved_exactly():
     np.testing.assert_allclose(curvature.eigenpairs(diagonal([3.0, 3.0, -5.0]), 1, "bottom").eigenvalues, [-5.0])
 
 
+@pytest.mark.slow
 def test_a_matrix_of_zeros_has_eigenvalues_zero():
     found = curvature.eigenpairs(diagonal(np.zeros(300)), 2)
     np.testing.assert_array_equal(found.eigenvalues, [0.0, 0.0])

@@ -39,6 +39,7 @@ def test_the_axis_may_depend_on_the_path():
     np.testing.assert_allclose(jnp.linalg.norm(direction["last"], axis=0), np.sqrt(2) * np.ones(3))
 
 
+@pytest.mark.slow
 def test_pictures_do_not_see_how_relu_layers_share_their_scale():
     """What the normalization is for: the loss along the direction is the same where the function is."""
     keys = jax.random.split(jax.random.key(0), 3)

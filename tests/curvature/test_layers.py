@@ -25,6 +25,7 @@ def test_where_gives_the_diagonal_block(network, chunk_size):
     np.testing.assert_array_equal(direction["first"]["kernel"], np.arange(240.0).reshape(12, 20))
 
 
+@pytest.mark.slow
 def test_where_may_choose_by_shape(network):
     operator = curvature.hessian(smooth_loss, network.params, network.batch, where=lambda path, leaf: leaf.ndim == 1)
     np.testing.assert_allclose(operator.dense(), network.hessian[BIAS, BIAS], atol=1e-12)
@@ -74,6 +75,7 @@ def test_moments_of_a_block_are_those_of_the_blocks(network):
     np.testing.assert_allclose(second.dense(), np.mean(steps @ steps, axis=0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_layers_are_the_diagonal_blocks(network):
     found = curvature.by_layer(
         smooth_loss, network.params, network.batch, key=jax.random.key(0), k=2, tolerance=1e-9, probes=100

@@ -18,6 +18,7 @@ def batch_normalized(params, batch):
     return jnp.mean(((outputs - outputs.mean(0)) / outputs.std(0)) ** 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_fn", [total_loss, batch_normalized])
 @pytest.mark.parametrize("chunk_size", [None, 1])
 def test_a_loss_that_is_no_mean_over_examples_is_refused(classifier, loss_fn, chunk_size):

@@ -14,6 +14,7 @@ def dense_moment(classifier, order):
     return powers - np.linalg.matrix_power(classifier.hessian, order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "chunk_size"), [(2, None), (3, 7), (4, 7)])
 def test_the_operator_of_a_moment_equals_the_dense_one(classifier, order, chunk_size):
     operator = curvature.moment_operator(

@@ -15,6 +15,7 @@ def operator():
     return curvature.hessian(squares, jnp.zeros(30), jnp.broadcast_to(jnp.linspace(0, 1, 30), (2, 30)))
 
 
+@pytest.mark.slow
 def test_every_product_is_reported_once_and_in_order(operator):
     reported = []
     found = curvature.eigenpairs(operator, 2, progress=reported.append)

@@ -149,6 +149,7 @@ def test_normalized_logits_do_not_see_their_scale(relu_network):
     np.testing.assert_allclose(normalized[0], np.array([1.0, 2.0, 6.0]) / np.sqrt((4 + 1 + 9) / 3))
 
 
+@pytest.mark.slow
 def test_constant_logits_stay_and_have_a_gradient():
     logits = jnp.full((2, 3), 0.7)
     np.testing.assert_array_equal(curvature.normalized_logits(logits), logits)

@@ -18,6 +18,7 @@ def labels_of(examples, classes=10):
     return jnp.arange(examples, dtype=jnp.int32) % classes
 
 
+@pytest.mark.slow
 @EVERY_KIND
 @given(percent=st.integers(0, 99), examples=st.sampled_from([1, 1437]), seed=st.integers(0, 1000))
 def test_exactly_the_floor_of_the_share_is_wrong(kind, percent, examples, seed):
@@ -65,6 +66,7 @@ def test_rate_zero_changes_nothing(kind):
     np.testing.assert_array_equal(corrupt_labels(KEY, labels_of(100), 10, 0.0, kind), labels_of(100))
 
 
+@pytest.mark.slow
 def test_symmetric_noise_is_uniform_over_the_other_classes():
     """Chi-square of the counts of (noisy - label) mod 10 over 1 .. 9, and of the noisy classes of one true class."""
     labels = labels_of(20_000)

@@ -26,6 +26,7 @@ def clean_statistics(weight, images):
     return hidden, (1 - MOMENTUM) * mean, MOMENTUM + (1 - MOMENTUM) * variance
 
 
+@pytest.mark.slow
 def test_equinox_statistics_are_updated_once_from_the_clean_pass(batch):
     example = runpy.run_path(str(EXAMPLES / "equinox_batch_norm.py"))
     model, state = eqx.nn.make_with_state(example["Network"])(jax.random.key(1))

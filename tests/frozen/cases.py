@@ -11,6 +11,7 @@ from data.image_folders import write_folders
 
 from widebasin.data import Dataset, Normalization, SplitSizes, list_image_files
 from widebasin.models import MLP
+from widebasin.sam import METHODS
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.sweep import Spec
@@ -136,32 +137,11 @@ def _vectors() -> None:
     np.savez("vectors.npz", inputs=inputs, targets=np.stack([inputs[:, 0], np.tanh(inputs[:, 1] - inputs[:, 2])], 1))
 
 
-METHODS = (
-    "sgd",
-    "sam",
-    "unnormalized-sam",
-    "multi-step-sam",
-    "random-perturbation",
-    "asam",
-    "gsam",
-    "looksam",
-    "sam-every-5",
-    "esam",
-    "friendly-sam",
-    "wsam",
-    "ssam",
-    "random-ssam",
-    "linearized-sam",
-)
-
 _DIGITS = {"workload": "digits-mlp", "seeds": 2, "epochs": 2, "train_examples": 200}
 _CONVOLUTIONS = {"workload": "digits-resnet", "widths": (2,), "rhos": (0.1,), "seeds": 1, "epochs": 2}
 _LINE = {"workload": "line-mlp", "widths": (3,), "seeds": 2, "epochs": 20}
 
 SWEEPS = {
-    "perceptron": Case(
-        {**_DIGITS, "widths": (4, 8), "rhos": (0.05, 0.2), "label_noise": (0.0, 0.3), "epochs": 3}, at_once=3
-    ),
     # Batches of 60 leave 20 examples of an epoch over; SGD trains for twice as many epochs.
     "perceptron-grid": Case(
         {
@@ -182,14 +162,7 @@ SWEEPS = {
         at_once=1,
         loop="step",
     ),
-    "perceptron-two-devices": Case({**_DIGITS, "widths": (4,), "rhos": (0.1,)}, at_once=2, devices=2),
-    "perceptron-m": Case({**_DIGITS, "widths": (4,), "methods": ("sam", "asam"), "rhos": (0.1,), "m": 25}),
     "perceptron-bfloat16": Case({**_DIGITS, "widths": (4,), "rhos": (0.1,), "precision": "bfloat16"}),
-    "perceptron-centered": Case(
-        {**_DIGITS, "workload": "digits-squared-mlp", "widths": (4,), "rhos": (0.1,), "batch_size": 20}
-        | {"output_scale": (1.0, 10.0), "schedule": "inverse"}
-    ),
-    "residual": Case({**_CONVOLUTIONS, "train_examples": 100, "batch_size": 50}, at_once=1, loop="step"),
     "residual-m": Case(
         {**_CONVOLUTIONS, "methods": ("sam",), "train_examples": 60, "batch_size": 30, "m": 10}, at_once=1, loop="step"
     ),
@@ -205,10 +178,6 @@ SWEEPS = {
         at_once=1,
         loop="step",
     ),
-    "pruned": Case(
-        {**_DIGITS, "widths": (4, 8), "rhos": (0.1,), "seeds": 1, "prune": "largest", "pruners": ("random", "snip")}
-    ),
-    "streamed": Case({"workload": "pictures", "seeds": 2}, at_once=1, loop="step", files=_pictures),
     "streamed-pruned": Case(
         {"workload": "pictures", "seeds": 1, "epochs": 2, "methods": ("sam",), "m": 2}
         | {"sparsity": (0.5,), "pruners": ("random", "snip"), "label_noise": (0.2,)},
@@ -227,7 +196,7 @@ SWEEPS = {
         {"workload": "images.npz:mlp", "widths": (4,), "rhos": (0.1,), "seeds": 2, "epochs": 3, "batch_size": 16},
         files=_labelled_images,
     ),
-    "methods": Case({**_DIGITS, "methods": METHODS, "widths": (3,), "rhos": (0.1,)}),
+    "methods": Case({**_DIGITS, "methods": tuple(METHODS), "widths": (3,), "rhos": (0.1,)}),
 }
 
 ANSWERS = {

@@ -47,6 +47,7 @@ def case(request):
         return model, images, logits, eqx.combine(gradient, static), patterns
 
 
+@pytest.mark.slow
 def test_flax_agrees(case):
     model, images, logits, gradient, _ = case
     with jax.enable_x64(True):

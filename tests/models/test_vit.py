@@ -41,6 +41,7 @@ def case():
         return model, images, logits, eqx.combine(gradient, static)
 
 
+@pytest.mark.slow
 def test_flax_agrees(case):
     model, images, logits, gradient = case
     with jax.enable_x64(True):
@@ -75,6 +76,7 @@ def test_torch_agrees(case):
     close(gradient.blocks[0].expand.weight, network.blocks[0].linear1.weight.grad)
 
 
+@pytest.mark.slow
 def test_the_class_token_and_positions_start_small_and_independent():
     model = ViT(64, key=jax.random.key(0))
     draws = np.asarray(model.positions, float).ravel() / 0.02

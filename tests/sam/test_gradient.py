@@ -301,6 +301,7 @@ def test_complex_parameters_ascend():
     np.testing.assert_allclose(gradient, jnp.conj(z) * 1.1, rtol=1e-6)
 
 
+@pytest.mark.slow
 @together("dtype", ["float16", "bfloat16", "float32"])
 def test_no_implicit_promotion(dtype):
     w = jnp.array([3.0, 4.0], dtype)

@@ -81,6 +81,7 @@ def test_methods_take_equinox_models(model, inputs, method):
     assert eqx.tree_equal(gradient, expected)
 
 
+@pytest.mark.slow
 def test_the_ascent_leaves_what_is_not_differentiated(model, inputs):
     gradient = eqx.filter_grad(loss, has_aux=True)(model, inputs)[0]
     moved = sam.ascent_point(model, gradient, 0.3)

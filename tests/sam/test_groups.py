@@ -125,6 +125,7 @@ def test_the_order_of_groups_does_not_matter_where_they_draw_nothing_of_their_ow
     assert_equal_up_to_rounding(first_outputs(in_groups(method), WHOLE_GROUPS), expected)
 
 
+@pytest.mark.slow
 def test_groups_draw_apart():
     """On equal groups, equal draws would give the gradient of one of them."""
     start = problem()
@@ -181,6 +182,7 @@ def test_batch_argnums_that_name_no_examples_are_refused(position):
         traced(sam.SAM(m=M), *problem().batches[0], batch_argnums=(1, position))
 
 
+@pytest.mark.slow
 @together("method", [sam.ESAM(0.3, 1.0, m=M), sam.SSAM(0.3, m=M)])
 def test_batch_argnums_leave_the_other_arguments_whole(method):
     """A scale that looks like examples, and a keyword, reach every group as they are."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sam.family import FAMILY, each_compiled, network, problem
+from sam.family import ONE_OF_EACH, each_compiled, network, problem
 from together import together
 
 from widebasin import sam
@@ -35,7 +35,7 @@ def single_loss(params, inputs, targets):
     return jnp.mean((network(params, inputs) - targets) ** 2)
 
 
-@each_compiled(FAMILY)
+@each_compiled(ONE_OF_EACH)
 def test_scaled_float16_follows_float32_up_to_rounding(method):
     """Three steps; the first gradients differ by a few roundings of float16, 2^-11 each."""
     params, batches = problem()

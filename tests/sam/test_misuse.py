@@ -35,6 +35,7 @@ def test_examples_by_keyword_are_refused_where_the_batch_is_cut(options):
     function(W, X, Y)
 
 
+@pytest.mark.slow
 def test_keywords_that_are_no_examples_reach_every_group():
     def scaled(w, x, y, *, scale):
         return scale.sum() * loss(w, x, y)
@@ -87,6 +88,7 @@ def test_losses_that_are_not_one_per_example_are_refused(shape):
         function(W, (), X, Y)
 
 
+@pytest.mark.slow
 def test_an_argument_without_examples_is_named_before_it_is_cut():
     def noisy(w, x, y, key):
         return loss(w, x, y) + 0 * jax.random.normal(key)

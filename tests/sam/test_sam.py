@@ -206,6 +206,7 @@ def test_steps_are_refused_by_name_and_value(steps):
         sam.MultiStepSAM(0.5, steps)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @together("steps", [1, 2, 4])
 def test_training_with_momentum_equals_optax_contrib_sam(steps):

@@ -61,6 +61,7 @@ def descent_with(method, params, loss):
     return jax.jit(lambda start: jax.lax.scan(step, start, jnp.arange(20)))(start)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sam.METHODS)
 def test_a_pruned_weight_stays_exactly_zero_in_training(name):
     """Ascent, momentum and weight decay of every method leave it alone; without the mask in the loss it moves."""

@@ -96,6 +96,7 @@ def test_counts_are_exact_however_many_scores_are_equal(zeros, count, value):
     np.testing.assert_array_equal(kept, np.arange(450) >= count)
 
 
+@pytest.mark.slow
 def test_networks_in_one_program_are_those_one_by_one():
     keys = jax.random.split(jax.random.key(5), 3)
     models = jax.vmap(lambda key: MLP((20, 15, 10), key=key))(keys)
@@ -152,6 +153,7 @@ def test_gradients_of_other_parameters_are_refused():
         snip_mask([jnp.ones((2, 2)), jnp.ones(2)], [jnp.ones((2, 2))], 1)
 
 
+@pytest.mark.slow
 def test_the_pruned_loss_is_the_loss_where_scores_are_zero():
     """Weights behind a unit that is never active have score 0; without them the network is the same."""
     model = jax.tree.map(lambda leaf: leaf, NETWORK)

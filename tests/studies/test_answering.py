@@ -68,6 +68,7 @@ def test_writes_the_same_bytes_again_and_needs_no_data(folder, page, monkeypatch
     assert {path.name: path.read_bytes() for path in paths} == before
 
 
+@pytest.mark.slow
 def test_select_test_is_said_and_the_workload_needs_not_be_there(tmp_path, folder, answered, monkeypatch):
     """As in another directory than that of the user's own arrays; what differs from a recipe is not known then."""
     elsewhere = ResultsFolder(shutil.copytree(folder.path, tmp_path / "elsewhere"))

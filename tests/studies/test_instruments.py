@@ -255,6 +255,7 @@ def test_unchanged_activations_are_counted_as_by_hand(workload, width, patterns)
     assert 0.3 < same.mean() < 0.95
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged_has_no_activations():
     lost = diverged(untrained("digits-mlp", 5))
     with pytest.raises(NotFiniteError, match="diverged"):

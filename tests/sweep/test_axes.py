@@ -145,6 +145,7 @@ def test_own_axes_are_columns_and_find_networks(made_up, tmp_path):
     WORKLOADS[NAME] = made_up
 
 
+@pytest.mark.slow
 def test_own_axes_are_flags_once_the_workload_is_named(made_up, tmp_path, capsys):
     command = cli._parse(["sweep", "--workload", NAME, "--depths", "1", "3", "--dropout", "0.5"])
     assert (command.grid.depths, command.grid.dropout) == ((1, 3), (0.5,))

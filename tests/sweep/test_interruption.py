@@ -77,10 +77,8 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize(
     "kills",
     [
-        [("writing", 1), ("written", 2), ("replacing", 3)],
-        [("epoch", 1), ("epoch", 4)],
-        [("saving", 3), ("saving", 1), ("sealed", 2)],
-        [("removing", 1), ("epoch", 3), ("replacing", 2), ("writing", 5)],
+        [("writing", 1), ("epoch", 4), ("sealed", 2)],
+        [("saving", 1), ("removing", 1), ("written", 1), ("replacing", 3)],
     ],
     ids=lambda kills: "-".join(f"{event}{count}" for event, count in kills),
 )

@@ -88,6 +88,7 @@ def test_results_say_sparsity_pruner_and_scale_of_every_network(sparse):
     assert set(sparse.history().columns) >= {"sparsity", "pruner", "output_scale"}
 
 
+@pytest.mark.slow
 def test_a_network_has_as_many_parameters_as_results_say(sparse):
     """A pruned weight is exactly 0 in what is kept, and no other is."""
     for row in sparse.results().query("seed == 1").itertuples():
@@ -103,6 +104,7 @@ def test_a_network_has_as_many_parameters_as_results_say(sparse):
         assert sum(np.count_nonzero(kernel) for kernel in kernels) + 9 + 3 + 10 == row.num_params
 
 
+@pytest.mark.slow
 def test_a_network_in_double_precision_loads_in_double_precision(sparse):
     network = load_network(sparse.path, method="sam", seed=0, sparsity=0.9, pruner="snip", output_scale=1e3)
     for model in (network.model, network.initial_model()):

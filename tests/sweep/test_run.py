@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from widebasin.data import DataError, ImageFiles, SplitSizes, digits
-from widebasin.sam import METHODS
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.executor import LocalExecutor
@@ -139,6 +138,7 @@ def test_overwrite_deletes_nothing_where_there_are_other_files(tmp_path):
     assert folder.spec().seeds == 1
 
 
+@pytest.mark.slow
 def test_rows_without_their_spec_are_not_taken_for_this_one(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(small, tmp_path / "r")
@@ -370,6 +370,7 @@ def test_kept_networks_are_those_that_were_tested(kept):
         assert (network.point["rho"], network.point.seed) == (row.rho, row.seed)
 
 
+@pytest.mark.slow
 def test_a_network_must_be_named_well_enough(kept, finished):
     with pytest.raises(UsageError, match="2 are like that"):
         load_network(kept.path, method="sgd")
@@ -395,14 +396,3 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     after = folder.results()
     assert after["parameters"].tolist() == ["cells/digits-mlp-width-3-sgd/group-0.parameters:0"]
     pd.testing.assert_frame_equal(after.drop(columns=["seconds", "parameters"]), before, check_exact=True)
-
-
-@pytest.mark.slow
-def test_every_method_of_the_family_trains_by_name(tmp_path):
-    spec = Spec(widths=(3,), methods=tuple(METHODS), rhos=(0.02,), seeds=2, epochs=2, budget="gradients")
-    results = run(spec, tmp_path / "results").results()
-    assert list(results["method"].unique()) == list(METHODS)
-    assert len(results) == 2 * len(METHODS)
-    assert not results["diverged"].any()
-    finals = results.groupby("method")["test_loss"].mean()
-    assert finals.nunique() == len(METHODS), "two methods trained the same networks"

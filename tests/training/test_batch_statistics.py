@@ -114,6 +114,7 @@ def test_a_network_in_a_batch_has_the_statistics_of_the_same_network_alone():
             np.testing.assert_allclose(batched[position], single[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_parameters_alone_are_trained_and_the_statistics_are_handed_out():
     """Mean and variance are no parameters: neither counted nor differentiated, decayed or perturbed."""
     assert NORMALIZED.network.num_params == 64 * 12 + 12 + 12 + 12 + 12 * 10 + 10

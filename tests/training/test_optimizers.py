@@ -95,13 +95,12 @@ def test_an_unknown_optimizer_is_named():
 
 
 SMALL = replace(DIGITS, sizes=SplitSizes(train=120, valid=20, test=20))
-# Coupled and decoupled weight decay; the others take as long to compile.
-QUICK = ("sgd", "adamw")
 ZERO = [point(seed=seed, label_noise=0.2, learning_rate=0.01) for seed in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_as_usual")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OPTIMIZERS])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_sam_at_radius_zero_is_the_base_optimizer_bit_for_bit_and_accumulated_equals_whole(name):
     problem = replace(SMALL, recipe=replace(DIGITS.recipe, optimizer=name, batch_size=40, clip=0.5))
     plan = Plan(len(ZERO), "scan", "cpu")

@@ -29,14 +29,8 @@ def test_sam_at_radius_zero_trains_bit_for_bit_like_sgd():
         np.testing.assert_array_equal(sgd_metrics[name], sam_metrics[name])
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "sgd",
-        "sam",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("looksam", "friendly-sam", "random-perturbation")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sgd", "sam", "looksam", "friendly-sam", "random-perturbation"])
 def test_a_network_in_a_batch_equals_the_same_network_alone(method):
     together, metrics = trained(DIGITS, method, RADII, BATCHED)
     for position, one in enumerate(RADII):
@@ -129,6 +123,7 @@ def test_label_noise_touches_training_labels_only_and_exactly():
     assert wrong.tolist()[:2] == [0, 90]
 
 
+@pytest.mark.slow
 def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch):
     _, whole_metrics = trained(DIGITS, "sgd", RADII[:2], Plan(2, "scan", "cpu"))
     monkeypatch.setattr(supervised, "EVALUATION_BLOCK", 37)
@@ -161,6 +156,7 @@ def test_one_program_serves_every_radius_and_seed():
     assert program.loop._epoch._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
     program = program_of(DIGITS, "looksam", BATCHED)

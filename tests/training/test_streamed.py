@@ -188,6 +188,7 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
     jax.tree.map(np.testing.assert_array_equal, continued.final, whole.final)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [HERE, TWO_WORKERS], ids=["here", "workers"])
 def test_a_damaged_image_is_an_error_that_names_it(task, plan, tmp_path):
     root = tmp_path / "images"
