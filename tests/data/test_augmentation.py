@@ -64,6 +64,7 @@ def test_half_are_mirrored_whatever_the_window():
     assert scipy.stats.chi2_contingency(table).pvalue > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "padding"), [((1, 1, 2), 1), ((5, 3, 1), 2), ((2, 4, 3), 6)])
 def test_other_sizes_and_paddings(shape, padding):
     """Also a padding beyond the size of the image."""

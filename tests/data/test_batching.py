@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 @given(
     seed=st.integers(0, 1000),
     epoch=st.integers(0, 300),
-    sizes=st.sampled_from([(12, 4), (13, 4), (15, 4), (4, 4), (7, 1)]),
+    sizes=st.sampled_from([(12, 4), (15, 4), (7, 1)]),
 )
 def test_an_epoch_visits_every_example_once_but_the_remainder(seed, epoch, sizes):
     examples, batch_size = sizes

@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 # The others train networks and measure them.
-QUICK = (ROOT / "README.md", ROOT / "docs" / "sam.md")
+QUICK = (ROOT / "README.md",)
 RUN = [
     pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in QUICK else pytest.mark.slow)
     for page in PAGES

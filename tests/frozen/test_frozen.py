@@ -17,13 +17,8 @@ RTOL, ATOL = 0.05, 0.02
 UNSURE = ("best_valid_epoch", "best_valid", "best_test")
 
 
-# One grid; the others are slow for all that is compiled.
-QUICK = "perceptron-grid"
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_results_are_those_of_the_record(name, tmp_path):
     recorded, now = read_record(name), record_of(CASES[name], tmp_path)
     here = recorded["machine"] == machine()

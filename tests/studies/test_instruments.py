@@ -137,6 +137,7 @@ def test_the_radius_judged_is_that_of_the_method_that_has_a_linearization():
     assert linearized_radius("sam", 0.01) == linearized_radius("sgd", 0.0) == 0.0
 
 
+@pytest.mark.slow
 def test_sharpness_is_positive_and_at_worst_no_less_than_on_average_in_the_ball(trained):
     (row,) = sharpness_instrument(0.01).rows(trained)
     # Gaussian noise of variance rho^2 per entry is about sqrt(10) times as long as the ball's radius.
@@ -165,6 +166,7 @@ def test_layers_are_the_blocks_of_the_dense_hessian(trained, hessians):
     assert start == len(mean)
 
 
+@pytest.mark.slow
 def test_the_density_has_the_first_moments_of_the_spectrum(trained, hessians):
     rows = density_instrument(12).rows(trained)
     nodes, weights = (np.array([row[name] for row in rows]) for name in ("eigenvalue", "weight"))

@@ -129,6 +129,7 @@ def test_a_network_in_double_precision_loads_in_double_precision(sparse):
     assert right.mean() == pytest.approx(row.test_accuracy, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_networks_are_told_apart_by_sparsity_pruner_and_scale(sparse):
     with pytest.raises(UsageError) as error:
         load_network(sparse.path, method="sam", seed=0)

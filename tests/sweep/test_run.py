@@ -147,6 +147,7 @@ def test_rows_without_their_spec_are_not_taken_for_this_one(tmp_path):
         run(dataclasses.replace(small, label_noise=(0.6,)), folder.path)
 
 
+@pytest.mark.slow
 def test_results_of_another_version_of_widebasin_are_not_mixed_with_ours(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(small, tmp_path / "r")

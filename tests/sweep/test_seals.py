@@ -63,6 +63,7 @@ def test_a_flipped_bit_gives_the_same_or_a_clear_error(copy, name):
     assert content(copy) == genuine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["results", "history"])
 def test_a_flipped_bit_in_the_rows_of_a_cell_is_noticed_before_they_are_merged(copy, part):
     expected = pd.DataFrame(

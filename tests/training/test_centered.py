@@ -32,6 +32,7 @@ def beginning():
         return program_of(CENTERED, "sam", PLAN).start(GROUP)
 
 
+@pytest.mark.slow
 def test_an_epoch_equals_a_loop_written_by_hand(after_an_epoch, beginning):
     state, metrics = after_an_epoch
     _, (examples, *_), _ = beginning

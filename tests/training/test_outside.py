@@ -188,7 +188,8 @@ def test_radii_and_seeds_train_in_one_program_as_they_do_alone(name):
         np.testing.assert_array_equal(values[:2], together.history[name][:2], err_msg=name)
 
 
-@pytest.mark.parametrize("loop", ["scan", pytest.param("step", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["scan", "step"])
 def test_padding_changes_nothing(loop):
     """Other tokens and tags where the weight is 0: to the last bit. Three more places: the same up to rounding."""
     plan = replace(BATCHED, loop=loop)

@@ -167,6 +167,7 @@ def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     assert len(re.findall(r"\bcond\[", epoch)) == 2  # and that of the evaluation at the end
 
 
+@pytest.mark.slow
 def test_dispatched_steps_have_no_branch():
     program = program_of(DIGITS, "looksam", replace(BATCHED, loop="step"))
     state, examples, hyperparameters = program.start(RADII)

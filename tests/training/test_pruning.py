@@ -79,6 +79,7 @@ def test_snip_keeps_the_highest_scores_on_the_first_batch_with_its_noisy_labels(
         assert set(ours) != set(kept_of_truth)
 
 
+@pytest.mark.slow
 def test_masks_depend_on_seed_and_pruner_and_not_on_radius_decay_or_company(of_group):
     again = masks("sam", [one.moved(rho=0.7, weight_decay=0.0, learning_rate=0.3) for one in GROUP[::-1]])[::-1]
     for one, other in zip(of_group, again, strict=True):
