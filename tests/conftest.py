@@ -18,7 +18,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 MANY_PROGRAMS = 3_000
 
 # The same examples in every run; the first example of a shape compiles, so there is no deadline.
-hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("reproducible")
 
 

@@ -83,6 +83,7 @@ def test_one_space_alone_is_never_called_converged():
     assert curvature.eigenpairs(operator, 1).converged
 
 
+@pytest.mark.slow
 def test_an_exhausted_space_is_no_trap():
     """Four different eigenvalues in 500 dimensions: a space of four is invariant, and rounding error follows."""
     values = np.zeros(500)

@@ -91,6 +91,7 @@ def test_layers_are_the_diagonal_blocks(network):
         np.testing.assert_array_equal(outside, 0)
 
 
+@pytest.mark.slow
 def test_arrays_of_one_name_are_one_layer(network):
     found = curvature.by_layer(
         smooth_loss,

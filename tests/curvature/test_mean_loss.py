@@ -32,6 +32,7 @@ def test_the_values_and_the_remedy_are_named():
         curvature.top_eigenvalues(lambda w, batch: jnp.sum(w * batch), jnp.ones(()), jnp.arange(1.0, 6.0))
 
 
+@pytest.mark.slow
 def test_the_gauss_newton_matrix_of_a_sum_is_refused(classifier):
     with pytest.raises(ValueError, match=r"loss_of_outputs.* is not a mean over examples"):
         curvature.gauss_newton(
@@ -118,6 +119,7 @@ def test_a_loss_that_is_not_finite_is_refused(classifier):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("measure", "options"),
     [

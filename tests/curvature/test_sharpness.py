@@ -266,6 +266,7 @@ def test_an_average_that_cannot_be_is_refused(classifier, options, message):
         )
 
 
+@pytest.mark.slow
 def test_a_loss_that_overflows_within_the_radius_is_refused():
     def loss(w, batch):
         return jnp.exp(jnp.sum(w)) * batch.mean()

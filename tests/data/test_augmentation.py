@@ -26,6 +26,7 @@ def position_of(crops, image, padding=4):
     return equal.argmax(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_crops_and_mirror_images_are_those_of_numpy(dtype):
     """Every image of a batch is one of its own 81 windows, or the mirror image of one, to the last bit."""

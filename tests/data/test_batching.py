@@ -9,6 +9,7 @@ from widebasin.data import epoch_batches
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 1000),
     epoch=st.integers(0, 300),

@@ -29,6 +29,7 @@ def test_sizes_that_add_up_to_the_data_cover_it(seed):
     assert set().union(*as_sets(split)) == set(range(100))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**31 - 1), test=st.integers(1, 10))
 def test_a_fixed_test_set_is_the_same_for_every_key_and_never_trains(seed, test):
     split = split_examples(jax.random.key(seed), 30, SplitSizes(15, 5, test), fixed_test=10)

@@ -186,6 +186,7 @@ def test_replicates_are_built_and_trained_at_once_each_as_by_itself():
         jax.tree.map(lambda many, one, index=index: close(many[index], one, 1e-5), many, expected)
 
 
+@pytest.mark.slow
 def test_half_precision_goes_through_with_statistics_in_single_precision():
     model, state = eqx.filter_eval_shape(eqx.nn.make_with_state(ResNet.imagenet), 2, key=jax.random.key(0))
     arrays, rest = eqx.partition(model, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))

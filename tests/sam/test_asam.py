@@ -158,6 +158,7 @@ def test_gsam_on_the_adaptive_ascent_has_the_same_ascent_point():
     assert difference_under_rescaling(sam.GSAM(0.5, 0.0, adaptive=True)) < 1e-10
 
 
+@pytest.mark.slow
 @together("method", [sam.SAM(0.5), sam.ASAM(0.5, 0.1), sam.GSAM(0.5, 0.0)], ids=["SAM", "ASAM with eta", "GSAM"])
 def test_others_are_not_invariant(method):
     assert difference_under_rescaling(method) > 1e-2

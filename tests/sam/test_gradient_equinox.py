@@ -95,6 +95,7 @@ def test_the_ascent_leaves_what_is_not_differentiated(model, inputs):
     np.testing.assert_allclose(length, 0.3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiles_under_filter_jit(model, inputs):
     function = sam.value_and_grad(loss, has_aux=True, rho=0.3, base=eqx.filter_value_and_grad)
     (_, _), eager = function(model, inputs)

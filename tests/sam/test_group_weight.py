@@ -54,6 +54,7 @@ def ours(m, base=jax.value_and_grad, axis_name=None):
 BATCH = (X, Y, WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [2, 8, None])
 @pytest.mark.parametrize("part", [None, 2])
 def test_groups_and_parts_count_by_their_weights(m, part):

@@ -39,6 +39,7 @@ def gsam_by_hand(rho, alpha, shown=EVERYWHERE, adaptive=False):
     return rule
 
 
+@pytest.mark.slow
 @together("adaptive", [False, True])
 @together(("rho", "alpha"), [(0.5, 0.1), (2.0, 1.5)])
 def test_gradient_matches_the_closed_form(rho, alpha, adaptive):

@@ -98,6 +98,7 @@ def test_an_argument_without_examples_is_named_before_it_is_cut():
     sam.ESAM(0.1, 1.0).value_and_grad(noisy, batch_argnums=(1, 2))(W, (), X, Y, jax.random.key(0))
 
 
+@pytest.mark.slow
 @together("method", [sam.SAM(jnp.array([0.5, 50.0])), sam.WSAM(0.1, jnp.array([0.5, 0.6]))])
 def test_a_vector_of_hyperparameters_is_refused_but_may_be_batched(method):
     with pytest.raises(ValueError, match=r"must be scalars, got one of shape \(2,\)"):

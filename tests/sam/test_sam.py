@@ -98,6 +98,7 @@ def test_one_compiled_program_serves_every_radius():
     assert traces == [True, False]
 
 
+@pytest.mark.slow
 def test_vmap_over_radii_equals_a_loop(classification):
     radii = [0.0, 0.01, 0.1, 1.0]
 

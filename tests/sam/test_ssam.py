@@ -141,6 +141,7 @@ def test_the_highest_scores_are_those_that_sorting_finds(sparsity, scores):
     np.testing.assert_array_equal(np.concatenate([np.ravel(chosen["a"]), chosen["b"]]), expected)
 
 
+@pytest.mark.slow
 @together(("size", "sparsity", "kept"), [(100, 0.9, 10), (10, 0.7, 3), (1000, 0.999, 1), (3, 0.5, 1)])
 def test_the_number_chosen_is_not_changed_by_floating_point(size, sparsity, kept):
     """``(1 - 0.9) * 100`` is less than 10."""

@@ -327,6 +327,7 @@ def test_too_little_space_is_an_error_before_training(tmp_path, monkeypatch):
     assert not (tmp_path / "r" / "spec.toml").exists()
 
 
+@pytest.mark.slow
 def test_diverged_networks_are_rows_like_any_other(tmp_path):
     folder = run(Spec(widths=(3,), methods=("sgd",), seeds=2, epochs=2, learning_rate=(0.1, 1e20)), tmp_path / "r")
     results = folder.results()

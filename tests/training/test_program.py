@@ -94,6 +94,7 @@ def test_an_epoch_equals_a_loop_written_by_hand():
     assert metrics["final_train_loss"][0] == pytest.approx(float(loss(model, inputs, labels)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_networks_of_one_seed_share_split_labels_and_initialization_whatever_the_radius():
     program = program_of(DIGITS, "sam", BATCHED)
     state, examples, hyperparameters = program.start(RADII)

@@ -37,6 +37,7 @@ def of_group():
     return masks("sgd", GROUP)
 
 
+@pytest.mark.slow
 def test_counts_are_exact_and_biases_stay(of_group):
     dense, random, snip, other_snip = of_group
     assert all(np.all(leaf) for leaf in dense)

@@ -32,6 +32,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(3,), (1, 1, 2)])
 def test_training_continued_from_checkpoints_is_bit_for_bit_the_uninterrupted_one(
     program, uninterrupted, stops, tmp_path

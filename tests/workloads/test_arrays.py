@@ -51,6 +51,7 @@ def test_a_file_is_a_workload_with_each_model(tmp_path, model, kind):
     assert resolve(Spec(workload=name)).widths == workload.widths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "targets", "features", "outputs"),
     [((60, 5), (60,), 5, 1), ((60, 2, 3), (60, 4), 6, 4), ((60, 5), (60, 2, 1), 5, 2), ((60, 5), (60, 2, 2), 5, 4)],
