@@ -456,6 +456,15 @@ def _say_errors_once() -> None:
     sys.unraisablehook = hook
 
 
+def _keep_docstrings() -> None:
+    """Starts again where Python has dropped the docstrings (``-OO``), of which the help is made."""
+    if sys.flags.optimize > 1:
+        os.environ["PYTHONOPTIMIZE"] = "1"
+        given = len(sys.orig_argv) - len(sys.argv) + 1
+        options = [word.replace("OO", "O") if word.startswith("-") else word for word in sys.orig_argv[1:given]]
+        os.execv(sys.executable, [sys.executable, *options, *sys.argv[1:]])
+
+
 def _exit_when_interrupted() -> None:
     """Ctrl-C ends the process at once, wherever it is; results on disk bear that.
 
@@ -477,7 +486,15 @@ def _exit_when_interrupted() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong, 130 if interrupted."""
     _exit_when_interrupted()
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        _keep_docstrings()
+        arguments = sys.argv[1:]
+    # What a notebook has set for the processes that it starts; nothing is shown in a window.
+    os.environ["MPLBACKEND"] = "agg"
+    for stream in (sys.stdout, sys.stderr):
+        # A letter that the terminal's encoding has not is shown as a question mark, and never an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if list(arguments) == ["--version"]:
         print(f"widebasin {__version__}")
         return

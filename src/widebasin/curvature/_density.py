@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
-from matfree import decomp
 
-from widebasin.curvature._flat import Where
+from widebasin.curvature._flat import Where, checked_key
+from widebasin.curvature._krylov import ritz_pairs
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
 
@@ -23,7 +23,8 @@ class SpectralDensity:
     Attributes:
         nodes: ``(probes, dimension)``, Ritz values of every probe.
         weights: the same shape; each row sums to 1. The mean over probes of ``sum_j weights_j f(nodes_j)`` estimates
-            ``trace(f(A)) / size``.
+            ``trace(f(A)) / size``. A probe whose Krylov space is exhausted before ``dimension``, as it is where the
+            operator has few different eigenvalues, fills its row up with weights of 0.
         size: of the operator.
     """
 
@@ -83,7 +84,7 @@ def density_of(
         raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
     if not 1 <= dimension <= operator.size:
         raise ValueError(f"dimension must be between 1 and the {operator.size} parameters, got {dimension}")
-    starts = jax.random.normal(key, (probes, operator.size), operator.dtype)
+    starts = jax.random.normal(checked_key(key), (probes, operator.size), operator.dtype)
     nodes, weights = _quadrature(operator.apply, dimension, starts, operator.arguments)
     return SpectralDensity(finite_products(nodes), finite_products(weights), operator.size)
 
@@ -91,8 +92,8 @@ def density_of(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _quadrature(apply: Apply, dimension: int, starts: Array, arguments: Any) -> tuple[Array, Array]:
     def one(start: Array) -> tuple[Array, Array]:
-        _, tridiagonal, _, _ = decomp.tridiag_sym(dimension, reortho="full")(apply, start, arguments)
-        values, vectors = jnp.linalg.eigh(tridiagonal)
-        return values, vectors[0] ** 2
+        values, coefficients, _ = ritz_pairs(apply, dimension, start, arguments)
+        weights = coefficients[0] ** 2
+        return jnp.where(weights > 0, values, weights @ values), weights
 
     return jax.lax.map(one, starts)

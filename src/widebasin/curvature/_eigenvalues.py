@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.curvature._flat import Where
+from widebasin.curvature._flat import Where, checked_key
+from widebasin.curvature._krylov import euclidean_norm, grown, sound
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
 from widebasin.curvature._progress import Progress, reporting
@@ -128,7 +129,7 @@ def eigenpairs(
         raise ValueError(f"end must be 'top', 'bottom' or 'modulus', got {end!r}")
     if not tolerance > 0 or most_products < 1:
         raise ValueError(f"tolerance must be > 0 and most_products at least 1, got {tolerance} and {most_products}")
-    key = jax.random.key(0) if key is None else key
+    key = jax.random.key(0) if key is None else checked_key(key)
     start = jax.random.normal(key, (operator.size,), operator.dtype)
     if operator.support is not None:
         start = start * operator.support
@@ -154,7 +155,7 @@ def _growing(
 ) -> Eigenpairs:
     """In Krylov spaces that grow until the eigenvalues stand still."""
     dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
-    basis, projection = (start / jnp.linalg.norm(start))[None], jnp.zeros((0, 0), start.dtype)
+    basis, projection = (start / euclidean_norm(start))[None], jnp.zeros((0, 0), start.dtype)
     while True:
         exact = dimension == operator.size
         if exact and operator.support is None:
@@ -163,7 +164,7 @@ def _growing(
             products += operator.size
         else:
             products += dimension - len(projection)
-            basis, projection = _lanczos(operator.apply, dimension, basis, projection, operator.arguments)
+            basis, projection = _grown(operator.apply, dimension, basis, projection, operator.arguments)
             values, vectors = _ritz_pairs(basis[:-1], projection)
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
             exact = exact or k <= len(values) < dimension
@@ -183,45 +184,20 @@ def _growing(
 
 
 def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, Array]:
-    """Eigenvalues and eigenvectors (one per row) within the Krylov space, of as many dimensions as it really has.
-
-    Where the space is exhausted, what follows in the basis is rounding error, and no longer orthogonal.
-    """
-    gram = np.asarray(basis @ basis.T, np.float64)
-    off = np.abs(gram - np.eye(len(gram)))
-    tolerance = float(np.sqrt(np.finfo(basis.dtype).eps))
-    sound = [np.max(off[: j + 1, j]) < tolerance for j in range(len(gram))]
-    dimension = max(1, len(sound) if all(sound) else sound.index(False))
+    """Eigenvalues and eigenvectors (one per row) within the Krylov space, of as many dimensions as it really has."""
+    dimension = int(sound(basis).sum())
     values, coefficients = np.linalg.eigh(finite_products(projection[:dimension, :dimension]), "U")
     vectors = jnp.asarray(coefficients.T, basis.dtype) @ basis[:dimension]
     return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _lanczos(apply: Apply, dimension: int, basis: Array, projection: Array, arguments: Any) -> tuple[Array, Array]:
-    """Extends a Krylov space: its basis (one vector per row, and the next one) and the operator's projection on it."""
-    added = dimension - len(projection)
-    basis, projection = jnp.pad(basis, ((0, added), (0, 0))), jnp.pad(projection, (0, added))
-
-    def step(j: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        basis, projection = state
-        vector = apply(basis[j], arguments)
-        first = basis @ vector
-        vector = vector - first @ basis
-        # Once more: after one pass, rounding errors are still as large as the vectors that are found.
-        second = basis @ vector
-        vector = vector - second @ basis
-        norm = jnp.linalg.norm(vector)
-        vector = vector / jnp.where(norm > 0, norm, 1)
-        return basis.at[j + 1].set(vector), projection.at[:, j].set((first + second)[:-1])
-
-    return jax.lax.fori_loop(dimension - added, dimension, step, (basis, projection))
+_grown = functools.partial(jax.jit, static_argnums=(0, 1))(grown)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _residuals(apply: Apply, vectors: Array, values: Array, arguments: Any) -> Array:
     def one(pair: tuple[Array, Array]) -> Array:
         vector, value = pair
-        return jnp.linalg.norm(apply(vector, arguments) - value * vector)
+        return euclidean_norm(apply(vector, arguments) - value * vector)
 
     return jax.lax.map(one, (vectors, values))

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
-from matfree import decomp
 
 from widebasin.curvature._flat import Flattening, batch_size
+from widebasin.curvature._krylov import euclidean_norm, ritz_pairs
 from widebasin.curvature._mean_loss import ExampleLoss
 from widebasin.curvature._moments import example_product
 from widebasin.curvature._operator import LinearOperator, finite_products
@@ -67,20 +67,13 @@ def _norms(
     """Of every example: the norm, the residual of its eigenvector, and the dimension that its space really has."""
     point, arrays, batch = arguments
     product = example_product(example_loss, flattening, point, arrays)
-    tolerance = jnp.finfo(start.dtype).eps ** 0.5
 
     def of_example(example: Any) -> tuple[Array, Array, Array]:
-        lanczos = decomp.tridiag_sym(dimension, reortho="full")
-        basis, tridiagonal, _, _ = map(jnp.asarray, lanczos(lambda vector: product(example, vector), start))
-        # Where the space is exhausted, what follows in the basis is rounding error, and no longer orthogonal.
-        off = jnp.triu(jnp.abs(basis @ basis.T - jnp.eye(dimension, dtype=start.dtype)))
-        sound = jnp.cumprod(off.max(0) < tolerance).astype(bool)
-        within = jnp.where(sound[:, None] & sound[None], tridiagonal, 0)
-        values, coefficients = jnp.linalg.eigh(within)
-        vector = coefficients[:, jnp.argmax(jnp.abs(values))] @ jnp.where(sound[:, None], basis, 0)
+        values, coefficients, basis = ritz_pairs(lambda vector, _: product(example, vector), dimension, start, None)
+        vector = coefficients[:, jnp.argmax(jnp.abs(values))] @ basis
         vector = vector / jnp.linalg.norm(vector)
         image = product(example, vector)
         value = vector @ image
-        return jnp.abs(value), jnp.linalg.norm(image - value * vector), sound.sum()
+        return jnp.abs(value), euclidean_norm(image - value * vector), jnp.any(basis != 0, axis=1).sum()
 
     return jax.lax.map(of_example, batch, batch_size=chunk_size or batch_size(batch))

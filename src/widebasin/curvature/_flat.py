@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 Where = Callable[[str, Any], bool]
 
@@ -74,10 +74,14 @@ class Flattening:
         return sum(math.prod(shape) for shape in self.shapes if shape is not None)
 
     def vector(self, params: PyTree) -> Float[Array, " size"]:
-        """The differentiated leaves, one after the other, in their common dtype."""
+        """The differentiated leaves, one after the other, in their common dtype, but in float32 at least.
+
+        Half precision has neither the range nor the digits for products, norms and small eigenproblems; the loss is of
+        the leaves in their own precision all the same.
+        """
         pairs = zip(jax.tree.leaves(params), self.shapes, strict=True)
         leaves = [leaf for leaf, shape in pairs if shape is not None]
-        dtype = jnp.result_type(*leaves)
+        dtype = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
         return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
 
     def params(self, vector: Float[Array, " size"], arrays: list[Array]) -> PyTree:
@@ -184,3 +188,12 @@ def checked_chunk_size(chunk_size: int | None) -> int | None:
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, or None for the whole batch at once, got {chunk_size}")
     return chunk_size
+
+
+def checked_key(key: Any) -> Key[Array, ""]:
+    """The argument, or ``ValueError``."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and key.shape == ()
+    if not typed and not (dtype == jnp.uint32 and key.ndim == 1):
+        raise ValueError(f"key must be one key, such as jax.random.key(0), got {key!r}")
+    return key

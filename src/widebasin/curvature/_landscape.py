@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.curvature._flat import Flattening, checked_chunk_size, is_floating
+from widebasin.curvature._flat import Flattening, checked_chunk_size, checked_key, is_floating
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
 FilterAxis = int | Callable[[str, Any], int]
@@ -53,7 +53,7 @@ def filter_normalized_direction(params: PyTree, *, key: Key[Array, ""], filter_a
     Source: Li et al. 2018 (arXiv 1712.09913).
     """
     with_paths, structure = jax.tree_util.tree_flatten_with_path(params)
-    keys = jax.random.split(key, max(len(with_paths), 1))
+    keys = jax.random.split(checked_key(key), max(len(with_paths), 1))
     pieces = []
     for (path, leaf), leaf_key in zip(with_paths, keys, strict=True):
         if not is_floating(leaf):
@@ -66,13 +66,17 @@ def filter_normalized_direction(params: PyTree, *, key: Key[Array, ""], filter_a
             if not -leaf.ndim <= axis < leaf.ndim:
                 raise ValueError(f"filter_axis must be an axis of params{name} of shape {leaf.shape}, got {axis}")
             others = tuple(other for other in range(leaf.ndim) if other != axis % leaf.ndim)
-            random = jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
-            pieces.append(random * _norms(leaf, others) / _norms(random, others))
+            wide = jnp.promote_types(leaf.dtype, jnp.float32)
+            random = jax.random.normal(leaf_key, leaf.shape, wide)
+            pieces.append((random * _norms(leaf.astype(wide), others) / _norms(random, others)).astype(leaf.dtype))
     return jax.tree.unflatten(structure, pieces)
 
 
 def _norms(array: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sqrt(jnp.sum(array**2, axes, keepdims=True))
+    """Euclidean norms along axes, without squares that would be too small or too large for their type."""
+    largest = jnp.max(jnp.abs(array), axes, keepdims=True, initial=0)
+    scale = jnp.where(largest > 0, largest, 1)
+    return scale * jnp.sqrt(jnp.sum((array / scale) ** 2, axes, keepdims=True))
 
 
 def landscape(

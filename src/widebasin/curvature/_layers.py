@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.curvature._eigenvalues import Eigenpairs, eigenpairs
-from widebasin.curvature._flat import is_floating
+from widebasin.curvature._flat import checked_key, is_floating
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import Apply, LinearOperator, hessian
 from widebasin.curvature._trace import Trace, trace_of
@@ -78,7 +78,7 @@ def by_layer(
     names = [path if layers is None else layers(path) for path, _ in arrays]
     different = list(dict.fromkeys(names))
     found = {}
-    for name, layer_key in zip(different, jax.random.split(key, len(different)), strict=True):
+    for name, layer_key in zip(different, jax.random.split(checked_key(key), len(different)), strict=True):
         supports = [
             jnp.full(leaf.size, other == name, whole.dtype) for other, (_, leaf) in zip(names, arrays, strict=True)
         ]

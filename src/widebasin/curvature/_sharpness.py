@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size
+from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size, checked_key
+from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
 
@@ -21,13 +22,15 @@ class Sharpness:
 
     Attributes:
         value: the mean over groups of examples. Each rise was reached, so it is a lower bound of the largest.
-        standard_error: of that mean, from the spread between groups; nan for one group.
+        standard_error: of that mean, from the spread between groups, and rounding; nan for one group.
         groups: ``(groups,)``, the rise of each.
+        rounding: what the rounding of the losses makes of a rise, see ``AverageSharpness``.
     """
 
     value: float
     standard_error: float
     groups: np.ndarray
+    rounding: float
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,16 @@ class AverageSharpness:
 
     Attributes:
         value: the mean over samples.
-        standard_error: of that mean.
+        standard_error: of that mean, from the spread between samples, and rounding.
         samples: ``(samples,)``, each the mean rise along a random perturbation and its opposite.
+        rounding: what the rounding of the losses makes of a rise: their size times the relative error of their type. A
+            rise below it, as within a very small radius, says nothing.
     """
 
     value: float
     standard_error: float
     samples: np.ndarray
+    rounding: float
 
 
 def worst_case_sharpness(
@@ -90,10 +96,11 @@ def worst_case_sharpness(
     check_mean_loss(loss_fn, params, batch, m)
     flattening, arrays = Flattening.of(params, where)
     point = flattening.vector(params)
-    rises, slopes = _worst_rises(loss_fn, flattening, m, steps, adaptive, rho, point, arrays, batch)
+    rises, losses, slopes = _worst_rises(loss_fn, flattening, m, steps, adaptive, rho, point, arrays, batch)
     groups, slopes = np.asarray(rises, np.float64), np.asarray(slopes, np.float64)
     _check_finite(groups, slopes)
-    return Sharpness(float(groups.mean()), _standard_error(groups), groups)
+    rounding = _rounding(losses)
+    return Sharpness(float(groups.mean()), _standard_error(groups, rounding), groups, rounding)
 
 
 def average_sharpness(
@@ -133,12 +140,14 @@ def average_sharpness(
         raise ValueError(f"samples must be at least 2, to tell the standard error, got {samples}")
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     flattening, arrays = Flattening.of(params, where)
-    point, keys = flattening.vector(params), jax.random.split(key, samples)
-    rises = np.asarray(
-        _mean_rises(loss_fn, flattening, chunk_size, adaptive, keys, rho, point, arrays, batch), np.float64
-    )
+    point, keys = flattening.vector(params), jax.random.split(checked_key(key), samples)
+    losses = _losses_around(loss_fn, flattening, chunk_size, adaptive, keys, rho, point, arrays, batch)
+    # In double precision: a difference of rounded losses is rounded no further.
+    at_point, *sides = np.split(np.asarray(losses, np.float64), [1, samples + 1])
+    rises = sum(sides) / 2 - at_point
     _check_finite(rises)
-    return AverageSharpness(float(rises.mean()), _standard_error(rises), rises)
+    rounding = _rounding(losses)
+    return AverageSharpness(float(rises.mean()), _standard_error(rises, rounding), rises, rounding)
 
 
 def normalized_logits(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
@@ -165,8 +174,14 @@ def _check_finite(*values: np.ndarray) -> None:
         raise NotFiniteError("loss_fn or its gradient is not finite within this radius: take a smaller rho")
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else math.nan
+def _rounding(losses: Array) -> float:
+    """The error of a difference of losses that their type makes: the same in every sample, so no mean averages it."""
+    return float(jnp.finfo(losses.dtype).eps * jnp.abs(losses).max())
+
+
+def _standard_error(values: np.ndarray, rounding: float) -> float:
+    """Of a mean, from the spread of its values and the rounding that all of them share; nan for one value."""
+    return math.hypot(float(values.std(ddof=1)) / len(values) ** 0.5, rounding) if len(values) > 1 else math.nan
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -180,10 +195,10 @@ def _worst_rises(
     point: Array,
     arrays: list[Array],
     batch: PyTree,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     scale = jnp.where(adaptive, jnp.abs(point), 1)
 
-    def of_group(group: PyTree) -> tuple[Array, Array]:
+    def of_group(group: PyTree) -> tuple[Array, Array, Array]:
         def loss(perturbation: Array) -> Array:
             return loss_fn(flattening.params(point + scale * perturbation, arrays), group)
 
@@ -199,6 +214,7 @@ class _Visited(NamedTuple):
 
 
 class _State(NamedTuple):
+    origin: Array  # the loss before the first step
     here: _Visited
     before: Array  # the perturbation one step ago
     best: _Visited
@@ -211,52 +227,60 @@ class _State(NamedTuple):
 
 def _ascent(
     value_and_gradient: Callable[[Array], tuple[Array, Array]], rho: Array, zero: Array, steps: int
-) -> tuple[Array, Array]:
-    """The largest rise over the value at zero within the ball, and the largest gradient norm met on the way.
+) -> tuple[Array, Array, Array]:
+    """The largest rise over the value at zero within the ball, the largest value, and the largest gradient norm met.
 
-    At a minimum the gradient is zero and shows no direction: a random one does.
+    At a minimum the gradient is zero and shows no direction: a random one does. The value at zero comes from the loop
+    that all others come from: compiled twice, the same loss may be rounded otherwise.
     """
     anywhere = jax.random.normal(jax.random.key(0), zero.shape, zero.dtype)
 
     def projected(vector: Array) -> Array:
-        return vector * (rho / jnp.maximum(jnp.linalg.norm(vector), rho))
+        return vector * (rho / jnp.maximum(euclidean_norm(vector), rho))
 
-    def one(state: _State, now: tuple[Array, Array, Array]) -> tuple[_State, None]:
-        momentum, is_check, needed = now
+    def one(state: _State, now: tuple[Array, Array, Array, Array]) -> tuple[_State, None]:
+        is_first, momentum, is_check, needed = now
         here, best = state.here, state.best
         direction = jnp.where(jnp.any(here.gradient != 0), here.gradient, anywhere)
-        ahead = projected(here.perturbation + state.step * direction / jnp.linalg.norm(direction))
+        ahead = projected(here.perturbation + state.step * direction / euclidean_norm(direction))
         forward, carried = ahead - here.perturbation, here.perturbation - state.before
         there = projected(here.perturbation + (1 - momentum) * forward + momentum * carried)
+        there = jnp.where(is_first, 0, there)
         new = _Visited(there, *value_and_gradient(there))
-        best = _chosen(new.value > best.value, new, best)
+        best = _chosen(is_first | (new.value > best.value), new, best)
         rises = jnp.where(new.value > here.value, state.rises + 1, state.rises)
         halve = is_check & ((rises < needed) | (~state.halved & (best.value <= state.checked)))
         return _State(
+            origin=jnp.where(is_first, new.value, state.origin),
             here=_chosen(halve, best, new),
             before=jnp.where(halve, best.perturbation, here.perturbation),
             best=best,
-            checked=jnp.where(is_check, best.value, state.checked),
+            checked=jnp.where(is_first | is_check, best.value, state.checked),
             step=jnp.where(halve, state.step / 2, state.step),
-            rises=jnp.where(is_check, 0, rises),
+            rises=jnp.where(is_first | is_check, 0, rises),
             halved=jnp.where(is_check, halve, state.halved),
-            slope=jnp.maximum(state.slope, jnp.linalg.norm(new.gradient)),
+            slope=jnp.maximum(state.slope, euclidean_norm(new.gradient)),
         ), None
 
-    origin = _Visited(zero, *value_and_gradient(zero))
+    nothing = jnp.zeros((), jax.eval_shape(value_and_gradient, zero)[0].dtype)
+    nowhere = _Visited(zero, nothing, zero)
     start = _State(
-        here=origin,
+        origin=nothing,
+        here=nowhere,
         before=zero,
-        best=origin,
-        checked=origin.value,
+        best=nowhere,
+        checked=nothing,
         step=2 * rho,
         rises=jnp.int32(0),
         halved=jnp.bool_(False),
-        slope=jnp.linalg.norm(origin.gradient),
+        slope=jnp.zeros((), zero.dtype),
     )
-    momentum = jnp.asarray(np.where(np.arange(steps) == 0, 0.0, 0.25), zero.dtype)
-    last, _ = jax.lax.scan(one, start, (momentum, *_checks(steps)))
-    return last.best.value - origin.value, last.slope
+    # The point itself first, then the steps, the first of which has no momentum yet.
+    is_first = np.arange(steps + 1) == 0
+    momentum = jnp.asarray(np.where(np.arange(steps + 1) <= 1, 0.0, 0.25), zero.dtype)
+    checks = [jnp.pad(one, (1, 0)) for one in _checks(steps)]
+    last, _ = jax.lax.scan(one, start, (jnp.asarray(is_first), momentum, *checks))
+    return last.best.value - last.origin, last.best.value, last.slope
 
 
 def _chosen(condition: Array, yes: _Visited, no: _Visited) -> _Visited:
@@ -277,7 +301,7 @@ def _checks(steps: int) -> tuple[Array, Array]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _mean_rises(
+def _losses_around(
     loss_fn: MeanLoss,
     flattening: Flattening,
     chunk_size: int | None,
@@ -288,14 +312,13 @@ def _mean_rises(
     arrays: list[Array],
     batch: PyTree,
 ) -> Array:
+    """The loss at the point, at every perturbed one, and opposite to it: all by one program, rounded alike."""
     scale = jnp.asarray(rho, point.dtype) * jnp.where(adaptive, jnp.abs(point), 1)
 
-    def loss(vector: Array) -> Array:
-        return mean_over_chunks(loss_fn, flattening.params(vector, arrays), batch, chunk_size)
+    def loss(key_and_sign: tuple[Array, Array]) -> Array:
+        key, sign = key_and_sign
+        perturbation = sign * scale * jax.random.normal(key, point.shape, point.dtype)
+        return mean_over_chunks(loss_fn, flattening.params(point + perturbation, arrays), batch, chunk_size)
 
-    def both(key: Array) -> Array:
-        perturbation = scale * jax.random.normal(key, point.shape, point.dtype)
-        sides = jax.lax.map(loss, jnp.stack([point + perturbation, point - perturbation]))
-        return sides.mean()
-
-    return jax.lax.map(both, keys) - loss(point)
+    signs = jnp.asarray(np.repeat([0.0, 1.0, -1.0], [1, len(keys), len(keys)]), point.dtype)
+    return jax.lax.map(loss, (jnp.concatenate([keys[:1], keys, keys]), signs))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 from matfree import stochtrace
 
-from widebasin.curvature._flat import Where
+from widebasin.curvature._flat import Where, checked_key
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
 
@@ -60,7 +60,7 @@ def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32)
     if probes < 2:
         raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
     start = jnp.zeros(operator.size, operator.dtype)
-    values = finite_products(_samples(operator.apply, probes, key, start, operator.arguments))
+    values = finite_products(_samples(operator.apply, probes, checked_key(key), start, operator.arguments))
     return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)
 
 

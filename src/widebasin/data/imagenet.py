@@ -84,7 +84,7 @@ def _load(kind: ImageFolders) -> Dataset:
             f"and val/<class>/{archive}, and set {ENVIRONMENT} to that folder (looked in {looked})"
         )
     is_archive = found.kind == "tar archive"
-    return _read(kind, unpacked(found.path, cache_folder() / kind.name) if is_archive else found.path)
+    return _read(kind, unpacked(found.path, cache_folder("data") / kind.name) if is_archive else found.path)
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarra
         key: of hexadecimal digits; identifies what the arrays are computed from.
         compute: gives the arrays.
     """
-    path = cache_folder() / "decoded" / f"{name}-{key}.npz"
+    path = cache_folder("data") / "decoded" / f"{name}-{key}.npz"
     if path.exists():
         try:
             return read_npz(path)

@@ -1,6 +1,9 @@
 """Where data sets are looked for."""
 
+import functools
+import logging
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +26,26 @@ class Found:
     kind: str
 
 
-def cache_folder() -> Path:
-    """The user's folder of data that can be had again: downloads, decoded images. It need not exist."""
+@functools.cache
+def _without_home() -> Path:
+    """The place of a user without a home folder, as in containers; said once."""
+    folder = Path(tempfile.gettempdir()) / f"widebasin-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    logging.getLogger("widebasin").warning(
+        "there is no home folder: what can be had again is kept in %s; set XDG_CACHE_HOME to a folder that stays",
+        folder,
+    )
+    return folder
+
+
+def cache_folder(kind: str) -> Path:
+    """The user's folder of what can be had again: ``data``, ``compiled`` programs. It need not exist."""
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "widebasin" / "data"
+    if not chosen.is_absolute():
+        try:
+            chosen = Path.home() / ".cache"
+        except RuntimeError:
+            chosen = _without_home()
+    return chosen / "widebasin" / kind
 
 
 def folders_of(name: str) -> tuple[Path, ...]:
@@ -36,8 +55,9 @@ def folders_of(name: str) -> tuple[Path, ...]:
     to the first one.
     """
     chosen = os.environ.get(ENVIRONMENT)
-    own = (Path(chosen).expanduser() / name, Path(chosen).expanduser()) if chosen else ()
-    return (*own, cache_folder() / name)
+    folder = Path(os.path.expanduser(chosen)) if chosen else None  # noqa: PTH111  without a home, ~ is a name
+    own = (folder / name, folder) if folder else ()
+    return (*own, cache_folder("data") / name)
 
 
 def look_in(folder: Path | None) -> None:

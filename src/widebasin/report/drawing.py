@@ -1,9 +1,11 @@
 """How figures look: sizes, colours, axes and legends, shared by all of them."""
 
+import contextlib
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -25,6 +27,18 @@ MARKERS = ("o", "D", "^", "v", "P", "X")
 GREY = "0.4"
 # Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
 INTERVAL_STRETCH = 1.5
+
+
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Within it, figures are drawn and written in one style: none of a ``matplotlibrc`` or of the process.
+
+    A dollar sign in a name is a dollar sign, and begins no formula.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
+        yield
 
 
 def shades(count: int) -> list[Any]:

@@ -210,7 +210,7 @@ class Batch:
     def guarded(self, gradients: PyTree, clean: PyTree) -> PyTree:
         """``gradients``, or NaN everywhere if the clean pass's are not finite: the second pass could hide that."""
         finite = jnp.isfinite(norm(clean))
-        return jax.tree.map(lambda g: jnp.where(finite, g, jnp.full_like(g, jnp.nan)), gradients)
+        return jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
 
     def _placed(self, params: PyTree) -> list[Any]:
         args = list(self.args)

@@ -183,7 +183,7 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
 
     value, gradients, state = batch.averaged_over_groups(method.m, one)
     finite = jnp.isfinite(norm(gradients))
-    gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.full_like(g, jnp.nan)), gradients)
+    gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
     return value, gradients, jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
 
 

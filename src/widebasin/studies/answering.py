@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from widebasin.data import DataError
+from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, image, page
 from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
@@ -68,7 +69,7 @@ def write_answer(
     spec = folder.spec()
     study = study or study_of(spec)
     which = which or {}
-    with folder.locked():
+    with folder.locked(), own_style():
         tables = Tables(folder.results(), folder.history(), folder.description())
         if study.measures:
             found = _measured(study, spec, folder, tables, options, which, track)

@@ -3,16 +3,17 @@
 import contextlib
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from widebasin.data.places import cache_folder
 
 
 def keep_compiled_programs() -> None:
     """JAX's persistent cache of compiled programs, unless the user has set one up or turned it off."""
     if jax.config.values["jax_compilation_cache_dir"] is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "widebasin" / "compiled"
+        folder = cache_folder("compiled")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -1,8 +1,8 @@
 """A model as a function of its parameters, its state and a batch."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -15,9 +15,24 @@ from widebasin.models import BATCH_AXIS, count_parameters
 PRECISIONS = ("float32", "bfloat16", "float64")
 
 
-def computing_in(precision: str) -> AbstractContextManager[Any]:
-    """A context in which JAX has the types that a precision needs, whatever they are outside."""
-    return jax.enable_x64(precision == "float64")
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """A context in which the settings of JAX that change results are ours, whatever they are outside.
+
+    Types are those that a precision needs. Keys are those of Threefry, and what is drawn from them does not depend on
+    how arrays are split over devices. Types and ranks are promoted as NumPy does, and a network that diverges is no
+    error, as training marks it.
+    """
+    with (
+        jax.enable_x64(precision == "float64"),
+        jax.default_prng_impl("threefry2x32"),
+        jax.threefry_partitionable(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+    ):
+        yield
 
 
 class Network:

@@ -1,0 +1,121 @@
+"""Numbers are right where squares leave their type, where a Krylov space breaks down, and in half precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from widebasin import curvature
+from widebasin.curvature._flat import checked_key
+
+TWO = jnp.ones((2, 1), jnp.float32)
+DIAGONAL = np.linspace(1, 3, 60)
+
+
+def scaled_quadratic(w, batch):
+    return jnp.mean(batch) * jnp.sum(jnp.asarray(DIAGONAL, w.dtype) / 2 * w**2)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20])
+def test_eigenvalues_and_density_do_not_depend_on_the_scale_of_the_loss(scale):
+    batch = jnp.full((2, 1), scale, jnp.float32)
+    found = curvature.top_eigenvalues(scaled_quadratic, jnp.zeros(60, jnp.float32), batch)
+    assert found.converged
+    np.testing.assert_allclose(found.eigenvalues, 3 * scale, rtol=1e-5)
+    density = curvature.spectral_density(
+        scaled_quadratic, jnp.zeros(60, jnp.float32), batch, key=jax.random.key(0), dimension=20
+    )
+    np.testing.assert_allclose((density.nodes.min(), density.nodes.max()), (scale, 3 * scale), rtol=0.02)
+
+
+def one_eigenvalue(w, batch):
+    return jnp.mean(batch) * 0.5 * jnp.sum(w**2)
+
+
+def none(w, batch):
+    return jnp.mean(batch) * jnp.sum(w)
+
+
+def rank_two(w, batch):
+    return jnp.mean(batch) * (w[0] ** 2 + 2 * w[1] ** 2)
+
+
+@pytest.mark.parametrize(("loss", "atoms"), [(one_eigenvalue, [1]), (none, [0]), (rank_two, [0, 2, 4])])
+def test_the_density_has_the_very_atoms_where_the_krylov_space_ends(loss, atoms):
+    density = curvature.spectral_density(loss, jnp.ones(40, jnp.float32), TWO, key=jax.random.key(0), dimension=16)
+    np.testing.assert_allclose(density.weights.sum(1), 1, atol=1e-5)
+    there = np.abs(density.nodes[..., None] - atoms).min(-1) < 1e-4
+    np.testing.assert_allclose((density.weights * there).sum(1), 1, atol=1e-4)
+
+
+def network(params, inputs):
+    return jnp.mean((jnp.tanh(inputs @ params["in"]) @ params["out"] - 1) ** 2)
+
+
+def of_one(params, example):
+    return network(params, example[None])
+
+
+IN_HALF_PRECISION = {
+    "eigenvalues": lambda p, x: curvature.top_eigenvalues(network, p, x).eigenvalues,
+    "trace": lambda p, x: curvature.trace(network, p, x, key=jax.random.key(0)).estimate,
+    "density": lambda p, x: curvature.spectral_density(network, p, x, key=jax.random.key(0), dimension=4).nodes.max(1),
+    "layers": lambda p, x: [
+        one.trace.estimate for one in curvature.by_layer(network, p, x, key=jax.random.key(0)).values()
+    ],
+    "constants": lambda p, x: list(curvature.constants(of_one, [p], x).values.values()),
+    "landscape": lambda p, x: curvature.landscape(
+        network, p, x, [curvature.filter_normalized_direction(p, key=jax.random.key(0))], points=5
+    ).losses,
+    "worst case": lambda p, x: curvature.worst_case_sharpness(network, p, x, rho=0.5, m=None).value,
+    "average": lambda p, x: curvature.average_sharpness(network, p, x, rho=0.3, key=jax.random.key(0)).value,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("name", IN_HALF_PRECISION)
+def test_half_precision_agrees_with_single_precision(name, dtype):
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {"in": jax.random.normal(keys[0], (4, 6)), "out": jax.random.normal(keys[1], (6,))}
+    inputs = jax.random.normal(keys[2], (8, 4))
+    params, inputs = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, inputs))
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, inputs))
+    function = IN_HALF_PRECISION[name]
+    expected = np.asarray(function(*wide))
+    tolerance = 40 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        function(params, inputs), expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
+    )
+
+
+def test_a_direction_in_half_precision_has_the_norms_of_the_filters():
+    direction = curvature.filter_normalized_direction(jnp.full((2, 512), 1e-4, jnp.float16), key=jax.random.key(0))
+    norms = np.linalg.norm(np.asarray(direction, np.float64), axis=1)
+    np.testing.assert_allclose(norms, 1e-4 * 512**0.5, rtol=5e-3)
+
+
+def test_a_rise_below_the_rounding_of_the_loss_is_within_its_error():
+    """E[L(w + e) - L(w)] = rho^2 / 2 trace; of a loss of 10 in single precision, 5e-7 cannot be told from nothing."""
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.normal(size=(64, 50)), jnp.float32)
+    targets = jnp.asarray(3 + random.normal(size=64), jnp.float32)
+
+    def loss(w, batch):
+        return jnp.mean((batch[0] @ w - batch[1]) ** 2)
+
+    batch, w = (inputs, targets), jnp.zeros(50, jnp.float32)
+    trace = 2 * float((inputs**2).sum()) / 64
+    for rho in (1e-4, 1e-2):
+        found = curvature.average_sharpness(loss, w, batch, rho=rho, key=jax.random.key(0))
+        assert abs(found.value - rho**2 / 2 * trace) < 3 * found.standard_error
+    assert found.standard_error < 0.1 * found.value
+    worst = curvature.worst_case_sharpness(loss, w, batch, rho=1e-7, m=None)
+    slope = 2 / 64 * np.linalg.norm(inputs.T @ -targets)
+    assert abs(worst.value - 1e-7 * slope) < 2 * worst.rounding
+
+
+@pytest.mark.parametrize("key", [0, None, jax.random.split(jax.random.key(0))], ids=["number", "none", "two keys"])
+def test_what_is_no_key_is_named(key):
+    with pytest.raises(ValueError, match=r"key must be one key, such as jax\.random\.key"):
+        checked_key(key)
