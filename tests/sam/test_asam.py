@@ -5,17 +5,21 @@ import pytest
 from hypothesis import given
 from sam.family import (
     EVERYWHERE,
+    EXAMPLES,
     MATRIX,
     POSITIVE_MATRICES,
     RADII,
+    START,
     VECTORS,
     descent,
     descent_by_hand,
     descent_on_quadratic,
+    each,
     gradient,
     gradient_on,
     length,
     problem,
+    quadratic,
     tensors,
     vector,
 )
@@ -154,8 +158,36 @@ def test_at_eta_zero_rescaled_layers_are_perturbed_alike():
     assert difference_under_rescaling(sam.ASAM(0.5, 0.0)) < 1e-10
 
 
-def test_gsam_on_the_adaptive_ascent_has_the_same_ascent_point():
-    assert difference_under_rescaling(sam.GSAM(0.5, 0.0, adaptive=True)) < 1e-10
+ADAPTIVE = {
+    "GSAM": sam.GSAM(0.5, 0.0, adaptive=True),
+    "LookSAM": sam.LookSAM(0.5, 1, adaptive=True),
+    "ESAM": sam.ESAM(0.5, 1.0, 1.0, adaptive=True),
+    "friendly SAM": sam.FriendlySAM(0.5, 0.0, adaptive=True),
+    "WSAM": sam.WSAM(0.5, 0.5, adaptive=True),
+}
+
+
+@pytest.mark.slow
+@each(ADAPTIVE)
+def test_where_a_method_is_sam_its_adaptive_ascent_is_asam(method):
+    expected = descent_by_hand(asam_by_hand(0.5, 0.0))
+    np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_of_the_adaptive_ascent_esam_moves_the_chosen_tensors():
+    """By 1 / beta of what ASAM moves them by, with the norm of all; the point is found from the gradient there."""
+    mean = EXAMPLES[0].mean(0)
+    g = gradient(START, EXAMPLES[0])
+    whole = 0.5 / 0.6 * START**2 * g / np.linalg.norm(START * g)
+    method, chosen = sam.ESAM(0.5, 0.6, 1.0, adaptive=True), set()
+    for seed in range(8):
+        _, found, _ = method.value_and_grad(quadratic)(tensors(START), (), EXAMPLES[0], key=jax.random.key(seed))
+        moved = mean + np.linalg.solve(MATRIX, vector(found)) - START
+        here = np.abs(moved) > 1e-9
+        chosen.add(tuple(here))
+        np.testing.assert_allclose(moved, np.where(here, whole, 0), atol=1e-9)
+    assert chosen == {(a, a, b, b, b) for a in (True, False) for b in (True, False)}
 
 
 @pytest.mark.slow

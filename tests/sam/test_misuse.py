@@ -206,3 +206,23 @@ def test_looksam_makes_no_direction_of_rounding_in_any_precision(dtype):
     _, _, state = function(w, method.init(w))
     _, gradients, _ = function(w, state)
     np.testing.assert_array_equal(gradients, w)
+
+
+def test_modules_of_nnx_that_hold_more_than_parameters_are_refused_with_the_recipe():
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Network(nnx.Module):
+        def __init__(self, norm):
+            self.linear = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+            self.norm = nnx.BatchNorm(1, rngs=nnx.Rngs(0)) if norm else lambda x: x
+
+        def __call__(self, x):
+            return self.norm(self.linear(x))[:, 0]
+
+    def module_loss(module, x, y):
+        return jnp.mean((module(x) - y) ** 2)
+
+    with pytest.raises(TypeError, match=r"Network of nnx, which also holds BatchStat: split it, graph, params"):
+        sam.value_and_grad(module_loss, rho=0.1)(Network(norm=True), X, Y)
+    with pytest.raises(TypeError, match=r"base must be as jax\.value_and_grad"):
+        sam.SAM(0.1).value_and_grad(module_loss, base=nnx.value_and_grad)

@@ -14,7 +14,7 @@ from widebasin.curvature._constants import (
     constants_at_minimum,
     least_squares_constants,
 )
-from widebasin.curvature._density import SpectralDensity, spectral_density
+from widebasin.curvature._density import SpectralDensity, density_of, spectral_density
 from widebasin.curvature._eigenvalues import Eigenpairs, bottom_eigenvalues, eigenpairs, top_eigenvalues
 from widebasin.curvature._flat import NotFiniteError
 from widebasin.curvature._landscape import Landscape, filter_normalized_direction, landscape
@@ -35,7 +35,7 @@ from widebasin.curvature._sharpness import (
     normalized_logits,
     worst_case_sharpness,
 )
-from widebasin.curvature._trace import Trace, trace
+from widebasin.curvature._trace import Trace, trace, trace_of
 
 __all__ = [
     "AverageSharpness",
@@ -56,6 +56,7 @@ __all__ = [
     "by_layer",
     "constants",
     "constants_at_minimum",
+    "density_of",
     "eigenpairs",
     "filter_normalized_direction",
     "gauss_newton",
@@ -70,5 +71,6 @@ __all__ = [
     "stability",
     "top_eigenvalues",
     "trace",
+    "trace_of",
     "worst_case_sharpness",
 ]

@@ -1,9 +1,7 @@
 """The density of a spectrum, by stochastic Lanczos quadrature."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.curvature._flat import Where, checked_key
-from widebasin.curvature._krylov import ritz_pairs
+from widebasin.curvature._krylov import begun, grown, ritz_pairs
 from widebasin.curvature._mean_loss import MeanLoss
-from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
+from widebasin.curvature._operator import LinearOperator, finite_products, hessian
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,19 @@ def spectral_density(
 def density_of(
     operator: LinearOperator, *, key: Key[Array, ""], probes: int = 8, dimension: int = 64
 ) -> SpectralDensity:
-    """The density of the eigenvalues of an operator; see ``spectral_density``."""
+    """The density of the eigenvalues of an operator, such as ``gauss_newton``; see ``spectral_density``."""
     if probes < 2:
         raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
     if not 1 <= dimension <= operator.size:
         raise ValueError(f"dimension must be between 1 and the {operator.size} parameters, got {dimension}")
     starts = jax.random.normal(checked_key(key), (probes, operator.size), operator.dtype)
-    nodes, weights = _quadrature(operator.apply, dimension, starts, operator.arguments)
-    return SpectralDensity(finite_products(nodes), finite_products(weights), operator.size)
+    rules = [_quadrature(*grown(operator.__matmul__, dimension, *begun(start))) for start in starts]
+    nodes, weights = (finite_products(jnp.stack(rows)) for rows in zip(*rules, strict=True))
+    return SpectralDensity(nodes, weights, operator.size)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _quadrature(apply: Apply, dimension: int, starts: Array, arguments: Any) -> tuple[Array, Array]:
-    def one(start: Array) -> tuple[Array, Array]:
-        values, coefficients, _ = ritz_pairs(apply, dimension, start, arguments)
-        weights = coefficients[0] ** 2
-        return jnp.where(weights > 0, values, weights @ values), weights
-
-    return jax.lax.map(one, starts)
+@jax.jit
+def _quadrature(basis: Array, projection: Array) -> tuple[Array, Array]:
+    values, coefficients, _ = ritz_pairs(basis, projection)
+    weights = coefficients[0] ** 2
+    return jnp.where(weights > 0, values, weights @ values), weights

@@ -1,9 +1,8 @@
 """Eigenvalues by Lanczos' method, with a Krylov space that grows until they stand still."""
 
-import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.curvature._flat import Where, checked_key
-from widebasin.curvature._krylov import euclidean_norm, grown, sound
+from widebasin.curvature._krylov import Product, begun, euclidean_norm, grown, sound
 from widebasin.curvature._mean_loss import MeanLoss
-from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
-from widebasin.curvature._progress import Progress, reporting
+from widebasin.curvature._operator import LinearOperator, finite_products, hessian
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ def eigenpairs(
     start = jax.random.normal(key, (operator.size,), operator.dtype)
     if operator.support is not None:
         start = start * operator.support
-    with reporting(operator, progress) as counted:
-        return _growing(counted, k, end, start, tolerance, absolute, most_products)
+    return _growing(operator, _reporting(operator, progress), k, end, start, tolerance, absolute, most_products)
 
 
 _ORDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -144,8 +143,23 @@ _ORDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def _reporting(operator: LinearOperator, progress: Progress | None) -> Product:
+    """The product with the operator, which calls ``progress(products so far)``."""
+    if progress is None:
+        return operator.__matmul__
+    numbers = itertools.count(1)
+
+    def product(vector: Array) -> Array:
+        image = jax.block_until_ready(operator @ vector)
+        progress(next(numbers))
+        return image
+
+    return product
+
+
 def _growing(
     operator: LinearOperator,
+    product: Product,
     k: int,
     end: str,
     start: Array,
@@ -155,24 +169,22 @@ def _growing(
 ) -> Eigenpairs:
     """In Krylov spaces that grow until the eigenvalues stand still."""
     dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
-    basis, projection = (start / euclidean_norm(start))[None], jnp.zeros((0, 0), start.dtype)
+    basis, projection = begun(start)
     while True:
         exact = dimension == operator.size
         if exact and operator.support is None:
-            values, vectors = np.linalg.eigh(finite_products(operator.dense()))
+            values, vectors = np.linalg.eigh(finite_products(operator.dense(product)))
             vectors = jnp.asarray(vectors.T, operator.dtype)
             products += operator.size
         else:
             products += dimension - len(projection)
-            basis, projection = _grown(operator.apply, dimension, basis, projection, operator.arguments)
+            basis, projection = grown(product, dimension, basis, projection)
             values, vectors = _ritz_pairs(basis[:-1], projection)
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
             exact = exact or k <= len(values) < dimension
         order = np.argsort(_ORDERS[end](values), kind="stable")[:k]
         chosen, vectors = values[order], vectors[order]
-        residuals = np.asarray(
-            _residuals(operator.apply, vectors, jnp.asarray(chosen, operator.dtype), operator.arguments), np.float64
-        )
+        residuals = np.array([_residual(product(v), v, value) for v, value in zip(vectors, chosen, strict=True)], float)
         products += len(chosen)
         scale = max(tolerance * np.abs(values).max(), absolute, np.finfo(np.float64).tiny)
         still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
@@ -191,13 +203,6 @@ def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, Array]:
     return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-_grown = functools.partial(jax.jit, static_argnums=(0, 1))(grown)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _residuals(apply: Apply, vectors: Array, values: Array, arguments: Any) -> Array:
-    def one(pair: tuple[Array, Array]) -> Array:
-        vector, value = pair
-        return euclidean_norm(apply(vector, arguments) - value * vector)
-
-    return jax.lax.map(one, (vectors, values))
+@jax.jit
+def _residual(image: Array, vector: Array, value: Array) -> Array:
+    return euclidean_norm(image - value.astype(vector.dtype) * vector)

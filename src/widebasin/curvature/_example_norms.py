@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from widebasin.curvature._flat import Flattening, batch_size
-from widebasin.curvature._krylov import euclidean_norm, ritz_pairs
+from widebasin.curvature._krylov import euclidean_norm, ritz_pairs_of
 from widebasin.curvature._mean_loss import ExampleLoss
 from widebasin.curvature._moments import example_product
 from widebasin.curvature._operator import LinearOperator, finite_products
@@ -69,7 +69,7 @@ def _norms(
     product = example_product(example_loss, flattening, point, arrays)
 
     def of_example(example: Any) -> tuple[Array, Array, Array]:
-        values, coefficients, basis = ritz_pairs(lambda vector, _: product(example, vector), dimension, start, None)
+        values, coefficients, basis = ritz_pairs_of(lambda vector: product(example, vector), dimension, start)
         vector = coefficients[:, jnp.argmax(jnp.abs(values))] @ basis
         vector = vector / jnp.linalg.norm(vector)
         image = product(example, vector)

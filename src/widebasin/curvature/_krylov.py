@@ -1,12 +1,14 @@
 """Krylov spaces by Lanczos' method: how one grows, and how many dimensions of it are more than rounding errors."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from widebasin.curvature._operator import Apply
+Product = Callable[[Float[Array, " size"]], Float[Array, " size"]]
 
 
 def euclidean_norm(vector: Float[Array, " size"]) -> Float[Array, ""]:
@@ -16,34 +18,53 @@ def euclidean_norm(vector: Float[Array, " size"]) -> Float[Array, ""]:
     return scale * jnp.linalg.norm(vector / scale)
 
 
+def begun(start: Float[Array, " size"]) -> tuple[Float[Array, "1 size"], Float[Array, "0 0"]]:
+    """A space to grow: its basis (one vector per row, the last of which is the next one), an empty projection."""
+    return (start / euclidean_norm(start))[None], jnp.zeros((0, 0), start.dtype)
+
+
 def grown(
-    apply: Apply,
+    product: Product,
     dimension: int,
     basis: Float[Array, "vectors size"],
     projection: Float[Array, "before before"],
-    arguments: Any,
 ) -> tuple[Float[Array, "more size"], Float[Array, "dimension dimension"]]:
-    """Extends a Krylov space: its basis (one vector per row, and the next one) and the operator's projection on it.
+    """Extends a Krylov space: its basis and the operator's projection on it, of which the upper triangle is filled.
 
-    A space begins with one vector of length 1 and an empty projection, whose upper triangle alone is filled. Every
-    vector is made orthogonal to all before it; where nothing is left of one, it is zero.
+    Every vector is made orthogonal to all before it; where nothing is left of one, it is zero. Products are programs of
+    their own, one after the other: within a compiled loop, XLA runs convolutions several times as slowly on a CPU.
     """
-    added = dimension - len(projection)
-    basis, projection = jnp.pad(basis, ((0, added), (0, 0))), jnp.pad(projection, (0, added))
+    before = len(projection)
+    vector, basis, projection = basis[-1], *_padded(dimension - before, basis, projection)
+    for j in range(before, dimension):
+        basis, projection, vector = _extended(basis, projection, product(vector), j)
+    return basis, projection
 
-    def step(j: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        basis, projection = state
-        vector = apply(basis[j], arguments)
-        first = basis @ vector
-        vector = vector - first @ basis
-        # Once more: after one pass, rounding errors are still as large as the vectors that are found.
-        second = basis @ vector
-        vector = vector - second @ basis
-        norm = euclidean_norm(vector)
-        vector = vector / jnp.where(norm > 0, norm, 1)
-        return basis.at[j + 1].set(vector), projection.at[:, j].set((first + second)[:-1])
 
-    return jax.lax.fori_loop(dimension - added, dimension, step, (basis, projection))
+def ritz_pairs(
+    basis: Float[Array, "vectors size"], projection: Float[Array, "dimension dimension"]
+) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
+    """Eigenvalues in a Krylov space, their eigenvectors (columns) in its basis, and the basis; for use in a program.
+
+    A space that was exhausted before its dimension is filled up: with zeros as basis and eigenvalues of nothing.
+    """
+    basis = basis[:-1]
+    within = sound(basis)
+    projection = jnp.where(within[:, None] & within[None], projection, 0)
+    values, coefficients = jnp.linalg.eigh(jnp.triu(projection) + jnp.triu(projection, 1).T)
+    return values, coefficients, jnp.where(within[:, None], basis, 0)
+
+
+def ritz_pairs_of(
+    product: Product, dimension: int, start: Float[Array, " size"]
+) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
+    """``ritz_pairs`` of a space that grows within a program."""
+
+    def step(j: Array, space: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, projection = space
+        return _with_product(basis, projection, product(basis[j]), j)
+
+    return ritz_pairs(*jax.lax.fori_loop(0, dimension, step, _padded(dimension, *begun(start))))
 
 
 def sound(basis: Float[Array, "dimension size"]) -> Bool[Array, " dimension"]:
@@ -52,20 +73,26 @@ def sound(basis: Float[Array, "dimension size"]) -> Bool[Array, " dimension"]:
     Where the space is exhausted, what follows is rounding error, and no longer orthogonal. The first always belongs.
     """
     off = jnp.triu(jnp.abs(basis @ basis.T - jnp.eye(len(basis), dtype=basis.dtype)))
-    return jnp.cumprod((off.max(0) < jnp.finfo(basis.dtype).eps ** 0.5).at[0].set(True)).astype(bool)
+    return jnp.cumprod((off.max(0) < np.finfo(basis.dtype).eps ** 0.5).at[0].set(True)).astype(bool)
 
 
-def ritz_pairs(
-    apply: Apply, dimension: int, start: Float[Array, " size"], arguments: Any
-) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
-    """Eigenvalues in a Krylov space, their eigenvectors (columns) in its basis, and the basis; for use in a program.
+def _padded(added: int, basis: Array, projection: Array) -> tuple[Array, Array]:
+    return jnp.pad(basis, ((0, added), (0, 0))), jnp.pad(projection, (0, added))
 
-    A space that is exhausted before its dimension is filled up: with zeros as basis and eigenvalues of nothing.
-    """
-    begin = (start / euclidean_norm(start))[None]
-    basis, projection = grown(apply, dimension, begin, jnp.zeros((0, 0), start.dtype), arguments)
-    basis = basis[:-1]
-    within = sound(basis)
-    projection = jnp.where(within[:, None] & within[None], projection, 0)
-    values, coefficients = jnp.linalg.eigh(jnp.triu(projection) + jnp.triu(projection, 1).T)
-    return values, coefficients, jnp.where(within[:, None], basis, 0)
+
+def _with_product(basis: Array, projection: Array, vector: Array, j: int | Array) -> tuple[Array, Array]:
+    """With the product of the operator with the vector ``j`` of the basis."""
+    first = basis @ vector
+    vector = vector - first @ basis
+    # Once more: after one pass, rounding errors are still as large as the vectors that are found.
+    second = basis @ vector
+    vector = vector - second @ basis
+    norm = euclidean_norm(vector)
+    vector = vector / jnp.where(norm > 0, norm, 1)
+    return basis.at[j + 1].set(vector), projection.at[:, j].set((first + second)[:-1])
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _extended(basis: Array, projection: Array, vector: Array, j: int | Array) -> tuple[Array, Array, Array]:
+    basis, projection = _with_product(basis, projection, vector, j)
+    return basis, projection, basis[j + 1]

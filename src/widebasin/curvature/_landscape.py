@@ -115,24 +115,21 @@ def landscape(
     along = jnp.stack([flattening.coordinates(direction, point.dtype) for direction in directions])
     offsets = np.linspace(-span, span, points)
     grid = np.stack(np.meshgrid(*[offsets] * len(directions), indexing="ij"), -1)
-    coordinates = jnp.asarray(grid.reshape(-1, len(directions)), point.dtype)
-    losses = _losses(loss_fn, flattening, chunk_size, coordinates, along, point, arrays, batch)
-    return Landscape(offsets, np.asarray(losses, np.float64).reshape(grid.shape[:-1]))
+    coordinates = grid.reshape(-1, len(directions)).astype(point.dtype)
+    losses = [_loss(loss_fn, flattening, chunk_size, one, along, point, arrays, batch) for one in coordinates]
+    return Landscape(offsets, np.array(losses, np.float64).reshape(grid.shape[:-1]))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _losses(
+def _loss(
     loss_fn: MeanLoss,
     flattening: Flattening,
     chunk_size: int | None,
-    coordinates: Array,
+    offsets: np.ndarray,
     along: Array,
     point: Array,
     arrays: list[Array],
     batch: PyTree,
 ) -> Array:
-    def loss(offsets: Array) -> Array:
-        params = flattening.params(point + offsets @ along, arrays)
-        return mean_over_chunks(loss_fn, params, batch, chunk_size)
-
-    return jax.lax.map(loss, coordinates)
+    params = flattening.params(point + offsets @ along, arrays)
+    return mean_over_chunks(loss_fn, params, batch, chunk_size)

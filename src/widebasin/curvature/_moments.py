@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.curvature._eigenvalues import Eigenpairs, eigenpairs
+from widebasin.curvature._eigenvalues import Eigenpairs, Progress, eigenpairs
 from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, sum_over_chunks
 from widebasin.curvature._mean_loss import ExampleLoss, MeanLoss, check_example_loss
 from widebasin.curvature._operator import Apply, LinearOperator, checked_hessian
-from widebasin.curvature._progress import Progress
 
 ORDERS = (2, 3, 4)
 

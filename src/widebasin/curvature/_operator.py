@@ -51,9 +51,15 @@ class LinearOperator:
         """A vector in the shapes of the parameters."""
         return self.flattening.direction(vector)
 
-    def dense(self) -> Float[Array, "size size"]:
-        """The whole matrix, from as many products as it has columns: for small models."""
-        return _dense(self.apply, self.size, self.dtype, self.arguments)
+    def dense(self, product: Callable[[Array], Array] | None = None) -> Float[Array, "size size"]:
+        """The whole matrix, from as many products as it has columns: for small models.
+
+        Args:
+            product: the product with a vector, where it is to be reported; by default, ``self @ vector``.
+        """
+        product = self.__matmul__ if product is None else product
+        columns = jnp.stack([product(row) for row in jnp.eye(self.size, dtype=self.dtype)])
+        return (columns + columns.T) / 2
 
 
 def finite_products(values: Array) -> np.ndarray:
@@ -72,12 +78,6 @@ def finite_products(values: Array) -> np.ndarray:
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(apply: Apply, vector: Array, arguments: Any) -> Array:
     return apply(vector, arguments)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _dense(apply: Apply, size: int, dtype: Any, arguments: Any) -> Array:
-    columns = jax.lax.map(lambda row: apply(row, arguments), jnp.eye(size, dtype=dtype))
-    return (columns + columns.T) / 2
 
 
 def hessian(

@@ -1,10 +1,11 @@
 """How far the loss rises nearby: in the worst direction, and on average over random ones."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,13 +61,15 @@ def worst_case_sharpness(
     m: int | None = 128,
     steps: int = 20,
     adaptive: bool = False,
+    norm: str = "l2",
     where: Where | None = None,
 ) -> Sharpness:
-    """The mean over groups of ``m`` examples of ``max_{||e||_2 <= rho} L(w + c e) - L(w)``, the loss of that group.
+    """The mean over groups of ``m`` examples of ``max_{||e|| <= rho} L(w + c e) - L(w)``, the loss of that group.
 
-    By projected gradient ascent in the ball, in the manner of Auto-PGD: steps along the normalized gradient of length
-    ``2 rho`` at first, with momentum, halved and taken up again from the best point when it no longer improves. The
-    best point counts, so the value is a lower bound of the maximum, and never below 0. Memory is that of one group.
+    By projected gradient ascent in the ball, in the manner of Auto-PGD: steps of length ``2 rho`` at first, along the
+    direction of steepest ascent in the norm (the normalized gradient, or its signs), with momentum, halved and taken up
+    again from the best point when it no longer improves. The best point counts, so the value is a lower bound of the
+    maximum, and never below 0. Memory is that of one group.
 
     The protocol of the source is 1,024 examples, ``m = 128``, 20 steps, and a loss of ``normalized_logits``.
 
@@ -79,16 +82,19 @@ def worst_case_sharpness(
         steps: of the ascent; one gradient each, and one more.
         adaptive: ``c = |w|``, entry by entry, else 1. It then does not change where layers are rescaled against each
             other without changing the function.
+        norm: of the ball, ``l2`` or ``l-infinity``: the largest modulus of an entry.
         where: see ``hessian``; the arrays to perturb.
 
     Raises:
-        ValueError: as ``hessian``; if ``rho`` is not positive, ``steps`` below 1, or ``m`` no divisor.
+        ValueError: as ``hessian``; if ``rho`` is not positive, ``steps`` below 1, ``m`` no divisor or ``norm`` unknown.
 
     Source: Andriushchenko et al. 2023 (arXiv 2302.07011); Auto-PGD: Croce & Hein 2020 (arXiv 2003.01690).
     """
     _check_radius(rho)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
+    if norm not in _BALLS:
+        raise ValueError(f"norm must be one of {', '.join(map(repr, _BALLS))}, got {norm!r}")
     count = batch_size(batch)
     m = count if m is None else m
     if m < 1 or count % m:
@@ -96,10 +102,20 @@ def worst_case_sharpness(
     check_mean_loss(loss_fn, params, batch, m)
     flattening, arrays = Flattening.of(params, where)
     point = flattening.vector(params)
-    rises, losses, slopes = _worst_rises(loss_fn, flattening, m, steps, adaptive, rho, point, arrays, batch)
-    groups, slopes = np.asarray(rises, np.float64), np.asarray(slopes, np.float64)
+    scale = jnp.abs(point) if adaptive else jnp.ones_like(point)
+    in_groups = jax.tree.map(lambda leaf: leaf.reshape(-1, m, *leaf.shape[1:]), batch)
+    start, ends = None, []
+    for i in range(count // m):
+        group = jax.tree.map(lambda leaf, i=i: leaf[i], in_groups)
+        start = state = start or _start(rho, point, jax.eval_shape(lambda group: loss_fn(params, group), group))
+        # Steps are programs of their own, as products are: see ``grown``.
+        for now in _schedule(steps):
+            state = _stepped(loss_fn, flattening, norm, state, now, rho, scale, point, arrays, group)
+        ends.append((state.best.value, state.origin, state.slope))
+    best, origin, slopes = (np.array(values) for values in zip(*ends, strict=True))
+    groups = best.astype(np.float64) - origin
     _check_finite(groups, slopes)
-    rounding = _rounding(losses)
+    rounding = _rounding(best)
     return Sharpness(float(groups.mean()), _standard_error(groups, rounding), groups, rounding)
 
 
@@ -141,9 +157,16 @@ def average_sharpness(
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     flattening, arrays = Flattening.of(params, where)
     point, keys = flattening.vector(params), jax.random.split(checked_key(key), samples)
-    losses = _losses_around(loss_fn, flattening, chunk_size, adaptive, keys, rho, point, arrays, batch)
+    scale = rho * jnp.abs(point) if adaptive else jnp.full_like(point, rho)
+    # All by one program, and so rounded alike.
+    losses = np.array(
+        [
+            _loss_beside(loss_fn, flattening, chunk_size, keys, i, sign, scale, point, arrays, batch)
+            for sign, i in [(0.0, 0), *itertools.product((1.0, -1.0), range(samples))]
+        ]
+    )
     # In double precision: a difference of rounded losses is rounded no further.
-    at_point, *sides = np.split(np.asarray(losses, np.float64), [1, samples + 1])
+    at_point, *sides = np.split(losses.astype(np.float64), [1, samples + 1])
     rises = sum(sides) / 2 - at_point
     _check_finite(rises)
     rounding = _rounding(losses)
@@ -174,9 +197,9 @@ def _check_finite(*values: np.ndarray) -> None:
         raise NotFiniteError("loss_fn or its gradient is not finite within this radius: take a smaller rho")
 
 
-def _rounding(losses: Array) -> float:
+def _rounding(losses: np.ndarray) -> float:
     """The error of a difference of losses that their type makes: the same in every sample, so no mean averages it."""
-    return float(jnp.finfo(losses.dtype).eps * jnp.abs(losses).max())
+    return float(jnp.finfo(losses.dtype).eps) * float(np.abs(losses).max())
 
 
 def _standard_error(values: np.ndarray, rounding: float) -> float:
@@ -184,27 +207,18 @@ def _standard_error(values: np.ndarray, rounding: float) -> float:
     return math.hypot(float(values.std(ddof=1)) / len(values) ** 0.5, rounding) if len(values) > 1 else math.nan
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _worst_rises(
-    loss_fn: MeanLoss,
-    flattening: Flattening,
-    m: int,
-    steps: int,
-    adaptive: bool | Array,
-    rho: float | Array,
-    point: Array,
-    arrays: list[Array],
-    batch: PyTree,
-) -> tuple[Array, Array, Array]:
-    scale = jnp.where(adaptive, jnp.abs(point), 1)
+class _Ball(NamedTuple):
+    projected: Callable[[Array, Array], Array]  # (perturbation, rho) -> the nearest within
+    steepest: Callable[[Array], Array]  # of a gradient other than 0: the direction of length 1 that rises most
 
-    def of_group(group: PyTree) -> tuple[Array, Array, Array]:
-        def loss(perturbation: Array) -> Array:
-            return loss_fn(flattening.params(point + scale * perturbation, arrays), group)
 
-        return _ascent(jax.value_and_grad(loss), jnp.asarray(rho, point.dtype), jnp.zeros_like(point), steps)
-
-    return jax.lax.map(of_group, jax.tree.map(lambda leaf: leaf.reshape(-1, m, *leaf.shape[1:]), batch))
+_BALLS = {
+    "l2": _Ball(
+        lambda vector, rho: vector * (rho / jnp.maximum(euclidean_norm(vector), rho)),
+        lambda gradient: gradient / euclidean_norm(gradient),
+    ),
+    "l-infinity": _Ball(lambda vector, rho: jnp.clip(vector, -rho, rho), jnp.sign),
+}
 
 
 class _Visited(NamedTuple):
@@ -225,69 +239,86 @@ class _State(NamedTuple):
     slope: Array  # largest gradient norm met
 
 
-def _ascent(
-    value_and_gradient: Callable[[Array], tuple[Array, Array]], rho: Array, zero: Array, steps: int
-) -> tuple[Array, Array, Array]:
-    """The largest rise over the value at zero within the ball, the largest value, and the largest gradient norm met.
+class _Now(NamedTuple):
+    is_first: np.ndarray  # the point itself, before any step
+    momentum: np.ndarray
+    is_check: np.ndarray  # whether to look whether it improves
+    needed: np.ndarray  # how many steps since the last look must have risen
 
-    At a minimum the gradient is zero and shows no direction: a random one does. The value at zero comes from the loop
-    that all others come from: compiled twice, the same loss may be rounded otherwise.
-    """
-    anywhere = jax.random.normal(jax.random.key(0), zero.shape, zero.dtype)
 
-    def projected(vector: Array) -> Array:
-        return vector * (rho / jnp.maximum(euclidean_norm(vector), rho))
+def _schedule(steps: int) -> list[_Now]:
+    """Of the ascent: the point itself, then the steps, the first of which has no momentum yet."""
+    is_first, momentum = np.arange(steps + 1) == 0, np.where(np.arange(steps + 1) <= 1, 0, 0.25).astype(np.float32)
+    return list(map(_Now, is_first, momentum, *(np.pad(one, (1, 0)) for one in _checks(steps))))
 
-    def one(state: _State, now: tuple[Array, Array, Array, Array]) -> tuple[_State, None]:
-        is_first, momentum, is_check, needed = now
-        here, best = state.here, state.best
-        direction = jnp.where(jnp.any(here.gradient != 0), here.gradient, anywhere)
-        ahead = projected(here.perturbation + state.step * direction / euclidean_norm(direction))
-        forward, carried = ahead - here.perturbation, here.perturbation - state.before
-        there = projected(here.perturbation + (1 - momentum) * forward + momentum * carried)
-        there = jnp.where(is_first, 0, there)
-        new = _Visited(there, *value_and_gradient(there))
-        best = _chosen(is_first | (new.value > best.value), new, best)
-        rises = jnp.where(new.value > here.value, state.rises + 1, state.rises)
-        halve = is_check & ((rises < needed) | (~state.halved & (best.value <= state.checked)))
-        return _State(
-            origin=jnp.where(is_first, new.value, state.origin),
-            here=_chosen(halve, best, new),
-            before=jnp.where(halve, best.perturbation, here.perturbation),
-            best=best,
-            checked=jnp.where(is_first | is_check, best.value, state.checked),
-            step=jnp.where(halve, state.step / 2, state.step),
-            rises=jnp.where(is_first | is_check, 0, rises),
-            halved=jnp.where(is_check, halve, state.halved),
-            slope=jnp.maximum(state.slope, euclidean_norm(new.gradient)),
-        ), None
 
-    nothing = jnp.zeros((), jax.eval_shape(value_and_gradient, zero)[0].dtype)
+def _start(rho: float, point: Array, loss: Any) -> _State:
+    nothing, zero = jnp.zeros((), loss.dtype), jnp.zeros_like(point)
     nowhere = _Visited(zero, nothing, zero)
-    start = _State(
+    return _State(
         origin=nothing,
         here=nowhere,
         before=zero,
         best=nowhere,
         checked=nothing,
-        step=2 * rho,
+        step=jnp.asarray(2 * rho, point.dtype),
         rises=jnp.int32(0),
         halved=jnp.bool_(False),
-        slope=jnp.zeros((), zero.dtype),
+        slope=jnp.zeros((), point.dtype),
     )
-    # The point itself first, then the steps, the first of which has no momentum yet.
-    is_first = np.arange(steps + 1) == 0
-    momentum = jnp.asarray(np.where(np.arange(steps + 1) <= 1, 0.0, 0.25), zero.dtype)
-    checks = [jnp.pad(one, (1, 0)) for one in _checks(steps)]
-    last, _ = jax.lax.scan(one, start, (jnp.asarray(is_first), momentum, *checks))
-    return last.best.value - last.origin, last.best.value, last.slope
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _stepped(
+    loss_fn: MeanLoss,
+    flattening: Flattening,
+    norm: str,
+    state: _State,
+    now: _Now,
+    rho: float | Array,
+    scale: Array,
+    point: Array,
+    arrays: list[Array],
+    group: PyTree,
+) -> _State:
+    """One step of the ascent; the first evaluates the point itself, by the program whose rounding all others have.
+
+    At a minimum the gradient is zero and shows no direction: a random one does.
+    """
+    rho, momentum = jnp.asarray(rho, point.dtype), now.momentum.astype(point.dtype)
+    here, best, ball = state.here, state.best, _BALLS[norm]
+    anywhere = jax.random.normal(jax.random.key(0), point.shape, point.dtype)
+    direction = ball.steepest(jnp.where(jnp.any(here.gradient != 0), here.gradient, anywhere))
+    ahead = ball.projected(here.perturbation + state.step * direction, rho)
+    forward, carried = ahead - here.perturbation, here.perturbation - state.before
+    there = ball.projected(here.perturbation + (1 - momentum) * forward + momentum * carried, rho)
+    there = jnp.where(now.is_first, 0, there)
+
+    def loss(perturbation: Array) -> Array:
+        return loss_fn(flattening.params(point + scale * perturbation, arrays), group)
+
+    new = _Visited(there, *jax.value_and_grad(loss)(there))
+    best = _chosen(jnp.asarray(now.is_first) | (new.value > best.value), new, best)
+    rises = jnp.where(new.value > here.value, state.rises + 1, state.rises)
+    halve = jnp.asarray(now.is_check) & ((rises < now.needed) | (~state.halved & (best.value <= state.checked)))
+    return _State(
+        origin=jnp.where(now.is_first, new.value, state.origin),
+        here=_chosen(halve, best, new),
+        before=jnp.where(halve, best.perturbation, here.perturbation),
+        best=best,
+        checked=jnp.where(now.is_first | now.is_check, best.value, state.checked),
+        step=jnp.where(halve, state.step / 2, state.step),
+        rises=jnp.where(now.is_first | now.is_check, 0, rises),
+        halved=jnp.where(now.is_check, halve, state.halved),
+        slope=jnp.maximum(state.slope, euclidean_norm(new.gradient)),
+    )
 
 
 def _chosen(condition: Array, yes: _Visited, no: _Visited) -> _Visited:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def _checks(steps: int) -> tuple[Array, Array]:
+def _checks(steps: int) -> tuple[np.ndarray, np.ndarray]:
     """After which steps to look whether it improves, and how many since the last look (75%) must have risen.
 
     Looks come more often with time: at first after 22% of the steps, then each time 3% earlier, at last every 6%.
@@ -297,28 +328,23 @@ def _checks(steps: int) -> tuple[Array, Array]:
     while (step := step + interval) <= steps:
         checks[step - 1], needed[step - 1] = True, math.ceil(0.75 * interval)
         interval = max(interval - math.ceil(0.03 * steps), math.ceil(0.06 * steps))
-    return jnp.asarray(checks), jnp.asarray(needed)
+    return checks, needed
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _losses_around(
+def _loss_beside(
     loss_fn: MeanLoss,
     flattening: Flattening,
     chunk_size: int | None,
-    adaptive: bool | Array,
     keys: Key[Array, " samples"],
-    rho: float | Array,
+    i: int | Array,
+    sign: float | Array,
+    scale: Array,
     point: Array,
     arrays: list[Array],
     batch: PyTree,
 ) -> Array:
-    """The loss at the point, at every perturbed one, and opposite to it: all by one program, rounded alike."""
-    scale = jnp.asarray(rho, point.dtype) * jnp.where(adaptive, jnp.abs(point), 1)
-
-    def loss(key_and_sign: tuple[Array, Array]) -> Array:
-        key, sign = key_and_sign
-        perturbation = sign * scale * jax.random.normal(key, point.shape, point.dtype)
-        return mean_over_chunks(loss_fn, flattening.params(point + perturbation, arrays), batch, chunk_size)
-
-    signs = jnp.asarray(np.repeat([0.0, 1.0, -1.0], [1, len(keys), len(keys)]), point.dtype)
-    return jax.lax.map(loss, (jnp.concatenate([keys[:1], keys, keys]), signs))
+    """The loss at the perturbation of the key ``i``, with a sign: 0 is the point itself."""
+    perturbation = scale * jax.random.normal(keys[i], point.shape, point.dtype)
+    perturbed = point + jnp.asarray(sign, point.dtype) * perturbation
+    return mean_over_chunks(loss_fn, flattening.params(perturbed, arrays), batch, chunk_size)

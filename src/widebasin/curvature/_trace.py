@@ -1,17 +1,14 @@
 """The trace of an operator, by random probes."""
 
-import functools
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 from matfree import stochtrace
 
 from widebasin.curvature._flat import Where, checked_key
 from widebasin.curvature._mean_loss import MeanLoss
-from widebasin.curvature._operator import Apply, LinearOperator, finite_products, hessian
+from widebasin.curvature._operator import LinearOperator, finite_products, hessian
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,10 @@ def trace(
 
 
 def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32) -> Trace:
-    """The trace of an operator; see ``trace``."""
+    """The trace of an operator, such as ``gauss_newton``; see ``trace``."""
     if probes < 2:
         raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
-    start = jnp.zeros(operator.size, operator.dtype)
-    values = finite_products(_samples(operator.apply, probes, checked_key(key), start, operator.arguments))
-    return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _samples(apply: Apply, probes: int, key: Key[Array, ""], like: Array, arguments: Any) -> Array:
-    vectors = stochtrace.sampler_signs(like, num=probes)(key)
+    vectors = stochtrace.sampler_signs(jnp.zeros(operator.size, operator.dtype), num=probes)(checked_key(key))
     integrand = stochtrace.monte_carlo_trace()
-    return jax.lax.map(lambda vector: integrand(apply, vector, arguments), vectors)
+    values = finite_products(jnp.stack([integrand(operator.__matmul__, vector) for vector in vectors]))
+    return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._ascent import Mask, at_least_smallest, masked, moved, norm, widened
+from widebasin.sam._ascent import Mask, ascent_point, at_least_smallest, masked, moved, norm, widened
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, register_method
 
@@ -25,7 +25,7 @@ class ASAM(Perturbing):
         rho: radius >= 0 in that norm; useful values are about ten times those of SAM.
         eta: keeps parameters near zero from standing still, >= 0.
         adaptive: which parameters are scaled; ``T = 1`` for the others. All by default, as in the paper; the authors'
-            code scales weights and leaves biases and norms: ``adaptive=sam.by_dimensions(2)``.
+            code scales all but biases: ``adaptive=sam.by_path("bias", exclude=True)``.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -54,6 +54,15 @@ class ASAM(Perturbing):
         return value, batch.guarded(batch.gradient(point), clean), state
 
 
+def steepest_ascent_point(
+    params: PyTree, gradients: PyTree, rho: float | Float[Array, "..."], adaptive: bool, mask: Mask | None
+) -> PyTree:
+    """Where the ascent of a method leads: SAM's, or, ``adaptive``, that of ASAM with ``eta = 0``."""
+    if adaptive:
+        return adaptive_ascent_point(params, gradients, rho, 0.0, None, mask)
+    return ascent_point(params, gradients, rho, mask=mask)
+
+
 def adaptive_ascent_point(
     params: PyTree,
     gradients: PyTree,
@@ -64,6 +73,15 @@ def adaptive_ascent_point(
 ) -> PyTree:
     """``w + rho T^2 g / max(||T g||, 1e-12)`` with ``T = |w| + eta`` where adaptive and 1 elsewhere."""
     gradients = masked(gradients, mask)
+    first = scaled_by_parameters(gradients, params, eta, adaptive)
+    again = scaled_by_parameters(first, params, eta, adaptive)
+    return moved(params, again, rho / at_least_smallest(norm(first)))
+
+
+def scaled_by_parameters(
+    gradients: PyTree, params: PyTree, eta: float | Float[Array, "..."] = 0.0, adaptive: Mask | None = None
+) -> PyTree:
+    """``T g`` with ``T = |w| + eta`` where adaptive and 1 elsewhere, in at least float32."""
     chosen = (adaptive or (lambda _: True))(gradients)
 
     def scaled(g: Array | None, p: Any, keep: Any) -> Array | None:
@@ -73,9 +91,5 @@ def adaptive_ascent_point(
         size = jnp.abs(jnp.asarray(p, wide.dtype)) + jnp.asarray(eta, jnp.finfo(wide.dtype).dtype)
         return jnp.where(keep, size, 1.0).astype(wide.dtype) * wide
 
-    def once(tree: PyTree) -> PyTree:
-        keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
-        return jax.tree.map(scaled, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
-
-    first = once(gradients)
-    return moved(params, once(first), rho / at_least_smallest(norm(first)))
+    keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
+    return jax.tree.map(scaled, gradients, params, keeps, is_leaf=lambda leaf: leaf is None)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from widebasin.sam._ascent import norm, widened
+from widebasin.sam._nnx import refuse_modules
 
 
 def average_over_groups(stacked: PyTree) -> PyTree:
@@ -174,6 +175,7 @@ class Batch:
         """Checks which arguments are parameters and which hold examples."""
         positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
         params = args[params_argnums] if isinstance(params_argnums, int) else tuple(args[i] for i in positions)
+        refuse_modules(params)
         return cls(
             params=params,
             loss_fn=loss_fn,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from widebasin.sam._asam import scaled_by_parameters
 from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key, register_method
@@ -30,14 +31,17 @@ class ESAM(Perturbing):
         rho: radius >= 0.
         beta: probability that a tensor is perturbed, in (0, 1].
         gamma: share of examples of the second gradient, in (0, 1].
+        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as the authors' code offers.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
-    Source: Du et al. 2022, algorithm 1.
+    Source: Du et al. 2022, algorithm 1. Their code takes the norm of the chosen tensors alone, and examples whose rise
+    is strictly above that of the last one here.
     """
 
     beta: float | Float[Array, "..."] = 0.6
     gamma: float = field(default=0.5, metadata={"static": True})
+    adaptive: bool = field(default=False, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,7 +57,8 @@ class ESAM(Perturbing):
         """See ``Method.evaluate``."""
         del step
         value, clean = batch.clean()
-        point = moved(batch.params, self._chosen(masked(clean, self.mask), key), self._scale(clean))
+        direction, length = self._steepest(masked(clean, self.mask), batch.params)
+        point = moved(batch.params, self._chosen(direction, key), self.rho / (at_least_smallest(length) * self.beta))
         if self.gamma == 1:
             return value, batch.guarded(batch.gradient(point), clean), state
         losses = batch.example_losses()
@@ -62,8 +67,12 @@ class ESAM(Perturbing):
         _, indices = jax.lax.top_k(rise, math.ceil(round(self.gamma * batch.size, 6)))
         return value, batch.guarded(batch.at(indices).gradient(point), clean), state
 
-    def _scale(self, clean: PyTree) -> Float[Array, ""]:
-        return self.rho / (at_least_smallest(norm(masked(clean, self.mask))) * self.beta)
+    def _steepest(self, gradients: PyTree, params: PyTree) -> tuple[PyTree, Float[Array, ""]]:
+        """The direction of the ascent, not normalized, and its length in the norm of the ascent."""
+        if not self.adaptive:
+            return gradients, norm(gradients)
+        scaled = scaled_by_parameters(gradients, params)
+        return scaled_by_parameters(scaled, params), norm(scaled)
 
     def _chosen(self, gradients: PyTree, key: Key[Array, ""] | None) -> PyTree:
         if isinstance(self.beta, (int, float)) and self.beta == 1:

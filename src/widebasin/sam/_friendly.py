@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._ascent import ascent_point, combination, zeros_for
+from widebasin.sam._asam import steepest_ascent_point
+from widebasin.sam._ascent import combination, zeros_for
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
@@ -37,6 +38,8 @@ class FriendlySAM(Perturbing):
         subtract: ``updated``, the average with this gradient (the paper's), or ``previous``, the one before it, which
             implementations in PyTorch subtract (they also start from the first gradient). At ``sigma = 1`` both give
             the same direction.
+        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+            SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -46,6 +49,7 @@ class FriendlySAM(Perturbing):
     sigma: float | Float[Array, "..."] = 1.0
     decay: float | Float[Array, "..."] = 0.9
     subtract: Literal["updated", "previous"] = field(default="updated", kw_only=True, metadata={"static": True})
+    adaptive: bool = field(default=False, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,5 +76,5 @@ class FriendlySAM(Perturbing):
         average = combination(self.decay, state.average, 1.0 - self.decay, clean)
         subtracted = average if self.subtract == "updated" else state.average
         direction = combination(1.0, clean, -self.sigma, subtracted)
-        point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
+        point = steepest_ascent_point(batch.params, direction, self.rho, self.adaptive, self.mask)
         return value, batch.guarded(batch.gradient(point), clean), FriendlySAMState(average)

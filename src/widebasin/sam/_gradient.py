@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from widebasin.sam._ascent import Mask
 from widebasin.sam._batch import Batch, average_over_groups
 from widebasin.sam._method import is_whole_number, step_of
+from widebasin.sam._nnx import refuse_transformation
 from widebasin.sam._sam import SAM
 
 
@@ -69,6 +70,7 @@ def value_and_grad(
         )
     argnums = tuple(argnums) if isinstance(argnums, Sequence) else int(argnums)
     # equinox.filter_value_and_grad differentiates the first argument and takes no argnums.
+    refuse_transformation(base)
     differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}))
 
     @functools.wraps(loss_fn)

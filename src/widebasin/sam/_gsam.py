@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._asam import adaptive_ascent_point
-from widebasin.sam._ascent import ascent_point, combination, without_projection
+from widebasin.sam._asam import steepest_ascent_point
+from widebasin.sam._ascent import combination, without_projection
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
@@ -47,10 +47,7 @@ class GSAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.clean()
-        if self.adaptive:
-            point = adaptive_ascent_point(batch.params, clean, self.rho, 0.0, None, self.mask)
-        else:
-            point = ascent_point(batch.params, clean, self.rho, mask=self.mask)
+        point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask)
         perturbed = batch.gradient(point)
         gradients = combination(1.0, perturbed, -self.alpha, without_projection(clean, perturbed))
         return value, batch.guarded(gradients, clean), state

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.sam._ascent import Mask, norm
 from widebasin.sam._batch import Batch, average_over_groups
+from widebasin.sam._nnx import refuse_transformation
 
 M = TypeVar("M", bound="Method")
 Gradient = Callable[..., tuple[Any, PyTree, PyTree]]
@@ -131,6 +132,7 @@ class Method(abc.ABC):
         check_function("group_weight", group_weight)
         if group_weight is not None and not has_aux:
             raise ValueError("group_weight takes the auxiliary data of loss_fn: give has_aux=True")
+        refuse_transformation(base)
         differentiate = base(loss_fn, has_aux=has_aux)
 
         def gradient(

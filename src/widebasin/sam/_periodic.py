@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from widebasin.sam._asam import steepest_ascent_point
 from widebasin.sam._ascent import ascent_point, at_least_smallest, combination, norm, without_projection, zeros_for
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, check_number, register_method
@@ -30,7 +31,7 @@ class CountState(NamedTuple):
 class SAMEveryK(Perturbing):
     """SAM at every ``k``-th step, the plain gradient in between: ``1 + 1/k`` gradients per step.
 
-    The first step is one of SAM. ``k = 1`` is SAM.
+    The steps 0, k, 2k ... are those of SAM (in Composer, k - 1, 2k - 1 ...). ``k = 1`` is SAM.
 
     Attributes:
         rho: radius >= 0.
@@ -103,6 +104,8 @@ class LookSAM(Perturbing):
         alpha: weight of the direction that is used again, >= 0.
         per_tensor: ``True`` takes inner products and norms tensor by tensor, as implementations in PyTorch do; the
             paper's are over all parameters.
+        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+            SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -112,6 +115,7 @@ class LookSAM(Perturbing):
     k: int = field(default=5, metadata={"static": True})
     alpha: float | Float[Array, "..."] = 0.7
     per_tensor: bool = field(default=False, kw_only=True, metadata={"static": True})
+    adaptive: bool = field(default=False, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +142,7 @@ class LookSAM(Perturbing):
         value, clean = batch.clean()
 
         def look(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
-            point = ascent_point(batch.params, clean, self.rho, mask=self.mask)
+            point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask)
             perturbed = batch.guarded(batch.gradient(point), clean)
             # No part of g is orthogonal to g, so v is that of g_s - g as well, which loses fewer digits.
             added = jax.tree.map(lambda p, c, k: p.astype(k.dtype) - c.astype(k.dtype), perturbed, clean, kept)

@@ -49,7 +49,8 @@ class SSAM(Perturbing):
         sparsity: share of parameters that is not perturbed, in [0, 1).
         scores: ``fisher`` or ``random``.
         every: steps from one choice to the next; ``fisher`` costs a gradient of the batch at each, taken one example
-            after the other. (The authors choose every few epochs, on examples drawn for the purpose.)
+            after the other. (The authors choose every few epochs, on examples drawn for the purpose, and after the
+            first step, which in their code perturbs nothing.)
         mask: which parameters may be perturbed; all by default.
         m: examples per ascent; the whole batch by default. The choice is always the whole batch's.
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._ascent import ascent_point, combination
+from widebasin.sam._asam import steepest_ascent_point
+from widebasin.sam._ascent import combination
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, register_method
 
@@ -22,6 +23,8 @@ class WSAM(Perturbing):
     Attributes:
         rho: radius >= 0.
         gamma: weight of the sharpness, in [0, 1).
+        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+            SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -29,6 +32,7 @@ class WSAM(Perturbing):
     """
 
     gamma: float | Float[Array, "..."] = 0.9
+    adaptive: bool = field(default=False, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +47,6 @@ class WSAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.clean()
-        perturbed = batch.gradient(ascent_point(batch.params, clean, self.rho, mask=self.mask))
+        perturbed = batch.gradient(steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask))
         weight = self.gamma / (1.0 - self.gamma)
         return value, batch.guarded(combination(weight, perturbed, 1.0 - weight, clean), clean), state
