@@ -173,17 +173,20 @@ def _growing(
     while True:
         exact = dimension == operator.size
         if exact and operator.support is None:
-            values, vectors = np.linalg.eigh(finite_products(operator.dense(product)))
-            vectors = jnp.asarray(vectors.T, operator.dtype)
+            values, coefficients = np.linalg.eigh(finite_products(operator.dense(product)))
             products += operator.size
+            within = None
         else:
             products += dimension - len(projection)
             basis, projection = grown(product, dimension, basis, projection)
-            values, vectors = _ritz_pairs(basis[:-1], projection)
+            values, coefficients = _ritz_pairs(basis, projection)
+            within = basis
             # The space holds every eigenvalue there is, each once: only equal ones are left to find.
             exact = exact or k <= len(values) < dimension
         order = np.argsort(_ORDERS[end](values), kind="stable")[:k]
-        chosen, vectors = values[order], vectors[order]
+        chosen = values[order]
+        vectors = jnp.asarray(coefficients[:, order].T, operator.dtype)
+        vectors = vectors if within is None else _combined(vectors, within)
         residuals = np.array([_residual(product(v), v, value) for v, value in zip(vectors, chosen, strict=True)], float)
         products += len(chosen)
         scale = max(tolerance * np.abs(values).max(), absolute, np.finfo(np.float64).tiny)
@@ -195,12 +198,17 @@ def _growing(
         before, dimension = chosen, following
 
 
-def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, Array]:
-    """Eigenvalues and eigenvectors (one per row) within the Krylov space, of as many dimensions as it really has."""
-    dimension = int(sound(basis).sum())
-    values, coefficients = np.linalg.eigh(finite_products(projection[:dimension, :dimension]), "U")
-    vectors = jnp.asarray(coefficients.T, basis.dtype) @ basis[:dimension]
-    return values, vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues within the Krylov space, of as many dimensions as it really has, and what they are in its basis."""
+    dimension = int(sound(basis)[:-1].sum())
+    values, coefficients = np.linalg.eigh(finite_products(projection)[:dimension, :dimension], "U")
+    return values, np.pad(coefficients, ((0, len(basis) - dimension), (0, 0)))
+
+
+@jax.jit
+def _combined(coefficients: Array, basis: Array) -> Array:
+    vectors = coefficients @ basis
+    return vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @jax.jit

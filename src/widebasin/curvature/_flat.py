@@ -1,5 +1,6 @@
 """Parameters as one vector, and data in chunks."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,16 +49,16 @@ class Flattening:
         floating = [is_floating(leaf) for leaf in leaves]
         if not any(floating):
             raise ValueError("params has no floating-point array to differentiate")
-        for path, leaf in zip(paths, leaves, strict=True):
-            if is_floating(leaf) and not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
+        known = {path: leaf for path, leaf in zip(paths, leaves, strict=True) if is_floating(leaf)}
+        for path, finite in _are_finite({p: leaf for p, leaf in known.items() if not isinstance(leaf, Tracer)}).items():
+            if not finite:
                 raise NotFiniteError(f"params{path} has entries that are not finite: curvature there has no meaning")
         chosen = [
             can_be and (where is None or bool(where(path, leaf)))
             for path, leaf, can_be in zip(paths, leaves, floating, strict=True)
         ]
         if not any(chosen):
-            known = [path for path, can_be in zip(paths, floating, strict=True) if can_be]
-            shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
+            shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
             raise ValueError(f"where chooses none of the parameters; their paths are {shown}")
         pairs = list(zip(leaves, chosen, strict=True))
         rest = [leaf for leaf, differentiated in pairs if not differentiated]
@@ -81,8 +82,9 @@ class Flattening:
         """
         pairs = zip(jax.tree.leaves(params), self.shapes, strict=True)
         leaves = [leaf for leaf, shape in pairs if shape is not None]
-        dtype = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
-        return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
+        return self.joined(leaves, dtype)
 
     def params(self, vector: Float[Array, " size"], arrays: list[Array]) -> PyTree:
         """The pytree back, with the arrays that stay as they are."""
@@ -97,7 +99,7 @@ class Flattening:
 
     def joined(self, leaves: list[Array], dtype: Any) -> Float[Array, " size"]:
         """The vector of the differentiated leaves."""
-        return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
+        return _joined(leaves, dtype)
 
     def assembled(self, leaves: list[Array], arrays: list[Array]) -> PyTree:
         """The pytree of the differentiated leaves and the arrays that stay as they are."""
@@ -139,6 +141,16 @@ class Flattening:
                 raise ValueError(f"a direction must be like params: an array of shape {shape} is needed, got {found}")
             pieces.append(jnp.zeros(math.prod(shape), dtype) if leaf is None else jnp.ravel(leaf).astype(dtype))
         return jnp.concatenate(pieces)
+
+
+@jax.jit
+def _are_finite(leaves: dict[str, Array]) -> dict[str, Array]:
+    return {path: jnp.isfinite(leaf).all() for path, leaf in leaves.items()}
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _joined(leaves: list[Array], dtype: Any) -> Array:
+    return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
 
 
 def is_floating(leaf: Any) -> bool:

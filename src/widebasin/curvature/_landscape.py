@@ -117,7 +117,7 @@ def landscape(
     grid = np.stack(np.meshgrid(*[offsets] * len(directions), indexing="ij"), -1)
     coordinates = grid.reshape(-1, len(directions)).astype(point.dtype)
     losses = [_loss(loss_fn, flattening, chunk_size, one, along, point, arrays, batch) for one in coordinates]
-    return Landscape(offsets, np.array(losses, np.float64).reshape(grid.shape[:-1]))
+    return Landscape(offsets, np.stack(jax.device_get(losses)).astype(np.float64).reshape(grid.shape[:-1]))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -125,7 +125,7 @@ def _loss(
     loss_fn: MeanLoss,
     flattening: Flattening,
     chunk_size: int | None,
-    offsets: np.ndarray,
+    offsets: np.ndarray | Array,
     along: Array,
     point: Array,
     arrays: list[Array],

@@ -62,17 +62,18 @@ class LinearOperator:
         return (columns + columns.T) / 2
 
 
-def finite_products(values: Array) -> np.ndarray:
+def finite_products(values: Array | np.ndarray) -> np.ndarray:
     """What was computed from products with an operator, in double precision.
 
     Raises:
         NotFiniteError: if it is not finite.
     """
-    if not bool(jnp.isfinite(values).all()):
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
         raise NotFiniteError(
             "products with the operator are not finite: the loss or its derivatives overflow at params"
         )
-    return np.asarray(values, np.float64)
+    return values.astype(np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=0)

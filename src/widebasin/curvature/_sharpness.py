@@ -112,8 +112,8 @@ def worst_case_sharpness(
         for now in _schedule(steps):
             state = _stepped(loss_fn, flattening, norm, state, now, rho, scale, point, arrays, group)
         ends.append((state.best.value, state.origin, state.slope))
-    best, origin, slopes = (np.array(values) for values in zip(*ends, strict=True))
-    groups = best.astype(np.float64) - origin
+    best, origin, slopes = (np.stack(jax.device_get(values)) for values in zip(*ends, strict=True))
+    groups = best.astype(np.float64) - origin.astype(np.float64)
     _check_finite(groups, slopes)
     rounding = _rounding(best)
     return Sharpness(float(groups.mean()), _standard_error(groups, rounding), groups, rounding)
@@ -159,15 +159,14 @@ def average_sharpness(
     point, keys = flattening.vector(params), jax.random.split(checked_key(key), samples)
     scale = rho * jnp.abs(point) if adaptive else jnp.full_like(point, rho)
     # All by one program, and so rounded alike.
-    losses = np.array(
-        [
-            _loss_beside(loss_fn, flattening, chunk_size, keys, i, sign, scale, point, arrays, batch)
-            for sign, i in [(0.0, 0), *itertools.product((1.0, -1.0), range(samples))]
-        ]
-    )
+    sides = [(0.0, 0), *itertools.product((1.0, -1.0), range(samples))]
+    losses = [
+        _loss_beside(loss_fn, flattening, chunk_size, keys, i, sign, scale, point, arrays, batch) for sign, i in sides
+    ]
+    losses = np.stack(jax.device_get(losses))
     # In double precision: a difference of rounded losses is rounded no further.
-    at_point, *sides = np.split(losses.astype(np.float64), [1, samples + 1])
-    rises = sum(sides) / 2 - at_point
+    at_point, *beside = np.split(losses.astype(np.float64), [1, samples + 1])
+    rises = sum(beside) / 2 - at_point
     _check_finite(rises)
     rounding = _rounding(losses)
     return AverageSharpness(float(rises.mean()), _standard_error(rises, rounding), rises, rounding)

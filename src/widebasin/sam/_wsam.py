@@ -1,6 +1,6 @@
 """Weighted sharpness-aware minimization."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Array, Float, Key, PyTree
 
