@@ -65,7 +65,7 @@ def test_list_names_all_data_sets_and_where_they_are(folder):
     assert text.count("not here") == len(DATASETS)
     assert "28 x 28 x 1" in text
     assert "60,000 + 10,000" in text
-    assert "170.5 MB" in text
+    assert "170.1 MB" in text
     write_mnist(folder / "mnist", *arrays())
     assert printed(ListCommand()).count("not here") == len(DATASETS) - 1
 

@@ -3,9 +3,9 @@
 import gzip
 import io
 import os
-import pickle
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +50,6 @@ def batches(names, images, labels, test_images, test_labels):
     yield test[0], test_images, test_labels
 
 
-def write_python(kind, folder, *arrays, protocol=2):
-    """The batches for Python."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, images, labels in batches(kind.python_batches, *arrays):
-        batch = {"batch_label": name, "data": planes(images), kind.labels_key: labels.tolist()}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol))
-    return folder
-
-
 def write_binary(kind, folder, *arrays):
     """The binary batches."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +67,12 @@ def encoded(image, form="PNG", **options):
     return file.getvalue()
 
 
+def with_empty_profile(png):
+    """A PNG with an empty chunk iCCP before its end: Pillow raises IndexError."""
+    end = png.rindex(b"IEND") - 4
+    return png[:end] + struct.pack(">I4sI", 0, b"iCCP", zlib.crc32(b"iCCP")) + png[end:]
+
+
 def write_class_folders(folder, classes, images, labels, test_images, test_labels, form="PNG", **options):
     """A folder per class, ``train/<class>/0000.png`` and so on."""
     suffix = "jpg" if form == "JPEG" else "png"
@@ -87,10 +84,10 @@ def write_class_folders(folder, classes, images, labels, test_images, test_label
     return folder
 
 
-def write_tar(path, folder, inside="", mode="w:gz"):
+def write_tar(path, folder, inside="", mode="w:gz", **options):
     """An archive of a folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, mode, **options) as archive:
         archive.add(folder, arcname=inside or ".")
     return path
 

@@ -1,5 +1,9 @@
+import re
+import tracemalloc
+
 import numpy as np
 import pytest
+from together import together
 
 from widebasin.data import DataError, Normalization, arrays
 
@@ -87,8 +91,11 @@ WRONG[3, 1] = np.nan
         ({"inputs": WRONG, "targets": LABELS}, r"inputs of example 3 \(and 0 others\) hold NaN"),
         ({"inputs": FLOATS, "targets": WRONG}, "targets of example 3"),
         ({"inputs": FLOATS * 1e300, "targets": LABELS}, "infinite in float32"),
-        ({"inputs": FLOATS, "targets": LABELS + 1}, "3 numbers from 1 to 3, and must be 0 to k - 1"),
-        ({"inputs": FLOATS, "targets": LABELS * 2}, "3 numbers from 0 to 4, and must be 0 to k - 1"),
+        (
+            {"inputs": FLOATS, "targets": LABELS + 1},
+            "taken for classes, and these are 3 numbers from 1 to 3 where 0 to k - 1 are needed",
+        ),
+        ({"inputs": FLOATS, "targets": LABELS * 2}, "3 numbers from 0 to 4 where 0 to k - 1"),
         ({"inputs": FLOATS, "targets": LABELS - 1}, "3 numbers from -1 to 1"),
         ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2}, r"or num_classes > 2"),
         ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2.5}, "num_classes must be one positive integer"),
@@ -102,7 +109,11 @@ WRONG[3, 1] = np.nan
         ({"inputs": FLOATS[:0], "targets": LABELS[:0]}, r"inputs has shape \(0, 2\)"),
         ({"inputs": IMAGES.astype(int), "targets": LABELS}, "inputs are int64; images as uint8 or floats are needed"),
         ({"inputs": np.moveaxis(IMAGES, -1, 1), "targets": LABELS}, r"use numpy\.moveaxis\(inputs, 1, -1\)"),
-        ({"inputs": FLOATS, "targets": np.array(["a"] * 6)}, "targets are <U1; integer labels or floats"),
+        ({"inputs": FLOATS, "targets": LABELS + 1}, r"say FILE\.npz:regression, or arrays\(path, task='regression'\)"),
+        ({"inputs": FLOATS, "targets": LABELS - [2**32, 0, 0, 0, 0, 0]}, "label -4294967296 in targets is too large"),
+        ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2**40}, "one positive integer, of at most 16,777,216"),
+        ({"inputs": FLOATS, "targets": FLOATS[:, :0]}, r"targets has shape \(6, 0\)"),
+        ({"inputs": FLOATS, "targets": np.array([["a"]] * 6)}, "targets are <U1; integer labels or floats"),
         ({"inputs": FLOATS, "targets": np.array([None] * 6)}, "targets holds Python objects"),
     ],
 )
@@ -110,3 +121,67 @@ def test_arrays_that_cannot_be_used_are_refused_by_name(write, given, reason):
     with pytest.raises(DataError, match=reason) as error:
         arrays(write(**given))
     assert "mine.npz" in str(error.value)
+
+
+WHOLE = LABELS.astype(float)
+TEXTS = np.array(["cat", "ant", "bee"] * 2)
+
+
+@together(
+    ("targets", "task", "expected", "said"),
+    [
+        (LABELS, None, LABELS, "integers: taken for 3 classes, of fewer than 10 examples each; if they are numbers"),
+        (LABELS, "classification", LABELS, None),
+        (LABELS, "regression", WHOLE[:, None], None),
+        (LABELS % 2, None, LABELS % 2, None),
+        (LABELS + 70, "regression", WHOLE[:, None] + 70, None),
+        (
+            WHOLE,
+            None,
+            WHOLE[:, None],
+            "floats, and whole numbers up to 2: taken for numbers .* say FILE.npz:classification",
+        ),
+        (WHOLE, "classification", LABELS, None),
+        (WHOLE / 2, None, WHOLE[:, None] / 2, None),
+        (TEXTS, None, [2, 0, 1, 2, 0, 1], "texts, taken for 3 classes in this order: ant, bee, cat"),
+        (TEXTS, "classification", [2, 0, 1, 2, 0, 1], "texts"),
+    ],
+    ids=range(10),
+)
+def test_what_targets_are_taken_for_is_said_where_it_may_not_be_meant(write, caplog, targets, task, expected, said):
+    caplog.clear()
+    data = arrays(write(inputs=FLOATS, targets=targets, test_inputs=FLOATS, test_targets=targets), task)
+    np.testing.assert_array_equal(data.targets, np.concatenate([expected, expected]))
+    assert data.targets.dtype == (np.float32 if data.num_classes is None else np.int32)
+    assert (data.num_classes is None) == (np.ndim(expected) == 2)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (said is not None)
+    assert all(re.search(f"mine.npz: targets are {said}", message) for message in messages)
+
+
+@together(
+    ("targets", "task", "reason"),
+    [
+        (WHOLE / 2, "classification", "targets are no labels: whole numbers"),
+        (FLOATS, "classification", "targets are no labels"),
+        (WHOLE * 1e9, "classification", "targets are no labels"),
+        (WHOLE + 1, "classification", "numbers from 1 to 3"),
+        (TEXTS, "regression", "targets are <U3; integer labels or floats are needed"),
+    ],
+)
+def test_a_task_that_the_targets_do_not_suit_is_refused(write, targets, task, reason):
+    with pytest.raises(DataError, match=reason):
+        arrays(write(inputs=FLOATS, targets=targets), task)
+
+
+def test_an_unknown_task_is_refused(write):
+    with pytest.raises(ValueError, match="task must be one of classification, regression, got 'ranking'"):
+        arrays(write(inputs=FLOATS, targets=LABELS), "ranking")
+
+
+def test_reading_takes_a_stated_multiple_of_memory(write):
+    path = write(inputs=np.zeros((1000, 500)), targets=np.zeros(1000, int))
+    tracemalloc.start()
+    arrays(path, "classification")
+    assert tracemalloc.get_traced_memory()[1] < 6 * 4_008_000
+    tracemalloc.stop()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.files import needs_data, real, write_mnist, write_python, write_tar
+from data.files import needs_data, real, write_binary, write_mnist, write_tar
 from data.server import Server
 
 from widebasin.data import DATASETS, DataError, Dataset
@@ -132,11 +132,11 @@ def test_images_in_class_folders_may_be_lossy_and_are_no_reason_not_to_fetch(fol
     source = DATASETS["cifar10"]
     assert source.find() == Found(folder / "cifar10", "class folders")
     content = b"batches"
-    with Server({"cifar-10-python.tar.gz": content}) as server:
+    with Server({"cifar-10-binary.tar.gz": content}) as server:
         (file,) = source.files
         file = dataclasses.replace(file, homes=(server.url,), checksum=f"md5:{hashlib.md5(content).hexdigest()}")
         found = dataclasses.replace(source, files=(file,)).fetch()
-    assert found == Found(folder / "cifar10" / "cifar-10-python.tar.gz", "python batches")
+    assert found == Found(folder / "cifar10" / "cifar-10-binary.tar.gz", "binary batches")
 
 
 def test_an_archive_is_compared_with_its_published_checksum(folder, tmp_path):
@@ -146,11 +146,11 @@ def test_an_archive_is_compared_with_its_published_checksum(folder, tmp_path):
         np.zeros((10, 32, 32, 3), np.uint8),
         np.zeros(10, int),
     )
-    python = write_python(SMALL, folder / "cifar10" / "cifar-10-batches-py", *arrays)
+    batches = write_binary(SMALL, folder / "cifar10" / "cifar-10-batches-bin", *arrays)
     source = DATASETS["cifar10"]
     assert source.damaged(source.find()) == []
-    archive = write_tar(folder / "cifar10" / "cifar-10-python.tar.gz", python)
-    assert source.damaged(Found(archive, "python batches")) == [
+    archive = write_tar(folder / "cifar10" / "cifar-10-binary.tar.gz", batches)
+    assert source.damaged(Found(archive, "binary batches")) == [
         f"{archive}: does not have the published checksum {source.files[0].checksum}"
     ]
 

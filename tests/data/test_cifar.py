@@ -1,11 +1,9 @@
 import dataclasses
-import os
-import pickle
 import shutil
 
 import numpy as np
 import pytest
-from data.files import needs_data, planes, real, write_binary, write_class_folders, write_python, write_tar
+from data.files import needs_data, real, write_binary, write_class_folders, write_tar
 
 from widebasin.data import DataError, cifar10, cifar100
 from widebasin.data.cifar import CIFAR10, CIFAR100, find_cifar, read_cifar
@@ -46,14 +44,12 @@ def same(data, images, labels, test_images, test_labels):
 
 
 @pytest.mark.parametrize("kind", [SMALL, SMALL100], ids=["cifar10", "cifar100"])
-@pytest.mark.parametrize("form", ["python", "binary"])
 @pytest.mark.parametrize("archived", [False, True])
-def test_batches_of_both_formats_are_read_channels_last(tmp_path, kind, form, archived):
-    write = {"python": write_python, "binary": write_binary}[form]
-    source = write(kind, tmp_path / "batches", *arrays(kind))
+def test_binary_batches_are_read_channels_last(tmp_path, kind, archived):
+    source = write_binary(kind, tmp_path / "batches", *arrays(kind))
     if archived:
         source = write_tar(tmp_path / "batches.tar.gz", source, "batches")
-    data = read(kind, source, f"{form} batches")
+    data = read(kind, source, "binary batches")
     assert same(data, *arrays(kind))
     assert (data.name, data.num_classes, data.normalization) == (kind.title, kind.num_classes, kind.normalization)
 
@@ -68,11 +64,6 @@ def test_the_first_channel_is_the_first_third_of_a_row(tmp_path):
     image = read(dataclasses.replace(CIFAR10, examples=(20, 4)), tmp_path, "binary batches").inputs[0]
     np.testing.assert_array_equal(image[:, :, 0], np.arange(32)[:, None].repeat(32, 1))
     np.testing.assert_array_equal(image[:, :, 2], np.arange(64, 96)[:, None].repeat(32, 1))
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_of_pickle_is_read(tmp_path, protocol):
-    assert same(read(SMALL, write_python(SMALL, tmp_path, *ARRAYS, protocol=protocol), "python batches"), *ARRAYS)
 
 
 def test_one_file_of_arrays_is_read(tmp_path):
@@ -139,18 +130,13 @@ def test_forms_are_preferred_in_a_fixed_order(folder):
     assert find_cifar(CIFAR10) == Found(folder / "cifar-10-binary.tar.gz", "binary batches")
     binary.rename(folder / "cifar-10-batches-bin")
     assert find_cifar(CIFAR10) == Found(folder / "cifar-10-batches-bin", "binary batches")
-    python = write_python(SMALL, folder / "p", *ARRAYS)
-    write_tar(folder / "cifar-10-python.tar.gz", python)
-    assert find_cifar(CIFAR10) == Found(folder / "cifar-10-python.tar.gz", "python batches")
-    python.rename(folder / "cifar-10-batches-py")
-    assert find_cifar(CIFAR10) == Found(folder / "cifar-10-batches-py", "python batches")
 
 
 def test_folders_are_looked_into_in_a_fixed_order(folder):
     cached = folder.parents[1] / "cache" / "widebasin" / "data" / "cifar10"
     for place in (cached, folder.parent, folder):
-        write_python(SMALL, place / "cifar-10-batches-py", *ARRAYS)
-        assert find_cifar(CIFAR10).path == place / "cifar-10-batches-py"
+        write_binary(SMALL, place / "cifar-10-batches-bin", *ARRAYS)
+        assert find_cifar(CIFAR10).path == place / "cifar-10-batches-bin"
     assert find_cifar(CIFAR100) is None
 
 
@@ -174,50 +160,25 @@ def test_a_data_set_that_is_not_here_says_what_to_run(folder, load, name):
         load()
 
 
+@pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-10-python.tar.gz"])
+def test_pickles_are_not_read_and_it_is_said_what_is(folder, name):
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"has {name}, which are pickles and not read; cifar-10-binary\.tar\.gz is"):
+        cifar10()
+
+
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("batch", "size", "reason"),
     [
-        ({"data": np.zeros((4, 3071), np.uint8)}, r"data of shape \(4, 3071\), where uint8 of shape \(4, 3072\)"),
-        ({"data": np.zeros((3, 3072), np.uint8)}, r"data of shape \(3, 3072\)"),
-        ({"data": np.zeros((4, 3072), np.float32)}, "type is 'f4'"),
-        ({"data": [1, 2]}, "data missing"),
-        ({"labels": [0, 1, 2]}, "3 labels for 4 images"),
-        ({"labels": [0, 1, 2, 10]}, "label 10 is none of the classes 0 to 9"),
-        ({"labels": [0, 1, 2, -1]}, "label -1 is none of the classes"),
-        ({"labels": [0, 1, 2, 10**30]}, "is none of the classes"),
-        ({"labels": [0, 1, 2, 1.5]}, "no list of integers"),
-        ({"labels": "0123"}, "no list of integers"),
+        ("data_batch_2", 4 * 3073 - 1, "truncated: 12,291 bytes, where 4 images have 12,292"),
+        ("data_batch_2", 4 * 3073 + 1, "bytes left over: 12,293 bytes, where 4 images have 12,292"),
+        ("test_batch", 10 * 3073 + 1, "30,731 bytes, where at most 30,730 are expected"),
     ],
 )
-def test_a_wrong_python_batch_is_refused_by_name(tmp_path, changed, reason):
-    write_python(SMALL, tmp_path, *ARRAYS)
-    batch = {"data": planes(ARRAYS[0][:4]), "labels": [0, 1, 2, 3]} | changed
-    (tmp_path / "data_batch_3").write_bytes(pickle.dumps(batch, 2))
-    with pytest.raises(DataError, match=f"data_batch_3: .*{reason}"):
-        read(SMALL, tmp_path, "python batches")
-
-
-class Touch:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-def test_a_malicious_batch_runs_nothing(tmp_path):
-    write_python(SMALL, tmp_path, *ARRAYS)
-    (tmp_path / "data_batch_3").write_bytes(pickle.dumps({"data": Touch(tmp_path / "mark")}, 2))
-    with pytest.raises(DataError, match=r"data_batch_3: no pickle of plain arrays: it asks for posix\.system"):
-        read(SMALL, tmp_path, "python batches")
-    assert not (tmp_path / "mark").exists()
-
-
-@pytest.mark.parametrize(("change", "reason"), [(-1, "truncated"), (1, "bytes left over")])
-def test_a_binary_batch_of_the_wrong_size_is_refused_by_name(tmp_path, change, reason):
-    path = write_binary(SMALL, tmp_path, *ARRAYS) / "data_batch_2.bin"
-    path.write_bytes((path.read_bytes() + b"x")[: 4 * 3073 + change])
-    with pytest.raises(DataError, match=rf"data_batch_2\.bin: {reason}: {4 * 3073 + change:,} bytes, where 4 images"):
+def test_a_binary_batch_of_the_wrong_size_is_refused_by_name(tmp_path, batch, size, reason):
+    path = write_binary(SMALL, tmp_path, *ARRAYS) / f"{batch}.bin"
+    path.write_bytes((path.read_bytes() + b"x")[:size])
+    with pytest.raises(DataError, match=rf"{batch}\.bin: {reason}"):
         read(SMALL, tmp_path, "binary batches")
 
 
@@ -229,14 +190,14 @@ def test_a_binary_label_out_of_range_is_refused(tmp_path):
 
 
 def test_a_missing_batch_and_an_archive_cut_off_are_named(tmp_path):
-    folder = write_python(SMALL, tmp_path / "batches", *ARRAYS)
-    archive = write_tar(tmp_path / "cifar-10-python.tar.gz", folder)
+    folder = write_binary(SMALL, tmp_path / "batches", *ARRAYS)
+    archive = write_tar(tmp_path / "cifar-10-binary.tar.gz", folder)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz: truncated or damaged archive"):
-        read(SMALL, archive, "python batches")
-    (folder / "data_batch_5").unlink()
-    with pytest.raises(DataError, match="batches: data_batch_5 missing"):
-        read(SMALL, folder, "python batches")
+    with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz: truncated or damaged"):
+        read(SMALL, archive, "binary batches")
+    (folder / "data_batch_5.bin").unlink()
+    with pytest.raises(DataError, match=r"batches: data_batch_5\.bin missing"):
+        read(SMALL, folder, "binary batches")
 
 
 @pytest.fixture
@@ -246,14 +207,12 @@ def lossless():
 
 
 @needs_data
-@pytest.mark.parametrize("form", ["python", "binary"])
-def test_real_images_are_read_exactly(tmp_path, lossless, form):
+def test_real_images_are_read_exactly(tmp_path, lossless):
     kind = dataclasses.replace(CIFAR10, examples=(500, 100))
     images, test_images = (lossless[name].transpose(0, 2, 3, 1) for name in ("x_train", "x_test"))
     given = images[:500], lossless["y_train"][:500], test_images[:100], lossless["y_test"][:100]
-    write = {"python": write_python, "binary": write_binary}[form]
-    archive = write_tar(tmp_path / "batches.tar.gz", write(kind, tmp_path / "batches", *given))
-    assert same(read(kind, archive, f"{form} batches"), *given)
+    archive = write_tar(tmp_path / "batches.tar.gz", write_binary(kind, tmp_path / "batches", *given))
+    assert same(read(kind, archive, "binary batches"), *given)
 
 
 @needs_data

@@ -1,15 +1,19 @@
 import io
+import os
+import shutil
 import struct
 import tarfile
 import zlib
 
 import numpy as np
 import pytest
-from data.files import encoded, needs_data, real, write_class_folders, write_tar
-from PIL import Image
+from data.files import encoded, needs_data, real, with_empty_profile, write_class_folders, write_tar
+from PIL import Image, ImageOps
+from together import together
 
 from widebasin.data import DataError
 from widebasin.data.class_folders import decode_image, fingerprint, jpeg_quality, read_class_folders
+from widebasin.data.decoding import read_rgb
 
 SIZE = (6, 5)
 CLASSES = ("ant", "bee", "cat")
@@ -88,11 +92,57 @@ def test_a_class_missing_everywhere_is_counted(folder):
         read_class_folders(folder, SIZE, 4)
 
 
-def test_other_files_are_passed_over(folder):
+def test_other_files_are_passed_over(folder, tmp_path):
     (folder / "train" / "bee" / "._0000.png").write_bytes(b"of another system")
     (folder / "train" / "bee" / "Thumbs.db").write_bytes(b"of another system")
     (folder / "train" / "README.png").write_bytes(b"no class")
+    (folder / "train" / "bee" / "folder.png").mkdir()
+    for hidden in ("train/.ipynb_checkpoints/0000.png", ".backup/train/bee/0000.png", "__MACOSX/train/bee/._0000.png"):
+        (folder / hidden).parent.mkdir(parents=True)
+        (folder / hidden).write_bytes(b"of another program")
+    before = fingerprint(folder)
+    (folder / hidden).write_bytes(b"changed")
+    assert fingerprint(folder) == before
+    assert len(read_class_folders(write_tar(tmp_path / "a.tar", folder), SIZE, 3).labels["train"]) == 9
     assert len(read_class_folders(folder, SIZE, 3).labels["train"]) == 9
+
+
+def test_two_trees_in_one_source_are_told_apart(folder, tmp_path):
+    for place in ("backup/cifar", "old"):
+        for part in ("train", "test"):
+            shutil.copytree(folder / part, folder / place / part)
+        for source in (folder, write_tar(tmp_path / "a.tar", folder)):
+            with pytest.raises(DataError, match=r"there are images in (\S+) and (\S+); keep one of them"):
+                read_class_folders(source, SIZE, 3)
+        shutil.rmtree(folder / place.split("/")[0])
+
+
+def test_endings_in_upper_case_and_names_that_are_not_utf8_and_links_to_folders(folder, tmp_path):
+    expected = read_class_folders(folder, SIZE, 3)
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_name(f"{os.fsdecode(bytes([0xFF]))}{path.stem}.PNG"))
+    (folder / "train").rename(tmp_path / "elsewhere")
+    (folder / "train").symlink_to(tmp_path / "elsewhere")
+    assert len(fingerprint(folder)) == 32
+    for source in (folder, write_tar(tmp_path / "a.tar", folder, dereference=True)):
+        np.testing.assert_array_equal(read_class_folders(source, SIZE, 3).images["train"], expected.images["train"])
+    next((tmp_path / "elsewhere" / "bee").iterdir()).write_bytes(b"")
+    with pytest.raises(DataError, match=r"bee/\\udcff000.\.PNG: no image") as error:
+        read_class_folders(folder, SIZE, 3)
+    str(error.value).encode()
+
+
+@together("form", ["JPEG", "PNG"])
+def test_an_orientation_is_not_applied_by_any_reader(tmp_path, form):
+    exif = Image.Exif()
+    exif[274] = 6  # turned to the right
+    path = tmp_path / "turned.png"
+    path.write_bytes(encoded(RGB, form, exif=exif))
+    with Image.open(path) as image:
+        assert ImageOps.exif_transpose(image).size == (SIZE[0], SIZE[1])
+        expected = np.asarray(image)
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), "a", SIZE)[0], expected)
+    np.testing.assert_array_equal(read_rgb(str(path)), expected)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +153,7 @@ def test_other_files_are_passed_over(folder):
         encoded(RGB)[:-30],
         encoded(RGB, "JPEG")[:-30],
         encoded(RGB, "JPEG").replace(b"\xff\xdb", b"\xff\xfe"),
+        with_empty_profile(encoded(RGB)),
     ],
 )
 def test_a_damaged_image_is_named(folder, tmp_path, damage):

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from data.image_folders import write_folders
 
-from widebasin.data import DataError, Dataset, Normalization, arrays, list_image_files
+from widebasin.data import DataError, Dataset, ImageReader, Normalization, arrays, list_image_files
 
 LABELS = np.arange(12, dtype=np.int32) % 3
 
@@ -89,6 +90,18 @@ def test_sizes_are_those_of_the_files_in_their_order(tmp_path):
             for i in range(2):
                 (tmp_path / part / name / f"{i}.jpg").write_bytes(b"\0" * (length + 10 * i + 100 * (part == "val")))
     assert list_image_files(tmp_path).sizes().tolist() == [3, 13, 5, 15, 103, 113, 105, 115]
+
+
+def test_the_names_of_image_files_need_not_be_utf8(tmp_path):
+    root = write_folders(tmp_path)
+    before = streamed(root).digest()
+    path = root / "train" / "cat" / "train0.JPEG"
+    path.rename(path.with_name(f"{os.fsdecode(bytes([0xE9]))}.JPEG"))
+    data = streamed(root)
+    assert data.digest() not in (before, "")
+    with ImageReader(data.files, workers=1, size=8) as reader:
+        (batch,) = reader.batches(np.arange(12)[None])
+    assert batch.shape == (12, 8, 8, 3)
 
 
 def test_an_image_file_that_has_gone_is_named(tmp_path):

@@ -4,8 +4,10 @@ import random
 import numpy as np
 import pytest
 import scipy.stats
+from data.files import encoded, with_empty_profile
 from data.image_folders import pixels
 from PIL import Image
+from together import together
 
 from widebasin.data.decoding import (
     UnreadableImage,
@@ -165,8 +167,8 @@ def test_no_images_are_a_batch_too():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not an image", "cannot identify image file"),
-        (b"", "cannot identify image file"),
+        (b"not an image", "neither JPEG nor PNG"),
+        (b"", "neither JPEG nor PNG"),
         (None, "No such file or directory"),
     ],
 )
@@ -178,6 +180,57 @@ def test_what_is_no_image_is_named(content, reason, tmp_path):
         UnreadableImage, match=rf"broken\.JPEG: no image, or a damaged one \({reason}.*replace the file"
     ):
         decode_batch([str(path)], None, 8)
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+@pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (3, 5001)])
+def test_the_middle_of_an_oblong_image_needs_no_more_memory(shape, mode, monkeypatch, tmp_path):
+    """What evaluation sees of it is grey from the first half to the second, whatever is beyond."""
+    areas = []
+    genuine = Image.Image.resize
+
+    def resize(image, size, *arguments, **options):
+        areas.append(size[0] * size[1])
+        return genuine(image, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    second = np.arange(max(shape)) >= max(shape) / 2
+    grey = np.broadcast_to(255 * second.astype(np.uint8), (min(shape), max(shape)))
+    grey = grey if shape[0] < shape[1] else grey.T
+    Image.fromarray(grey.copy()).convert(mode).save(tmp_path / "long.png")
+    (view,) = decode_batch([str(tmp_path / "long.png")], None, 28).astype(int)
+    assert max(areas) <= 9 * 32**2
+    half, other = (view[:14], view[14:]) if shape[0] > shape[1] else (view[:, :14], view[:, 14:])
+    assert half.mean() < other.mean()
+    if max(shape) % 2 == 0:
+        assert half.mean() + other.mean() == pytest.approx(255, abs=4)
+
+
+@pytest.mark.parametrize(("size", "said"), [((20_000_000, 1), "20,000,000 x 1"), ((9_500, 9_500), "9,500 x 9,500")])
+def test_too_many_pixels_are_refused_before_they_are_read(size, said, tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("1", size).save(path, compress_level=1)
+    with pytest.raises(UnreadableImage, match=rf"large\.png: no image, or a damaged one \({said} pixels are too many"):
+        decode_batch([str(path)], None, 8)
+
+
+@together(
+    ("content", "error"),
+    [
+        (with_empty_profile(encoded(pixels(1))), IndexError),
+        (encoded(pixels(1), "BMP"), OSError),
+        (encoded(pixels(1), "GIF"), OSError),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nquit\n", OSError),
+    ],
+    ids=["iCCP", "BMP", "GIF", "PostScript"],
+)
+def test_whatever_pillow_raises_names_the_file(content, error, tmp_path):
+    """Formats of Pillow's that nobody asks for are not tried: some of them run programs."""
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage, match=r"broken\.png: no image, or a damaged one \(.+\); replace") as raised:
+        decode_batch([str(path)], [1], 8)
+    assert isinstance(raised.value.__cause__, error)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

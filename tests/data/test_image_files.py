@@ -46,8 +46,11 @@ def test_other_files_are_passed_over(root):
         (root / "train" / "cat" / name).write_bytes(b"")
     (root / "train" / "README").write_bytes(b"")
     (root / "val" / ".cache").mkdir()
+    (root / "val" / ".ipynb_checkpoints").mkdir()
+    (root / "train" / "dog" / "folder.png").mkdir()
+    (root / "train" / "dog" / "nowhere.png").symlink_to(root / "nothing")
     (root / "train" / "dog" / "more.png").write_bytes(b"")
-    (root / "train" / "dog" / "more.jpg").write_bytes(b"")
+    (root / "train" / "dog" / "more.JPG").write_bytes(b"")
     assert len(list_image_files(root)) == 14
 
 
@@ -109,7 +112,7 @@ def test_another_archive_of_the_same_name_is_unpacked_anew(root, tmp_path):
 def test_a_truncated_archive_is_named_and_leaves_nothing(root, tmp_path):
     archive, cache = archived(root, tmp_path / "images.tgz"), tmp_path / "cache"
     archive.write_bytes(archive.read_bytes()[:-2000])
-    with pytest.raises(DataError, match=r"images\.tgz: truncated or damaged archive"):
+    with pytest.raises(DataError, match=r"images\.tgz: truncated or damaged"):
         unpacked(archive, cache)
     assert visible(cache) == []
 
@@ -133,6 +136,21 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"other\.tar: no folders train and val"):
         unpacked(tmp_path / "other.tar", tmp_path / "cache")
     assert visible(tmp_path / "cache") == []
+
+
+def test_two_trees_in_one_archive_are_told_apart(root, tmp_path):
+    with tarfile.open(tmp_path / "two.tar", "w") as file:
+        for place in ("one", "two", ".hidden"):
+            file.add(root, place)
+    with pytest.raises(DataError, match=r"two\.tar: there are folders train and val in one and two; keep one of them"):
+        unpacked(tmp_path / "two.tar", tmp_path / "cache")
+
+
+def test_a_name_too_long_for_the_disk_is_said(tmp_path):
+    with tarfile.open(tmp_path / "long.tar", "w") as file:
+        file.addfile(tarfile.TarInfo(f"train/cat/{'x' * 300}.png"), io.BytesIO())
+    with pytest.raises(DataError, match=r"long\.tar: cannot be unpacked .*too long\); give its files shorter names"):
+        unpacked(tmp_path / "long.tar", tmp_path / "cache")
 
 
 def test_a_missing_archive_is_named(tmp_path):

@@ -1,13 +1,16 @@
 import dataclasses
+import shutil
 import time
 
 import jax
 import numpy as np
 import pytest
 from data.files import idx_bytes, needs_data, real, write_mnist
+from together import together
 
-from widebasin.data import DataError, fashion_mnist, mnist
+from widebasin.data import DataError, cifar10, fashion_mnist, imagenette, mnist
 from widebasin.data.mnist import FASHION_MNIST, MNIST, find_idx_images, read_idx_images
+from widebasin.data.places import Found
 
 SMALL = dataclasses.replace(MNIST, train_examples=12, test_examples=5)
 COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -44,6 +47,40 @@ def test_is_looked_for_in_its_folder_then_in_the_data_folder_then_in_the_cache(f
     for place in (tmp_path / "cache" / "widebasin" / "data" / "mnist", folder, folder / "mnist"):
         write_mnist(place, *arrays)
         assert find_idx_images(MNIST).path == place
+
+
+@together("names", [lambda name: name.replace("-idx", ".idx"), lambda name: f"{name.replace('-idx', '.idx')}.gz"])
+def test_files_unpacked_under_other_names_are_found(folder, arrays, names):
+    write_mnist(folder / "mnist", *arrays, gzipped=False)
+    for path in list((folder / "mnist").iterdir()):
+        path.rename(path.with_name(names(path.name.removesuffix(".gz"))))
+    data = read_idx_images(SMALL, find_idx_images(SMALL).path)
+    np.testing.assert_array_equal(data.inputs[..., 0], np.concatenate(arrays[::2]))
+    shutil.rmtree(folder)
+
+
+@together(
+    ("kind", "place", "found"),
+    [
+        (MNIST, "MNIST/raw", True),
+        (MNIST, "mnist/MNIST/raw", True),
+        (MNIST, "raw", True),  # $WIDEBASIN_DATA is the folder MNIST
+        (FASHION_MNIST, "FashionMNIST/raw", True),
+        (FASHION_MNIST, "raw", False),  # the files are those of MNIST
+        (FASHION_MNIST, "MNIST/raw", False),
+    ],
+)
+def test_files_are_found_as_torchvision_lays_them(folder, arrays, kind, place, found):
+    write_mnist(folder / place, *arrays, gzipped=False)
+    assert find_idx_images(kind) == (Found(folder / place, "idx files") if found else None)
+    shutil.rmtree(folder)
+
+
+@together("load", [mnist, cifar10, imagenette])
+def test_a_folder_that_cannot_be_looked_into_is_named(monkeypatch, load):
+    monkeypatch.setenv("WIDEBASIN_DATA", "x" * 300)
+    with pytest.raises(DataError, match=r"xxx/\S+: cannot be looked into \(File name too long\); set WIDEBASIN_DATA"):
+        load()
 
 
 def test_files_of_the_same_names_are_not_taken_for_another_data_set(folder, arrays):

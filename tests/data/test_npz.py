@@ -1,9 +1,11 @@
 import pickle
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 from data.ended import ended_within
+from together import together
 
 from widebasin.data import DataError
 from widebasin.data.npz import cached_arrays, read_npz, write_npz
@@ -101,9 +103,81 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("text")
     with pytest.raises(DataError, match=r"text\.npz: no npz file"):
         read_npz(tmp_path / "text.npz")
-    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as file:
-        file.writestr("inputs.npy", b"\x93NUMPY but no more")
-    with pytest.raises(DataError, match=r"zip\.npz: "):
-        read_npz(tmp_path / "zip.npz")
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match=r"nowhere\.npz: cannot be read .No such file"):
         read_npz(tmp_path / "nowhere.npz")
+
+
+def npy(header, content=b"", version=1):
+    head = header.encode().ljust(118 if len(header) < 118 else len(header))
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(head)) + head + content
+
+
+def described(shape, descr="<f8"):
+    return repr({"descr": descr, "fortran_order": False, "shape": shape})
+
+
+@together(
+    ("content", "reason"),
+    [
+        (b"\x93NUMPY but no more", "has a header that arrays"),
+        (b"no array at all", "is no array"),
+        (b"", "is no array"),
+        (
+            npy(described((2**40, 2))),
+            r"float64 of shape \(1099511627776, 2\) takes 17,592,186,044,416 bytes, there are 0",
+        ),
+        (npy(described((2**62,), "|V0")), "is damaged"),
+        (npy(described((2**70, 0))), "no npz file, or a damaged one"),
+        (npy(described((3,)), bytes(23)), "takes 24 bytes, there are 23"),
+        (npy(described((3,)), bytes(25)), "takes 24 bytes, there are 25"),
+        (npy(described((-3,)), bytes(24)), "damaged"),
+        (npy(described((3,), "|O"), bytes(24)), "holds Python objects"),
+        (npy(described((3,), [("a", "<f8"), ("b", "|O")]), bytes(48)), "holds Python objects"),
+        (npy("(" * 9_000), "no npz file, or a damaged one"),
+        (npy("{" * 60_000), "no npz file, or a damaged one"),
+        (npy(described((3,)), bytes(24), 2), "has a header that arrays"),
+        (npy("import os"), "no npz file, or a damaged one"),
+    ],
+    ids=range(15),
+)
+def test_a_member_is_refused_before_it_is_read(tmp_path, content, reason):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("inputs.npy", content)
+    with pytest.raises(DataError, match=rf"a\.npz: .*{reason}"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_what_no_numpy_writes_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("inputs.npy", npy(described((3,)), bytes(24)))
+    with pytest.raises(DataError, match="inputs is compressed in a way that NumPy does not"):
+        read_npz(path)
+    np.savez(path, inputs=np.arange(3))
+    content = bytearray(path.read_bytes())
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(start) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="inputs is encrypted"):
+        read_npz(path)
+
+
+def test_names_that_are_not_known_are_refused_before_they_are_read(tmp_path):
+    np.savez(tmp_path / "a.npz", inputs=np.arange(3), more=np.array([None]))
+    with pytest.raises(DataError, match="unknown array more; arrays are named inputs, targets"):
+        read_npz(tmp_path / "a.npz", ["inputs", "targets"])
+
+
+def test_every_flipped_bit_of_what_is_compressed_is_seen(tmp_path):
+    """Wherever it lies, also behind the last byte that the array needs: the checksum comes at the end."""
+    path = tmp_path / "a.npz"
+    array = np.random.default_rng(0).integers(0, 4, 300, np.uint8)
+    np.savez_compressed(path, inputs=array)
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 16]) + content[position + 1 :])
+        try:
+            found = read_npz(path)
+        except DataError:
+            continue
+        assert all(np.array_equal(one, array) for one in found.values()), position

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.files import with_empty_profile
 from data.image_folders import write_folders
 
 from widebasin.data.decoding import decode_batch
@@ -77,10 +78,11 @@ def test_no_steps_are_no_batches(files):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_is_named_at_its_step_and_the_reader_goes_on(workers, tmp_path):
-    files = list_image_files(write_folders(tmp_path / "images"))
+@pytest.mark.parametrize("damage", [lambda content: content[:200], with_empty_profile], ids=["cut", "profile"])
+def test_a_broken_image_is_named_at_its_step_and_the_reader_goes_on(workers, damage, tmp_path):
+    files = list_image_files(write_folders(tmp_path / "images", suffix=".png"))
     broken = Path(files.absolute(2))
-    broken.write_bytes(broken.read_bytes()[:200])
+    broken.write_bytes(damage(broken.read_bytes()))
     with ImageReader(files, workers, size=SIZE) as reader:
         batches = reader.batches(np.array([[0, 1], [3, 2], [4, 5]]))
         next(batches)

@@ -189,9 +189,23 @@ def test_a_bare_value_stands_for_a_list_of_one(tmp_path):
     assert read_spec(tmp_path / "s.toml") == Spec(widths=(8,), rhos=(1.0,), methods=("sam",), seeds=2)
 
 
+def test_a_toml_file_may_begin_with_a_byte_order_mark_and_have_lines_of_windows(tmp_path):
+    (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbfwidths = 8\r\nseeds = 2\r\n")
+    assert read_spec(tmp_path / "s.toml") == Spec(widths=(8,), seeds=2)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        ("seeds = 1" + 5_000 * "0", "not valid TOML"),
+        ("seeds = 0x1" + 5_000 * "0", "not valid TOML: an integer of more than 64 bits"),
+        ("widths = [[9223372036854775808]]", "an integer of more than 64 bits"),
+        ("rhos = -9223372036854775809", "an integer of more than 64 bits"),
+        ("widths = " + 9_000 * "[", "too deep to be read"),
+        ("widths = 8 # " + 40_000 * "x", "at most 32,768 bytes"),
+        ("widths = \udcff", "not valid TOML"),
+        ("widths = 8\0", "not valid TOML"),
+        ("label-noise = 0.1\nlabel_noise = 0.2", "is there as label_noise too"),
         ("width = [8]", "did you mean 'widths'"),
         ("widths = [8.5]", "widths"),
         ('widths = "8"', "widths"),
@@ -203,7 +217,7 @@ def test_a_bare_value_stands_for_a_list_of_one(tmp_path):
     ],
 )
 def test_a_bad_toml_file_is_an_error_that_says_what_is_wrong(tmp_path, text, named):
-    (tmp_path / "s.toml").write_text(text)
+    (tmp_path / "s.toml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=named):
         read_spec(tmp_path / "s.toml")
 

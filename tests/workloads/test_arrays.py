@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sweep.commands import widebasin
+from together import together
 
 from widebasin.data import DataError
 from widebasin.models import MLP, VGG11, ResNet, ViT
@@ -69,6 +70,21 @@ def test_floats_are_regressed_on_whatever_their_shape(tmp_path, inputs, targets,
     np.testing.assert_allclose(errors, ((given - wanted.reshape(60, -1)) ** 2).sum(1), rtol=1e-4)
 
 
+@together(
+    ("words", "targets", "model", "metric"),
+    [
+        (":regression", np.arange(60), "resnet18", "loss"),
+        (":mlp:regression", np.arange(60), "mlp", "loss"),
+        (":classification", np.arange(60) % 3.0, "resnet18", "accuracy"),
+        (":mlp", np.arange(60) % 3.0, "mlp", "loss"),
+    ],
+)
+def test_the_task_stands_behind_the_file(tmp_path, words, targets, model, metric):
+    workload = WORKLOADS[write(tmp_path / f"{len(words)}.npz", targets=targets) + words]
+    assert (workload.model, workload.metrics[0].name) == (model, metric)
+    assert workload.description.endswith("regression" if metric == "loss" else "3 classes")
+
+
 def test_a_test_set_in_the_file_is_the_test_set(tmp_path):
     random = np.random.default_rng(2)
     name = write(
@@ -81,8 +97,9 @@ def test_a_test_set_in_the_file_is_the_test_set(tmp_path):
 
 
 BAD = [
-    ("my.npz:resnet50", {}, "must be one of mlp, resnet18, vgg11, vit, got 'resnet50'"),
+    ("my.npz:resnet50", {}, "must be one of mlp, resnet18, vgg11, vit, then one of"),
     ("my.npz", {"inputs": np.zeros((2, 8, 8), np.uint8), "targets": np.array([0, 1])}, "give at least 3"),
+    ("my.npz:regression:mlp", {}, "then one of classification, regression or nothing, got 'regression:mlp'"),
     ("my.npz:vit", {"inputs": floats(60, 5)}, "vit takes images"),
     ("my.npz:vgg11", {"inputs": np.zeros((60, 8, 6), np.uint8)}, "square"),
 ]
@@ -100,7 +117,7 @@ def test_what_does_not_suit_is_an_error_of_the_argument(tmp_path, name, content,
 
 
 def test_a_file_that_cannot_be_read_is_an_error_of_the_data(tmp_path):
-    with pytest.raises(DataError, match=r"none\.npz: there is no such file"):
+    with pytest.raises(DataError, match=r"none\.npz: cannot be read .No such file"):
         workload_named(str(tmp_path / "none.npz"))
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match=r"broken\.npz"):
@@ -152,7 +169,7 @@ def test_the_command_trains_a_network_on_a_file_of_numbers(tmp_path):
 def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
     write(tmp_path / "my.npz", inputs=floats(60, 5))
     environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
-    for name, code, words in (("none.npz", 1, "no such file"), ("my.npz:vit", 2, "take mlp"), ("my.npz:x", 2, "'x'")):
+    for name, code, words in (("none.npz", 1, "No such file"), ("my.npz:vit", 2, "take mlp"), ("my.npz:x", 2, "'x'")):
         done = widebasin("train", "--workload", name, cwd=tmp_path, env=environment, check=code)
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith("\x1b[31m")

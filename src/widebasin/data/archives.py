@@ -3,47 +3,149 @@
 import bz2
 import contextlib
 import gzip
-import io
 import lzma
+import os
 import tarfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from widebasin.data.errors import DataError
+from widebasin.data.image_names import is_hidden
 
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 CHUNK = 1 << 20
+DEEPEST = 8
 # By the first bytes of a file.
 OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# What is compressed may hold so many times its size in bytes, and so many more: images and arrays hold far less, and a
+# bomb a thousand times its size.
+LARGEST_RATIO, ALLOWANCE = 100, 1 << 28
+# Of a name or a table of attributes, which are read whole before the file that they belong to.
+LARGEST_ATTRIBUTE = 1 << 20
 
 
-def walk_files(source: Path, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[tuple[tuple[str, ...], bytes]]:
+def walk_files(
+    source: Path, wanted: Callable[[tuple[str, ...]], bool], largest: int
+) -> Iterator[tuple[tuple[str, ...], bytes]]:
     """``(parts of the name, content)`` of files in a folder, sorted, or in a tar archive, in its order.
 
-    Links and devices of an archive are passed over. The archive may be compressed by gzip, bzip2 or xz, told by its
-    first bytes; it is verified by the checksum that these keep, once all files have been read.
+    What is hidden, folders, links and devices of an archive are passed over, whatever their names. The archive may be
+    compressed by gzip, bzip2 or xz, told by its first bytes; it is verified by the checksum that these keep, once all
+    files have been read. One file at a time is in memory: twice ``largest`` at most, and 4 MiB (a large archive of xz
+    adds the dictionary that it asks for).
 
     Args:
         source: folder or archive.
         wanted: tells from the parts of a name whether to read the file.
+        largest: bytes of a file, beyond which it is refused.
 
     Raises:
-        DataError: if something cannot be read, or the archive is truncated or damaged.
+        DataError: if something cannot be read or is too large, or the archive is truncated or damaged.
     """
     with explained(source):
         if source.is_dir():
-            for path in sorted(source.rglob("*")):
-                parts = path.relative_to(source).parts
-                if wanted(parts) and path.is_file():
-                    yield parts, path.read_bytes()
+            for path in folder_files(source, wanted):
+                yield path.relative_to(source).parts, read_file(path, largest)
             return
         with opened_tar(source) as archive:
             for member in archive:
                 parts = Path(member.name).parts
-                content = archive.extractfile(member) if member.isfile() and wanted(parts) else None
+                if not member.isfile() or any(map(is_hidden, parts)) or not parts or not wanted(parts):
+                    continue
+                _refuse_larger(f"{source}: {member.name}", member.size, largest)
+                content = archive.extractfile(member)
                 if content is not None:
                     yield parts, content.read()
+
+
+def read_file(path: Path, largest: int) -> bytes:
+    """A file that has no more than so many bytes.
+
+    Raises:
+        DataError: if it has more, or cannot be read.
+    """
+    with explained(path), path.open("rb") as file:
+        _refuse_larger(str(path), os.fstat(file.fileno()).st_size, largest)
+        content = file.read(largest + 1)  # it may grow meanwhile
+        _refuse_larger(str(path), len(content), largest)
+        return content
+
+
+def _refuse_larger(name: str, size: int, largest: int) -> None:
+    if not 0 <= size <= largest:
+        raise DataError(f"{name}: {size:,} bytes, where at most {largest:,} are expected")
+
+
+def folder_files(folder: Path, wanted: Callable[[tuple[str, ...]], bool]) -> list[Path]:
+    """The files below a folder that are wanted by the parts of their names, sorted; nothing that is hidden.
+
+    Links to folders are followed, ``DEEPEST`` folders deep at most: they may lead in circles.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    found = []
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        inside = Path(place).relative_to(folder).parts
+        folders[:] = [name for name in folders if not is_hidden(name) and len(inside) + 1 < DEEPEST]
+        found += [Path(place, name) for name in names if not is_hidden(name) and wanted((*inside, name))]
+    # Also a link that leads nowhere and a device are among the names.
+    return sorted(path for path in found if path.is_file())
+
+
+class _Member(tarfile.TarInfo):
+    """A header of an archive, refused before what it asks for is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0:
+            raise tarfile.ReadError(f"a file of {member.size} bytes")
+        kept_whole = member.type in (
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE,
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+        )
+        if kept_whole and member.size > LARGEST_ATTRIBUTE:
+            raise tarfile.ReadError(f"a name or attributes of {member.size:,} bytes")
+        return member
+
+
+class _Decompressed:
+    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed."""
+
+    def __init__(self, source: Path) -> None:
+        with source.open("rb") as file:
+            start = file.read(6)
+        self.source, self.given = source, 0
+        self.most = LARGEST_RATIO * source.stat().st_size + ALLOWANCE
+        opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
+        self.stream = source.open("rb") if opener is None else opener(source, "rb")
+
+    def __enter__(self) -> "_Decompressed":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stream.close()
+
+    def read(self, size: int) -> bytes:
+        content = self.stream.read(size)
+        self.given += len(content)
+        if self.given > self.most:
+            raise DataError(
+                f"{self.source}: holds more than {LARGEST_RATIO} times its size; unpack it yourself if it is genuine"
+            )
+        return content
 
 
 @contextlib.contextmanager
@@ -52,33 +154,42 @@ def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
 
     Without that, a damaged header of a file in the middle would pass for the end of the archive.
     """
-    with _decompressed(source) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with _Decompressed(source) as stream:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
             yield archive
         # The checksum of what is compressed comes after the end of the archive.
         while stream.read(CHUNK):
             pass
 
 
-def _decompressed(source: Path) -> io.BufferedIOBase:
-    with source.open("rb") as file:
-        start = file.read(6)
-    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
-    return source.open("rb") if opener is None else opener(source, "rb")
+def archives_in(folder: Path, stem: str) -> list[Path]:
+    """The files of a folder that end like a tar archive and begin with ``stem``, sorted."""
+    with explained(folder):
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    return [folder / name for name in names if name.startswith(stem) and name.lower().endswith(ENDINGS)]
 
 
-def read_files(source: Path, names: Collection[str]) -> dict[str, bytes]:
+def read_files(source: Path, names: Collection[str], largest: int) -> dict[str, bytes]:
     """The files of these names in a folder, or anywhere in a tar archive.
 
+    Args:
+        source: folder or archive.
+        names: of the files.
+        largest: bytes of a file, beyond which it is refused. All together are in memory.
+
     Raises:
-        DataError: as ``walk_files``; if one is missing.
+        DataError: as ``walk_files``; if one is missing, or there are two of a name in different folders of an archive.
     """
-    found = {}
     if source.is_dir():
-        with explained(source):
-            found = {name: (source / name).read_bytes() for name in names if (source / name).is_file()}
+        found = {name: read_file(source / name, largest) for name in names if (source / name).is_file()}
     else:
-        found = {parts[-1]: content for parts, content in walk_files(source, lambda parts: parts[-1] in names)}
+        found = {}
+        places: dict[str, tuple[str, ...]] = {}
+        for parts, content in walk_files(source, lambda parts: parts[-1] in names, largest):
+            first = places.setdefault(parts[-1], parts)
+            if first != parts:
+                raise DataError(f"{source}: holds both {'/'.join(first)} and {'/'.join(parts)}; keep one of them")
+            found[parts[-1]] = content
     missing = [name for name in names if name not in found]
     if missing:
         raise DataError(f"{source}: {' and '.join(missing)} missing")
@@ -86,11 +197,22 @@ def read_files(source: Path, names: Collection[str]) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def explained(source: Path) -> Iterator[None]:
-    """Errors of reading a folder or an archive, as ``DataError``."""
+def explained(source: Path, damage: str = "truncated or damaged") -> Iterator[None]:
+    """Errors of reading a file, a folder or an archive, as ``DataError``.
+
+    Args:
+        source: what is read.
+        damage: what to say of it if it can be read and not understood.
+    """
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{source}: truncated or damaged archive: {error}") from error
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from error
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{source}: is too large for the memory of this machine") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of gzip or bzip2
+            file = error.filename if isinstance(error.filename, str) else source
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        # What is damaged makes the libraries that read it raise errors of any kind.
+        raise DataError(f"{source}: {damage}: {str(error) or type(error).__name__}") from error

@@ -1,5 +1,6 @@
 """A user's own arrays."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +10,44 @@ from widebasin.data.errors import DataError
 from widebasin.data.npz import read_npz
 
 KEYS = ("inputs", "targets", "test_inputs", "test_targets", "num_classes")
+CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
+# Fewer examples per class than this, and what is taken for classes may be numbers.
+FEW = 10
+# float32 has all whole numbers up to here.
+LARGEST_LABEL = 1 << 24
+TO_CLASSIFY, TO_REGRESS = (f"say FILE.npz:{task}, or arrays(path, task={task!r}) in Python" for task in TASKS)
+LOGGER = logging.getLogger("widebasin")
 
 
-def arrays(path: Path | str) -> Dataset:
+def arrays(path: Path | str, task: str | None = None) -> Dataset:
     """The data set in an npz file, named like the file.
 
     Arrays of the file:
         inputs: images as bytes ``[examples, height, width]`` or ``[examples, height, width, channels]``, which a
             network sees as pixel / 255; or floats ``[examples, ...]``, which it sees as they are, in float32.
-        targets: integer labels ``[examples]``, 0 to k - 1, to classify; or floats ``[examples]`` or ``[examples, ...]``
-            to regress on.
+        targets: one target per example ``[examples]``, or several numbers to regress on ``[examples, ...]``.
         test_inputs, test_targets: the test set (optional; without it, one is drawn by seed).
         num_classes: number of classes, if not every class occurs (optional).
 
+    Integers are classes, 0 to k - 1, and so are texts, numbered in their order; floats are regressed on. A warning is
+    logged where that may not be what is meant. Reading takes at most six times the memory of the arrays.
+
+    Args:
+        path: the file.
+        task: "classification" or "regression", if it is not the one that the type of the targets says.
+
     Raises:
         DataError: if the file cannot be read, or an array is missing, unknown, or not as above.
+        ValueError: if there is no such task.
     """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     path = Path(path)
-    given = read_npz(path)
+    given = read_npz(path, KEYS)
     _check_names(path, given)
     parts = ["", "test_"] if "test_inputs" in given else [""]
     inputs = [_inputs(path, f"{part}inputs", given[f"{part}inputs"]) for part in parts]
-    targets = [_targets(path, f"{part}targets", given[f"{part}targets"]) for part in parts]
+    targets = _typed_targets(path, task, {f"{part}targets": given[f"{part}targets"] for part in parts})
     for part, some, wanted in zip(parts, inputs, targets, strict=True):
         if len(some) != len(wanted):
             raise DataError(
@@ -43,11 +60,14 @@ def arrays(path: Path | str) -> Dataset:
                     f"{path}: examples of {name} are {first.dtype} of shape {first.shape[1:]}, those of test_{name} "
                     f"{other.dtype} of shape {other.shape[1:]}; they must be alike"
                 )
+    num_classes = _num_classes(path, targets, given.get("num_classes"))
+    if task is None:
+        _say_what_may_not_be_meant(path, targets, num_classes, given["targets"].dtype)
     return Dataset(
         name=path.stem,
         inputs=np.concatenate(inputs),
         targets=np.concatenate(targets),
-        num_classes=_num_classes(path, targets, given.get("num_classes")),
+        num_classes=num_classes,
         fixed_test=len(inputs[1]) if len(inputs) > 1 else 0,
         normalization=Normalization() if inputs[0].dtype == np.uint8 else None,
     )
@@ -58,9 +78,6 @@ def _check_names(path: Path, given: dict[str, np.ndarray]) -> None:
     missing += [b for a, b in (KEYS[2:4], KEYS[3:1:-1]) if a in given and b not in given]
     if missing:
         raise DataError(f"{path}: {' and '.join(missing)} missing; there is {', '.join(given) or 'nothing'}")
-    unknown = [name for name in given if name not in KEYS]
-    if unknown:
-        raise DataError(f"{path}: unknown array {', '.join(unknown)}; arrays are named {', '.join(KEYS)}")
 
 
 def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
@@ -75,16 +92,37 @@ def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return values[..., None] if values.ndim == 3 else values
 
 
-def _targets(path: Path, name: str, values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind not in "iu":
+def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Labels in int32 or numbers in float32, of training and of test."""
+    for name, values in given.items():
         if values.ndim == 0:
             raise DataError(f"{path}: {name} is one number; one target per example is needed")
+        if 0 in values.shape:
+            raise DataError(f"{path}: {name} has shape {values.shape}; one target per example is needed")
+    if task != REGRESSION and all(values.dtype.kind in "US" and values.ndim == 1 for values in given.values()):
+        names, numbers = np.unique(np.concatenate(list(given.values())), return_inverse=True)
+        shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+        LOGGER.warning("%s: targets are texts, taken for %d classes in this order: %s", path, len(names), shown)
+        lengths = [len(values) for values in given.values()]
+        return np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
+    return [_targets(path, name, values, task) for name, values in given.items()]
+
+
+def _targets(path: Path, name: str, values: np.ndarray, task: str | None) -> np.ndarray:
+    if task == REGRESSION and values.dtype.kind in "iu":
+        values = values.astype(float)
+    if values.dtype.kind not in "iu":
         floats = _floats(path, name, values, "integer labels or floats")
+        if task == CLASSIFICATION:
+            if floats.ndim != 1 or (floats != np.round(floats)).any() or np.abs(floats).max() > LARGEST_LABEL:
+                raise DataError(f"{path}: {name} are no labels: whole numbers 0 to k - 1, one per example, are needed")
+            return floats.astype(np.int32)
         return floats[:, None] if floats.ndim == 1 else floats
     if values.ndim != 1:
         raise DataError(f"{path}: {name} has shape {values.shape}; labels have one axis: use {name}.argmax or .ravel()")
-    if values.max(initial=0) > np.iinfo(np.int32).max:
-        raise DataError(f"{path}: label {values.max()} in {name} is too large; labels are 0 to k - 1")
+    for label in (values.min(), values.max()):
+        if not -LARGEST_LABEL <= label <= LARGEST_LABEL:
+            raise DataError(f"{path}: label {label} in {name} is too large; labels are 0 to k - 1")
     return values.astype(np.int32)
 
 
@@ -107,13 +145,38 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
         if given is not None:
             raise DataError(f"{path}: num_classes is given and targets are floats; labels must be integers")
         return None
-    if given is not None and (given.shape != () or given.dtype.kind not in "iu" or given < 1):
-        raise DataError(f"{path}: num_classes must be one positive integer")
+    if given is not None and (given.shape != () or given.dtype.kind not in "iu" or not 1 <= given <= LARGEST_LABEL):
+        raise DataError(f"{path}: num_classes must be one positive integer, of at most {LARGEST_LABEL:,}")
     there = np.unique(labels)
     classes = len(there) if given is None else int(given)
     if there[0] < 0 or there[-1] >= classes:
         raise DataError(
-            f"{path}: labels are {len(there)} numbers from {there[0]} to {there[-1]}, and must be 0 to k - 1; use "
-            "numpy.unique(targets, return_inverse=True)" + ("" if given is None else f" or num_classes > {there[-1]}")
+            f"{path}: targets are integers, taken for classes, and these are {len(there)} numbers from {there[0]} to "
+            f"{there[-1]} where 0 to k - 1 are needed; use numpy.unique(targets, return_inverse=True)"
+            + ("" if given is None else f" or num_classes > {there[-1]}")
+            + f"; or, to regress on them, {TO_REGRESS}"
         )
     return classes
+
+
+def _say_what_may_not_be_meant(path: Path, targets: list[np.ndarray], classes: int | None, dtype: np.dtype) -> None:
+    """Where the type of the targets may mislead: whole numbers as floats, and classes of a few examples."""
+    if classes is None:
+        if all(part.shape[1:] == (1,) and (part == np.round(part)).all() for part in targets):
+            highest = int(max(part.max() for part in targets))
+            LOGGER.warning(
+                "%s: targets are floats, and whole numbers up to %d: taken for numbers to regress on; if they are "
+                "classes, %s",
+                path,
+                highest,
+                TO_CLASSIFY,
+            )
+    elif dtype.kind in "iu" and classes > 2 and sum(map(len, targets)) < FEW * classes:
+        LOGGER.warning(
+            "%s: targets are integers: taken for %d classes, of fewer than %d examples each; if they are numbers to "
+            "regress on, %s",
+            path,
+            classes,
+            FEW,
+            TO_REGRESS,
+        )

@@ -171,7 +171,7 @@ def _cifar_source(kind: Cifar, load: Callable[[], Dataset], description: str, di
         num_classes=kind.num_classes,
         load=load,
         find=lambda: find_cifar(kind),
-        files=(PublishedFile(kind.python_archive, homes, f"md5:{digest}", size),),
+        files=(PublishedFile(kind.binary_archive, homes, f"md5:{digest}", size),),
         class_counts=((train,) * kind.num_classes, (test,) * kind.num_classes),
     )
 
@@ -209,8 +209,8 @@ _SOURCES = (
         ),
         ((6_000,) * 10, (1_000,) * 10),
     ),
-    _cifar_source(CIFAR10, cifar10, "photographs", "c58f30108f718f92721af3b95e74349a", 170_498_071),
-    _cifar_source(CIFAR100, cifar100, "photographs, fine labels", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),
+    _cifar_source(CIFAR10, cifar10, "photographs", "c32a1d4ab5d03f1284b67883e8d87530", 170_052_171),
+    _cifar_source(CIFAR100, cifar100, "photographs, fine labels", "03b5dce01913d631647c71ecec9e9cb8", 168_513_733),
     DatasetSource(
         name=IMAGENET.name,
         title=IMAGENET.title,

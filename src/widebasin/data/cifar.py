@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from widebasin.data.archives import read_files
+from widebasin.data.archives import archives_in, read_files
 from widebasin.data.arrays import arrays
 from widebasin.data.class_folders import PARTS, fingerprint, read_class_folders
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.errors import DataError
 from widebasin.data.npz import cached_arrays
-from widebasin.data.places import Found, folders_of, not_here
-from widebasin.data.unpickling import unpickle_batch
+from widebasin.data.places import Found, folders_here, not_here
 
 SIDE, CHANNELS = 32, 3
 PIXELS = CHANNELS * SIDE * SIDE
-ARCHIVES = (".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tgz")
-PYTHON, BINARY, ARRAYS, IMAGES = "python batches", "binary batches", "arrays", "class folders"
+BINARY, ARRAYS, IMAGES = "binary batches", "arrays", "class folders"
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,11 @@ class Cifar:
         title: what people call it.
         num_classes: number of classes.
         normalization: mean and standard deviation of the channels that are customary.
-        python_folder: folder of the batches for Python.
-        python_archive: the archive of it.
-        python_batches: names of its files, of training and of test.
-        labels_key: name of the labels in them.
         binary_folder: folder of the binary batches.
         binary_archive: the archive of it.
         binary_batches: names of its files, of training and of test.
         label_bytes: before the pixels of an image there; the last one is the label.
+        pickles: folder and archive of the batches for Python, which are pickles and not read.
         examples: number of images, of training and of test.
     """
 
@@ -45,14 +40,11 @@ class Cifar:
     title: str
     num_classes: int
     normalization: Normalization
-    python_folder: str
-    python_archive: str
-    python_batches: tuple[tuple[str, ...], tuple[str, ...]]
-    labels_key: str
     binary_folder: str
     binary_archive: str
     binary_batches: tuple[tuple[str, ...], tuple[str, ...]]
     label_bytes: int
+    pickles: tuple[str, str]
     examples: tuple[int, int] = (50_000, 10_000)
 
 
@@ -61,39 +53,35 @@ CIFAR10 = Cifar(
     title="CIFAR-10",
     num_classes=10,
     normalization=Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    python_folder="cifar-10-batches-py",
-    python_archive="cifar-10-python.tar.gz",
-    python_batches=(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",)),
-    labels_key="labels",
     binary_folder="cifar-10-batches-bin",
     binary_archive="cifar-10-binary.tar.gz",
     binary_batches=(tuple(f"data_batch_{number}.bin" for number in range(1, 6)), ("test_batch.bin",)),
     label_bytes=1,
+    pickles=("cifar-10-batches-py", "cifar-10-python.tar.gz"),
 )
 CIFAR100 = Cifar(
     name="cifar100",
     title="CIFAR-100",
     num_classes=100,
     normalization=Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    python_folder="cifar-100-python",
-    python_archive="cifar-100-python.tar.gz",
-    python_batches=(("train",), ("test",)),
-    labels_key="fine_labels",
     binary_folder="cifar-100-binary",
     binary_archive="cifar-100-binary.tar.gz",
     binary_batches=(("train.bin",), ("test.bin",)),
     label_bytes=2,
+    pickles=("cifar-100-python", "cifar-100-python.tar.gz"),
 )
 
 
 def cifar10() -> Dataset:
     """CIFAR-10: bytes ``[60000, 32, 32, 3]``, labels 0 to 9, the official test set of 10,000 last.
 
-    Looked for in every folder (see ``folders_of``) in this order: the batches for Python, as a folder or an archive;
-    the binary batches; ``cifar10.npz``, as ``arrays`` reads it; class folders of images, or an archive
-    ``cifar10*.tar*`` of them. If the images are JPEGs, the data set's name says so: ``CIFAR-10 (JPEG q75)``. They are
-    decoded once and kept in the cache. Their order is that of ``cifar10-labels-in-order.npz`` beside them (``train``
-    and ``test``), or by class and file name.
+    Looked for in every folder (see ``folders_of``) in this order: the binary batches, as a folder or an archive;
+    ``cifar10.npz``, as ``arrays`` reads it; class folders of images, or an archive ``cifar10*.tar*`` of them. The
+    batches for Python are not read: they are pickles, which may run anything and ask for any amount of memory.
+
+    If the images are JPEGs, the data set's name says so: ``CIFAR-10 (JPEG q75)``. They are decoded once and kept in the
+    cache. Their order is that of ``cifar10-labels-in-order.npz`` beside them (``train`` and ``test``), or by class and
+    file name. Reading takes at most four times the memory of the images.
 
     Raises:
         DataError: if it is not here, or not as it should be.
@@ -116,22 +104,18 @@ def cifar100() -> Dataset:
 
 def find_cifar(kind: Cifar) -> Found | None:
     """The first of the forms in the first folder that has any."""
-    for folder in folders_of(kind.name):
+    for folder in folders_here(kind.name):
+        if (folder / kind.binary_folder).is_dir():
+            return Found(folder / kind.binary_folder, BINARY)
+        for name, form in ((kind.binary_archive, BINARY), (f"{kind.name}.npz", ARRAYS)):
+            if (folder / name).is_file():
+                return Found(folder / name, form)
         # Elsewhere, train and test may be the folders of any data set.
-        own = folder.name == kind.name
-        candidates = (
-            (PYTHON, [folder / kind.python_folder]),
-            (PYTHON, [folder / kind.python_archive]),
-            (BINARY, [folder / kind.binary_folder]),
-            (BINARY, [folder / kind.binary_archive]),
-            (ARRAYS, [folder / f"{kind.name}.npz"]),
-            (IMAGES, [folder] if own and all((folder / part).is_dir() for part in PARTS) else []),
-            (IMAGES, [path for path in sorted(folder.glob(f"{kind.name}[!0-9]*")) if path.name.endswith(ARCHIVES)]),
-        )
-        for form, paths in candidates:
-            for path in paths:
-                if path.exists():
-                    return Found(path, form)
+        if folder.name == kind.name and all((folder / part).is_dir() for part in PARTS):
+            return Found(folder, IMAGES)
+        for path in archives_in(folder, kind.name):
+            if not path.name[len(kind.name)].isdigit():  # cifar100 is no archive of cifar10
+                return Found(path, IMAGES)
     return None
 
 
@@ -139,10 +123,8 @@ def find_cifar(kind: Cifar) -> Found | None:
 def read_cifar(kind: Cifar, found: Found) -> Dataset:
     """The data set in files of one form."""
     title = kind.title
-    if found.kind == PYTHON:
-        images, labels = _read_batches(kind, found.path, kind.python_batches, _python_batch)
-    elif found.kind == BINARY:
-        images, labels = _read_batches(kind, found.path, kind.binary_batches, _binary_batch)
+    if found.kind == BINARY:
+        images, labels = _read_batches(kind, found.path)
     elif found.kind == ARRAYS:
         images, labels = _read_arrays(kind, found.path)
     else:
@@ -161,51 +143,45 @@ def read_cifar(kind: Cifar, found: Found) -> Dataset:
 def _cifar(kind: Cifar) -> Dataset:
     found = find_cifar(kind)
     if found is None:
-        raise not_here(kind.name, kind.title)
+        raise not_here(kind.name, kind.title, lambda folder: _pickles_note(kind, folder))
     return read_cifar(kind, Found(found.path.resolve(), found.kind))
 
 
-def _read_batches(kind, source, batches, read_batch) -> tuple[np.ndarray, np.ndarray]:
-    files = read_files(source, [name for names in batches for name in names])
-    images, labels = [], []
-    for names, examples in zip(batches, kind.examples, strict=True):
-        for name in names:
-            pixels, classes = read_batch(kind, files[name], f"{source}: {name}", examples // len(names))
-            if classes.max(initial=0) >= kind.num_classes or classes.min(initial=0) < 0:
-                wrong = next(label for label in classes if not 0 <= label < kind.num_classes)
-                raise DataError(f"{source}: {name}: label {wrong} is none of the classes 0 to {kind.num_classes - 1}")
-            images.append(pixels)
-            labels.append(classes)
-    planes = np.concatenate(images).reshape(-1, CHANNELS, SIDE, SIDE)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.concatenate(labels)
+def _pickles_note(kind: Cifar, folder: Path) -> str:
+    there = [name for name in kind.pickles if (folder / name).exists()]
+    return f" (has {there[0]}, which are pickles and not read; {kind.binary_archive} is)" if there else ""
 
 
-def _python_batch(kind: Cifar, content: bytes, source: str, examples: int) -> tuple[np.ndarray, np.ndarray]:
-    batch = unpickle_batch(content, source)
-    pixels, labels = batch.get("data"), batch.get(kind.labels_key)
-    if not isinstance(pixels, np.ndarray) or pixels.shape != (examples, PIXELS):
-        there = f"of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else "missing"
-        raise DataError(f"{source}: data {there}, where uint8 of shape {(examples, PIXELS)} is needed")
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DataError(f"{source}: {kind.labels_key} missing, or no list of integers")
-    if len(labels) != examples:
-        raise DataError(f"{source}: {len(labels):,} labels for {examples:,} images")
-    return pixels, np.asarray(labels)
-
-
-def _binary_batch(kind: Cifar, content: bytes, source: str, examples: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_batches(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray]:
     record = kind.label_bytes + PIXELS
-    if len(content) != examples * record:
-        fault = "truncated" if len(content) < examples * record else "bytes left over"
-        raise DataError(
-            f"{source}: {fault}: {len(content):,} bytes, where {examples:,} images have {examples * record:,}"
-        )
-    records = np.frombuffer(content, np.uint8).reshape(examples, record)
-    return records[:, kind.label_bytes :], records[:, kind.label_bytes - 1].astype(int)
+    sizes = {
+        name: examples // len(names) * record
+        for names, examples in zip(kind.binary_batches, kind.examples, strict=True)
+        for name in names
+    }
+    files = read_files(source, list(sizes), max(sizes.values()))
+    images, labels = [], []
+    for name, size in sizes.items():
+        content = files.pop(name)
+        if len(content) != size:
+            fault = "truncated" if len(content) < size else "bytes left over"
+            raise DataError(
+                f"{source}: {name}: {fault}: {len(content):,} bytes, where {size // record:,} images have {size:,}"
+            )
+        records = np.frombuffer(content, np.uint8).reshape(-1, record)
+        classes = records[:, kind.label_bytes - 1]
+        if classes.max(initial=0) >= kind.num_classes:
+            raise DataError(
+                f"{source}: {name}: label {classes.max()} is none of the classes 0 to {kind.num_classes - 1}"
+            )
+        planes = records[:, kind.label_bytes :].reshape(-1, CHANNELS, SIDE, SIDE)
+        images.append(planes.transpose(0, 2, 3, 1))
+        labels.append(classes)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _read_arrays(kind: Cifar, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    data = arrays(path)
+    data = arrays(path, task="classification")
     needed = (sum(kind.examples), SIDE, SIDE, CHANNELS)
     if data.inputs.shape != needed or data.inputs.dtype != np.uint8 or data.fixed_test != kind.examples[1]:
         raise DataError(

@@ -3,19 +3,22 @@
 import functools
 import hashlib
 import io
-import struct
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from widebasin.data.archives import explained, walk_files
+from widebasin.data.archives import explained, folder_files, walk_files
+from widebasin.data.decoding import UnreadableImage, named, opened_image
 from widebasin.data.errors import DataError
+from widebasin.data.image_names import names_class_image
 from widebasin.data.npz import read_npz
 
 PARTS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png")
+# Bytes of a file: an image of some dozen pixels has a few thousand, and perhaps a profile of colours.
+LARGEST = 1 << 24
 # Position of the bits per channel in a PNG file.
 PNG_DEPTH = 24
 
@@ -43,10 +46,12 @@ def read_class_folders(
     """Decodes all images.
 
     Images are ordered by class and file name; if there is a file with the labels in their original order, by it: the
-    k-th occurrence of a class there is the k-th file of its folder.
+    k-th occurrence of a class there is the k-th file of its folder. Endings may be in upper case; what is hidden is
+    passed over, and so are folders that are named like images. A file that an archive holds twice is the last one. At
+    most four times the memory of the images is used, and what ``walk_files`` does.
 
     Args:
-        source: folder or tar archive; ``train`` and ``test`` may lie deeper in an archive.
+        source: folder or tar archive; ``train`` and ``test`` may lie deeper, but in one place only.
         size: height and width that every image must have.
         num_classes: number of classes that there must be.
         labels_file: npz file with the labels in their original order, ``train`` and ``test``.
@@ -57,7 +62,12 @@ def read_class_folders(
     """
     images: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
     losses = set()
-    for parts, content in walk_files(source, _is_image):
+    place: tuple[str, ...] | None = None
+    for parts, content in walk_files(source, _is_image, LARGEST):
+        place = parts[:-3] if place is None else place
+        if parts[:-3] != place:
+            both = " and ".join("/".join((*some, parts[-3])) for some in (place, parts[:-3]))
+            raise DataError(f"{source}: there are images in {both}; keep one of them")
         image, loss = decode_image(content, f"{source}: {'/'.join(parts)}", size)
         images[parts[-3], parts[-2]][parts[-1]] = image
         losses.add(loss)
@@ -85,15 +95,15 @@ def read_class_folders(
 def fingerprint(source: Path, labels_file: Path | None = None) -> str:
     """Identifies what the images are decoded from, in hexadecimal digits.
 
-    Of an archive and of the file of labels the SHA-256 of their content, of a folder that of all names, sizes and times
-    of change.
+    Of an archive and of the file of labels the SHA-256 of their content, of a folder that of the names, sizes and times
+    of change of all images.
     """
     digest = hashlib.sha256(b"widebasin class folders 1")
     with explained(source):
         if source.is_dir():
-            for path in sorted(path for part in PARTS for path in (source / part).rglob("*")):
+            for path in folder_files(source, _is_image):
                 status = path.stat()
-                digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+                digest.update(os.fsencode(path) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
         else:
             digest.update(_sha256(source))
     if labels_file is not None:
@@ -110,23 +120,21 @@ def decode_image(content: bytes, source: str, size: tuple[int, int]) -> tuple[np
     Raises:
         DataError: if it is damaged, of another size, partly transparent or deeper than 8 bits.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+        with named(source), opened_image(io.BytesIO(content)) as image:
             if (image.height, image.width) != size:
-                raise DataError(
+                raise UnreadableImage(
                     f"{source}: {image.height} x {image.width} pixels, where {size[0]} x {size[1]} are needed"
                 )
             if image.format == "PNG" and content[PNG_DEPTH] > 8:
-                raise DataError(f"{source}: {content[PNG_DEPTH]} bits per channel; convert it to 8 bits")
-            loss = jpeg_quality(image.quantization.get(0, [])) if image.format == "JPEG" else ""  # type: ignore[attr-defined]
+                raise UnreadableImage(f"{source}: {content[PNG_DEPTH]} bits per channel; convert it to 8 bits")
+            loss = "" if image.format == "PNG" else jpeg_quality(image.quantization.get(0, []))  # type: ignore[attr-defined]
             image.load()
             if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-                raise DataError(f"{source}: partly transparent; put it on a background first")
+                raise UnreadableImage(f"{source}: partly transparent; put it on a background first")
             return np.asarray(image.convert("RGB")), loss
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{source}: no image, or a damaged one: {error}") from error
+    except UnreadableImage as error:
+        raise DataError(str(error)) from error
 
 
 def jpeg_quality(luminance: list[int]) -> str:
@@ -148,8 +156,7 @@ def _qualities() -> dict[tuple[int, ...], int]:
 
 
 def _is_image(parts: tuple[str, ...]) -> bool:
-    hidden = parts[-1].startswith(".")
-    return len(parts) >= 3 and parts[-3] in PARTS and parts[-1].lower().endswith(SUFFIXES) and not hidden
+    return names_class_image(parts, PARTS)
 
 
 def _sha256(path: Path) -> bytes:
@@ -164,7 +171,7 @@ def _loss(losses: set[str]) -> str:
 
 
 def _original_order(path: Path, sorted_labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    labels = read_npz(path)
+    labels = read_npz(path, PARTS)
     for part, there in sorted_labels.items():
         if part not in labels:
             raise DataError(f"{path}: the labels of {part} are missing")

@@ -98,7 +98,8 @@ class Dataset:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         if self.files is not None:
-            digest.update("\n".join(self.files.paths).encode())
+            # A name need not be UTF-8.
+            digest.update("\n".join(self.files.paths).encode(errors="surrogateescape"))
             digest.update(self.files.sizes().data)
         return digest.hexdigest()
 

@@ -4,18 +4,18 @@ It imports nothing of this package, so that a worker starts in a fifth of a seco
 """
 
 import contextlib
+import io
 import os
 import pickle
 import random
 import signal
-import struct
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from math import exp, log, sqrt
+from collections.abc import Callable, Iterator, Sequence
+from math import exp, inf, log, sqrt
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
@@ -24,6 +24,12 @@ TRIES = 10
 SHORTER_SIDE = 256 / 224
 # Of more than 8 bits per channel: conversion to bytes would clip them.
 DEEP = ("I", "F")
+# No other format of Pillow's, some of which run programs.
+FORMATS = ("JPEG", "PNG")
+# Pixels along a side, which is what a JPEG can have.
+LONGEST = 65_535
+# Of the longer side of an image to the shorter one: what is beyond would not be seen, but resized.
+MOST_OBLONG = 8
 
 
 class UnreadableImage(Exception):
@@ -43,33 +49,80 @@ def decode_batch(paths: Sequence[str], seeds: Sequence[int] | None, size: int) -
     """
     images = np.empty((len(paths), size, size, 3), np.uint8)
     for i, path in enumerate(paths):
-        image = read_rgb(path)
-        view = evaluation_view(image, size) if seeds is None else training_view(image, seeds[i], size)
-        images[i] = np.asarray(view)
+        with named(path, "; replace the file, or delete it and list the files again"):
+            image = read_rgb(path)
+            view = evaluation_view(image, size) if seeds is None else training_view(image, seeds[i], size)
+            images[i] = np.asarray(view)
     return images
 
 
-def read_rgb(path: str) -> Image.Image:
-    """An image file as RGB, whatever it holds: greyscale, CMYK, a palette; transparency is dropped."""
+@contextlib.contextmanager
+def named(file: str, remedy: str = "") -> Iterator[None]:
+    """Whatever goes wrong with an image, as ``UnreadableImage`` that names its file.
+
+    A damaged image makes Pillow raise errors of any kind, IndexError and RuntimeError among them.
+    """
     try:
-        # Pillow warns of images of suspicious size; of broken ones it warns and then raises.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            if image.mode.startswith(DEEP):
-                raise UnreadableImage(f"{path}: more than 8 bits per channel ({image.mode}); convert it to 8 bits")
-            if image.mode == "P":
-                # Pillow wants the transparency of a palette to be seen before it is dropped.
-                image = image.convert("RGBA")
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        yield
+    except UnreadableImage:
+        raise
+    except MemoryError as error:
+        raise UnreadableImage(f"{file}: too large for the memory of this machine{remedy}") from error
+    except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"neither {' nor '.join(FORMATS)}"
         raise UnreadableImage(
-            f"{path}: no image, or a damaged one ({reason}); replace the file, or delete it and list the files again"
+            f"{file}: no image, or a damaged one ({str(reason) or type(error).__name__}){remedy}"
         ) from error
 
 
+@contextlib.contextmanager
+def opened_image(file: str | io.BytesIO) -> Iterator[Image.Image]:
+    """A JPEG or PNG, its pixels not yet read. It stands as it is stored: an orientation in EXIF is not applied.
+
+    Raises:
+        ValueError: if it has more than 89 million pixels, ``PIL.Image.MAX_IMAGE_PIXELS``, or 65,535 along a side.
+        Exception: of any kind, if it is damaged.
+    """
+    # Of broken images Pillow warns and then raises.
+    with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
+        if max(image.size) > LONGEST or image.width * image.height > (Image.MAX_IMAGE_PIXELS or inf):
+            raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller")
+        yield image
+
+
+def read_rgb(path: str) -> Image.Image:
+    """An image file as RGB, whatever it holds: greyscale, CMYK, a palette; transparency is dropped.
+
+    Reading takes at most 12 bytes of memory per pixel.
+
+    Raises:
+        UnreadableImage: if it has more than 8 bits per channel and no colours.
+        Exception: as ``opened_image``.
+    """
+    with opened_image(path) as image:
+        if image.mode.startswith(DEEP):
+            raise UnreadableImage(f"{path}: more than 8 bits per channel ({image.mode}); convert it to 8 bits")
+        if image.mode == "P":
+            # Pillow wants the transparency of a palette to be seen before it is dropped.
+            image = image.convert("RGBA")
+        return image.convert("RGB")
+
+
 def evaluation_view(image: Image.Image, size: int) -> Image.Image:
-    """The middle ``size x size`` pixels, after the shorter side has become ``round(size 256 / 224)``."""
+    """The middle ``size x size`` pixels, after the shorter side has become ``round(size 256 / 224)``.
+
+    Of an image more than ``MOST_OBLONG`` times as long as it is wide the ends are cut off first, so that no image
+    takes more than ``8 (size 256 / 224)^2`` pixels of memory.
+    """
     width, height = image.size
+    longest = MOST_OBLONG * min(width, height)
+    if max(width, height) > longest:
+        # Cut alike on both sides, to the pixel.
+        width, height = (side - 2 * max(0, (side - longest) // 2) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     scale = round(size * SHORTER_SIDE) / min(width, height)
     width, height = round(width * scale), round(height * scale)
     resized = image.resize((width, height), Image.Resampling.BICUBIC)

@@ -1,58 +1,101 @@
 """The idx format of the MNIST files: a header of big-endian integers, then the array."""
 
+import contextlib
 import gzip
+import io
 import math
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from widebasin.data.archives import explained
 from widebasin.data.errors import DataError
 
 # Third byte of the file.
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
+CHUNK = 1 << 20
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path, needed: tuple[int, ...] | None = None) -> np.ndarray:
     """The array of an idx file, plain or gzipped (told by its first bytes), in the machine's byte order.
 
     The format: two zero bytes, a type code, the number of dimensions, every dimension as four bytes, the values; all
-    big-endian.
+    big-endian. The header is read first, and never more than one byte beyond what it announces is decompressed. In
+    memory are at most three times the bytes of values that the file really holds, and 2 MiB.
+
+    Args:
+        path: the file.
+        needed: the shape that the array must have, and then its values must be bytes.
 
     Raises:
-        DataError: if the file cannot be read, is no idx file, or is shorter or longer than its header says.
+        DataError: if the file cannot be read, is no idx file, is shorter or longer than its header says, or holds
+            another array than the one needed.
 
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
     """
-    content = _content(path)
-    if len(content) < 4:
-        raise DataError(f"{path}: no idx file: it has {len(content)} bytes, and a header has at least 4")
-    if content[:2] != b"\0\0":
-        raise DataError(f"{path}: no idx file: it begins with the bytes {content[:4].hex(' ')}, not with 00 00")
-    code, dimensions = content[2], content[3]
+    with _opened(path) as stream:
+        dtype, shape = _header(path, stream)
+        if needed is not None and (shape != needed or dtype != np.uint8):
+            raise DataError(
+                f"{path}: {dtype.newbyteorder('=')} of shape {shape}, where uint8 of shape {needed} is needed"
+            )
+        start, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
+        content = _read(stream, size + 1)
+        if len(content) != size:
+            fault = f"truncated: {start + len(content):,} bytes" if len(content) < size else "bytes left over"
+            raise DataError(f"{path}: {fault}, where shape {shape} needs {start + size:,}")
+        try:
+            values = np.frombuffer(content, dtype).reshape(shape)
+        except ValueError as error:
+            raise DataError(f"{path}: its header gives the shape {shape}, which no array can have") from error
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def first_values(path: Path, count: int) -> np.ndarray:
+    """The first so many values of an idx file, or all if there are fewer; what comes after them is not read.
+
+    Raises:
+        DataError: as ``read_idx``.
+    """
+    with _opened(path) as stream:
+        dtype, shape = _header(path, stream)
+        content = _read(stream, min(count, math.prod(shape)) * dtype.itemsize)
+    return np.frombuffer(content, dtype, len(content) // dtype.itemsize)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """What is in the file, decompressed as it is read."""
+    with explained(path), path.open("rb") as file:
+        zipped = file.read(2) == GZIP
+        file.seek(0)
+        with gzip.GzipFile(fileobj=file) if zipped else contextlib.nullcontext(file) as stream:
+            yield stream  # type: ignore[misc]
+
+
+def _header(path: Path, stream: io.BufferedIOBase) -> tuple[np.dtype, tuple[int, ...]]:
+    start = stream.read(4)
+    if len(start) < 4:
+        raise DataError(f"{path}: no idx file: it has {len(start)} bytes, and a header has at least 4")
+    if start[:2] != b"\0\0":
+        raise DataError(f"{path}: no idx file: it begins with the bytes {start.hex(' ')}, not with 00 00")
+    code, dimensions = start[2:]
     if code not in TYPES:
         known = ", ".join(f"{known:02x}" for known in TYPES)
         raise DataError(f"{path}: no idx file: unknown type code {code:02x} (known: {known})")
     if dimensions == 0:
         raise DataError(f"{path}: its header gives no dimensions")
-    start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise DataError(f"{path}: truncated: it ends within its header of {start} bytes")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
-    dtype = np.dtype(TYPES[code])
-    needed = start + math.prod(shape) * dtype.itemsize
-    if len(content) != needed:
-        fault = "truncated" if len(content) < needed else "bytes left over"
-        raise DataError(f"{path}: {fault}: {len(content):,} bytes, where shape {shape} needs {needed:,}")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    sizes = stream.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise DataError(f"{path}: truncated: it ends within its header of {4 + 4 * dimensions} bytes")
+    return np.dtype(TYPES[code]), tuple(np.frombuffer(sizes, ">u4").tolist())
 
 
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == GZIP else content
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: truncated or damaged: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+def _read(stream: io.BufferedIOBase, size: int) -> bytearray:
+    """So many bytes, or all there are: memory grows with what is there, not with what a header says."""
+    content = bytearray()
+    while len(content) < size and (chunk := stream.read(min(CHUNK, size - len(content)))):
+        content += chunk
+    return content

@@ -1,5 +1,6 @@
 """Image files in a folder per class, too many to hold in memory."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,8 @@ from jaxtyping import Int32, Int64
 
 from widebasin.data.archives import explained, opened_tar
 from widebasin.data.errors import DataError
+from widebasin.data.image_names import SUFFIXES, is_hidden, names_image
 from widebasin.data.writing import written_aside
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,8 @@ class ImageFiles:
 def list_image_files(root: Path) -> ImageFiles:
     """All files ``train/<class>/*`` and ``val/<class>/*`` that end in .jpg, .jpeg or .png; the files are not opened.
 
+    Endings may be in upper case. What is hidden is passed over, and so are folders that are named like images.
+
     Raises:
         DataError: if a folder is missing or cannot be read, a class has no images, or the classes of ``train`` and
             ``val`` differ.
@@ -90,13 +92,13 @@ def _names_by_class(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; images must be in train/<class>/ and val/<class>/")
     with explained(folder):
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
         if not classes:
             raise DataError(f"{folder}: no class folders; images must be in train/<class>/ and val/<class>/")
         names = {}
         for name in classes:
-            files = [entry.name for entry in os.scandir(folder / name)]  # a Path for each of a million would be slow
-            names[name] = sorted(f for f in files if f.lower().endswith(SUFFIXES) and f[0] != ".")
+            # A Path for each of a million would be slow.
+            names[name] = sorted(f.name for f in os.scandir(folder / name) if names_image(f.name) and f.is_file())
             if not names[name]:
                 raise DataError(f"{folder / name}: no images ({', '.join(SUFFIXES)}); fill or delete this folder")
     return names
@@ -107,7 +109,8 @@ def unpacked(archive: Path, cache: Path) -> Path:
 
     The archive is unpacked aside and renamed when it is complete: an interruption leaves no half of a data set. What a
     process has left aside that was ended meanwhile is deleted by the next one that unpacks into this cache. Of several
-    processes one unpacks and the others wait. Files that would land outside of the folder are refused.
+    processes one unpacks and the others wait. Files that would land outside of the folder are refused. Files go to the
+    disk piece by piece: no more than a few MiB are in memory.
 
     Args:
         archive: a tar archive, plain or compressed by gzip, bzip2 or xz, with ``train`` and ``val`` at its top or in a
@@ -115,7 +118,8 @@ def unpacked(archive: Path, cache: Path) -> Path:
         cache: folder to unpack in; made if need be.
 
     Raises:
-        DataError: if the archive is damaged, unsafe or has no ``train`` and ``val``, or the cache cannot be written.
+        DataError: if the archive is damaged, unsafe, has no ``train`` and ``val`` or several of them, or the cache
+            cannot be written.
     """
     with explained(archive):
         status = archive.stat()
@@ -138,14 +142,18 @@ def _unpack(archive: Path, target: Path) -> None:
     except OSError as error:
         if error.errno is None or str(error.filename) == str(archive):  # damaged, or not to be opened
             raise
-        raise DataError(
-            f"{archive}: cannot be unpacked into {target.parent} ({error.strerror}); make room, or set "
-            "XDG_CACHE_HOME to a folder that can be written"
-        ) from error
+        remedy = "make room, or set XDG_CACHE_HOME to a folder that can be written"
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "give its files shorter names"
+        raise DataError(f"{archive}: cannot be unpacked into {target.parent} ({error.strerror}); {remedy}") from error
 
 
 def _with_train_and_val(folder: Path, archive: Path) -> Path:
-    for candidate in (folder, *sorted(folder.iterdir())):
-        if (candidate / "train").is_dir() and (candidate / "val").is_dir():
-            return candidate
-    raise DataError(f"{archive}: no folders train and val, neither at its top nor in a folder there")
+    candidates = [folder, *sorted(path for path in folder.iterdir() if not is_hidden(path.name))]
+    found = [path for path in candidates if (path / "train").is_dir() and (path / "val").is_dir()]
+    if not found:
+        raise DataError(f"{archive}: no folders train and val, neither at its top nor in a folder there")
+    if len(found) > 1:
+        places = " and ".join(path.relative_to(folder).as_posix() for path in found)
+        raise DataError(f"{archive}: there are folders train and val in {places}; keep one of them")
+    return found[0]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from widebasin.data.archives import archives_in
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.errors import DataError
 from widebasin.data.image_files import list_image_files, unpacked
-from widebasin.data.places import ENVIRONMENT, Found, cache_folder, folders_of
+from widebasin.data.places import ENVIRONMENT, Found, cache_folder, folders_here, folders_of
 
 NORMALIZATION = Normalization(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
 
@@ -22,17 +23,17 @@ class ImageFolders:
         name: of its folder.
         title: what people call it.
         num_classes: number of its classes.
-        archives: what its tar archive may be called.
+        archived: whether its authors publish a tar archive of it, whose name begins with its own.
     """
 
     name: str
     title: str
     num_classes: int
-    archives: tuple[str, ...] = ()
+    archived: bool = False
 
 
 IMAGENET = ImageFolders("imagenet", "ImageNet", 1000)
-IMAGENETTE = ImageFolders("imagenette", "Imagenette", 10, ("imagenette*.tar", "imagenette*.tgz", "imagenette*.tar.*"))
+IMAGENETTE = ImageFolders("imagenette", "Imagenette", 10, archived=True)
 
 
 def imagenet() -> Dataset:
@@ -64,13 +65,13 @@ def imagenette() -> Dataset:
 
 def find_image_folders(kind: ImageFolders) -> Found | None:
     """The first folder with ``train`` and ``val``, or else the first archive."""
-    for folder in folders_of(kind.name):
+    folders = folders_here(kind.name)
+    for folder in folders:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return Found(folder, "class folders")
-    for folder in folders_of(kind.name):
-        for pattern in kind.archives:
-            for archive in sorted(folder.glob(pattern)):
-                return Found(archive, "tar archive")
+    for folder in folders if kind.archived else ():
+        for archive in archives_in(folder, kind.name):
+            return Found(archive, "tar archive")
     return None
 
 
@@ -78,7 +79,7 @@ def _load(kind: ImageFolders) -> Dataset:
     found = find_image_folders(kind)
     if found is None:
         looked = ", ".join(str(folder) for folder in folders_of(kind.name))
-        archive = ", or as the archive that its authors publish" if kind.archives else ""
+        archive = ", or as the archive that its authors publish" if kind.archived else ""
         raise DataError(
             f"{kind.title} is not here; it cannot be downloaded by this program: put its images into train/<class>/ "
             f"and val/<class>/{archive}, and set {ENVIRONMENT} to that folder (looked in {looked})"

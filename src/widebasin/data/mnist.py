@@ -8,8 +8,8 @@ import numpy as np
 
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.errors import DataError
-from widebasin.data.idx import read_idx
-from widebasin.data.places import Found, folders_of, not_here
+from widebasin.data.idx import first_values, read_idx
+from widebasin.data.places import Found, folders_here, not_here
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class IdxImages:
         name: of its folder.
         title: what people call it.
         first_labels: its first training labels: data sets of this kind have the same file names.
+        torchvision: its folder below the one that torchvision is told to download to.
         train_examples: number of training images.
         test_examples: number of test images.
     """
@@ -27,6 +28,7 @@ class IdxImages:
     name: str
     title: str
     first_labels: tuple[int, ...]
+    torchvision: str
     train_examples: int = 60_000
     test_examples: int = 10_000
 
@@ -36,9 +38,11 @@ class IdxImages:
         return ("train", self.train_examples), ("t10k", self.test_examples)
 
 
-MNIST = IdxImages("mnist", "MNIST", (5, 0, 4, 1, 9, 2, 1, 3, 1, 4))
-FASHION_MNIST = IdxImages("fashion-mnist", "Fashion-MNIST", (9, 0, 0, 3, 0, 2, 7, 2, 5, 5))
+MNIST = IdxImages("mnist", "MNIST", (5, 0, 4, 1, 9, 2, 1, 3, 1, 4), "MNIST/raw")
+FASHION_MNIST = IdxImages("fashion-mnist", "Fashion-MNIST", (9, 0, 0, 3, 0, 2, 7, 2, 5, 5), "FashionMNIST/raw")
 STEMS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+# As published, unpacked, and as some unpack them.
+NAMES = ("{stem}-ubyte.gz", "{stem}-ubyte", "{dotted}-ubyte", "{dotted}-ubyte.gz")
 
 
 def mnist() -> Dataset:
@@ -64,10 +68,15 @@ def fashion_mnist() -> Dataset:
 
 
 def find_idx_images(kind: IdxImages) -> Found | None:
-    """The first folder that has all four files."""
-    for folder in folders_of(kind.name):
-        if not _missing(folder) and (folder.name == kind.name or _is(kind, folder)):
-            return Found(folder, "idx files")
+    """The first folder that has all four files, by any of their names, also as torchvision lays them."""
+    for folder in folders_here(kind.name):
+        for place, own in (
+            (folder, folder.name == kind.name),
+            (folder / kind.torchvision, True),
+            (folder / "raw", False),
+        ):
+            if not _missing(place) and (own or _is(kind, place)):
+                return Found(place, "idx files")
     return None
 
 
@@ -96,8 +105,8 @@ def _mnist_like(kind: IdxImages) -> Dataset:
 
 
 def _file(folder: Path, stem: str) -> Path | None:
-    names = (f"{stem}-ubyte.gz", f"{stem}-ubyte")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    paths = (folder / name.format(stem=stem, dotted=stem.replace("-idx", ".idx")) for name in NAMES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _missing(folder: Path) -> list[str]:
@@ -113,7 +122,7 @@ def _is(kind: IdxImages, folder: Path) -> bool:
     """Whether the files in a folder of another name are those of this data set."""
     path = _file(folder, "train-labels-idx1")
     try:
-        return path is not None and tuple(read_idx(path).ravel()[: len(kind.first_labels)]) == kind.first_labels
+        return path is not None and tuple(first_values(path, len(kind.first_labels))) == kind.first_labels
     except DataError:
         return False
 
@@ -122,9 +131,7 @@ def _read(folder: Path, stem: str, shape: tuple[int, ...], largest: int = 255) -
     path = _file(folder, stem)
     if path is None:
         raise DataError(f"{folder}: {stem}-ubyte.gz is missing")
-    array = read_idx(path)
-    if array.shape != shape or array.dtype != np.uint8:
-        raise DataError(f"{path}: {array.dtype} of shape {array.shape}, where uint8 of shape {shape} is needed")
+    array = read_idx(path, shape)
     if array.max(initial=0) > largest:
         raise DataError(f"{path}: label {array.max()} is none of the classes 0 to {largest}")
     return array

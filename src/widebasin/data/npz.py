@@ -1,35 +1,53 @@
 """Arrays in npz files, and the cache of arrays that take long to compute."""
 
+import math
+import os
 import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX, read_array, read_array_header_1_0
 
+from widebasin.data.archives import explained
 from widebasin.data.errors import DataError
 from widebasin.data.places import cache_folder
 from widebasin.data.writing import written_aside
 
+ENCRYPTED = 1
+# How many times its size the content of a member can have at most, by the method of its compression.
+DENSEST = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+# Numbers in an array, which the number of bytes does not bound where every one of them has none.
+LARGEST_SIZE = 1 << 48
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+
+def read_npz(path: Path, known: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """All arrays of an npz file, each verified by its checksum.
 
+    Every array's header is read first and compared with the size of what is there, so that no more memory is used than
+    the arrays take that the file really holds, and 16 MiB.
+
+    Args:
+        path: the file.
+        known: names that its arrays may have; any, by default.
+
     Raises:
-        DataError: if it cannot be read, is no npz file, is damaged, or holds Python objects, which are not read.
+        DataError: if it cannot be read, is no npz file, is damaged, has arrays of other names, or holds Python objects,
+            which are not read.
     """
-    try:
-        # NumPy leaves a file open that it finds damaged.
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise DataError(f"{path}: one array without a name; write it with numpy.savez(path, inputs=..., ...)")
-            return {name: _read(path, file, name) for name in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{path}: no npz file, or a damaged one: {error}") from error
+    with explained(path, "no npz file, or a damaged one"), path.open("rb") as stream:
+        if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+            raise DataError(f"{path}: one array without a name; write it with numpy.savez(path, inputs=..., ...)")
+        size = os.fstat(stream.fileno()).st_size
+        with zipfile.ZipFile(stream) as file:
+            members = {member.filename.removesuffix(".npy"): member for member in file.infolist()}
+            unknown = [] if known is None else [name for name in members if name not in known]
+            if unknown:
+                raise DataError(
+                    f"{path}: unknown array {', '.join(unknown)}; arrays are named {', '.join(known or ())}"
+                )
+            return {name: _read(f"{path}: {name}", file, member, size) for name, member in members.items()}
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -69,9 +87,28 @@ def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarra
     return arrays
 
 
-def _read(path: Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        return file[name]
-    except ValueError as error:
-        fault = "holds Python objects, which are not read for safety; store numbers"
-        raise DataError(f"{path}: {name} {fault if 'pickle' in str(error) else error}") from error
+def _read(name: str, file: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> np.ndarray:
+    """The array of a member of an archive of this size in bytes."""
+    if member.flag_bits & ENCRYPTED:
+        raise DataError(f"{name} is encrypted; write the file with numpy.savez")
+    if member.compress_type not in DENSEST:
+        raise DataError(
+            f"{name} is compressed in a way that NumPy does not; write the file with numpy.savez_compressed"
+        )
+    with file.open(member) as content:
+        start = content.read(len(MAGIC_PREFIX) + 2)
+        if not start.startswith(MAGIC_PREFIX):
+            raise DataError(f"{name} is no array; write the file with numpy.savez")
+        if tuple(start[-2:]) != (1, 0):
+            raise DataError(f"{name} has a header that arrays of numbers or text never have; write it with numpy.savez")
+        shape, _, dtype = read_array_header_1_0(content)
+        if dtype.hasobject:
+            raise DataError(f"{name} holds Python objects, which are not read for safety; store numbers")
+        needed, there = math.prod(shape) * dtype.itemsize, member.file_size - content.tell()
+        most = min(there, DENSEST[member.compress_type] * size)
+        if needed != there or needed > most or math.prod(shape) > LARGEST_SIZE:
+            raise DataError(f"{name} is damaged: {dtype} of shape {shape} takes {needed:,} bytes, there are {most:,}")
+    with file.open(member) as content:
+        array = read_array(content, allow_pickle=False)
+        content.read(1)  # the checksum is verified at the end
+        return array

@@ -60,6 +60,25 @@ def folders_of(name: str) -> tuple[Path, ...]:
     return (*own, cache_folder("data") / name)
 
 
+def folders_here(name: str) -> list[Path]:
+    """Those of ``folders_of`` that are there.
+
+    Raises:
+        DataError: if the system does not let one be looked into.
+    """
+    there = []
+    for folder in folders_of(name):
+        try:
+            if folder.is_dir():
+                os.scandir(folder).close()
+                there.append(folder)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: cannot be looked into ({error.strerror}); set {ENVIRONMENT} to another folder"
+            ) from error
+    return there
+
+
 def look_in(folder: Path | None) -> None:
     """Has data sets looked for, and downloaded, in this folder first, here and in processes to come."""
     if folder is not None:

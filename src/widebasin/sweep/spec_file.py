@@ -14,6 +14,8 @@ from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.spec import Resolved, Spec, resolved_type, spec_type, workload_named
 
 FORMAT = 2
+# Bytes of a spec file: keys of very many parts take a time that grows with the square of their length.
+LARGEST = 1 << 15
 
 
 def read_spec(path: Path, workload: str | None = None) -> Spec:
@@ -24,17 +26,26 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         workload: name of the workload, where it is not that of the file.
 
     Raises:
-        UsageError: if the file cannot be read, is no TOML, has an unknown key or a value of the wrong type.
+        UsageError: if the file cannot be read, is no TOML in UTF-8 or has more than 32 KiB, has an unknown key or a
+            value of the wrong type.
     """
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
         raise UsageError("spec file", str(path), f"cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    if len(content) > LARGEST:
+        raise UsageError("spec file", str(path), f"must have at most {LARGEST:,} bytes")
+    try:
+        table = _parsed(content.decode("utf-8-sig"))  # editors of Windows begin with a byte-order mark
+    except ValueError as error:
         raise UsageError("spec file", str(path), f"is not valid TOML: {error}") from error
     version = table.pop("format", FORMAT)
     if version not in range(1, FORMAT + 1):
         raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({path})")
+    for name in table:
+        if (other := name.replace("-", "_")) != name and other in table:
+            raise UsageError(f"key in {path}", name, f"is there as {other} too; leave one of them out")
     table = {key.replace("-", "_"): value for key, value in table.items()}
     own: tuple[Axis, ...] = ()
     if table.keys() - _kinds(Spec).keys():
@@ -60,7 +71,7 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
     Raises:
         ValueError: if it is no TOML, of another format, or not complete.
     """
-    table = tomllib.loads(text)
+    table = _parsed(text)
     version = table.pop("format", None)
     if version != FORMAT:
         raise ValueError(f"format {version}, and this version of widebasin reads {FORMAT}")
@@ -75,6 +86,28 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
     if missing:
         raise ValueError(f"no {missing[0]}")
     return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A table from its TOML text.
+
+    Raises:
+        ValueError: if it is no TOML, or an integer does not fit into the 64 bits that TOML has for it.
+    """
+    try:
+        table = tomllib.loads(text)
+        if not _all_fit(table):
+            raise ValueError("an integer of more than 64 bits")
+    except RecursionError as error:
+        raise ValueError("lists or tables within each other, too deep to be read") from error
+    return table
+
+
+def _all_fit(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_all_fit, items))
 
 
 def _kinds(spec: type[Spec]) -> dict[str, tuple[type, bool]]:

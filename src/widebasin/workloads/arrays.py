@@ -1,8 +1,10 @@
 """A user's own arrays as a workload: ``--workload FILE.npz``, or ``FILE.npz:MODEL`` with a model of ``ARCHITECTURES``.
 
-The file is one of ``widebasin.data.arrays``. Without a model, images (height, width, channels) get a residual network
-and everything else an MLP. Of the examples 80% train, 10% validate and 10% test, drawn by seed; with an official test
-set in the file 90% train and 10% validate. Recipe and radii are those of a first try, to be changed by flags.
+The file is one of ``widebasin.data.arrays``. Where the type of its targets does not say what is meant,
+``FILE.npz:classification`` or ``FILE.npz:regression`` does, also with a model: ``FILE.npz:mlp:regression``. Without a
+model, images (height, width, channels) get a residual network and everything else an MLP. Of the examples 80% train,
+10% validate and 10% test, drawn by seed; with an official test set in the file 90% train and 10% validate. Recipe and
+radii are those of a first try, to be changed by flags.
 """
 
 import functools
@@ -12,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from widebasin.data import Dataset, SplitSizes, arrays
+from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
 from widebasin.workloads.workload import SupervisedWorkload
@@ -46,9 +49,9 @@ ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 
 
 def names_arrays(name: str) -> bool:
-    """Whether a workload's name is that of a file of arrays, with or without a model."""
-    path, _, model = name.partition(ENDING)
-    return bool(path) and name != path and (not model or model.startswith(":"))
+    """Whether a workload's name is that of a file of arrays, with or without a model and a task."""
+    path, _, chosen = name.partition(ENDING)
+    return bool(path) and name != path and (not chosen or chosen.startswith(":"))
 
 
 @functools.lru_cache(maxsize=8)
@@ -59,23 +62,28 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         DataError: if the file cannot be read.
         ValueError: if there is no such model, it does not take such examples, or they are too few.
     """
-    path, _, model = name.partition(ENDING)
-    dataset = _with_flat_targets(arrays(path + ENDING))
+    path, _, chosen = name.partition(ENDING)
+    words = chosen.split(":")[1:]
+    task = words.pop() if words and words[-1] in TASKS else None
+    model = words.pop() if words else ""
+    if words or (model and model not in ARCHITECTURES):
+        known = f"one of {', '.join(ARCHITECTURES)}, then one of {', '.join(TASKS)} or nothing"
+        raise ValueError(f"the model after {ENDING}: must be {known}, got {chosen.removeprefix(':')!r}")
+    dataset = _with_flat_targets(arrays(path + ENDING, task))
     shape = dataset.inputs.shape[1:]
-    model = model.removeprefix(":") or ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
-    if model not in ARCHITECTURES:
-        raise ValueError(f"the model after {ENDING}: must be one of {', '.join(ARCHITECTURES)}, got {model!r}")
+    model = model or ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
     if model != "mlp" and len(shape) != IMAGE_DIMENSIONS:
         raise ValueError(f"{model} takes images (height, width, channels), the inputs have shape {shape}; take mlp")
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
         raise ValueError(f"{model} takes square images, the inputs have shape {shape}; take resnet18 or mlp")
     build, widths = ARCHITECTURES[model]
     outputs = dataset.num_classes or dataset.targets.shape[1]
+    taken = "regression" if dataset.num_classes is None else f"{dataset.num_classes} classes"
     sizes = _sizes(dataset)
     return SupervisedWorkload(
         name=name,
         model=model,
-        description=f"{dataset.name}, {model}",
+        description=f"{dataset.name}, {model}, {taken}",
         load=lambda: dataset,
         build=lambda width, key: build(shape, outputs, width, key),
         sizes=sizes,
