@@ -164,8 +164,8 @@ def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
 
 def archives_in(folder: Path, stem: str) -> list[Path]:
     """The files of a folder that end like a tar archive and begin with ``stem``, sorted."""
-    with explained(folder):
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    with explained(folder), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_file())
     return [folder / name for name in names if name.startswith(stem) and name.lower().endswith(ENDINGS)]
 
 

@@ -92,13 +92,14 @@ def _names_by_class(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; images must be in train/<class>/ and val/<class>/")
     with explained(folder):
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
+        with os.scandir(folder) as entries:
+            classes = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
         if not classes:
             raise DataError(f"{folder}: no class folders; images must be in train/<class>/ and val/<class>/")
         names = {}
         for name in classes:
-            # A Path for each of a million would be slow.
-            names[name] = sorted(f.name for f in os.scandir(folder / name) if names_image(f.name) and f.is_file())
+            with os.scandir(folder / name) as entries:  # a Path for each of a million would be slow
+                names[name] = sorted(entry.name for entry in entries if names_image(entry.name) and entry.is_file())
             if not names[name]:
                 raise DataError(f"{folder / name}: no images ({', '.join(SUFFIXES)}); fill or delete this folder")
     return names

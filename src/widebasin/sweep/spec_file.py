@@ -14,8 +14,10 @@ from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.spec import Resolved, Spec, resolved_type, spec_type, workload_named
 
 FORMAT = 2
-# Bytes of a spec file: keys of very many parts take a time that grows with the square of their length.
-LARGEST = 1 << 15
+# Bytes of a spec; reading takes about a hundred times as many.
+LARGEST = 1 << 20
+# A key of many parts: reading it takes time and memory that grow with the square of their number.
+LONG_KEY = re.compile(r"(?:\.[^.,=\[\]\n]*){32}")
 
 
 def read_spec(path: Path, workload: str | None = None) -> Spec:
@@ -26,7 +28,7 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         workload: name of the workload, where it is not that of the file.
 
     Raises:
-        UsageError: if the file cannot be read, is no TOML in UTF-8 or has more than 32 KiB, has an unknown key or a
+        UsageError: if the file cannot be read, is no TOML in UTF-8 or has more than 1 MiB, has an unknown key or a
             value of the wrong type.
     """
     try:
@@ -40,24 +42,33 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         table = _parsed(content.decode("utf-8-sig"))  # editors of Windows begin with a byte-order mark
     except ValueError as error:
         raise UsageError("spec file", str(path), f"is not valid TOML: {error}") from error
+    shown = repr(str(path))  # a name may hold control characters, and bytes that are no UTF-8
     version = table.pop("format", FORMAT)
     if version not in range(1, FORMAT + 1):
-        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({path})")
+        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({shown})")
     for name in table:
         if (other := name.replace("-", "_")) != name and other in table:
-            raise UsageError(f"key in {path}", name, f"is there as {other} too; leave one of them out")
+            raise UsageError(f"key in {shown}", name, f"is there as {other} too; leave one of them out")
     table = {key.replace("-", "_"): value for key, value in table.items()}
     own: tuple[Axis, ...] = ()
     if table.keys() - _kinds(Spec).keys():
         named = workload or table.get("workload")
-        own = workload_named(named).axes if isinstance(named, str) else ()
+        try:
+            own = workload_named(named).axes if isinstance(named, str) else ()
+        except UsageError as error:
+            if workload is not None:
+                raise
+            raise UsageError(f"workload in {shown}", named, error.remedy) from error
     kind = spec_type(own)
     kinds = _kinds(kind)
     values = {}
     for name, value in table.items():
         if name not in kinds:
-            raise nearest_name(f"key in {path}", name, kinds)
-        values[name] = _typed(name, value, *kinds[name])
+            raise nearest_name(f"key in {shown}", name, kinds)
+        try:
+            values[name] = _typed(name, value, *kinds[name])
+        except UsageError as error:
+            raise UsageError(f"{name} in {shown}", value, error.remedy) from error
     return kind(**values)
 
 
@@ -92,8 +103,12 @@ def _parsed(text: str) -> dict[str, Any]:
     """A table from its TOML text.
 
     Raises:
-        ValueError: if it is no TOML, or an integer does not fit into the 64 bits that TOML has for it.
+        ValueError: if it is no TOML, or very long, or has an integer of more than the 64 bits of TOML.
     """
+    if len(text) > LARGEST:
+        raise ValueError(f"more than {LARGEST:,} characters")
+    if LONG_KEY.search(text):
+        raise ValueError("a key of more than 32 parts")
     try:
         table = tomllib.loads(text)
         if not _all_fit(table):
