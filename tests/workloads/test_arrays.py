@@ -1,21 +1,24 @@
 """A user's own arrays as a workload, in Python and by the command."""
 
 import os
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data.image_folders import write_folders
 from sweep.commands import widebasin
 from together import together
 
-from widebasin.data import DataError
+from widebasin.data import DATASETS, DataError, Dataset
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.sweep import UsageError, workload_named
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.spec import Spec, resolve
 from widebasin.workloads import WORKLOADS
+from widebasin.workloads.arrays import arrays_workload
 
 
 def write(path, examples=60, **changes):
@@ -83,6 +86,43 @@ def test_the_task_stands_behind_the_file(tmp_path, words, targets, model, metric
     workload = WORKLOADS[write(tmp_path / f"{len(words)}.npz", targets=targets) + words]
     assert (workload.model, workload.metrics[0].name) == (model, metric)
     assert workload.description.endswith("regression" if metric == "loss" else "3 classes")
+
+
+@pytest.mark.parametrize(("data", "augmented"), [("fashion-mnist", False), ("cifar100", True)])
+def test_a_data_set_that_has_a_name_is_a_workload_with_a_model(monkeypatch, data, augmented):
+    source = DATASETS[data]
+    images = np.random.default_rng(0).integers(0, 256, (30, *source.shape), np.uint8)
+    labels = np.arange(30, dtype=np.int32) % source.num_classes
+    small = Dataset(source.title, images, labels, source.num_classes, fixed_test=10)
+    monkeypatch.setitem(DATASETS, data, replace(source, load=lambda: small))
+    for model in ("resnet18", "mlp"):
+        arrays_workload.cache_clear()
+        workload = WORKLOADS[f"{data}:{model}"]
+        assert (workload.model, workload.metrics[0].name, workload.load()) == (model, "accuracy", small)
+        assert (workload.sizes.train, workload.sizes.valid, workload.sizes.test) == (18, 2, 10)
+        assert (workload.augment is not None) == augmented
+        assert resolve(Spec(workload=f"{data}:{model}")).widths == workload.widths
+    arrays_workload.cache_clear()
+    for name, reason in ((f"{data}:", "must be one of mlp"), (f"{data}:vgg", "got 'vgg'"), (data, "unknown")):
+        with pytest.raises(UsageError, match=reason):
+            workload_named(name)
+
+
+def test_a_data_set_that_is_not_here_says_so_and_photographs_have_a_workload_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arrays_workload.cache_clear()
+    with pytest.raises(DataError, match="widebasin data fetch fashion-mnist"):
+        workload_named("fashion-mnist:mlp")
+    write_folders(tmp_path, 1, 1, tuple("abcdefghij"))
+    with pytest.raises(UsageError, match="photographs of imagenette stay on the disk; take imagenette-resnet50"):
+        workload_named("imagenette:mlp")
+
+
+def test_a_name_that_cannot_be_recorded_is_refused(tmp_path):
+    name = write(tmp_path / f"{os.fsdecode(bytes([0xFF]))}.npz")
+    with pytest.raises(UsageError, match="its name is not UTF-8 and cannot be kept with the results; rename the file"):
+        workload_named(name)
 
 
 def test_a_test_set_in_the_file_is_the_test_set(tmp_path):

@@ -1,10 +1,12 @@
-"""A user's own arrays as a workload: ``--workload FILE.npz``, or ``FILE.npz:MODEL`` with a model of ``ARCHITECTURES``.
+"""A user's own arrays as a workload, ``--workload FILE.npz``, or a data set that has a name, ``cifar100:resnet18``.
 
-The file is one of ``widebasin.data.arrays``. Where the type of its targets does not say what is meant,
-``FILE.npz:classification`` or ``FILE.npz:regression`` does, also with a model: ``FILE.npz:mlp:regression``. Without a
-model, images (height, width, channels) get a residual network and everything else an MLP. Of the examples 80% train,
-10% validate and 10% test, drawn by seed; with an official test set in the file 90% train and 10% validate. Recipe and
-radii are those of a first try, to be changed by flags.
+``FILE.npz:MODEL`` takes a model of ``ARCHITECTURES``; without one, images (height, width, channels) get a residual
+network and everything else an MLP. The file is one of ``widebasin.data.arrays``. Where the type of its targets does not
+say what is meant, ``FILE.npz:classification`` or ``FILE.npz:regression`` does, also after a model:
+``FILE.npz:mlp:regression``. A data set that has a name (``widebasin data list``) needs the model.
+
+Of the examples 80% train, 10% validate and 10% test, drawn by seed; with an official test set 90% train and 10%
+validate. Recipe and radii are those of a first try, to be changed by flags; CIFAR is cropped and flipped.
 """
 
 import functools
@@ -13,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from widebasin.data import Dataset, SplitSizes, arrays
+from widebasin.data import DATASETS, Dataset, DatasetSource, SplitSizes, arrays, crop_and_flip
 from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
@@ -21,6 +23,8 @@ from widebasin.workloads.workload import SupervisedWorkload
 
 ENDING = ".npz"
 IMAGE_DIMENSIONS = 3
+# Data sets of photographs, which are customarily cropped and flipped.
+CROPPED = ("cifar10", "cifar100")
 
 
 def _mlp(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> MLP:
@@ -49,29 +53,42 @@ ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 
 
 def names_arrays(name: str) -> bool:
-    """Whether a workload's name is that of a file of arrays, with or without a model and a task."""
+    """Whether a workload's name is that of a file of arrays, or of a data set with a model."""
     path, _, chosen = name.partition(ENDING)
-    return bool(path) and name != path and (not chosen or chosen.startswith(":"))
+    return _source(name) is not None or (bool(path) and name != path and (not chosen or chosen.startswith(":")))
+
+
+def _source(name: str) -> DatasetSource | None:
+    """The data set of a name such as ``cifar100:resnet18``."""
+    data, colon, _ = name.partition(":")
+    return DATASETS.get(data) if colon else None
 
 
 @functools.lru_cache(maxsize=8)
 def arrays_workload(name: str) -> SupervisedWorkload:
-    """The workload of a file of arrays.
+    """The workload of a file of arrays, or of a data set with a model.
 
     Raises:
-        DataError: if the file cannot be read.
+        DataError: if the file cannot be read, or the data set is not here.
         ValueError: if there is no such model, it does not take such examples, or they are too few.
     """
-    path, _, chosen = name.partition(ENDING)
-    words = chosen.split(":")[1:]
-    task = words.pop() if words and words[-1] in TASKS else None
-    model = words.pop() if words else ""
-    if words or (model and model not in ARCHITECTURES):
-        known = f"one of {', '.join(ARCHITECTURES)}, then one of {', '.join(TASKS)} or nothing"
-        raise ValueError(f"the model after {ENDING}: must be {known}, got {chosen.removeprefix(':')!r}")
-    dataset = _with_flat_targets(arrays(path + ENDING, task))
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("its name is not UTF-8 and cannot be kept with the results; rename the file") from error
+    source = _source(name)
+    path, separator, chosen = name.partition(ENDING if source is None else ":")
+    words = chosen.split(":")[1:] if source is None else chosen.split(":")
+    task = words.pop() if source is None and words and words[-1] in TASKS else None
+    if len(words) > 1 or not all(word in ARCHITECTURES for word in words):
+        tasks = "" if source is not None else f", then one of {', '.join(TASKS)} or nothing"
+        known = f"one of {', '.join(ARCHITECTURES)}{tasks}"
+        raise ValueError(f"the model after {separator} must be {known}, got {chosen.removeprefix(':')!r}")
+    dataset = _with_flat_targets(arrays(path + ENDING, task) if source is None else source.load())
+    if dataset.files is not None:
+        raise ValueError(f"the photographs of {path} stay on the disk; take {path}-resnet50")
     shape = dataset.inputs.shape[1:]
-    model = model or ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
+    model = words[0] if words else ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
     if model != "mlp" and len(shape) != IMAGE_DIMENSIONS:
         raise ValueError(f"{model} takes images (height, width, channels), the inputs have shape {shape}; take mlp")
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
@@ -96,6 +113,7 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         ),
         widths=widths,
         rhos=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        augment=crop_and_flip if source is not None and source.name in CROPPED else None,
     )
 
 
