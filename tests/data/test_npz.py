@@ -1,3 +1,4 @@
+import os
 import pickle
 import struct
 import zipfile
@@ -103,6 +104,12 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("text")
     with pytest.raises(DataError, match=r"text\.npz: no npz file"):
         read_npz(tmp_path / "text.npz")
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path in (tmp_path, tmp_path / "pipe.npz"):
+        with pytest.raises(DataError, match=f"{path}: no file but a folder or a device"):
+            read_npz(path)
+    with pytest.raises(DataError, match=r"xxx\.npz: cannot be read .File name too long"):
+        read_npz(tmp_path / f"{'x' * 300}.npz")
     with pytest.raises(DataError, match=r"nowhere\.npz: cannot be read .No such file"):
         read_npz(tmp_path / "nowhere.npz")
 

@@ -138,6 +138,7 @@ def test_scales_make_the_task_centered_and_precision_and_examples_reach_it():
         ("/home/me/data sets/my.npz:vit", "my.npz-vit"),
         ("../a/näher b.npz:mlp", "n-her-b.npz-mlp"),
         ("digits-mlp", "digits-mlp"),
+        (f"{'x' * 250}.npz:vit", "x" * 100),
     ],
 )
 def test_names_of_files_of_arrays_are_names_of_one_folder(workload, name):

@@ -125,7 +125,7 @@ def unpacked(archive: Path, cache: Path) -> Path:
     with explained(archive):
         status = archive.stat()
         # Another archive of the same name is unpacked anew.
-        target = cache / f"{archive.name.split('.')[0]}-{status.st_size:x}-{status.st_mtime_ns:x}"
+        target = cache / f"{archive.name.split('.')[0][:100]}-{status.st_size:x}-{status.st_mtime_ns:x}"
         if not target.is_dir():
             _unpack(archive, target)
     return _with_train_and_val(target, archive)

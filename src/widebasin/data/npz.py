@@ -36,6 +36,9 @@ def read_npz(path: Path, known: Collection[str] | None = None) -> dict[str, np.n
         DataError: if it cannot be read, is no npz file, is damaged, has arrays of other names, or holds Python objects,
             which are not read.
     """
+    with explained(path):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: no file but a folder or a device")
     with explained(path, "no npz file, or a damaged one"), path.open("rb") as stream:
         if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
             raise DataError(f"{path}: one array without a name; write it with numpy.savez(path, inputs=..., ...)")

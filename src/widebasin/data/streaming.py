@@ -147,7 +147,8 @@ class ImageReader:
             raise DataError(
                 f"a worker that decodes images (process {process.pid}) has ended, status {process.returncode}: a "
                 "negative status is the signal that killed it (-9: perhaps for want of memory; use fewer workers or a "
-                "smaller prefetch), 1 an error that it has printed"
+                f"smaller prefetch), 1 an error that it has printed; it was decoding the {len(request[0])} images from "
+                f"{request[0][0] if request[0] else 'none'} on"
             ) from error
         finally:
             # Also one that has ended: its error is then met again, where an empty queue would wait for ever.

@@ -82,8 +82,8 @@ class Cell:
 
 
 def file_name(workload: str) -> str:
-    """A workload's name as part of the name of a file: that of a user's own arrays without their folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", Path(workload).name)
+    """A workload's name as part of the name of a file: that of a user's own arrays without their folder, cut."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", Path(workload).name)[:100]
 
 
 def epochs_of(method: str, epochs: int, budget: str) -> int:
