@@ -61,6 +61,11 @@ def test_a_missing_folder_is_named(part, root):
         list_image_files(root)
 
 
+def test_a_folder_whose_name_no_disk_has_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"xxx/train: cannot be read \(File name too long\)"):
+        list_image_files(tmp_path / ("x" * 300))
+
+
 def test_a_folder_without_classes_is_named(tmp_path):
     for part in ("train", "val"):
         (tmp_path / part).mkdir()

@@ -89,9 +89,9 @@ def list_image_files(root: Path) -> ImageFiles:
 
 
 def _names_by_class(folder: Path) -> dict[str, list[str]]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; images must be in train/<class>/ and val/<class>/")
     with explained(folder):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; images must be in train/<class>/ and val/<class>/")
         with os.scandir(folder) as entries:
             classes = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
         if not classes:
@@ -111,7 +111,7 @@ def unpacked(archive: Path, cache: Path) -> Path:
     The archive is unpacked aside and renamed when it is complete: an interruption leaves no half of a data set. What a
     process has left aside that was ended meanwhile is deleted by the next one that unpacks into this cache. Of several
     processes one unpacks and the others wait. Files that would land outside of the folder are refused. Files go to the
-    disk piece by piece: no more than a few MiB are in memory.
+    disk piece by piece: a few MiB are in memory, and about a kilobyte for every file of the archive.
 
     Args:
         archive: a tar archive, plain or compressed by gzip, bzip2 or xz, with ``train`` and ``val`` at its top or in a
