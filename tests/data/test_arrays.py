@@ -143,7 +143,7 @@ TEXTS = np.array(["cat", "ant", "bee"] * 2)
         ),
         (WHOLE, "classification", LABELS, None),
         (WHOLE / 2, None, WHOLE[:, None] / 2, None),
-        (TEXTS, None, [2, 0, 1, 2, 0, 1], "texts, taken for 3 classes in this order: ant, bee, cat"),
+        (TEXTS, None, [2, 0, 1, 2, 0, 1], "texts, taken for 3 classes in this order: 'ant', 'bee', 'cat'"),
         (TEXTS, "classification", [2, 0, 1, 2, 0, 1], "texts"),
     ],
     ids=range(10),
@@ -185,3 +185,17 @@ def test_reading_takes_a_stated_multiple_of_memory(write):
     arrays(path, "classification")
     assert tracemalloc.get_traced_memory()[1] < 6 * 4_008_000
     tracemalloc.stop()
+
+
+def test_names_that_steer_a_terminal_are_shown_as_escapes(tmp_path, caplog):
+    path = tmp_path / "a\x1b[31m\udcff.npz"
+    np.savez(path, inputs=FLOATS, targets=np.array(["\x1b[31m", "a", "b"] * 2))
+    arrays(path)
+    (record,) = caplog.records
+    path.write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        arrays(path)
+    for text in (record.getMessage(), str(error.value)):
+        assert text.isascii()
+        assert text.isprintable()
+        assert r"a\x1b[31m\udcff.npz" in text

@@ -51,7 +51,7 @@ def walk_files(
             return
         with opened_tar(source) as archive:
             for member in archive:
-                archive.members = []  # or all headers would be kept
+                archive.members.clear()  # type: ignore[attr-defined]  # or all headers would be kept
                 parts = Path(member.name).parts
                 if not member.isfile() or any(map(is_hidden, parts)) or not parts or not wanted(parts):
                     continue

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from widebasin.data.dataset import Dataset, Normalization
-from widebasin.data.errors import DataError
+from widebasin.data.errors import DataError, shown
 from widebasin.data.npz import read_npz
 
 KEYS = ("inputs", "targets", "test_inputs", "test_targets", "num_classes")
@@ -101,8 +101,8 @@ def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -
             raise DataError(f"{path}: {name} has shape {values.shape}; one target per example is needed")
     if task != REGRESSION and all(values.dtype.kind in "US" and values.ndim == 1 for values in given.values()):
         names, numbers = np.unique(np.concatenate(list(given.values())), return_inverse=True)
-        shown = ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
-        LOGGER.warning("%s: targets are texts, taken for %d classes in this order: %s", path, len(names), shown)
+        first = ", ".join(repr(name.item()) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+        LOGGER.warning(shown(f"{path}: targets are texts, taken for {len(names)} classes in this order: {first}"))
         lengths = [len(values) for values in given.values()]
         return np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
     return [_targets(path, name, values, task) for name, values in given.items()]
@@ -161,22 +161,15 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
 
 def _say_what_may_not_be_meant(path: Path, targets: list[np.ndarray], classes: int | None, dtype: np.dtype) -> None:
     """Where the type of the targets may mislead: whole numbers as floats, and classes of a few examples."""
-    if classes is None:
-        if all(part.shape[1:] == (1,) and (part == np.round(part)).all() for part in targets):
-            highest = int(max(part.max() for part in targets))
-            LOGGER.warning(
-                "%s: targets are floats, and whole numbers up to %d: taken for numbers to regress on; if they are "
-                "classes, %s",
-                path,
-                highest,
-                TO_CLASSIFY,
-            )
-    elif dtype.kind in "iu" and classes > 2 and sum(map(len, targets)) < FEW * classes:
-        LOGGER.warning(
-            "%s: targets are integers: taken for %d classes, of fewer than %d examples each; if they are numbers to "
-            "regress on, %s",
-            path,
-            classes,
-            FEW,
-            TO_REGRESS,
+    taken = ""
+    if classes is None and all(part.shape[1:] == (1,) and (part == np.round(part)).all() for part in targets):
+        highest = max(part.max() for part in targets)
+        taken = f"floats, and whole numbers up to {highest:g}: taken for numbers to regress on; if they are classes, "
+        taken += TO_CLASSIFY
+    elif classes is not None and dtype.kind in "iu" and classes > 2 and sum(map(len, targets)) < FEW * classes:
+        taken = (
+            f"integers: taken for {classes} classes, of fewer than {FEW} examples each; if they are numbers to regress "
         )
+        taken += f"on, {TO_REGRESS}"
+    if taken:
+        LOGGER.warning(shown(f"{path}: targets are {taken}"))
