@@ -107,6 +107,8 @@ def test_lossy_images_are_said_in_the_name_also_from_the_cache(folder, tmp_path)
 
 def test_nothing_is_kept_of_images_that_are_refused(folder):
     write_class_folders(folder, CLASSES, *ARRAYS)
+    with pytest.raises(DataError, match="more than 9 images in test"):
+        read(dataclasses.replace(SMALL, examples=(20, 9)), folder, "class folders")
     (folder / "train" / "cat" / "0001.png").unlink()
     with pytest.raises(DataError, match="19 images in train, 20 needed"):
         read(SMALL, folder, "class folders")

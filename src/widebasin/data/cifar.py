@@ -198,7 +198,7 @@ def _read_images(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray, str
     labels_file = beside if beside.is_file() else None
 
     def decode() -> dict[str, np.ndarray]:
-        decoded = read_class_folders(source, (SIDE, SIDE), kind.num_classes, labels_file)
+        decoded = read_class_folders(source, (SIDE, SIDE), kind.num_classes, labels_file, kind.examples)
         for part, examples in zip(PARTS, kind.examples, strict=True):
             if len(decoded.labels[part]) != examples:
                 raise DataError(f"{source}: {len(decoded.labels[part]):,} images in {part}, {examples:,} needed")

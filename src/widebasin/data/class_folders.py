@@ -41,7 +41,11 @@ class ClassFolders:
 
 
 def read_class_folders(
-    source: Path, size: tuple[int, int], num_classes: int, labels_file: Path | None = None
+    source: Path,
+    size: tuple[int, int],
+    num_classes: int,
+    labels_file: Path | None = None,
+    most: tuple[int, int] | None = None,
 ) -> ClassFolders:
     """Decodes all images.
 
@@ -55,6 +59,7 @@ def read_class_folders(
         size: height and width that every image must have.
         num_classes: number of classes that there must be.
         labels_file: npz file with the labels in their original order, ``train`` and ``test``.
+        most: images that ``train`` and ``test`` may have; what has more is refused before it is read.
 
     Raises:
         DataError: if a class folder is missing, an image is damaged, of another size, partly transparent or deeper
@@ -62,6 +67,7 @@ def read_class_folders(
     """
     images: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
     losses = set()
+    there: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     place: tuple[str, ...] | None = None
     for parts, content in walk_files(source, _is_image, LARGEST):
         place = parts[:-3] if place is None else place
@@ -70,6 +76,9 @@ def read_class_folders(
             raise DataError(f"{source}: there are images in {both}; keep one of them")
         image, loss = decode_image(content, f"{source}: {'/'.join(parts)}", size)
         images[parts[-3], parts[-2]][parts[-1]] = image
+        there[parts[-3]].add(parts[-2:])
+        if most is not None and len(there[parts[-3]]) > most[PARTS.index(parts[-3])]:
+            raise DataError(f"{source}: more than {len(there[parts[-3]]) - 1:,} images in {parts[-3]}")
         losses.add(loss)
     classes = tuple(sorted({name for _, name in images}))
     for part in PARTS:
