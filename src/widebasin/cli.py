@@ -6,6 +6,7 @@ import inspect
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from widebasin.axis import Axis
 from widebasin.data_command import DataCommand
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
+from widebasin.shown import say, shown
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
@@ -154,12 +156,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
             name = f"{file_name(self.workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
-        console.print(
-            f'The network: widebasin.sweep.networks.load_network("{output.out}")',
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(console, f'The network: widebasin.sweep.networks.load_network("{output.out}")')
 
 
 def _train_command(own: tuple[Axis, ...]) -> Any:
@@ -193,10 +190,10 @@ class Report:
         from widebasin.sweep.progress import tracker
 
         look_in(self.data_dir)
-        folder = ResultsFolder(self.folder)
+        folder = ResultsFolder(self.folder, "folder")
         print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():
-            console.print(f"They now show this reading; back with: widebasin report {self.folder}", soft_wrap=True)
+            say(console, f"They now show this reading; back with: widebasin report {shlex.quote(str(self.folder))}")
 
 
 @dataclass(frozen=True)
@@ -290,7 +287,7 @@ class Bench:
         found = []
         for name in BENCHMARKS if self.what == "all" else (self.what,):
             benchmark = BENCHMARKS[name]
-            console.print(f"{benchmark.question} Measuring ...", style="dim", highlight=False)
+            say(console, f"{benchmark.question} Measuring ...", "dim")
             found.append(benchmark.measure(self.rounds or benchmark.rounds))
             console.print(found[-1].table().rich())
         write_json(self.json, {"machine": machine.record(), "benchmarks": [one.record() for one in found]})
@@ -356,7 +353,19 @@ def _folder_name(spec: Spec) -> str:
     return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
 
 
-def _parse(arguments: Sequence[str]) -> Any:
+def _parsed(arguments: Sequence[str]) -> Any:
+    """The command. What is said of a mistake quotes the arguments as they are shown."""
+    readable = [shown(argument) for argument in arguments]
+    if readable == list(arguments):
+        return _parse(arguments)
+    try:
+        return _parse(arguments, silent=True)
+    except SystemExit:
+        _parse(readable)
+        raise
+
+
+def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
     if len(arguments) > 1 and arguments[0] == "study" and not arguments[1].startswith("-"):
         _known_study(arguments[1])
 
@@ -386,6 +395,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         "Start with: widebasin study overparam",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        console_outputs=not silent,
     )
 
 
@@ -429,24 +439,53 @@ def _file_spec(arguments: Sequence[str], workload: str | None) -> Spec:
 @contextlib.contextmanager
 def _explained(console: Console) -> Iterator[None]:
     """Turns the errors that a user can mend into a line and an exit code."""
-    from widebasin.data import DataError
-    from widebasin.training import CheckpointError
-
-    _say_errors_once()
+    _say_errors_once(console)
     try:
         yield
     except UsageError as error:
-        console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"widebasin: {error}", "red")
         raise SystemExit(USAGE) from error
-    except (SweepError, CheckpointError, DataError) as error:
-        console.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except SweepError as error:
+        say(console, f"widebasin: {error}", "red")
+        raise SystemExit(FAILED) from error
+    except OSError as error:
+        if error.filename is None:
+            # At exit, Python would stumble once more over output that is not taken.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # The reader who has gone, as head does, knows.
+        if not isinstance(error, BrokenPipeError):
+            where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
+            say(
+                console, f"widebasin: {error.strerror or error}{where}; mend this and run the same command again", "red"
+            )
+        raise SystemExit(FAILED) from error
+    except Exception as error:
+        # Only now: the help needs neither.
+        from widebasin.data import DataError
+        from widebasin.training import CheckpointError
+
+        if not isinstance(error, (DataError, CheckpointError)):
+            raise
+        say(console, f"widebasin: {error}", "red")
         raise SystemExit(FAILED) from error
 
 
-def _say_errors_once() -> None:
+class _Notes(logging.Handler):
+    """Says what the package logs, such as a folder used in place of one that is not there."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.console, f"widebasin: {record.getMessage()}", "yellow")
+
+
+def _say_errors_once(console: Console) -> None:
     """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
+    logging.getLogger("widebasin").handlers = [_Notes(console)]
     genuine = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -498,18 +537,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if list(arguments) == ["--version"]:
         print(f"widebasin {__version__}")
         return
-    errors = Console(stderr=True)
-    try:
-        command = _parse(arguments)
-    except BrokenPipeError:
-        # The reader of the help has gone, as head does; at exit, Python would stumble over it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(FAILED) from None
-    except UsageError as error:
-        errors.print(f"widebasin: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(USAGE) from error
     output = Console()
-    with _explained(errors):
+    with _explained(Console(stderr=True)):
+        command = _parsed(arguments)
         # A pipe or a file has no width of its own: leave tables whole there, unless COLUMNS says how wide.
         whole = output.is_terminal or os.environ.get("COLUMNS", "").isdigit()
         command.run(output if whole else Console(width=PIPE_COLUMNS))

@@ -10,6 +10,7 @@ import rich.progress
 import tyro
 from rich.console import Console
 
+from widebasin.shown import say
 from widebasin.sweep import UsageError, nearest_name
 from widebasin.sweep.execution import DataFolder
 
@@ -85,7 +86,7 @@ class FetchCommand:
         for source in _sources(self.names):
             with _progress(console, self.quiet) as report:
                 found = source.fetch(report)
-            _say(console, f"{source.title} is here: {found.path}")
+            say(console, f"{source.title} is here: {found.path}")
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,9 @@ class CheckCommand:
                 self._check(source, console)
             except DataError as error:
                 faults.append(f"{source.name}: {error}")
-                _say(console, f"{source.title}: broken")
+                say(console, f"{source.title}: broken")
         if faults:
-            raise DataError("\n".join(faults))
+            raise DataError("; ".join(faults))
 
     def _check(self, source: "DatasetSource", console: Console) -> None:
         import numpy as np
@@ -137,7 +138,7 @@ class CheckCommand:
         counts = [np.bincount(labels, minlength=source.num_classes) for labels in parts(data)]
         train, test = (_range(count.min(), count.max()) for count in counts)
         what = f"examples of shape {' x '.join(map(str, source.shape))}" if data.files is None else "files, not opened"
-        _say(
+        say(
             console,
             f"{data.name}: sound ({found.path}, {found.kind}): {len(data):,} {what}; per class {train} to train and "
             f"{test} to test on",
@@ -187,12 +188,12 @@ def _progress(console: Console, quiet: bool) -> "Iterator[Callable[[str, int, in
 
         def tell(name: str, done: int, total: int | None) -> None:
             if done == total:
-                _say(console, f"{name}: {_megabytes(done)}")
+                say(console, f"{name}: {_megabytes(done)}")
 
         yield tell
     else:
         columns = (
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(bar_width=20),
             rich.progress.DownloadColumn(),
             rich.progress.TransferSpeedColumn(),
@@ -215,7 +216,3 @@ def _megabytes(size: int) -> str:
 
 def _range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from widebasin.sweep import UsageError
+from widebasin.sweep import SweepError, UsageError
 
 JsonFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")]
 
@@ -21,6 +21,15 @@ def probe_json(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, record: Any) -> None:
-    """Writes a record, if there is a file to write to."""
+    """Writes a record, if there is a file to write to.
+
+    Raises:
+        SweepError: if the disk does not take it.
+    """
     if path is not None:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        try:
+            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise SweepError(
+                f"{path} cannot be written ({error.strerror}); make room and run the command again"
+            ) from error

@@ -77,7 +77,7 @@ class MeasureCommand:
         probe_json(self.json)
         look_in(self.data_dir)
         keep_compiled_programs()
-        folder = ResultsFolder(self.folder)
+        folder = ResultsFolder(self.folder, "folder")
         which = {name: getattr(self, name) for name in WHICH if getattr(self, name) is not None}
         answered = write_answer(folder, self.measures, tracker(console, self.quiet), MEASURED, which)
         print_answer(answered, folder, console)

@@ -17,6 +17,7 @@ from sweep.commands import start, widebasin
 from together import together
 
 from widebasin import __version__, cli, theory
+from widebasin.shown import shown
 from widebasin.studies import STUDIES
 from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
@@ -92,6 +93,25 @@ def test_a_mistake_is_one_red_line_and_no_traceback(tmp_path):
     done = widebasin("sweep", "--rhos", "-0.1", check=2, cwd=tmp_path)
     assert done.stderr == "widebasin: rhos = -0.1: must be a finite number >= 0\n"
     assert done.stdout == ""
+
+
+@together("value", ["a\x1b[31mb", "a\nb", "a\u202eb"])
+def test_a_mistake_is_quoted_as_it_is_shown(value, here):
+    for arguments, code in (
+        (("study", value), 2),
+        (("sweep", "--seeds", value), 2),
+        (("sweep", f"--{value}", "1"), 2),
+        ((value,), 2),
+        (("sweep", "--workload", f"{value}.npz"), 1),
+        (("sweep", "--file", value), 2),
+        (("report", value), 2),
+        (("measure", value), 2),
+        (("data", "check", value), 2),
+    ):
+        said = re.sub(r"\x1b\[[0-9;]*m", "", here(*arguments, check=code).err)
+        assert said.replace("\n", "").isprintable(), arguments
+        # Without the frame that tyro draws, and the lines that it breaks.
+        assert shown(value) in re.sub(r"[│\s]", "", said), arguments
 
 
 @together("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from widebasin.data.errors import DataError
 from widebasin.data.places import ENVIRONMENT
+from widebasin.data.writing import locked
 
 # Seconds to connect, and seconds without a byte.
 TIMEOUT = (10, 60)
@@ -42,12 +43,10 @@ def download(
     Raises:
         DataError: if no home gives the right file, with the reason for each; or if it cannot be written.
     """
-    from filelock import FileLock
-
     partial = target.with_name(f"{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / ".download.lock"):
+        with locked(target.parent / ".download.lock"):
             # Another process may have been faster, or somebody has put it there.
             if target.is_file() and has_checksum(target, checksum):
                 partial.unlink(missing_ok=True)
@@ -61,12 +60,10 @@ def download(
 
 def discard_partial(target: Path) -> None:
     """Deletes what an interrupted download has left of a file that has come in another way; not if one is under way."""
-    from filelock import FileLock
-
     partial = target.with_name(f"{target.name}.partial")
     if partial.exists():
         # Also a lock that another process holds is an OSError.
-        with contextlib.suppress(OSError), FileLock(target.parent / ".download.lock", blocking=False):
+        with contextlib.suppress(OSError), locked(target.parent / ".download.lock", wait=False):
             partial.unlink(missing_ok=True)
 
 

@@ -1,10 +1,57 @@
-"""Files that are in a folder whole or not at all."""
+"""Files that are in a folder whole or not at all, and locks that one process at a time holds."""
 
 import contextlib
+import errno
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+# What a system call says of file locks that a file system does not have.
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds a lock file, which one process at a time does.
+
+    Where the file system has no locks, as some of clusters and containers, it says so and goes on without.
+
+    Args:
+        path: of the file, in a folder that is there.
+        wait: until another process lets go of it.
+
+    Raises:
+        TimeoutError: if another process holds it, and is not waited for.
+        OSError: if the file cannot be written.
+    """
+    from filelock import FileLock
+
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder in the place of a lock file: delete it", str(path))
+    if not _has_locks(path.parent):
+        logging.getLogger("widebasin").warning(
+            "the file system of %s has no file locks (flock): see to it that no other process writes there", path.parent
+        )
+        yield
+        return
+    with FileLock(path, blocking=wait):
+        yield
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked, tried with one of no name."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has locks of its own.
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in NO_LOCKS
+    return True
 
 
 @contextlib.contextmanager
@@ -21,10 +68,8 @@ def written_aside(folder: Path, prefix: str) -> Iterator[Path]:
     Raises:
         OSError: if the folder cannot be written.
     """
-    from filelock import FileLock
-
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".writing.lock"):
+    with locked(folder / ".writing.lock"):
         for left in folder.glob(f"{prefix}*"):
             # What cannot be deleted is in nobody's way.
             shutil.rmtree(left, ignore_errors=True)

@@ -1,6 +1,7 @@
 """How figures look: sizes, colours, axes and legends, shared by all of them."""
 
 import contextlib
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -12,8 +13,10 @@ from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterMathtext, LogFormatterSciNotation, NullFormatter
 from matplotlib.transforms import ScaledTranslation
+
+from widebasin.shown import shown
 
 # Inches; small, so that the letters of a figure as wide as a phone can be read.
 WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
@@ -27,6 +30,7 @@ MARKERS = ("o", "D", "^", "v", "P", "X")
 GREY = "0.4"
 # Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
 INTERVAL_STRETCH = 1.5
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @contextlib.contextmanager
@@ -39,6 +43,26 @@ def own_style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
         yield
+
+
+class PowersOfTen(LogFormatterSciNotation):
+    """Numbers of a logarithmic axis in letters, such as 2×10⁻³, where formulas are off."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The number in letters."""
+        formula = super().__call__(x, pos).removeprefix(r"$\mathdefault{").removesuffix("}$")
+        letters = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), formula.replace(r"\times", "×"))
+        return letters.replace("-", "\N{MINUS SIGN}")
+
+
+def without_formulas(figure: Figure) -> None:
+    """Has the numbers of a figure's axes written in letters."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(PowersOfTen())
+            if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(PowersOfTen())
 
 
 def shades(count: int) -> list[Any]:
@@ -82,8 +106,8 @@ def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     if not handles:
         return
     for handle in handles:
-        handle.set_label(textwrap.fill(handle.get_label(), LEGEND_LETTERS - LINE_LETTERS))
-    title = textwrap.fill(title, TITLE_LETTERS)
+        handle.set_label(textwrap.fill(shown(handle.get_label()), LEGEND_LETTERS - LINE_LETTERS))
+    title = textwrap.fill(shown(title), TITLE_LETTERS)
     lines = [handle.get_label().splitlines() for handle in handles]
     longest = max(len(line) for label in lines for line in label)
     rows = -(-len(handles) // max(1, LEGEND_LETTERS // (longest + LINE_LETTERS)))

@@ -9,9 +9,12 @@ from typing import Any
 
 import jinja2
 import matplotlib
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from widebasin.report.drawing import without_formulas
 from widebasin.report.tables import Table
+from widebasin.shown import shown
 
 PNG_DOTS_PER_INCH = 200
 
@@ -55,6 +58,7 @@ class Answer:
 def image(figure: Figure, kind: str) -> bytes:
     """A figure as ``png`` or ``svg``; the same figure gives the same bytes."""
     buffer = io.BytesIO()
+    without_formulas(figure)
     with matplotlib.rc_context({"svg.hashsalt": "widebasin", "svg.fonttype": "none"}):
         metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(buffer, format=kind, dpi=PNG_DOTS_PER_INCH, metadata=metadata)
@@ -71,7 +75,15 @@ def page(answer: Answer, images: Mapping[str, bytes], facts: Sequence[tuple[str,
         spec: the spec as TOML.
         command: the command that computes it again.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_finalized
+    )
     template = environment.from_string(files("widebasin.report").joinpath("page.html").read_text("utf-8"))
     pictures = [(p, base64.b64encode(images[p.name]).decode()) for p in answer.pictures]
-    return template.render(answer=answer, pictures=pictures, facts=facts, spec=spec, command=command)
+    spec_lines = Markup("\n").join(map(shown, spec.split("\n")))
+    return template.render(answer=answer, pictures=pictures, facts=facts, spec=spec_lines, command=command)
+
+
+def _finalized(value: Any) -> Any:
+    """What a place of the template is filled with, before characters of HTML are escaped."""
+    return value if isinstance(value, Markup) else shown(str(value))

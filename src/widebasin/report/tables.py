@@ -1,19 +1,26 @@
 """Tables as people read them: columns with units, rounded to what the numbers can bear."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import rich.box
 import rich.table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.text import Text
 
 from widebasin.report.wording import Wording
+from widebasin.shown import shown, shown_lines
 from widebasin.statistics import Metric
 from widebasin.statistics.gains import gain_interval
 from widebasin.statistics.intervals import NONE, interval_name, t_interval
+
+# On a terminal no word of a cell is broken that is no longer, such as a number; of a heading, so many letters stay.
+WHOLE, HEADING = 14, 10
 
 
 @dataclass(frozen=True)
@@ -32,24 +39,86 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
-    def rich(self, justify: Literal["left", "right"] = "right") -> rich.table.Table:
-        """For a terminal. In a narrow one, long headings and cells are broken over lines; nothing is left out."""
-        table = rich.table.Table(
-            title=Text(self.title),
-            caption=Text(self.note) if self.note else None,
-            title_justify="left",
-            caption_justify="left",
-            box=rich.box.SIMPLE_HEAD,
-            pad_edge=False,
-            collapse_padding=True,
-        )
-        for number, column in enumerate(self.columns):
+    def rich(self, justify: Literal["left", "right"] = "right") -> "_Fitted":
+        """For a terminal: as wide as it is, nothing left out, and no number broken."""
+        return _Fitted(self, justify)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A table on a terminal. In one that is too narrow for its columns, these stand below each other."""
+
+    table: Table
+    justify: Literal["left", "right"]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = [shown(column) for column in self.table.columns]
+        rows = [[shown(cell) for cell in row] for row in self.table.rows]
+        whole = self._as_it_is(columns, rows)
+        room = options.max_width
+        if Measurement.get(console, options.update(width=10_000), whole).maximum > room:
+            edges = Measurement.get(console, options, self._as_it_is([""] * len(columns), [])).maximum
+            widths = _shared(_needs(columns, rows), room - edges)
+            whole = self._upright(columns, rows, room) if widths is None else self._as_it_is(columns, rows, widths)
+        if self.table.title:
+            whole.title = Text(shown(self.table.title))
+        if self.table.note:
+            whole.caption = Text(shown_lines(self.table.note))
+        yield whole
+
+    def _empty(self, **options: Any) -> rich.table.Table:
+        return rich.table.Table(title_justify="left", caption_justify="left", pad_edge=False, **options)
+
+    def _as_it_is(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int | None] | None = None
+    ) -> rich.table.Table:
+        """Rows are rows. Cells are broken over lines where widths are given, between words if these are short."""
+        table = self._empty(box=rich.box.SIMPLE_HEAD, collapse_padding=True)
+        for number, (column, width) in enumerate(zip(columns, widths or [None] * len(columns), strict=True)):
             # Names stay whole, so that they can be copied.
-            is_name = justify == "left" and number == 0
-            table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=is_name)
-        for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))
+            is_name = self.justify == "left" and number == 0
+            table.add_column(Text(column), justify=self.justify, overflow="fold", no_wrap=is_name, width=width)
+        for row in rows:
+            table.add_row(*map(Text, row))
         return table
+
+    def _upright(self, columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> rich.table.Table:
+        """Columns are rows, and rows are columns, as many beside each other as there is room for."""
+        heading = min(max(map(cell_len, columns)), room // 2)
+        table = self._empty(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(justify="left", overflow="fold", width=heading)
+        widest = max((cell_len(cell) for row in rows for cell in row), default=1)
+        beside = max(1, min(len(rows), (room - heading - 2) // (widest + 2)))
+        for _ in range(beside):
+            table.add_column(justify=self.justify, overflow="fold")
+        for first in range(0, len(rows), beside):
+            if first:
+                table.add_row()
+            for number, column in enumerate(columns):
+                table.add_row(Text(column), *(Text(row[number]) for row in rows[first : first + beside]))
+        return table
+
+
+def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Of every column the least width, at which no short word of a cell is broken, and that at which nothing is."""
+    needs = []
+    for number, column in enumerate(columns):
+        cells = [row[number] for row in rows]
+        words = [cell_len(word) for cell in cells for word in cell.split() if cell_len(word) <= WHOLE]
+        heading = [min(cell_len(word), HEADING) for word in column.split()]
+        needs.append((max([1, *words, *heading]), max(map(cell_len, [column, *cells]))))
+    return needs
+
+
+def _shared(needs: Sequence[tuple[int, int]], room: int) -> list[int] | None:
+    """Widths of columns that share the room, those that need most more; none if it is too little."""
+    widths = [least for least, _ in needs]
+    if sum(widths) > room:
+        return None
+    for _ in range(room - sum(widths)):
+        missing = [most - width for (_, most), width in zip(needs, widths, strict=True)]
+        widths[missing.index(max(missing))] += max(missing) > 0
+    return widths
 
 
 def decimals(metric: Metric, values: Iterable[float]) -> int:

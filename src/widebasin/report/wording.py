@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from widebasin.shown import shown
 from widebasin.statistics import Design, Metric
 
 HEADINGS = {"num_params": "parameters", "tested_learning_rate": "learning rate judged", "tested_rho": "rho judged"}
@@ -39,20 +40,18 @@ class Wording:
 
     def method(self, name: Hashable) -> str:
         """A method as it is written in text."""
-        return self.titles.get(str(name), str(name))
+        return shown(self.titles.get(str(name), str(name)))
 
     def value(self, column: str, value: Any) -> str:
         """A value of a column of the setting as it is written in text: shares in percent."""
         if column in self.percent:
             return f"{100 * value:.6g}%"
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:g}" if isinstance(value, float) else shown(str(value))
 
     def setting(self, row: Mapping[Any, Any] | pd.Series, columns: Sequence[str]) -> str:
         """The values of the given columns in words, such as ``label noise 20%``; empty without columns."""
-        return ", ".join(
-            self.phrases.get(column, f"{column.replace('_', ' ')} {{}}").format(self.value(column, row[column]))
-            for column in columns
-        )
+        phrases = ((column, self.phrases.get(column, f"{column.replace('_', ' ')} {{}}")) for column in columns)
+        return ", ".join(shown(phrase).replace("{}", self.value(column, row[column])) for column, phrase in phrases)
 
     def settings(self, table: pd.DataFrame) -> list[str]:
         """Of every row what tells its setting from the others of the table, in words; empty if nothing does."""
@@ -71,7 +70,7 @@ class Wording:
 
     def headings(self, columns: Sequence[str]) -> tuple[str, ...]:
         """The headings of these columns."""
-        return tuple(HEADINGS.get(column, column.replace("_", " ")) for column in columns)
+        return tuple(HEADINGS.get(column, shown(column.replace("_", " "))) for column in columns)
 
     def read_by(self, **phrases: str) -> "Wording":
         """For tables that hold several readings of the same networks, told apart by further columns."""

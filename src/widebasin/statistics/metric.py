@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from widebasin.shown import shown
+
 PERCENT = "%"
 
 
@@ -35,12 +37,12 @@ class Metric:
     @property
     def title(self) -> str:
         """The name in words."""
-        return self.name.replace("_", " ")
+        return shown(self.name.replace("_", " "))
 
     @property
     def label(self) -> str:
         """For axes: name and unit."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
+        return f"{self.title} ({shown(self.unit)})" if self.unit else self.title
 
     @property
     def short(self) -> str:
@@ -59,13 +61,13 @@ class Metric:
         """For axes: what a gain is, and its unit."""
         if self.percent:
             return f"{self.title} gain (percentage points)"
-        unit = f" ({self.unit})" if self.unit else ""
+        unit = f" ({shown(self.unit)})" if self.unit else ""
         return f"gain: {'increase' if self.higher_is_better else 'decrease'} of test {self.title}{unit}"
 
     @property
     def gain_unit(self) -> str:
         """After a gain: ``points`` (percentage points), or the metric's own unit, or empty."""
-        return "points" if self.percent else self.unit
+        return "points" if self.percent else shown(self.unit)
 
 
 ACCURACY = Metric("accuracy", True, PERCENT, 100.0)

@@ -13,11 +13,12 @@ from rich.console import Console
 from widebasin.data import DataError
 from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, image, page
+from widebasin.shown import say
 from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
 from widebasin.studies.tables import Tables
-from widebasin.sweep import Resolved, UsageError, resolve, spec_toml, workload_named
+from widebasin.sweep import Resolved, SweepError, UsageError, resolve, spec_toml, workload_named
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
 
@@ -70,6 +71,11 @@ def write_answer(
     study = study or study_of(spec)
     which = which or {}
     with folder.locked(), own_style():
+        if not folder.is_finished():
+            again = f"{command(spec, Options())} --out {shlex.quote(str(folder.path))}"
+            raise SweepError(
+                f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}"
+            )
         tables = Tables(folder.results(), folder.history(), folder.description())
         if study.measures:
             found = _measured(study, spec, folder, tables, options, which, track)
@@ -172,17 +178,12 @@ def _usual(study: Study, workload: str) -> dict[str, Any]:
 def print_answer(answered: Answered, folder: ResultsFolder, console: Console) -> None:
     """Shows findings and tables, and says where the rest is."""
     answer = answered.answer
-    console.print(answer.setting, style="dim", markup=False, highlight=False)
+    say(console, answer.setting, "dim", whole=False)
     for table in answer.tables:
         console.print(table.rich())
     for finding in answer.findings:
-        console.print(f"• {finding}", markup=False, highlight=False)
-    console.print(
-        f"Page, figures and tables: {folder.path / answered.page}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        say(console, f"• {finding}", whole=False)
+    say(console, f"Page, figures and tables: {folder.path / answered.page}")
 
 
 def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
         f"gradients clipped to norm {spec.clip:g}" if spec.clip else "",
         f"weight decay {_numbers(spec.weight_decay)}",
         *(
-            axis.phrase.format(_and([f"{100 * v:g}%" if axis.percent else str(v) for v in spec.values(axis)]))
+            axis.phrase.replace("{}", _and([f"{100 * v:g}%" if axis.percent else str(v) for v in spec.values(axis)]))
             for axis in own_of(spec.axes)
         ),
         f"{spec.m} examples per ascent" if spec.m else "",

@@ -131,6 +131,7 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
             program = work.program()
 
         def on_epoch(report: EpochReport, number: int = number, networks: int = networks) -> None:
+            folder.check_held()
             tell(Epoch(cell, number, networks, report))
 
         trained = train(

@@ -13,18 +13,19 @@
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import filelock
 import numpy as np
 import pandas as pd
 
+from widebasin.data.writing import locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.description import Description
 from widebasin.sweep.errors import SweepError, UsageError
@@ -41,16 +42,33 @@ RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.ht
 OWN_FOLDERS = ("cells", "figures", "measurements")
 # Written before anything else, in this order.
 RECORD_FILES = ("description.json", "run.json", "spec.toml")
-REMEDY = "choose another --out, or give --overwrite to delete the results there"
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
 
 
 class ResultsFolder:
-    """A results folder on disk. Every file in it appears whole or not at all."""
+    """A results folder on disk. Every file in it appears whole or not at all.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the folder.
+        argument: of the command that named it: ``out`` where a sweep is trained, ``folder`` where one is read.
+    """
+
+    def __init__(self, path: Path, argument: Literal["out", "folder"] = "out") -> None:
+        self.path, self.argument = path, argument
+        self._owner = b""
+
+    @property
+    def _another(self) -> str:
+        """What to do where this folder does not serve."""
+        return "choose another --out" if self.argument == "out" else "give the folder of another sweep"
+
+    @property
+    def _remedy(self) -> str:
+        """What to do where the sweep in it is of no use."""
+        if self.argument == "folder":
+            return "train it again: widebasin sweep or study, with --overwrite"
+        return f"{self._another}, or give --overwrite to delete the results there"
 
     # Opening -------------------------------------------------------------------------------------------------------
 
@@ -62,24 +80,48 @@ class ResultsFolder:
             UsageError: if the folder cannot be created or written.
             SweepError: if another process holds it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except filelock.Timeout:
-            owner = self._bytes(".owner").decode(errors="replace") or "another process"
+        with contextlib.ExitStack() as held:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.path / ".lock", wait=False))
+            except TimeoutError:
+                owner = self._bytes(".owner").decode(errors="replace") or "another process"
+                other = ", or choose another folder with --out" if self.argument == "out" else f" ({self.progress()})"
+                raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
+            except OSError as error:
+                raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
+            owner = f"process {os.getpid()} on {socket.gethostname()}".encode()
+            self.write(".owner", owner)
+            self._owner = owner
+            try:
+                yield
+            finally:
+                if self._bytes(".owner") == owner:
+                    (self.path / ".owner").unlink(missing_ok=True)
+                self._owner = b""
+
+    def _why(self, error: OSError) -> str:
+        """Why the folder cannot be held."""
+        if self.path.is_symlink() and not self.path.exists():
+            return f"is a link to {self.path.readlink()}, which is not there"
+        if self.path.is_file():
+            return "is a file, not a folder"
+        where = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
+        inside = f"{where}: " if where not in ("", self.path.name) else ""
+        return f"cannot be written ({inside}{error.strerror})"
+
+    def check_held(self) -> None:
+        """Raises ``SweepError`` if the folder was deleted, moved or taken over since this process holds it."""
+        if not self._owner:
+            return
+        owner = self._bytes(".owner")
+        if not owner:
             raise SweepError(
-                f"{self.path} is in use by {owner}; wait until it has ended, or choose another folder with --out"
-            ) from None
-        except OSError as error:
-            why = "is a file, not a folder" if self.path.is_file() else f"cannot be written ({error.strerror})"
-            raise UsageError("out", str(self.path), f"{why}; choose another --out") from error
-        try:
-            self.write(".owner", f"process {os.getpid()} on {socket.gethostname()}".encode())
-            yield
-        finally:
-            (self.path / ".owner").unlink(missing_ok=True)
-            lock.release()
+                f"{self.path} was deleted or moved while it was in use; run the same command again, after putting back "
+                "what is to be continued"
+            )
+        if owner != self._owner:
+            raise SweepError(f"{self.path} was taken over by {owner.decode(errors='replace')}; {self._another}")
 
     def check_space(self, bytes_needed: int) -> None:
         """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit the disk."""
@@ -87,13 +129,23 @@ class ResultsFolder:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             remedy = f"has {free / 2**20:.0f} MiB free and the sweep needs up to {needed / 2**20:.0f}"
-            raise UsageError("out", str(self.path), f"{remedy}; free some space or choose another --out")
+            raise UsageError(self.argument, str(self.path), f"{remedy}; free some space or {self._another}")
         self.write(".probe", b"\0" * 4096)
         (self.path / ".probe").unlink()
 
     def holds_sweep(self) -> bool:
         """Whether a sweep has been started here."""
         return (self.path / "spec.toml").exists()
+
+    def is_finished(self) -> bool:
+        """Whether all networks of the sweep are trained, and their rows are in its tables."""
+        return all((self.path / name).exists() for name in ("results.parquet", "history.parquet"))
+
+    def progress(self) -> str:
+        """How far a sweep that is not finished is, in words."""
+        tables = (self.path / "cells").glob("*/group-*.results.parquet")
+        trained = sum(len(self.read_table(path)) for path in tables)
+        return f"{trained} of {len(rows_of_spec(self.spec()))} networks are trained"
 
     def check_foreign(self, own: Sequence[str]) -> None:
         """Raises ``UsageError`` if the folder holds files other than widebasin's own that are named."""
@@ -136,7 +188,7 @@ class ResultsFolder:
         try:
             return parse_resolved(text.decode(), self._own_axes())
         except ValueError as error:
-            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {REMEDY}") from error
+            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {self._remedy}") from error
 
     def description(self) -> Description:
         """What the sweep held here says of itself.
@@ -149,7 +201,7 @@ class ResultsFolder:
         try:
             return Description.from_record(unsealed(content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {REMEDY}") from error
+            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {self._remedy}") from error
 
     def begin(self, spec: Resolved, description: Description, run: dict[str, Any]) -> None:
         """Records what is about to run; the spec last: it marks the folder as a sweep's.
@@ -177,12 +229,12 @@ class ResultsFolder:
         except ValueError as error:
             version = _format(self._bytes("run.json"))
             if version not in (None, RECORD_FORMAT):
-                raise SweepError(_of_format(path, version)) from error
-            raise SweepError(f"{path} is damaged or was changed ({error}); {REMEDY}") from error
+                raise SweepError(self._of_format(version)) from error
+            raise SweepError(f"{path} is damaged or was changed ({error}); {self._remedy}") from error
         if record.get("format") != RECORD_FORMAT:
-            raise SweepError(_of_format(path, record.get("format")))
+            raise SweepError(self._of_format(record.get("format")))
         if not all(record.get(name) for name in ("files", "plans", "environments")):
-            raise SweepError(f"{path} is not complete; {REMEDY}")
+            raise SweepError(f"{path} is not complete; {self._remedy}")
         return record
 
     def write_run_record(self, record: dict[str, Any]) -> None:
@@ -199,7 +251,7 @@ class ResultsFolder:
         if self.run_record()["files"].get(name) != digest_of(content):
             raise SweepError(
                 f"{self.path / name} is damaged or was changed since the sweep began: it does not match its digest in "
-                f"run.json; {REMEDY}"
+                f"run.json; {self._remedy}"
             )
         return content
 
@@ -207,7 +259,11 @@ class ResultsFolder:
         try:
             return from_record(self.run_record()["axes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {REMEDY}") from error
+            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {self._remedy}") from error
+
+    def _of_format(self, version: Any) -> str:
+        path = self.path / "run.json"
+        return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {self._remedy}"
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -301,10 +357,12 @@ class ResultsFolder:
         """Writes a file atomically.
 
         Raises:
-            SweepError: if the disk does not take it; the file that was there before is unharmed.
+            SweepError: if the disk does not take it, or the folder is no longer there; the file that was there before
+                is unharmed.
         """
         path = self.path / name
         aside = path.with_name(path.name + ".partial")
+        self.check_held()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with aside.open("wb") as file:
@@ -315,9 +373,11 @@ class ResultsFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            remedy = "make room" if full else "make it writable"
             raise SweepError(
-                f"cannot write {path} ({error.strerror}); make room or give another --out. "
-                "Run the same command again to continue: finished networks are kept"
+                f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "
+                "finished networks are kept"
             ) from error
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
@@ -333,6 +393,7 @@ class ResultsFolder:
         try:
             return unpacked(path.read_bytes())
         except FileNotFoundError as error:
+            self.check_held()
             raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
         except OSError as error:
             raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
@@ -340,10 +401,13 @@ class ResultsFolder:
             raise SweepError(f"{path} {error}; {remedy}") from error
 
     def _bytes(self, name: str) -> bytes:
+        """The content of a file; empty if there is none."""
         try:
             return (self.path / name).read_bytes()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
+        except OSError as error:
+            raise SweepError(f"{self.path / name} cannot be read ({error.strerror}); make it readable") from error
 
 
 def _format(content: bytes) -> Any:
@@ -352,10 +416,6 @@ def _format(content: bytes) -> Any:
         return json.loads(content)["format"]
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _of_format(path: Path, version: Any) -> str:
-    return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {REMEDY}"
 
 
 def _names_places(table: pd.DataFrame) -> bool:

@@ -10,8 +10,11 @@ from typing import TypeVar
 import numpy as np
 import rich.progress
 from rich.console import Console
+from rich.table import Column
+from rich.text import Text
 
 from widebasin.sam import METHODS
+from widebasin.shown import say, shown
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
 from widebasin.training import EpochReport
@@ -21,6 +24,8 @@ from widebasin.workloads import WORKLOADS
 COMPILATION = 5e7
 # Least time between two plain lines.
 PLAIN_SECONDS = 10.0
+# Letters of a bar.
+BAR = 12
 
 Item = TypeVar("Item")
 
@@ -106,22 +111,31 @@ def _title(cell: Cell) -> str:
     return f"{cell.workload} width {cell.width}{own} {' and '.join(cell.methods)}"
 
 
+class _Words(rich.progress.ProgressColumn):
+    """What is said beside a bar, the most important first: in a narrow terminal the end is cut."""
+
+    def render(self, task: rich.progress.Task) -> Text:
+        fields = task.fields
+        parts = (f"{task.percentage:>3.0f}%", _duration(task.elapsed or 0.0), fields["left"], shown(task.description))
+        text = Text(" ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+        for part in (fields["doing"], fields["rate"]):
+            text.append(f" {shown(part)}" if part else "", "dim")
+        return text
+
+
+def _line(console: Console) -> rich.progress.Progress:
+    """A bar and words in one line at the bottom of a terminal. The time moves also while nothing else does."""
+    bar = rich.progress.BarColumn(bar_width=BAR, table_column=Column(width=BAR))
+    return rich.progress.Progress(bar, _Words(table_column=Column()), console=console, transient=True)
+
+
 class TerminalProgress:
-    """One line at the bottom of a terminal: bar, networks, rate, time left, metrics of the running group."""
+    """Bar, time, time left, group of networks, its metrics or what is being done, rate."""
 
     def __init__(self, console: Console) -> None:
         self.counter = _Counter()
-        self.bar = rich.progress.Progress(
-            rich.progress.BarColumn(bar_width=12),
-            rich.progress.TextColumn("{task.percentage:>3.0f}%"),
-            rich.progress.TextColumn("{task.fields[left]}"),
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.TextColumn("[dim]{task.fields[metrics]}"),
-            rich.progress.TextColumn("[dim]{task.fields[rate]}"),
-            console=console,
-            transient=True,
-        )
-        self.line = self.bar.add_task("compiling", total=1.0, rate="", left="", metrics="")
+        self.bar = _line(console)
+        self.line = self.bar.add_task("", total=1.0, left="", doing="starting", rate="")
 
     def __call__(self, event: Event) -> None:
         """Shows what an event changes."""
@@ -133,7 +147,7 @@ class TerminalProgress:
         elif isinstance(event, GroupStarted):
             cell = event.cell
             title = f"width {cell.width} {' and '.join(cell.methods)} x {event.networks}"
-            self.bar.update(self.line, description=title, metrics="compiling")
+            self.bar.update(self.line, description=title, doing="compiling, then the first epoch")
         elif isinstance(event, Epoch):
             left = counter.seconds_left()
             self.bar.update(
@@ -141,7 +155,7 @@ class TerminalProgress:
                 completed=counter.done,
                 rate=f"{_rate(counter.images / counter.seconds())} examples/s",
                 left="" if left is None else f"{_duration(left)} left",
-                metrics=counter.metrics(event.report),
+                doing=counter.metrics(event.report),
             )
         elif isinstance(event, GroupFinished):
             self.bar.update(self.line, completed=counter.done)
@@ -180,12 +194,7 @@ class PlainProgress:
         share = 100 * counter.done / counter.total
         left = counter.seconds_left()
         rest = f", {_duration(left)} left" if left is not None and share < 100 else ""
-        self.console.print(
-            f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(self.console, f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})")
         self.last_line = time.perf_counter()
 
 
@@ -201,13 +210,17 @@ def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], It
 
     def track(items: Sequence[Item], title: str) -> Iterator[Item]:
         if console.is_terminal and not quiet:
-            yield from rich.progress.track(items, title, console=console, transient=True)
+            with _line(console) as bar:
+                line = bar.add_task(title, total=len(items), left="", doing="", rate="")
+                for done, item in enumerate(items):
+                    bar.update(line, completed=done, doing=f"network {done + 1} of {len(items)}")
+                    yield item
             return
         last = time.perf_counter()
         for done, item in enumerate(items, start=1):
             yield item
             if not quiet and (done == len(items) or time.perf_counter() - last > PLAIN_SECONDS):
-                console.print(f"{title}: {done} of {_networks(len(items))}", markup=False, highlight=False)
+                say(console, f"{title}: {done} of {_networks(len(items))}")
                 last = time.perf_counter()
 
     return track

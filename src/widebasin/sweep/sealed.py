@@ -20,7 +20,10 @@ def unsealed(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is damaged, was changed by hand, or carries no digest.
     """
-    record = json.loads(content)
+    try:
+        record = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(record, dict) or SEAL not in record:
         raise ValueError("it has no digest")
     seal = record.pop(SEAL)
