@@ -42,6 +42,10 @@ RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.ht
 OWN_FOLDERS = ("cells", "figures", "measurements")
 # Written before anything else, in this order.
 RECORD_FILES = ("description.json", "run.json", "spec.toml")
+# What to do where a file cannot be written.
+WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
+    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
+)
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
 
@@ -373,8 +377,7 @@ class ResultsFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            remedy = "make room" if full else "make it writable"
+            remedy = WRITABLE.get(error.errno or 0, "make it writable")
             raise SweepError(
                 f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "
                 "finished networks are kept"
