@@ -439,9 +439,10 @@ def _file_spec(arguments: Sequence[str], workload: str | None) -> Spec:
 @contextlib.contextmanager
 def _explained(console: Console) -> Iterator[None]:
     """Turns the errors that a user can mend into a line and an exit code."""
-    _say_errors_once(console)
+    _say_errors_once()
     try:
-        yield
+        with _noting(console):
+            yield
     except UsageError as error:
         say(console, f"widebasin: {error}", "red")
         raise SystemExit(USAGE) from error
@@ -481,11 +482,23 @@ class _Notes(logging.Handler):
         say(self.console, f"widebasin: {record.getMessage()}", "yellow")
 
 
-def _say_errors_once(console: Console) -> None:
+@contextlib.contextmanager
+def _noting(console: Console) -> Iterator[None]:
+    """Says what the package logs, here and nowhere else."""
+    logger = logging.getLogger("widebasin")
+    notes, logger.propagate = _Notes(console), False
+    logger.addHandler(notes)
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
+        logger.propagate = True
+
+
+def _say_errors_once() -> None:
     """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    logging.getLogger("widebasin").handlers = [_Notes(console)]
     genuine = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

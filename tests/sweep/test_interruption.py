@@ -22,6 +22,7 @@ import os, signal, sys
 from widebasin.sweep import folder
 from widebasin.training import checkpoint, program
 import orbax.checkpoint as ocp
+from matplotlib.figure import Figure
 
 event, count = sys.argv[1], int(sys.argv[2])
 def dies(owner, name, before):
@@ -45,6 +46,9 @@ def dies(owner, name, before):
     "written": lambda: dies(folder.ResultsFolder, "write", before=False),
     "replacing": lambda: dies(os, "fsync", before=False),
     "removing": lambda: dies(checkpoint.Checkpoints, "remove", before=True),
+    "drawing": lambda: dies(Figure, "savefig", before=False),
+    "renaming": lambda: dies(os, "replace", before=True),
+    "renamed": lambda: dies(os, "replace", before=False),
 }[event]()
 from widebasin.cli import main
 main(sys.argv[3:])
@@ -91,6 +95,35 @@ def test_a_sweep_killed_at_any_moment_and_started_again_gives_the_same_bits(unin
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert not list(folder.rglob("*.partial"))
     assert not list(folder.rglob("*.checkpoint"))
+
+
+def content(folder):
+    """All that a reader sees of a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [[("drawing", 2), ("renaming", 5)], [("renamed", 9), ("drawing", 9)]],
+    ids=lambda kills: "-".join(f"{event}{count}" for event, count in kills),
+)
+def test_a_report_killed_at_any_moment_and_made_again_has_the_same_bytes(tmp_path_factory, tmp_path, kills):
+    folder = tmp_path_factory.getbasetemp() / "reported"
+    if not folder.exists():
+        widebasin("study", "overparam", *SWEEP[1:], "--out", folder, check=0)
+    expected = content(folder)
+    shutil.copytree(folder, tmp_path / "r")
+    for written in (*(tmp_path / "r" / "figures").iterdir(), tmp_path / "r" / "report.html"):
+        written.unlink()
+    for event, count in kills:
+        killed(event, count, "report", tmp_path / "r", "--at", "best")
+    widebasin("report", tmp_path / "r", check=0)
+    assert content(tmp_path / "r") == expected
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 import dataclasses
 import json
+import os
 import shutil
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from together import together
 
 from widebasin.data import DataError, ImageFiles, SplitSizes, digits
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
@@ -105,6 +107,23 @@ def test_the_record_says_how_it_was_run(finished):
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])
     assert environment["data"] == {"name": "digits", "sha256": digits().digest()}
+
+
+@together("name", ["JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS"])
+def test_what_decides_results_is_recorded_and_must_be_as_it_was(name, finished, monkeypatch):
+    (environment,) = finished.run_record()["environments"]
+    assert environment["settings"]["XLA_FLAGS"] == " ".join(
+        sorted(flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag)
+    )
+    with monkeypatch.context() as patch, jax.default_matmul_precision(None if name == "XLA_FLAGS" else "bfloat16"):
+        if name == "XLA_FLAGS":
+            patch.setenv(name, f"{os.environ[name]} --xla_dump_to=/nowhere --xla_cpu_enable_fast_math=true")
+        with pytest.raises(UsageError, match=rf"{name} = .* here it is .*(fast_math|bfloat16).*--out"):
+            run(SPEC, finished.path)
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", f"{environment['settings']['XLA_FLAGS']} --xla_dump_to=/nowhere")
+        run(SPEC, finished.path)
+    assert finished.run_record()["environments"] == [environment]
 
 
 def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):

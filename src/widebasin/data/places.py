@@ -1,5 +1,6 @@
 """Where data sets are looked for."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -29,7 +30,13 @@ class Found:
 @functools.cache
 def _without_home() -> Path:
     """The place of a user without a home folder, as in containers; said once."""
-    folder = Path(tempfile.gettempdir()) / f"widebasin-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"widebasin-{user}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Programs are kept there: in the place of a stranger, they may be the stranger's.
+        if folder.lstat().st_uid != user:
+            folder = Path(tempfile.mkdtemp(prefix="widebasin-"))
     logging.getLogger("widebasin").warning(
         "there is no home folder: what can be had again is kept in %s; set XDG_CACHE_HOME to a folder that stays",
         folder,

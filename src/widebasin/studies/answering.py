@@ -193,6 +193,7 @@ def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:
             **e["versions"],
             "platform": e["platform"],
             "device": e["device"],
+            **{name: value for name, value in e.get("settings", {}).items() if value},
             "data": f"{e['data']['name']}, SHA-256 {e['data']['sha256'][:16]}",
         }
         for e in environments

@@ -1,6 +1,7 @@
 """Running a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
 import dataclasses
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,6 +23,9 @@ from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.training import Plan, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
+
+# Flags of XLA that decide no result: a sweep may go on with other ones.
+DECIDING_NOTHING = ("--xla_force_host_platform_device_count", "--xla_dump")
 
 
 def run(
@@ -147,6 +151,15 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolv
                 f"{here['versions']['widebasin']}; continue with that version, choose another --out, "
                 "or give --overwrite to delete them",
             )
+        for name, ours in here["settings"].items():
+            theirs = there.get("settings", {}).get(name, ours)
+            if theirs != ours:
+                raise UsageError(
+                    "out",
+                    str(folder.path),
+                    f"holds results with {name} = {theirs!r}, and here it is {ours!r}, which may decide results; set "
+                    "it as it was, choose another --out, or give --overwrite to delete them",
+                )
         if there["data"] != here["data"]:
             theirs, ours = (f"{one['data']['name']}, SHA-256 {one['data']['sha256'][:16]}" for one in (there, here))
             raise UsageError(
@@ -247,5 +260,15 @@ def _environment(spec: Resolved) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
+        "settings": _settings(),
         "data": WORKLOADS[spec.workload].data_record(),
+    }
+
+
+def _settings() -> dict[str, str]:
+    """What of the process's environment decides results. It is the user's to set, and the same for a whole sweep."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return {
+        "JAX_DEFAULT_MATMUL_PRECISION": str(jax.config.jax_default_matmul_precision or ""),
+        "XLA_FLAGS": " ".join(sorted(flag for flag in flags if not flag.startswith(DECIDING_NOTHING))),
     }
