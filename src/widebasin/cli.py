@@ -1,11 +1,13 @@
 """The command ``widebasin``: thin, all work is done in the rooms below."""
 
+import ast
 import contextlib
 import dataclasses
 import inspect
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -27,7 +29,18 @@ from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
-from widebasin.sweep.spec import Named, Shared, fields_of, fitted, single_field, single_spec, workload_named
+from widebasin.sweep.spec import (
+    BUDGETS,
+    PRESETS,
+    PRUNE,
+    Named,
+    Shared,
+    fields_of,
+    fitted,
+    single_field,
+    single_spec,
+    workload_named,
+)
 from widebasin.theory_commands import TheoryCommand
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -312,7 +325,32 @@ class Completion:
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(script):
             _parse(["--tyro-print-completion", self.shell])
         # Where the script knows nothing, bash completes file names, folders with a slash.
-        print(script.getvalue().replace("complete -F", "complete -o default -o filenames -F"), end="")
+        text = script.getvalue().replace("complete -F", "complete -o default -o filenames -F")
+        print(re.sub("^COMPLETION_SPEC = (.*)$", _with_names, text, flags=re.MULTILINE), end="")
+
+
+def _with_names(line: re.Match[str]) -> str:
+    """What a completion script knows of the flags, with the names that they take."""
+    from widebasin.data import LABEL_NOISE_KINDS
+    from widebasin.training import OPTIMIZERS, PRECISIONS, PRUNERS, SCHEDULES
+    from widebasin.workloads import WORKLOADS
+
+    known = {axis.flag: axis.names() for axis in AXES if axis.names is not None}
+    known |= {"workload": WORKLOADS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
+    known |= {"method": known["methods"], "pruner": PRUNERS, "pruners": PRUNERS, "preset": PRESETS, "prune": PRUNE}
+    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS}
+    names = {f"--{flag.replace('_', '-')}": list(values) for flag, values in known.items()}
+
+    def fill(command: dict[str, Any]) -> None:
+        for option in command["options"]:
+            if option["flags"][0] in names:
+                option |= {"type": "choice", "choices": names[option["flags"][0]]}
+        for subcommand in command["subcommands"].values():
+            fill(subcommand)
+
+    spec = ast.literal_eval(line[1])
+    fill(spec)
+    return f"COMPLETION_SPEC = {spec!r}"
 
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:

@@ -217,6 +217,19 @@ def test_completion_prints_a_script_for_the_shell(shell, here):
     assert "overparam" in script
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+        for words, expected in (
+            ("sweep --workload digits-m", {"digits-mlp"}),
+            ("study overparam --methods sgd unnorm", {"unnormalized-sam"}),
+            ("train --schedule co", {"constant", "cosine"}),
+            ("study methods --preset q", {"quick"}),
+            ("measure --method loo", {"looksam"}),
+        ):
+            typed = ["widebasin", *words.split()]
+            ask = (
+                f"COMP_WORDS=({' '.join(typed)}); COMP_CWORD={len(typed) - 1}; _tyro_widebasin; echo ${{COMPREPLY[@]}}"
+            )
+            done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+            assert set(done.stdout.split()) == expected
 
 
 @pytest.mark.slow
@@ -316,7 +329,14 @@ def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path, h
     command = ("measure", "one", "--samples", "12", "--multiples", "1", "10", "--json", "measured.json")
     done = here(*command)
     assert "measuring curvature: 1 of 1 network" in done.out
-    for title in ("Curvature at the minimum", "Sharpness within radius 0.05", "Condition (6)", "Layers"):
+    for title in (
+        "Curvature at the minimum",
+        "Rise of the training loss",
+        "at worst within radius 0.05",
+        "noise of 0.05 per weight",
+        "Condition (6)",
+        "Layers",
+    ):
         assert title in done.out
     record = json.loads((tmp_path / "measured.json").read_text())
     (curvature,) = record["curvature"]

@@ -94,7 +94,7 @@ def test_a_mean_without_error_has_the_digits_asked_for():
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
-def judged(stable, moment=lambda seed, rate: 1.0 + seed) -> pd.DataFrame:
+def judged(stable, moment=lambda seed, rate: 1.0 - seed) -> pd.DataFrame:
     """Verdicts of three seeds of SGD and SAM at two learning rates."""
     return pd.DataFrame(
         [
@@ -129,10 +129,10 @@ def test_verdicts_are_counted_by_method_and_learning_rate(dtype):
         "simulated growth per step",
     )
     assert shown.rows == (
-        ("SGD", "0", "0", "0.1", "2.00 ± 0.58", "3 of 3", "0.2"),
-        ("SGD", "0", "0", "0.4", "2.00 ± 0.58", "0 of 3", "0.8"),
-        ("SAM", "0.1", "0", "0.1", "2.00 ± 0.58", "1 of 3", "0.2"),
-        ("SAM", "0.1", "0", "0.4", "2.00 ± 0.58", "1 of 3", "0.8"),
+        ("SGD", "0", "0", "0.1", "0.00 ± 0.58", "3 of 3", "0.2"),
+        ("SGD", "0", "0", "0.4", "0.00 ± 0.58", "0 of 3", "0.8"),
+        ("SAM", "0.1", "0", "0.1", "0.00 ± 0.58", "1 of 3", "0.2"),
+        ("SAM", "0.1", "0", "0.4", "0.00 ± 0.58", "1 of 3", "0.8"),
     )
 
 

@@ -96,7 +96,14 @@ def test_page_holds_every_finding_cell_and_heading(document):
     assert what.setting in document.texts["p"]
     assert document.texts["td"] == [cell for table in what.tables for row in table.rows for cell in row]
     assert document.texts["th"] == [column for table in what.tables for column in table.columns]
-    assert document.texts["caption"] == [table.note for table in what.tables]
+
+
+def test_notes_do_not_scroll_away_with_their_tables(document):
+    notes = [attributes.get("class") == "note" for attributes in document.all("p")]
+    assert [text for text, is_note in zip(document.texts["p"], notes, strict=True) if is_note] == [
+        table.note for table in answer().tables
+    ]
+    assert not any("A note." in text for text in document.texts["div"])
 
 
 def test_page_says_how_to_run_it_again(document):
@@ -122,14 +129,15 @@ def test_text_from_outside_stays_text():
     )
     document = parsed(hostile, ((HOSTILE, HOSTILE),))
     assert document.all("script") == document.all("b") == []
-    for tag in ("title", "h1", "p", "li", "th", "td", "caption", "figcaption", "dt", "dd"):
+    for tag in ("title", "h1", "p", "li", "th", "td", "figcaption", "dt", "dd"):
         assert any(HOSTILE in text for text in document.texts[tag]), tag
     assert document.all("img")[0]["alt"] == HOSTILE
 
 
 def test_nothing_to_say_leaves_no_empty_boxes():
     document = parsed(answer(findings=(), tables=(Table("t", ("a",), (("1",),)),), pictures=()))
-    assert document.all("ul") == document.all("caption") == document.all("img") == []
+    assert document.all("ul") == document.all("img") == []
+    assert "note" not in [attributes.get("class") for attributes in document.all("p")]
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

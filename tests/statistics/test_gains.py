@@ -1,5 +1,6 @@
 """Chosen radii and gains paired by seed."""
 
+import dataclasses
 import functools
 import math
 import operator
@@ -9,10 +10,20 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report.results_tables import METRICS, SETTING, gains_of, growing, paired_of, radii_chosen, radii_of, results_table
+from report.results_tables import (
+    METRICS,
+    SETTING,
+    design_of,
+    gains_of,
+    growing,
+    paired_of,
+    radii_chosen,
+    radii_of,
+    results_table,
+)
 from scipy import stats
 
-from widebasin.statistics.gains import differences_from
+from widebasin.statistics.gains import differences_from, gain_table
 from widebasin.statistics.intervals import t_interval
 
 
@@ -300,3 +311,16 @@ def test_differences_from_a_method_are_paired_by_seed():
     for name in ("mean", "standard_error", "low", "high"):
         np.testing.assert_allclose(getattr(differences["looksam"], name), getattr(expected, name), rtol=1e-9)
     assert differences_from(paired_of(results), "asam") == {}
+
+
+def test_a_network_that_is_there_twice_is_refused():
+    results = results_table(growing)
+    twice = pd.concat([results, results.assign(epochs=4)], ignore_index=True)
+    for read in (gains_of, paired_of, radii_chosen, radii_of):
+        with pytest.raises(ValueError, match=r"every network once, and 18 rows repeat one \(width 10, method sgd"):
+            read(twice)
+    by_epochs = dataclasses.replace(design_of(results), setting=(*SETTING, "epochs"))
+    pd.testing.assert_frame_equal(
+        gain_table(twice, by_epochs).query("epochs == 2")[gains_of(results).columns].reset_index(drop=True),
+        gains_of(results),
+    )

@@ -175,6 +175,21 @@ def test_methods_are_ranked_by_gain_with_their_cost():
     assert answer.setting.startswith("width 10; a made-up problem; ")
 
 
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        (lambda n: 0.5 - 0.1 * (n.method == "sam") - 0.2 * (n.method == "looksam"), "SAM comes nearest: -10.0 ± 0.0"),
+        (lambda n: 0.5, "comes nearest: +0.00 ± 0.00 points"),
+        (lambda n: float("nan"), "No method has a finite gain."),
+    ],
+)
+def test_where_no_method_gains_none_is_said_to_gain_most(test, sentence):
+    spec = Spec(study="methods", widths=(10,), methods=("sgd", "sam", "looksam"), budget="gradients", rhos=(0.05, 0.2))
+    findings = answered(STUDIES["methods"], results_table(test, widths=(10,), methods=spec.methods), spec).findings
+    assert sentence in findings[1]
+    assert "gains most" not in " ".join(findings)
+
+
 def test_small_gains_of_methods_have_two_decimals():
     spec = Spec(study="methods", widths=(10,), methods=("sgd", "sam"), budget="gradients", rhos=(0.05, 0.2))
     results = results_table(lambda n: growing(n) / 50, widths=(10,))

@@ -39,7 +39,7 @@ def identity(**changes):
     return columns | changes
 
 
-def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
+def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4, at_training=1.0):
     """Tables of the stability study from functions of the radius, with a factor for each seed."""
     curvature, judged = [], []
     for rho in radii:
@@ -49,7 +49,7 @@ def measured(sharpness_of, s_of, radii=(0.0, 0.001, 0.01), seeds=4):
             s = {f"s{order}": factor * s_of(rho) for order in (2, 3, 4)}
             row = {"loss": 0.01, "lowest": -0.1, "sharpness": factor * sharpness_of(rho), "converged": True}
             curvature.append(which | row | s)
-            for multiple, value, growth in ((1.0, 1.0002, 1.0001), (16.0, 3.0, 1.4)):
+            for multiple, value, growth in ((1.0, at_training, 1.0001), (16.0, 3.0, 1.4)):
                 judged.append(
                     which
                     | {
@@ -81,6 +81,16 @@ def test_minima_that_get_flatter_with_the_radius_are_called_so():
     assert f"falls with the radius: times {10**-0.5:.2g} per tenfold radius" in text
     assert "12 of 12 networks are stable at their learning rate" in text
     assert "grows over these steps in 12 of 12" in text
+
+
+def test_an_eigenvalue_above_1_by_less_than_its_tolerance_is_undecided():
+    answer = stability_answer(measured(lambda rho: 40, lambda rho: 60, at_training=1.0008))
+    text = "\n".join(answer.findings)
+    assert "0 of 12 networks are stable at their learning rate, 12 undecided (above 1 by less than the tol" in text
+    assert "that (6) calls stable" not in text
+    cells = [row[-2] for row in answer.tables[-1].rows]
+    assert cells == ["0 of 4, 4 undecided", "0 of 4"] * 3
+    assert "0.001" in answer.tables[-1].note
 
 
 def test_minima_that_get_sharper_are_called_so_too():

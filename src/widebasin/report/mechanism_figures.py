@@ -23,11 +23,9 @@ from widebasin.report.drawing import (
     new_figure,
     shades,
 )
+from widebasin.report.mechanism_tables import TOLERANCE
 from widebasin.report.wording import Wording
 from widebasin.statistics.intervals import interval_name
-
-# To this share, eigenvalues are found: so near to 1, neither stability nor growth is decided.
-UNDECIDED = 1e-3
 
 QUANTITIES = {
     "sharpness": "sharpness",
@@ -118,12 +116,12 @@ def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
             zorder=3,
         )
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=name))
-    axes.axvspan(-UNDECIDED, UNDECIDED, color=GREY, alpha=0.15, lw=0)
-    axes.axhspan(-UNDECIDED, UNDECIDED, color=GREY, alpha=0.15, lw=0)
-    axes.set_xscale("symlog", linthresh=UNDECIDED)
-    axes.set_yscale("symlog", linthresh=UNDECIDED)
+    axes.axvspan(-TOLERANCE, TOLERANCE, color=GREY, alpha=0.15, lw=0)
+    axes.axhspan(-TOLERANCE, TOLERANCE, color=GREY, alpha=0.15, lw=0)
+    axes.set_xscale("symlog", linthresh=TOLERANCE)
+    axes.set_yscale("symlog", linthresh=TOLERANCE)
     # Numbers beside each other need more room than above each other.
-    decades = SymmetricalLogLocator(base=10, linthresh=UNDECIDED)
+    decades = SymmetricalLogLocator(base=10, linthresh=TOLERANCE)
     decades.set_params(numticks=5)
     axes.xaxis.set_major_locator(decades)
     legend(figure, handles, "mean squared distance, linearized dynamics; grey: 1 to a thousandth")

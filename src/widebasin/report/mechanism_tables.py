@@ -13,6 +13,8 @@ from widebasin.statistics.measurements import means_over_seeds
 
 # A standard error below this share of the mean is the rounding of equal numbers.
 ROUNDING = 1e-12
+# To this share of itself the eigenvalue of condition (6) is found, and to this it is rounded where it is 1.
+TOLERANCE, ROUNDED = 1e-3, 1e-5
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -41,6 +43,21 @@ def _exponent(value: float) -> int:
     return int(np.floor(np.log10(abs(value))))
 
 
+def undecided(judged: pd.DataFrame) -> pd.Series:
+    """Which verdicts of stability are none: the eigenvalue is above 1, but by no more than its tolerance.
+
+    Args:
+        judged: measurements of stability; ``stable`` is meant to the tolerance of the eigenvalue.
+    """
+    return judged["stable"].astype(bool) & (judged["second_moment"] > 1 + ROUNDED)
+
+
+def undecided_words(judged: pd.DataFrame) -> str:
+    """After a count of stable networks: how many are neither; empty if none is."""
+    count = int(undecided(judged).sum())
+    return f", {count} undecided (above 1 by less than the tolerance of {TOLERANCE:g})" if count else ""
+
+
 def verdicts_table(judged: pd.DataFrame, wording: Wording, by: Sequence[str]) -> Table:
     """Condition (6) at every learning rate tried, one row per group of networks and learning rate.
 
@@ -51,16 +68,18 @@ def verdicts_table(judged: pd.DataFrame, wording: Wording, by: Sequence[str]) ->
     """
     columns = [*by, "tested_rho", "tested_learning_rate"]
     rows = []
-    as_numbers = judged.assign(stable=judged["stable"].astype(float))
-    for row in means_over_seeds(as_numbers, columns, ["second_moment", "stable", "growth"]).to_dict("records"):
+    open_ones = undecided(judged)
+    as_numbers = judged.assign(stable=(judged["stable"].astype(bool) & ~open_ones).astype(float), open=open_ones * 1.0)
+    for row in means_over_seeds(as_numbers, columns, ["second_moment", "stable", "open", "growth"]).to_dict("records"):
         stable = f"{round(row['stable'] * row['networks'])} of {row['networks']}"
+        stable += f", {round(row['open'] * row['networks'])} undecided" if row["open"] else ""
         # Near 1, where it matters, without an error too.
         moment, growth = with_error(row, "second_moment", 6), with_error(row, "growth", 6)
         rows.append((*wording.cells(row, columns), moment, stable, growth))
     titles = (*wording.headings(columns), "largest eigenvalue of S", "stable", "simulated growth per step")
     note = (
-        "At batch size 1, for SGD, or for unnormalized SAM at its own radius. Stable: the eigenvalue is at most 1, to "
-        "the tolerance. Growth: of the mean squared distance."
+        "At batch size 1, for SGD, or for unnormalized SAM at its own radius. Stable: the eigenvalue is at most 1; "
+        f"undecided: above 1, but by no more than its tolerance, {TOLERANCE:g}. Growth: of the mean squared distance."
     )
     return Table("Condition (6): sufficient for linear stability", titles, tuple(rows), note)
 

@@ -14,6 +14,7 @@ from widebasin.data import DataError
 from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, image, page
 from widebasin.shown import say
+from widebasin.studies.chance import with_chance
 from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
@@ -81,6 +82,8 @@ def write_answer(
             found = _measured(study, spec, folder, tables, options, which, track)
             tables = dataclasses.replace(tables, measured=found)
         answer = study.answer(spec, tables, options)
+        if isinstance(options, Options):
+            answer = with_chance(answer, tables, options, study.compares)
         setting = answer.setting[:1].upper() + answer.setting[1:]
         answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
         measuring = isinstance(options, Measures)

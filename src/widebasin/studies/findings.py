@@ -131,7 +131,7 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
     sentences = [
         f"{len(better)} of {len(gains)} methods gain over {wording.baseline} beyond the spread of the seeds"
         + (f": {_and(better)}." if better else "."),
-        f"{wording.method(best)} gains most: {_with_error(intervals[best], digits)}{unit_after(wording.metric)}.",
+        _best_sentence(wording.method(best), intervals[best], wording, digits),
     ]
     differences = differences_from(paired, reference)
     if differences:
@@ -151,6 +151,16 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
             f"{1 / (1 - one.confidence):.0f} leaves out the truth by chance."
         )
     return sentences
+
+
+def _best_sentence(method: str, gain: Interval, wording: Wording, digits: int) -> str:
+    """Of the method with the highest gain."""
+    if not np.isfinite(gain.mean):
+        return "No method has a finite gain."
+    size = f"{_with_error(gain, digits)}{unit_after(wording.metric)}"
+    if gain.mean > 0:
+        return f"{method} gains most: {size}."
+    return f"No method gains over {wording.baseline} in the mean; {method} comes nearest: {size}."
 
 
 def edges(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:

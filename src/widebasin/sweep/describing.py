@@ -32,6 +32,7 @@ def description_of(spec: Resolved) -> Description:
         recipe=tuple(fact for fact in _recipe(spec, workload) if fact),
         published=_published(workload),
         streamed=workload.streamed,
+        chance=workload.chance,
     )
 
 

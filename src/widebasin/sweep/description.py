@@ -66,6 +66,7 @@ class Description:
         recipe: parts of the sentence that says how networks were trained, each complete in itself.
         published: gains that a paper reports, if there are any.
         streamed: whether examples are read from the disk while networks train.
+        chance: what guessing reaches in the metric that judges; ``None`` where that is not known.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Description:
     recipe: tuple[str, ...]
     published: Published | None = None
     streamed: bool = False
+    chance: float | None = None
 
     @property
     def metric(self) -> Metric:
@@ -111,4 +113,5 @@ class Description:
                 published["setting"],
             ),
             streamed=record["streamed"],
+            chance=record.get("chance"),
         )

@@ -268,7 +268,8 @@ def _environment(spec: Resolved) -> dict[str, Any]:
 def _settings() -> dict[str, str]:
     """What of the process's environment decides results. It is the user's to set, and the same for a whole sweep."""
     flags = os.environ.get("XLA_FLAGS", "").split()
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return {
-        "JAX_DEFAULT_MATMUL_PRECISION": str(jax.config.jax_default_matmul_precision or ""),
+        "JAX_DEFAULT_MATMUL_PRECISION": str(precision or ""),
         "XLA_FLAGS": " ".join(sorted(flag for flag in flags if not flag.startswith(DECIDING_NOTHING))),
     }

@@ -9,12 +9,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
 from widebasin.axis import Axis
 from widebasin.data import DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
-from widebasin.statistics import Metric
+from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
     Centered,
     Network,
@@ -104,6 +105,11 @@ class Workload(abc.ABC):
     def has_classes(self) -> bool:
         """Whether training labels can be made wrong."""
         return False
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing the most frequent class reaches in the metric that judges; ``None`` where that is not known."""
+        return None
 
     @property
     def streamed(self) -> bool:
@@ -202,6 +208,14 @@ class SupervisedWorkload(Workload):
     def has_classes(self) -> bool:
         """See ``Workload``."""
         return self.load().num_classes is not None
+
+    @property
+    def chance(self) -> float | None:
+        """See ``Workload``."""
+        if not self.has_classes or self.metrics[0].name != ACCURACY.name:
+            return None
+        targets = np.asarray(self.load().targets)
+        return float(np.bincount(targets).max() / len(targets))
 
     @property
     def streamed(self) -> bool:

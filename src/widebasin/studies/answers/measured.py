@@ -6,7 +6,13 @@ from dataclasses import replace
 import pandas as pd
 
 from widebasin.report import mechanism_figures
-from widebasin.report.mechanism_tables import curvature_table, verdicts_table, with_error
+from widebasin.report.mechanism_tables import (
+    curvature_table,
+    undecided,
+    undecided_words,
+    verdicts_table,
+    with_error,
+)
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
@@ -68,7 +74,11 @@ CURVATURE = {
     "s3": "s3",
     "s4": "s4",
 }
-RISES = {"worst_case": "worst case", "average": "average", "adaptive": "adaptive worst case"}
+RISES = {
+    "worst_case": "at worst within radius {}",
+    "adaptive": "at worst within radius {} of weights as units",
+    "average": "in the mean under noise of {} per weight",
+}
 
 
 def _tables(found: Mapping[str, pd.DataFrame], wording: Wording, measures: Measures) -> list[Table]:
@@ -95,12 +105,14 @@ def _rises_table(rises: pd.DataFrame, wording: Wording, measures: Measures) -> T
         (*wording.cells(row, by), *(with_error(row, column) for column in RISES))
         for row in means_over_seeds(rises, by, list(RISES)).to_dict("records")
     ]
+    rho = measures.sharpness_rho
     note = (
-        "Rise of the training loss at worst in a ball, on average over Gaussian noise, and at worst with the "
-        "weights as units; groups of 128 examples; logits of classifiers with cross entropy are normalized."
+        f"The noise is Gaussian, its standard deviation {rho:g} of every weight: its norm is about {rho:g} times the "
+        "root of the number of parameters, far outside the radius, so that the mean may be above the worst. Worst "
+        "cases over groups of 128 examples; logits of classifiers with cross entropy are normalized."
     )
-    title = f"Sharpness within radius {measures.sharpness_rho:g}"
-    return Table(title, (*wording.headings(by), *RISES.values()), tuple(rows), note)
+    headings = (heading.format(f"{rho:g}") for heading in RISES.values())
+    return Table("Rise of the training loss", (*wording.headings(by), *headings), tuple(rows), note)
 
 
 def _layers_table(layers: pd.DataFrame, wording: Wording) -> Table:
@@ -127,9 +139,10 @@ def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
     if diverged:
         sentences.append(f"Networks that diverged, with nothing to measure: {diverged}.")
     if len(judged):
+        stable = int((judged["stable"].astype(bool) & ~undecided(judged)).sum())
         sentences.append(
-            f"By condition (6), {int(judged['stable'].sum())} of {len(judged)} verdicts are stable, at batch size 1, "
-            "without momentum, at the first learning rate of the schedule."
+            f"By condition (6), {stable} of {len(judged)} verdicts are stable{undecided_words(judged)}, at batch size "
+            "1, without momentum, at the first learning rate of the schedule."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())

@@ -7,7 +7,14 @@ import pandas as pd
 
 from widebasin import theory
 from widebasin.report import mechanism_figures
-from widebasin.report.mechanism_tables import curvature_table, significant, verdicts_table
+from widebasin.report.mechanism_tables import (
+    TOLERANCE,
+    curvature_table,
+    significant,
+    undecided,
+    undecided_words,
+    verdicts_table,
+)
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
@@ -23,8 +30,8 @@ from widebasin.sweep import Resolved
 
 MULTIPLES = (1.0, 4.0, 16.0)
 QUANTITIES = {"sharpness": "sharpness", "s2": "non-uniformity s2", "s3": "s3", "s4": "s4"}
-# Eigenvalues are found to a thousandth: a simulated factor this near 1 is no growth.
-NO_GROWTH = 1.001
+# A simulated factor as near to 1 as eigenvalues are found is no growth.
+NO_GROWTH = 1 + TOLERANCE
 # Below minus this share of the largest sharpness, an eigenvalue is negative beyond the tolerance.
 NOT_A_MINIMUM = 1e-3
 
@@ -111,16 +118,18 @@ def _verdicts(spec: Resolved, measured: pd.DataFrame, judged: pd.DataFrame) -> l
     if not len(judged):
         return []
     at_training = judged[judged["multiple"] == 1]
-    stable = int(at_training["stable"].sum())
+    stable = int((at_training["stable"].astype(bool) & ~undecided(at_training)).sum())
     beyond = _beyond(spec)
     one = f" (the theory is about batches of one, plain; these were trained with {beyond})" if beyond else ""
     lowest = float(measured["lowest"].min())
     exact = float((judged["one_step"] / judged["second_moment"] - 1).abs().max())
-    held, broken = judged[judged["stable"]], judged[~judged["stable"]]
+    broken = judged[~judged["stable"].astype(bool)]
+    held = judged[judged["stable"].astype(bool) & ~undecided(judged)]
     calm = int((held["growth"] <= NO_GROWTH + 2 * held["growth_error"]).sum())
     grown = int((broken["growth"] > NO_GROWTH + 2 * broken["growth_error"]).sum())
     sentences = [
-        f"By condition (6), {stable} of {len(at_training)} networks are stable at their learning rate{one}.",
+        f"By condition (6), {stable} of {len(at_training)} networks are stable at their learning rate"
+        f"{undecided_words(at_training)}{one}.",
         f"One simulated step multiplies the mean squared distance by the eigenvalue of condition (6) to {exact:.0e}.",
     ]
     if len(held):

@@ -1,0 +1,26 @@
+"""Networks that learned nothing: their training accuracy is that of guessing."""
+
+import pandas as pd
+
+from widebasin.statistics.design import Design
+
+
+def guessed(chance: float) -> float:
+    """The largest accuracy that is taken for guessing, where the most frequent class has a share of ``chance``.
+
+    A twentieth of the way from guessing to perfect, and half as much again as guessing, whichever is less.
+    """
+    return min(1.5 * chance, chance + 0.05 * (1 - chance))
+
+
+def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series:
+    """Of which networks the final training accuracy, with the labels trained on, is that of guessing.
+
+    A network that diverged has none, and is not meant.
+
+    Args:
+        results: rows of results.parquet.
+        design: whose metric is an accuracy.
+        chance: what guessing reaches.
+    """
+    return results[design.column("train")].astype(float) <= guessed(chance)

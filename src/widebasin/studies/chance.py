@@ -1,0 +1,83 @@
+"""Networks that never got beyond guessing, in words: how many, and what the gain is without them."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from widebasin.report.page import Answer
+from widebasin.report.tables import Table, gain_decimals
+from widebasin.report.wording import Wording
+from widebasin.statistics.chance import at_chance, guessed
+from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.statistics.intervals import t_interval
+from widebasin.studies.findings import unit_after
+from widebasin.studies.study import Options
+from widebasin.studies.tables import Tables
+
+
+def with_chance(answer: Answer, tables: Tables, options: Options, compares: bool) -> Answer:
+    """An answer with what there is to say of networks that ended at chance; the answer itself where none did.
+
+    Args:
+        answer: of a study.
+        tables: of the sweep.
+        options: how results are read.
+        compares: whether the study compares methods with the baseline.
+    """
+    chance = tables.description.chance
+    if chance is None:
+        return answer
+    stuck = at_chance(tables.results, tables.design, chance)
+    if not stuck.any():
+        return answer
+    findings = [_count(stuck, chance, tables.wording), *(_gains(tables, stuck, options) if compares else [])]
+    return replace(answer, findings=(*answer.findings, *findings), tables=(*answer.tables, _table(tables, stuck)))
+
+
+def _count(stuck: pd.Series, chance: float, wording: Wording) -> str:
+    metric = wording.metric
+    most, guessing = (f"{metric.scale * value:.3g}{metric.unit}" for value in (guessed(chance), chance))
+    return (
+        f"{int(stuck.sum())} of {len(stuck)} networks ended at chance: a training {metric.title} of at most {most}, "
+        f"where guessing reaches {guessing}; the last table has them by method and radius."
+    )
+
+
+def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
+    """The gains without the seeds in which one of the two networks compared ended at chance."""
+    design, wording = tables.design, tables.wording
+    gains = gain_table(tables.results, design, options.select, options.at)
+    paired = paired_gains(tables.results, design, options.select, options.at)
+    marks = tables.results[[*design.identity]].assign(stuck=stuck)
+    base = marks[marks["method"] == design.baseline].drop(columns=["method", "rho"])
+    both = paired.merge(marks, on=[*design.identity]).merge(base, on=[*design.setting, "seed"], suffixes=("", "_base"))
+    both = both.assign(stuck=both["stuck"] | both["stuck_base"])
+    digits, settings = gain_decimals(wording.metric, gains), wording.design.varying(gains)
+    changed = []
+    for _, rows in both.groupby([*settings, "num_params", "width", "method"], sort=False):
+        if rows["stuck"].any():
+            network = wording.network(rows.iloc[0], settings)
+            changed.append(f"{network}: {_without(rows, wording, digits)}")
+    return [f"Gains without the seeds in which a network compared did: {'; '.join(changed)}."] if changed else []
+
+
+def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:
+    left = rows.loc[~rows["stuck"], "gain"]
+    whole = t_interval(rows["gain"]).with_error(digits)
+    if left.empty:
+        return f"no seed is left (with them {whole}{unit_after(wording.metric)})"
+    without = f"{t_interval(left).with_error(digits)}{unit_after(wording.metric)}"
+    return f"{without} over {len(left)} of {len(rows)} seeds (with them {whole})"
+
+
+def _table(tables: Tables, stuck: pd.Series) -> Table:
+    """How many networks ended at chance, by what they differ in besides the seed."""
+    wording, results = tables.wording, tables.results
+    by = [*wording.design.varying(results), "width", "num_params", "method", "rho"]
+    rows = [
+        (*wording.cells(dict(zip(by, key, strict=True)), by), f"{int(group.sum())} of {len(group)}")
+        for key, group in stuck.groupby([results[column] for column in by], sort=False)
+        if group.any()
+    ]
+    note = "Their final training accuracy, with the labels trained on, is that of guessing, or nearly."
+    return Table("Networks that ended at chance", (*wording.headings(by), "networks"), tuple(rows), note)
