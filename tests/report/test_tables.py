@@ -1,8 +1,10 @@
 import io
+from collections import Counter
 
 import pytest
 from report.results_tables import METRICS, gains_of, growing, results_table, wording_for
 from rich.console import Console
+from together import together
 
 from widebasin.report.tables import Table, decimals, gains_table, methods_table, networks_table
 
@@ -117,6 +119,49 @@ def test_narrow_terminals_show_every_number():
         words = shown(table, width).split()
         numbers = {word for row in table.rows for cell in row for word in cell.split() if any(map(str.isdigit, word))}
         assert numbers <= set(words)
+
+
+WIDE = Table(
+    "Curvature",
+    ("width", "parameters", "method", "rho", "networks", "gradient norm", "non-uniformity s2", "trace ± s.e."),
+    tuple(
+        (
+            str(8 * k),
+            f"{25_482 * k:,}",
+            "unnormalized SAM",
+            "0.005",
+            "5",
+            "1.25e-05 ± 3.1e-07",
+            "25.4821",
+            "-8.7 to 16.75",
+        )
+        for k in range(1, 5)
+    ),
+    "A note about it, of some length, that is broken over lines where it must.",
+)
+
+
+@together(
+    ("width", "justify"), [(width, justify) for width in (160, 100, 80, 60, 40, 32) for justify in ("left", "right")]
+)
+def test_no_number_is_broken_and_nothing_is_wider_than_the_terminal(width, justify):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(WIDE.rich(justify))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    words = Counter(text.split())
+    numbers = Counter(word for row in WIDE.rows for cell in row for word in cell.split() if any(map(str.isdigit, word)))
+    assert all(words[number] >= count for number, count in numbers.items())
+    for word in (*" ".join(WIDE.columns).split(), *WIDE.note.split()):
+        assert word in words or len(word) > 10
+
+
+def test_a_table_too_wide_for_the_terminal_stands_upright():
+    lines = shown(WIDE, 50).splitlines()
+    (row,) = (line for line in lines if line.startswith("parameters") and "25,482" in line)
+    assert "50,964" not in row
+    assert sum(line.startswith("parameters") for line in lines) == 4
+    assert shown(Table("t", ("a", "b"), (("1", "2"),)), 50).splitlines()[2].split() == ["a", "b"]
 
 
 def test_terminal_takes_text_as_it_is():

@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
-from widebasin.sweep.progress import PlainProgress, TerminalProgress, progress_for
+from widebasin.sweep.progress import PlainProgress, TerminalProgress, progress_for, tracker
 from widebasin.training import EpochReport, Plan
 
 GRID = cells(resolve(Spec(widths=(4, 8), methods=("sgd", "asam"), rhos=(0.1, 0.2), seeds=3, epochs=2)))
@@ -65,6 +66,31 @@ def test_a_terminal_shows_time_left_and_metrics():
     text = console.file.getvalue()
     for part in ("width 4 asam x 6", "left", "valid accuracy 0.750"):
         assert part in text
+
+
+@pytest.mark.parametrize("width", [60, 40])
+def test_time_moves_and_a_bar_stays_while_a_program_compiles_in_a_narrow_terminal(width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    progress = TerminalProgress(console)
+    progress(Started(tuple(GRID)))
+    progress(GroupStarted(GRID[1], 0, 6))
+    for passed in (65, 60):
+        progress.bar.tasks[0].start_time -= passed  # pyright: ignore[reportOperatorIssue]
+        progress.bar.refresh()
+    progress(Failed("no more time"))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    lines = [line for line in re.split(r"[\r\n]", text) if "asam" in line or "width" in line]
+    assert all(line.count("━") == 12 and len(line) <= width for line in lines)
+    for seconds in ("1m05s", "2m05s"):
+        assert any(seconds in line for line in lines)
+    assert any("compiling" in line for line in lines) == (width == 60)
+
+
+def test_measuring_shows_which_network_and_the_time():
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    seen = list(tracker(console, quiet=False)(["a", "b"], "measuring curvature"))
+    assert seen == ["a", "b"]
+    assert "0s measuring curvature network 2 of 2" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
 
 
 @pytest.mark.parametrize(("seconds", "rate"), [(100.0, "60 examples/s"), (0.1, "60k examples/s")])
