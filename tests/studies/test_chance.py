@@ -49,8 +49,8 @@ def test_networks_at_chance_are_counted_by_method_and_radius_and_gains_told_with
         "before",
         "3 of 18 networks ended at chance: a training accuracy of at most 14.5%, where guessing reaches 10%; the last "
         "table has them by method and radius.",
-        "Gains without the seeds in which a network compared did: width 10, SAM, rho 0.1: +2.0 ± 0.0 points over 2 of "
-        "3 seeds (with them -12.0 ± 14.0).",
+        "Gains without the seeds in which a network compared ended so: width 10, SAM, rho 0.1: +2.0 ± 0.0 points over "
+        "2 of 3 seeds (with them -12.0 ± 14.0).",
     )
     (table,) = answer.tables
     assert table.rows == (("10", "1,000", "SAM", "0.1", "1 of 3"), ("10", "1,000", "SAM", "0.2", "2 of 3"))
@@ -59,7 +59,7 @@ def test_networks_at_chance_are_counted_by_method_and_radius_and_gains_told_with
 def test_a_baseline_at_chance_counts_as_well_and_settings_are_named():
     answer = said(lambda n: 0.1 if n.method == "sgd" and n.label_noise else 0.6, label_noise=(0.0, 0.2), widths=(10,))
     assert answer.findings[-1].endswith(
-        "did: width 10, SAM, rho 0.1, label noise 20%: no seed is left (with them +42.0 ± 0.0 points)."
+        "ended so: width 10, SAM, rho 0.1, label noise 20%: no seed is left (with them +42.0 ± 0.0 points)."
     )
     assert answer.tables[0].rows == (("20%", "10", "1,000", "SGD", "0", "3 of 3"),)
 

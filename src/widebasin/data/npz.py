@@ -14,6 +14,7 @@ from widebasin.data.archives import explained
 from widebasin.data.errors import DataError
 from widebasin.data.places import cache_folder
 from widebasin.data.writing import written_aside
+from widebasin.shown import shown
 
 ENCRYPTED = 1
 # How many times its size the content of a member can have at most, by the method of its compression.
@@ -85,7 +86,8 @@ def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarra
         write_npz(path, arrays)
     except OSError as error:
         warnings.warn(
-            f"{path} cannot be written ({error.strerror}): {name} will be decoded again next time", stacklevel=2
+            f"{shown(str(path))} cannot be written ({error.strerror}): {name} will be decoded again next time",
+            stacklevel=2,
         )
     return arrays
 

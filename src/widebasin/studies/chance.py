@@ -58,7 +58,7 @@ def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
         if rows["stuck"].any():
             network = wording.network(rows.iloc[0], settings)
             changed.append(f"{network}: {_without(rows, wording, digits)}")
-    return [f"Gains without the seeds in which a network compared did: {'; '.join(changed)}."] if changed else []
+    return [f"Gains without the seeds in which a network compared ended so: {'; '.join(changed)}."] if changed else []
 
 
 def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:

@@ -121,7 +121,7 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
         UsageError: if the folder holds no sweep, or no such network.
         SweepError: if its sweep is not finished, or it is damaged.
     """
-    folder = ResultsFolder(Path(path))
+    folder = ResultsFolder(Path(path), "folder")
     spec, results = folder.spec(), folder.results()
     names = [axis.name for axis in spec.axes]
     for name in which:
