@@ -156,6 +156,13 @@ def test_no_number_is_broken_and_nothing_is_wider_than_the_terminal(width, justi
         assert word in words or len(word) > 10
 
 
+@together("width", (80, 60, 40))
+def test_a_number_stays_beside_its_error_and_an_interval_is_one_line(width):
+    cells = [cell for row in WIDE.rows for cell in row if "±" in cell or " to " in cell]
+    text = shown(WIDE, width)
+    assert all(text.count(cell) >= cells.count(cell) for cell in cells)
+
+
 def test_a_table_too_wide_for_the_terminal_stands_upright():
     lines = shown(WIDE, 50).splitlines()
     (row,) = (line for line in lines if line.startswith("parameters") and "25,482" in line)

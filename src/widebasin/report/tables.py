@@ -1,5 +1,6 @@
 """Tables as people read them: columns with units, rounded to what the numbers can bear."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from widebasin.statistics.gains import gain_interval
 from widebasin.statistics.intervals import NONE, interval_name, t_interval
 
 # On a terminal no word of a cell is broken that is no longer, such as a number; of a heading, so many letters stay.
-WHOLE, HEADING = 14, 10
+WHOLE, HEADING = 20, 10
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,16 @@ def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[
     needs = []
     for number, column in enumerate(columns):
         cells = [row[number] for row in rows]
-        words = [cell_len(word) for cell in cells for word in cell.split() if cell_len(word) <= WHOLE]
+        words = [length for cell in cells for word in _words(cell) if (length := cell_len(word)) <= WHOLE]
         heading = [min(cell_len(word), HEADING) for word in column.split()]
         needs.append((max([1, *words, *heading]), max(map(cell_len, [column, *cells]))))
     return needs
+
+
+def _words(cell: str) -> list[str]:
+    """The words of a cell; a number with its error is one, and so are the ends of an interval."""
+    # In the place of the word, as many letters that are no space.
+    return re.split(r"(?<![±→]) (?![±→] )", re.sub(r"(?<=\d) to (?=[-+\d])", "→→→→", cell))
 
 
 def _shared(needs: Sequence[tuple[int, int]], room: int) -> list[int] | None:
