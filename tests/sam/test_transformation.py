@@ -350,6 +350,8 @@ def test_what_is_missing_is_named_with_a_remedy(make):
         transformation.update(w, transformation.init(w), w)
     with pytest.raises(ValueError, match="update needs params"):
         transformation.update(w, transformation.init(w), grad_fn=lambda w: w)
+    with pytest.raises(ValueError, match="grad_fn must return gradients alone"):
+        transformation.update(w, transformation.init(w), w, grad_fn=lambda w: (jnp.sum(w), w))
 
 
 @together(

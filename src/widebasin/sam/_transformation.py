@@ -164,10 +164,21 @@ def _known(gradients: PyTree, params: PyTree | None, grad_fn: Callable[[PyTree],
         )
     if params is None:
         raise ValueError("update needs params: the ascent starts there")
+    expected = jax.tree.structure(gradients)
+
+    def gradient(point: PyTree) -> PyTree:
+        found = grad_fn(point)
+        if jax.tree.structure(found) != expected:
+            raise ValueError(
+                f"grad_fn must return gradients alone, of the structure {expected}, got {jax.tree.structure(found)}; "
+                "of a function that returns the value too: grad_fn=lambda w: jax.grad(loss_fn)(w, batch)"
+            )
+        return found
+
     return _KnownBatch(
         params=params,
-        loss_fn=grad_fn,
-        differentiate=lambda w: (None, grad_fn(w)),
+        loss_fn=gradient,
+        differentiate=lambda w: (None, gradient(w)),
         has_aux=False,
         args=(params,),
         kwargs={},
