@@ -169,7 +169,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
             name = f"{file_name(self.workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
             output = dataclasses.replace(output, out=Path("results") / name)
         _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
-        say(console, f'The network: widebasin.sweep.networks.load_network("{output.out}")')
+        say(console, f"The network: widebasin.sweep.networks.load_network({str(output.out)!r})")
 
 
 def _train_command(own: tuple[Axis, ...]) -> Any:

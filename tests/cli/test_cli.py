@@ -287,7 +287,7 @@ def test_train_refuses_a_radius_for_sgd_and_says_how_to_load_the_network(here):
     assert "no radius" in done.err
     arguments = ("--method", "sgd", "--width", "4", "--epochs", "1", "--quiet")
     done = here("train", *arguments)
-    assert 'load_network("results/digits-mlp-width-4-sgd-seed-0")' in done.out
+    assert "load_network('results/digits-mlp-width-4-sgd-seed-0')" in done.out
 
 
 def test_a_file_for_the_benchmarks_is_tried_before_measuring(tmp_path, here):

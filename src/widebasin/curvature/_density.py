@@ -92,4 +92,5 @@ def density_of(
 def _quadrature(basis: Array, projection: Array) -> tuple[Array, Array]:
     values, coefficients, _ = ritz_pairs(basis, projection)
     weights = coefficients[0] ** 2
+    # Nodes without a weight lie at the mean, so that any function of eigenvalues can be taken of them.
     return jnp.where(weights > 0, values, weights @ values), weights

@@ -193,7 +193,9 @@ def _growing(
         still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
         converged = bool(still and len(chosen) == k and np.all(residuals <= scale))
         following = min(2 * dimension, operator.size)
-        if converged or dimension == operator.size or products + following - dimension + k > most_products:
+        solved = following == operator.size and operator.support is None
+        cost = (operator.size if solved else following - dimension) + k
+        if converged or dimension == operator.size or products + cost > most_products:
             return Eigenpairs(chosen, vectors, residuals, converged, products)
         before, dimension = chosen, following
 

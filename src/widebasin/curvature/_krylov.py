@@ -46,7 +46,7 @@ def ritz_pairs(
 ) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
     """Eigenvalues in a Krylov space, their eigenvectors (columns) in its basis, and the basis; for use in a program.
 
-    A space that was exhausted before its dimension is filled up: with zeros as basis and eigenvalues of nothing.
+    A space that was exhausted before its dimension is filled up: with zeros, in the basis and among the eigenvalues.
     """
     basis = basis[:-1]
     within = sound(basis)

@@ -104,19 +104,19 @@ def worst_case_sharpness(
     point = flattening.vector(params)
     scale = jnp.abs(point) if adaptive else jnp.ones_like(point)
     in_groups = jax.tree.map(lambda leaf: leaf.reshape(-1, m, *leaf.shape[1:]), batch)
-    start, ends = None, []
-    for i in range(count // m):
-        group = jax.tree.map(lambda leaf, i=i: leaf[i], in_groups)
-        start = state = start or _start(rho, point, jax.eval_shape(lambda group: loss_fn(params, group), group))
+    groups = [jax.tree.map(lambda leaf, i=i: leaf[i], in_groups) for i in range(count // m)]
+    start, ends = _start(rho, point, jax.eval_shape(lambda group: loss_fn(params, group), groups[0])), []
+    for group in groups:
+        state = start
         # Steps are programs of their own, as products are: see ``grown``.
-        for now in _schedule(steps):
-            state = _stepped(loss_fn, flattening, norm, state, now, rho, scale, point, arrays, group)
+        for turn in _schedule(steps):
+            state = _stepped(loss_fn, flattening, norm, state, turn, rho, scale, point, arrays, group)
         ends.append((state.best.value, state.origin, state.slope))
     best, origin, slopes = (np.stack(jax.device_get(values)) for values in zip(*ends, strict=True))
-    groups = best.astype(np.float64) - origin.astype(np.float64)
-    _check_finite(groups, slopes)
+    rises = best.astype(np.float64) - origin.astype(np.float64)
+    _check_finite(rises, slopes)
     rounding = _rounding(best)
-    return Sharpness(float(groups.mean()), _standard_error(groups, rounding), groups, rounding)
+    return Sharpness(float(rises.mean()), _standard_error(rises, rounding), rises, rounding)
 
 
 def average_sharpness(
@@ -238,17 +238,17 @@ class _State(NamedTuple):
     slope: Array  # largest gradient norm met
 
 
-class _Now(NamedTuple):
+class _Turn(NamedTuple):
     is_first: np.ndarray  # the point itself, before any step
     momentum: np.ndarray
     is_check: np.ndarray  # whether to look whether it improves
     needed: np.ndarray  # how many steps since the last look must have risen
 
 
-def _schedule(steps: int) -> list[_Now]:
+def _schedule(steps: int) -> list[_Turn]:
     """Of the ascent: the point itself, then the steps, the first of which has no momentum yet."""
     is_first, momentum = np.arange(steps + 1) == 0, np.where(np.arange(steps + 1) <= 1, 0, 0.25).astype(np.float32)
-    return list(map(_Now, is_first, momentum, *(np.pad(one, (1, 0)) for one in _checks(steps))))
+    return list(map(_Turn, is_first, momentum, *(np.pad(one, (1, 0)) for one in _checks(steps))))
 
 
 def _start(rho: float, point: Array, loss: Any) -> _State:
@@ -273,7 +273,7 @@ def _stepped(
     flattening: Flattening,
     norm: str,
     state: _State,
-    now: _Now,
+    turn: _Turn,
     rho: float | Array,
     scale: Array,
     point: Array,
@@ -284,31 +284,31 @@ def _stepped(
 
     At a minimum the gradient is zero and shows no direction: a random one does.
     """
-    rho, momentum = jnp.asarray(rho, point.dtype), now.momentum.astype(point.dtype)
+    rho, momentum = jnp.asarray(rho, point.dtype), turn.momentum.astype(point.dtype)
     here, best, ball = state.here, state.best, _BALLS[norm]
     anywhere = jax.random.normal(jax.random.key(0), point.shape, point.dtype)
     direction = ball.steepest(jnp.where(jnp.any(here.gradient != 0), here.gradient, anywhere))
     ahead = ball.projected(here.perturbation + state.step * direction, rho)
     forward, carried = ahead - here.perturbation, here.perturbation - state.before
     there = ball.projected(here.perturbation + (1 - momentum) * forward + momentum * carried, rho)
-    there = jnp.where(now.is_first, 0, there)
+    there = jnp.where(turn.is_first, 0, there)
 
     def loss(perturbation: Array) -> Array:
         return loss_fn(flattening.params(point + scale * perturbation, arrays), group)
 
     new = _Visited(there, *jax.value_and_grad(loss)(there))
-    best = _chosen(jnp.asarray(now.is_first) | (new.value > best.value), new, best)
+    best = _chosen(jnp.asarray(turn.is_first) | (new.value > best.value), new, best)
     rises = jnp.where(new.value > here.value, state.rises + 1, state.rises)
-    halve = jnp.asarray(now.is_check) & ((rises < now.needed) | (~state.halved & (best.value <= state.checked)))
+    halve = jnp.asarray(turn.is_check) & ((rises < turn.needed) | (~state.halved & (best.value <= state.checked)))
     return _State(
-        origin=jnp.where(now.is_first, new.value, state.origin),
+        origin=jnp.where(turn.is_first, new.value, state.origin),
         here=_chosen(halve, best, new),
         before=jnp.where(halve, best.perturbation, here.perturbation),
         best=best,
-        checked=jnp.where(now.is_first | now.is_check, best.value, state.checked),
+        checked=jnp.where(turn.is_first | turn.is_check, best.value, state.checked),
         step=jnp.where(halve, state.step / 2, state.step),
-        rises=jnp.where(now.is_first | now.is_check, 0, rises),
-        halved=jnp.where(now.is_check, halve, state.halved),
+        rises=jnp.where(turn.is_first | turn.is_check, 0, rises),
+        halved=jnp.where(turn.is_check, halve, state.halved),
         slope=jnp.maximum(state.slope, euclidean_norm(new.gradient)),
     )
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from widebasin.data.dataset import Dataset, Normalization
-from widebasin.data.errors import DataError, shown
+from widebasin.data.errors import DataError
 from widebasin.data.npz import read_npz
+from widebasin.shown import shown
 
 KEYS = ("inputs", "targets", "test_inputs", "test_targets", "num_classes")
 CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")

@@ -1,8 +1,8 @@
 """Arrays in npz files, and the cache of arrays that take long to compute."""
 
+import logging
 import math
 import os
-import warnings
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -14,7 +14,8 @@ from widebasin.data.archives import explained
 from widebasin.data.errors import DataError
 from widebasin.data.places import cache_folder
 from widebasin.data.writing import written_aside
-from widebasin.shown import shown
+
+LOGGER = logging.getLogger("widebasin")
 
 ENCRYPTED = 1
 # How many times its size the content of a member can have at most, by the method of its compression.
@@ -85,10 +86,7 @@ def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarra
     try:
         write_npz(path, arrays)
     except OSError as error:
-        warnings.warn(
-            f"{shown(str(path))} cannot be written ({error.strerror}): {name} will be decoded again next time",
-            stacklevel=2,
-        )
+        LOGGER.warning("%s cannot be written (%s): %s will be decoded again next time", path, error.strerror, name)
     return arrays
 
 

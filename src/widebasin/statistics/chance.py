@@ -4,6 +4,9 @@ import pandas as pd
 
 from widebasin.statistics.design import Design
 
+# By how much of itself the most frequent of equally frequent classes may be above its share.
+BALANCED = 0.08
+
 
 def guessed(chance: float) -> float:
     """The largest accuracy that is taken for guessing, where the most frequent class has a share of ``chance``.
@@ -16,11 +19,16 @@ def guessed(chance: float) -> float:
 def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series:
     """Of which networks the final training accuracy, with the labels trained on, is that of guessing.
 
-    A network that diverged has none, and is not meant.
+    A network that diverged has none, and is not meant. Noise moves labels of frequent classes to rare ones: of classes
+    that are not about equally frequent, networks with wrong labels are not judged.
 
     Args:
         results: rows of results.parquet.
         design: whose metric is an accuracy.
         chance: what guessing reaches.
     """
-    return results[design.column("train")].astype(float) <= guessed(chance)
+    stuck = results[design.column("train")].astype(float) <= guessed(chance)
+    classes = round(1 / chance)
+    if classes < 2 or abs(chance * classes - 1) > BALANCED:
+        stuck &= results["label_noise"] == 0
+    return stuck

@@ -71,12 +71,12 @@ def write_answer(
     spec = folder.spec()
     study = study or study_of(spec)
     which = which or {}
+    # Before the folder is held: where there are no locks, that would stop the process that trains.
+    if not folder.is_finished():
+        keeping = " --keep-parameters" if folder.keeps_parameters() else ""
+        again = f"{command(spec, Options())} --out {shlex.quote(str(folder.path))}{keeping}"
+        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}")
     with folder.locked(), own_style():
-        if not folder.is_finished():
-            again = f"{command(spec, Options())} --out {shlex.quote(str(folder.path))}"
-            raise SweepError(
-                f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}"
-            )
         tables = Tables(folder.results(), folder.history(), folder.description())
         if study.measures:
             found = _measured(study, spec, folder, tables, options, which, track)

@@ -90,7 +90,7 @@ class ResultsFolder:
                 held.enter_context(locked(self.path / ".lock", wait=False))
             except TimeoutError:
                 owner = self._bytes(".owner").decode(errors="replace") or "another process"
-                other = ", or choose another folder with --out" if self.argument == "out" else f" ({self.progress()})"
+                other = ", or choose another folder with --out" if self.argument == "out" else ""
                 raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
             except OSError as error:
                 raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
@@ -121,8 +121,8 @@ class ResultsFolder:
         owner = self._bytes(".owner")
         if not owner:
             raise SweepError(
-                f"{self.path} was deleted or moved while it was in use; run the same command again, after putting back "
-                "what is to be continued"
+                f"{self.path} was deleted, moved or used by another process while it was in use; run the same command "
+                "again, after putting back what is to be continued"
             )
         if owner != self._owner:
             raise SweepError(f"{self.path} was taken over by {owner.decode(errors='replace')}; {self._another}")
@@ -144,6 +144,10 @@ class ResultsFolder:
     def is_finished(self) -> bool:
         """Whether all networks of the sweep are trained, and their rows are in its tables."""
         return all((self.path / name).exists() for name in ("results.parquet", "history.parquet"))
+
+    def keeps_parameters(self) -> bool:
+        """Whether the parameters of some networks were kept."""
+        return any((self.path / "cells").glob("*/group-*.parameters"))
 
     def progress(self) -> str:
         """How far a sweep that is not finished is, in words."""

@@ -115,10 +115,10 @@ def _continue_or_begin(
             record = folder.run_record()
             folder.description()  # damaged, it would be noticed only when all is trained
             plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
-            _continue_record(folder, record, spec)
             if set(plans) != {cell.name for cell in grid}:
                 raise SweepError(f"{folder.path / 'run.json'} has plans of other cells than the spec has")
             _check_plans(grid, plans, execution)
+            _continue_record(folder, record, spec)
             return {name: _here(plan, execution) for name, plan in plans.items()}
         except (UsageError, SweepError):
             if not overwrite:

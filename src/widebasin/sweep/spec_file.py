@@ -42,13 +42,13 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         table = _parsed(content.decode("utf-8-sig"))  # editors of Windows begin with a byte-order mark
     except ValueError as error:
         raise UsageError("spec file", str(path), f"is not valid TOML: {error}") from error
-    shown = repr(str(path))  # a name may hold control characters, and bytes that are no UTF-8
+    quoted = repr(str(path))  # a name may hold control characters, and bytes that are no UTF-8
     version = table.pop("format", FORMAT)
     if version not in range(1, FORMAT + 1):
-        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({shown})")
+        raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({quoted})")
     for name in table:
         if (other := name.replace("-", "_")) != name and other in table:
-            raise UsageError(f"key in {shown}", name, f"is there as {other} too; leave one of them out")
+            raise UsageError(f"key in {quoted}", name, f"is there as {other} too; leave one of them out")
     table = {key.replace("-", "_"): value for key, value in table.items()}
     own: tuple[Axis, ...] = ()
     if table.keys() - _kinds(Spec).keys():
@@ -58,17 +58,17 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         except UsageError as error:
             if workload is not None:
                 raise
-            raise UsageError(f"workload in {shown}", named, error.remedy) from error
+            raise UsageError(f"workload in {quoted}", named, error.remedy) from error
     kind = spec_type(own)
     kinds = _kinds(kind)
     values = {}
     for name, value in table.items():
         if name not in kinds:
-            raise nearest_name(f"key in {shown}", name, kinds)
+            raise nearest_name(f"key in {quoted}", name, kinds)
         try:
             values[name] = _typed(name, value, *kinds[name])
         except UsageError as error:
-            raise UsageError(f"{name} in {shown}", value, error.remedy) from error
+            raise UsageError(f"{name} in {quoted}", value, error.remedy) from error
     return kind(**values)
 
 

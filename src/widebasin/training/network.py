@@ -17,7 +17,9 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """A context in which the settings of JAX that change results are ours, whatever they are outside.
+    """A context in which the settings of JAX that change results are ours, but for the precision of matrix products.
+
+    That one is the user's, and recorded with a sweep.
 
     Types are those that a precision needs. Keys are those of Threefry, and what is drawn from them does not depend on
     how arrays are split over devices. Types and ranks are promoted as NumPy does, and a network that diverges is no
