@@ -40,8 +40,8 @@ def taken_over(path):
 @together(
     ("fault", "reason"),
     [
-        (shutil.rmtree, "was deleted or moved while it was in use"),
-        (moved, "was deleted or moved while it was in use"),
+        (shutil.rmtree, "was deleted, moved or used by another process while it was in use"),
+        (moved, "was deleted, moved or used by another process while it was in use"),
         (taken_over, "was taken over by process 1 on another"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_sweep_whose_folder_is_deleted_ends_at_the_next_epoch(tmp_path, second
             if event.report.epoch == 3:
                 shutil.rmtree(tmp_path / "r")
 
-    with pytest.raises(SweepError, match="was deleted or moved"):
+    with pytest.raises(SweepError, match="was deleted, moved or used"):
         run(SMALL, tmp_path / "r", execution=Execution(checkpoint_seconds=seconds), listeners=[listener])
     assert epochs == [1, 2, 3]
 

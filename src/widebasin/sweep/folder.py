@@ -90,7 +90,7 @@ class ResultsFolder:
                 held.enter_context(locked(self.path / ".lock", wait=False))
             except TimeoutError:
                 owner = self._bytes(".owner").decode(errors="replace") or "another process"
-                other = ", or choose another folder with --out" if self.argument == "out" else ""
+                other = ", or choose another folder with --out" if self.argument == "out" else self._so_far()
                 raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
             except OSError as error:
                 raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
@@ -103,6 +103,12 @@ class ResultsFolder:
                 if self._bytes(".owner") == owner:
                     (self.path / ".owner").unlink(missing_ok=True)
                 self._owner = b""
+
+    def _so_far(self) -> str:
+        """How far the sweep is, where that can be read."""
+        with contextlib.suppress(UsageError, SweepError):
+            return f" ({self.progress()})"
+        return ""
 
     def _why(self, error: OSError) -> str:
         """Why the folder cannot be held."""
