@@ -206,4 +206,4 @@ def test_pruner_and_study(tmp_path):
     assert results["num_params"].tolist() == [dense - 64 * 12 // 2] * 2
     answer = write_answer(folder, Options()).answer
     values = results["test_accuracy"]
-    assert answer.findings == (f"Between the best and the worst of 2 seeds lie {values.max() - values.min():.3g}.",)
+    assert answer.findings[0] == f"Between the best and the worst of 2 seeds lie {values.max() - values.min():.3g}."
