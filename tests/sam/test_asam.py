@@ -69,6 +69,19 @@ def test_adaptive_may_choose_single_entries():
     np.testing.assert_allclose(descent_on_quadratic(sam.ASAM(0.5, 0.1, adaptive=entries)), expected, rtol=1e-11)
 
 
+@pytest.mark.slow
+def test_adaptive_is_asked_once_with_the_gradients():
+    """Chosen by the size of their gradients: those of the scaled ones would be others."""
+
+    def rule(t, w, batch):
+        g = gradient(w, batch)
+        size = np.where(np.abs(g) > 1, np.abs(w) + 0.1, 1.0)
+        return gradient(w + 0.5 * size**2 * g / length(size * g), batch)
+
+    method = sam.ASAM(0.5, 0.1, adaptive=lambda gradients: jax.tree.map(lambda g: jnp.abs(g) > 1, gradients))
+    np.testing.assert_allclose(descent_on_quadratic(method), descent_by_hand(rule), rtol=1e-11)
+
+
 def test_masked_parameters_take_no_part_in_the_norm():
     expected = descent_by_hand(asam_by_hand(0.5, 0.1, shown=np.arange(5) >= 2))
     method = sam.ASAM(0.5, 0.1, mask=lambda gradients: {"a": False, "b": True})

@@ -72,17 +72,16 @@ def adaptive_ascent_point(
     mask: Mask | None,
 ) -> PyTree:
     """``w + rho T^2 g / max(||T g||, 1e-12)`` with ``T = |w| + eta`` where adaptive and 1 elsewhere."""
-    gradients = masked(gradients, mask)
-    first = scaled_by_parameters(gradients, params, eta, adaptive)
-    again = scaled_by_parameters(first, params, eta, adaptive)
-    return moved(params, again, rho / at_least_smallest(norm(first)))
+    direction, length = adaptive_direction(params, masked(gradients, mask), eta, adaptive)
+    return moved(params, direction, rho / at_least_smallest(length))
 
 
-def scaled_by_parameters(
-    gradients: PyTree, params: PyTree, eta: float | Float[Array, "..."] = 0.0, adaptive: Mask | None = None
-) -> PyTree:
-    """``T g`` with ``T = |w| + eta`` where adaptive and 1 elsewhere, in at least float32."""
+def adaptive_direction(
+    params: PyTree, gradients: PyTree, eta: float | Float[Array, "..."] = 0.0, adaptive: Mask | None = None
+) -> tuple[PyTree, Float[Array, ""]]:
+    """``T^2 g`` and its length ``||T g||`` in the norm of the ascent, in at least float32."""
     chosen = (adaptive or (lambda _: True))(gradients)
+    keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
 
     def scaled(g: Array | None, p: Any, keep: Any) -> Array | None:
         if g is None:
@@ -91,5 +90,8 @@ def scaled_by_parameters(
         size = jnp.abs(jnp.asarray(p, wide.dtype)) + jnp.asarray(eta, jnp.finfo(wide.dtype).dtype)
         return jnp.where(keep, size, 1.0).astype(wide.dtype) * wide
 
-    keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
-    return jax.tree.map(scaled, gradients, params, keeps, is_leaf=lambda leaf: leaf is None)
+    def once(tree: PyTree) -> PyTree:
+        return jax.tree.map(scaled, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
+
+    first = once(gradients)
+    return once(first), norm(first)

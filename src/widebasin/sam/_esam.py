@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._asam import scaled_by_parameters
+from widebasin.sam._asam import adaptive_direction
 from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key, register_method
@@ -57,7 +57,10 @@ class ESAM(Perturbing):
         """See ``Method.evaluate``."""
         del step
         value, clean = batch.clean()
-        direction, length = self._steepest(masked(clean, self.mask), batch.params)
+        gradients = masked(clean, self.mask)
+        direction, length = gradients, norm(gradients)
+        if self.adaptive:
+            direction, length = adaptive_direction(batch.params, gradients)
         point = moved(batch.params, self._chosen(direction, key), self.rho / (at_least_smallest(length) * self.beta))
         if self.gamma == 1:
             return value, batch.guarded(batch.gradient(point), clean), state
@@ -66,13 +69,6 @@ class ESAM(Perturbing):
         # Rounded first: 0.07 * 100 is more than 7.
         _, indices = jax.lax.top_k(rise, math.ceil(round(self.gamma * batch.size, 6)))
         return value, batch.guarded(batch.at(indices).gradient(point), clean), state
-
-    def _steepest(self, gradients: PyTree, params: PyTree) -> tuple[PyTree, Float[Array, ""]]:
-        """The direction of the ascent, not normalized, and its length in the norm of the ascent."""
-        if not self.adaptive:
-            return gradients, norm(gradients)
-        scaled = scaled_by_parameters(gradients, params)
-        return scaled_by_parameters(scaled, params), norm(scaled)
 
     def _chosen(self, gradients: PyTree, key: Key[Array, ""] | None) -> PyTree:
         if isinstance(self.beta, (int, float)) and self.beta == 1:
