@@ -5,13 +5,11 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import logging
 import os
 import re
 import shlex
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -22,11 +20,12 @@ from rich.console import Console
 from widebasin import __version__
 from widebasin.axis import Axis
 from widebasin.data_command import DataCommand
+from widebasin.exits import exit_when_interrupted, explained
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.shown import say, shown
 from widebasin.studies import STUDIES, Options
-from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
+from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
 from widebasin.sweep.spec import (
@@ -43,7 +42,6 @@ from widebasin.sweep.spec import (
 )
 from widebasin.theory_commands import TheoryCommand
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
 PIPE_COLUMNS = 160
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -474,78 +472,6 @@ def _file_spec(arguments: Sequence[str], workload: str | None) -> Spec:
     return Spec() if file is None else read_spec(Path(file), workload)
 
 
-@contextlib.contextmanager
-def _explained(console: Console) -> Iterator[None]:
-    """Turns the errors that a user can mend into a line and an exit code."""
-    _say_errors_once()
-    try:
-        with _noting(console):
-            yield
-    except UsageError as error:
-        say(console, f"widebasin: {error}", "red")
-        raise SystemExit(USAGE) from error
-    except SweepError as error:
-        say(console, f"widebasin: {error}", "red")
-        raise SystemExit(FAILED) from error
-    except OSError as error:
-        if error.filename is None:
-            # At exit, Python would stumble once more over output that is not taken.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        # The reader who has gone, as head does, knows.
-        if not isinstance(error, BrokenPipeError):
-            where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
-            say(
-                console, f"widebasin: {error.strerror or error}{where}; mend this and run the same command again", "red"
-            )
-        raise SystemExit(FAILED) from error
-    except Exception as error:
-        # Only now: the help needs neither.
-        from widebasin.data import DataError
-        from widebasin.training import CheckpointError
-
-        if not isinstance(error, (DataError, CheckpointError)):
-            raise
-        say(console, f"widebasin: {error}", "red")
-        raise SystemExit(FAILED) from error
-
-
-class _Notes(logging.Handler):
-    """Says what the package logs, such as a folder used in place of one that is not there."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self.console, f"widebasin: {record.getMessage()}", "yellow")
-
-
-@contextlib.contextmanager
-def _noting(console: Console) -> Iterator[None]:
-    """Says what the package logs, here and nowhere else."""
-    logger = logging.getLogger("widebasin")
-    notes, logger.propagate = _Notes(console), False
-    logger.addHandler(notes)
-    try:
-        yield
-    finally:
-        logger.removeHandler(notes)
-        logger.propagate = True
-
-
-def _say_errors_once() -> None:
-    """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
-    for logger in ("absl", "asyncio"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
-    genuine = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            genuine(unraisable)
-
-    sys.unraisablehook = hook
-
-
 def _keep_docstrings() -> None:
     """Starts again where Python has dropped the docstrings (``-OO``), of which the help is made."""
     if sys.flags.optimize > 1:
@@ -555,27 +481,9 @@ def _keep_docstrings() -> None:
         os.execv(sys.executable, [sys.executable, *options, *sys.argv[1:]])
 
 
-def _exit_when_interrupted() -> None:
-    """Ctrl-C ends the process at once, wherever it is; results on disk bear that.
-
-    An exception would be lost where it is raised inside a callback of JAX's, as happens while JAX is imported.
-    """
-
-    def handler(signum: int, frame: object) -> None:
-        del signum, frame
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        os.write(
-            2,
-            f"{show_cursor}\nwidebasin: interrupted; a sweep or a download continues with the same command\n".encode(),
-        )
-        os._exit(INTERRUPTED)
-
-    signal.signal(signal.SIGINT, handler)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong, 130 if interrupted."""
-    _exit_when_interrupted()
+    exit_when_interrupted()
     if arguments is None:
         _keep_docstrings()
         arguments = sys.argv[1:]
@@ -589,7 +497,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"widebasin {__version__}")
         return
     output = Console()
-    with _explained(Console(stderr=True)):
+    with explained(Console(stderr=True)):
         command = _parsed(arguments)
         # A pipe or a file has no width of its own: leave tables whole there, unless COLUMNS says how wide.
         whole = output.is_terminal or os.environ.get("COLUMNS", "").isdigit()

@@ -11,7 +11,7 @@ from widebasin import cli
 def here(monkeypatch, tmp_path, capsys):
     """Runs a command in an empty folder and gives what it prints; ``check`` is the exit code expected."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_exit_when_interrupted", lambda: None)
+    monkeypatch.setattr(cli, "exit_when_interrupted", lambda: None)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
 
     def run(*arguments, check=0):

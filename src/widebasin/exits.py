@@ -1,0 +1,106 @@
+"""How a command ends: errors as a line and an exit code, what is logged as notes, interruptions."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from widebasin.shown import say
+from widebasin.sweep import SweepError, UsageError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@contextlib.contextmanager
+def explained(console: Console) -> Iterator[None]:
+    """Turns the errors that a user can mend into a line and an exit code."""
+    _say_errors_once()
+    try:
+        with _noting(console):
+            yield
+    except UsageError as error:
+        say(console, f"widebasin: {error}", "red")
+        raise SystemExit(USAGE) from error
+    except SweepError as error:
+        say(console, f"widebasin: {error}", "red")
+        raise SystemExit(FAILED) from error
+    except OSError as error:
+        if error.filename is None:
+            # At exit, Python would stumble once more over output that is not taken.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # The reader who has gone, as head does, knows.
+        if not isinstance(error, BrokenPipeError):
+            where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
+            say(
+                console, f"widebasin: {error.strerror or error}{where}; mend this and run the same command again", "red"
+            )
+        raise SystemExit(FAILED) from error
+    except Exception as error:
+        # Only now: the help needs neither.
+        from widebasin.data import DataError
+        from widebasin.training import CheckpointError
+
+        if not isinstance(error, (DataError, CheckpointError)):
+            raise
+        say(console, f"widebasin: {error}", "red")
+        raise SystemExit(FAILED) from error
+
+
+class _Notes(logging.Handler):
+    """Says what the package logs, such as a folder used in place of one that is not there."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.console, f"widebasin: {record.getMessage()}", "yellow")
+
+
+@contextlib.contextmanager
+def _noting(console: Console) -> Iterator[None]:
+    """Says what the package logs, here and nowhere else."""
+    logger = logging.getLogger("widebasin")
+    notes, logger.propagate = _Notes(console), False
+    logger.addHandler(notes)
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
+        logger.propagate = True
+
+
+def _say_errors_once() -> None:
+    """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
+    for logger in ("absl", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    genuine = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            genuine(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def exit_when_interrupted() -> None:
+    """Ctrl-C ends the process at once, wherever it is; results on disk bear that.
+
+    An exception would be lost where it is raised inside a callback of JAX's, as happens while JAX is imported.
+    """
+
+    def handler(signum: int, frame: object) -> None:
+        del signum, frame
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        os.write(
+            2,
+            f"{show_cursor}\nwidebasin: interrupted; a sweep or a download continues with the same command\n".encode(),
+        )
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, handler)
