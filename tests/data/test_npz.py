@@ -58,15 +58,15 @@ def test_what_a_process_has_left_that_was_ended_while_it_wrote_is_deleted_by_the
 
 
 def test_computed_once(cache):
-    assert cached_arrays("cifar10", "0a", compute) is ARRAYS
-    np.testing.assert_array_equal(cached_arrays("cifar10", "0a", never)["images"], ARRAYS["images"])
-    assert cached_arrays("cifar10", "0b", compute) is ARRAYS
+    assert cached_arrays("cifar10", "0a", ARRAYS, compute) is ARRAYS
+    np.testing.assert_array_equal(cached_arrays("cifar10", "0a", ARRAYS, never)["images"], ARRAYS["images"])
+    assert cached_arrays("cifar10", "0b", ARRAYS, compute) is ARRAYS
     assert names(cache) == ["cifar10-0a.npz", "cifar10-0b.npz"]
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
 def test_a_damaged_file_in_the_cache_is_replaced(cache, damage):
-    cached_arrays("cifar10", "0a", compute)
+    cached_arrays("cifar10", "0a", ARRAYS, compute)
     path = cache / "cifar10-0a.npz"
     content = bytearray(path.read_bytes())
     start = content.index(bytes(range(100, 200)))
@@ -74,20 +74,27 @@ def test_a_damaged_file_in_the_cache_is_replaced(cache, damage):
     path.write_bytes({"bit": content, "cut": content[:300], "empty": b""}[damage])
     with pytest.raises(DataError, match="damaged"):
         read_npz(path)
-    assert cached_arrays("cifar10", "0a", compute) is ARRAYS
+    assert cached_arrays("cifar10", "0a", ARRAYS, compute) is ARRAYS
     np.testing.assert_array_equal(read_npz(path)["images"], ARRAYS["images"])
+
+
+def test_other_arrays_in_the_cache_are_replaced(cache):
+    cache.mkdir(parents=True, exist_ok=True)
+    write_npz(cache / "cifar10-0a.npz", {"others": np.zeros(3)})
+    assert cached_arrays("cifar10", "0a", ARRAYS, compute) is ARRAYS
+    np.testing.assert_array_equal(read_npz(cache / "cifar10-0a.npz")["images"], ARRAYS["images"])
 
 
 def test_a_cache_that_cannot_be_written_is_said(cache, caplog):
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder should be")
-    assert cached_arrays("cifar10", "0a", compute) is ARRAYS
+    assert cached_arrays("cifar10", "0a", ARRAYS, compute) is ARRAYS
     assert "cifar10-0a.npz cannot be written" in caplog.text
 
 
 def test_what_fails_is_not_kept(cache):
     with pytest.raises(AssertionError):
-        cached_arrays("cifar10", "0a", never)
+        cached_arrays("cifar10", "0a", ARRAYS, never)
     assert not cache.exists()
 
 

@@ -208,5 +208,5 @@ def _read_images(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray, str
             "loss": np.asarray(decoded.loss),
         }
 
-    kept = cached_arrays(kind.name, fingerprint(source, labels_file), decode)
+    kept = cached_arrays(kind.name, fingerprint(source, labels_file), ("images", "labels", "loss"), decode)
     return kept["images"], kept["labels"], str(kept["loss"])

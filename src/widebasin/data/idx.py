@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from widebasin.data.archives import explained
+from widebasin.data.archives import CHUNK, explained
 from widebasin.data.errors import DataError
 
 # Third byte of the file.
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
-CHUNK = 1 << 20
 
 
 def read_idx(path: Path, needed: tuple[int, ...] | None = None) -> np.ndarray:

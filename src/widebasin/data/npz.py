@@ -1,5 +1,6 @@
 """Arrays in npz files, and the cache of arrays that take long to compute."""
 
+import contextlib
 import logging
 import math
 import os
@@ -66,22 +67,26 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         aside.replace(path)
 
 
-def cached_arrays(name: str, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached_arrays(
+    name: str, key: str, names: Collection[str], compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     """The arrays of this key from the cache, or else computed and kept there.
 
-    A file in the cache that is damaged is replaced. If the cache cannot be written, a warning says so.
+    A file in the cache that is damaged, or holds other arrays, is replaced. If the cache cannot be written, a warning
+    says so.
 
     Args:
         name: how the file's name begins.
         key: of hexadecimal digits; identifies what the arrays are computed from.
+        names: of the arrays.
         compute: gives the arrays.
     """
     path = cache_folder("data") / "decoded" / f"{name}-{key}.npz"
     if path.exists():
-        try:
-            return read_npz(path)
-        except DataError:
-            pass
+        with contextlib.suppress(DataError):
+            kept = read_npz(path, names)
+            if set(kept) == set(names):
+                return kept
     arrays = compute()
     try:
         write_npz(path, arrays)
