@@ -50,7 +50,8 @@ class Flattening:
         if not any(floating):
             raise ValueError("params has no floating-point array to differentiate")
         known = {path: leaf for path, leaf in zip(paths, leaves, strict=True) if is_floating(leaf)}
-        for path, finite in _are_finite({p: leaf for p, leaf in known.items() if not isinstance(leaf, Tracer)}).items():
+        values = {path: leaf for path, leaf in known.items() if not isinstance(leaf, Tracer)}
+        for path, finite in jax.device_get(_are_finite(values)).items():
             if not finite:
                 raise NotFiniteError(f"params{path} has entries that are not finite: curvature there has no meaning")
         chosen = [
@@ -84,7 +85,7 @@ class Flattening:
         leaves = [leaf for leaf, shape in pairs if shape is not None]
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
-        return self.joined(leaves, dtype)
+        return joined(leaves, dtype)
 
     def params(self, vector: Float[Array, " size"], arrays: list[Array]) -> PyTree:
         """The pytree back, with the arrays that stay as they are."""
@@ -96,10 +97,6 @@ class Flattening:
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         parts = zip(jnp.split(vector, cuts), shapes, self.dtypes, strict=True)
         return [part.reshape(shape).astype(dtype) for part, shape, dtype in parts]
-
-    def joined(self, leaves: list[Array], dtype: Any) -> Float[Array, " size"]:
-        """The vector of the differentiated leaves."""
-        return _joined(leaves, dtype)
 
     def assembled(self, leaves: list[Array], arrays: list[Array]) -> PyTree:
         """The pytree of the differentiated leaves and the arrays that stay as they are."""
@@ -149,7 +146,8 @@ def _are_finite(leaves: dict[str, Array]) -> dict[str, Array]:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _joined(leaves: list[Array], dtype: Any) -> Array:
+def joined(leaves: list[Array], dtype: Any) -> Float[Array, " size"]:
+    """The vector of the differentiated leaves."""
     return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
 
 

@@ -11,11 +11,15 @@ from jaxtyping import Array, Bool, Float
 Product = Callable[[Float[Array, " size"]], Float[Array, " size"]]
 
 
-def euclidean_norm(vector: Float[Array, " size"]) -> Float[Array, ""]:
-    """``||v||_2`` without squares of entries that would be too small or too large for their type."""
-    largest = jnp.max(jnp.abs(vector), initial=0)
+def euclidean_norm(array: Float[Array, "..."], axes: tuple[int, ...] | None = None) -> Float[Array, "..."]:
+    """``||v||_2`` without squares of entries that would be too small or too large for their type.
+
+    Of the whole array, or along axes, which stay with length 1.
+    """
+    kept = axes is not None
+    largest = jnp.max(jnp.abs(array), axes, keepdims=kept, initial=0)
     scale = jnp.where(largest > 0, largest, 1)
-    return scale * jnp.linalg.norm(vector / scale)
+    return scale * jnp.sqrt(jnp.sum((array / scale) ** 2, axes, keepdims=kept))
 
 
 def begun(start: Float[Array, " size"]) -> tuple[Float[Array, "1 size"], Float[Array, "0 0"]]:

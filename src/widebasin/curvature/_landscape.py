@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.curvature._flat import Flattening, checked_chunk_size, checked_key, is_floating
+from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
 FilterAxis = int | Callable[[str, Any], int]
@@ -68,15 +69,9 @@ def filter_normalized_direction(params: PyTree, *, key: Key[Array, ""], filter_a
             others = tuple(other for other in range(leaf.ndim) if other != axis % leaf.ndim)
             wide = jnp.promote_types(leaf.dtype, jnp.float32)
             random = jax.random.normal(leaf_key, leaf.shape, wide)
-            pieces.append((random * _norms(leaf.astype(wide), others) / _norms(random, others)).astype(leaf.dtype))
+            length = euclidean_norm(leaf.astype(wide), others) / euclidean_norm(random, others)
+            pieces.append((random * length).astype(leaf.dtype))
     return jax.tree.unflatten(structure, pieces)
-
-
-def _norms(array: Array, axes: tuple[int, ...]) -> Array:
-    """Euclidean norms along axes, without squares that would be too small or too large for their type."""
-    largest = jnp.max(jnp.abs(array), axes, keepdims=True, initial=0)
-    scale = jnp.where(largest > 0, largest, 1)
-    return scale * jnp.sqrt(jnp.sum((array / scale) ** 2, axes, keepdims=True))
 
 
 def landscape(

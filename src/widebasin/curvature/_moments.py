@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.curvature._eigenvalues import Eigenpairs, Progress, eigenpairs
-from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, joined, sum_over_chunks
 from widebasin.curvature._mean_loss import ExampleLoss, MeanLoss, check_example_loss
 from widebasin.curvature._operator import Apply, LinearOperator, checked_hessian
 
@@ -242,7 +242,7 @@ def example_product(
     product = _leaves_product(example_loss, flattening, flattening.leaves(point), arrays)
 
     def of_vector(example: PyTree, vector: Array) -> Array:
-        return flattening.joined(product(example, flattening.leaves(vector)), vector.dtype)
+        return joined(product(example, flattening.leaves(vector)), vector.dtype)
 
     return of_vector
 
@@ -297,7 +297,7 @@ def _moment_apply(example_loss: ExampleLoss, flattening: Flattening, mean: Apply
         def of_chunk(chunk: PyTree) -> Array:
             powers = jax.vmap(power)(chunk)
             total = _sum_of_products(example_loss, flattening, leaves, arrays, chunk, powers)
-            return flattening.joined(total, vector.dtype)
+            return joined(total, vector.dtype)
 
         total = sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector))
         of_mean = jax.lax.fori_loop(0, order, lambda _, v: mean(v, (point, arrays, batch)), vector)
@@ -330,7 +330,7 @@ def _second_moment_apply(
             steps = jax.vmap(step)(chunk)
             ascents = jax.vmap(ascent)(chunk, steps)
             total = _sum_of_products(example_loss, flattening, leaves, arrays, chunk, ascents)
-            return flattening.joined(plus([u.sum(0) for u in steps], -learning_rate, total), vector.dtype)
+            return joined(plus([u.sum(0) for u in steps], -learning_rate, total), vector.dtype)
 
         return sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
 

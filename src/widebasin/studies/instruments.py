@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from widebasin import curvature
 from widebasin.data import key_for
 from widebasin.models import LinearRegression, count_parameters
+from widebasin.report.mechanism_tables import TOLERANCE
 from widebasin.sam import LinearizedSAM
 from widebasin.studies.measuring import Instrument, Row
 from widebasin.sweep.networks import TrainedNetwork
@@ -71,7 +72,7 @@ def training_examples(network: TrainedNetwork, samples: int | None = None) -> tu
     return inputs, jax.tree.map(lambda leaf: leaf[:samples], network.examples.train_targets)
 
 
-def curvature_instrument(samples: int, tolerance: float = 1e-3) -> Instrument:
+def curvature_instrument(samples: int, tolerance: float = TOLERANCE) -> Instrument:
     """Sharpness, non-uniformity of the per-sample Hessians, and trace, on a subset of the training examples.
 
     Columns: ``examples``; ``loss`` and ``gradient_norm`` over these; ``sharpness``, ``s2``, ``s3``, ``s4`` as
@@ -333,7 +334,7 @@ def linearized_radius(method: str, rho: float) -> float:
     return rho if method in ("unnormalized-sam", "linearized-sam") else 0.0
 
 
-def stability_instrument(samples: int, multiples: Sequence[float], tolerance: float = 1e-3) -> Instrument:
+def stability_instrument(samples: int, multiples: Sequence[float], tolerance: float = TOLERANCE) -> Instrument:
     """Condition (6) at multiples of the learning rate of training, and the linearized dynamics simulated.
 
     Columns: ``multiple``, ``tested_learning_rate``, ``tested_rho`` (see ``linearized_radius``); ``second_moment``,

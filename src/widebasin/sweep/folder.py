@@ -170,16 +170,16 @@ class ResultsFolder:
                 "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
             )
 
+    def refused(self, which: str, remedy: str = "") -> UsageError:
+        """The error of a folder that holds other results, with what else to do about it."""
+        said = f"holds results {which}; {remedy and remedy + ', '}{self._another}, or give --overwrite to delete them"
+        return UsageError(self.argument, str(self.path), said)
+
     def check_same(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the folder holds the results of another spec."""
         different = differences(self.spec(), spec)
         if different:
-            raise UsageError(
-                "out",
-                str(self.path),
-                f"holds results of another spec ({'; '.join(different)}); "
-                "choose another --out, or give --overwrite to delete them",
-            )
+            raise self.refused(f"of another spec ({'; '.join(different)})")
 
     def clear(self) -> None:
         """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""

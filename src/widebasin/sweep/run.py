@@ -144,30 +144,17 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolv
     here = _environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
-            raise UsageError(
-                "out",
-                str(folder.path),
-                f"holds results of widebasin {there['versions'].get('widebasin')}, this is "
-                f"{here['versions']['widebasin']}; continue with that version, choose another --out, "
-                "or give --overwrite to delete them",
-            )
+            theirs, ours = there["versions"].get("widebasin"), here["versions"]["widebasin"]
+            raise folder.refused(f"of widebasin {theirs}, this is {ours}", "continue with that version")
         for name, ours in here["settings"].items():
             theirs = there.get("settings", {}).get(name, ours)
             if theirs != ours:
-                raise UsageError(
-                    "out",
-                    str(folder.path),
-                    f"holds results with {name} = {theirs!r}, and here it is {ours!r}, which may decide results; set "
-                    "it as it was, choose another --out, or give --overwrite to delete them",
-                )
+                which = f"with {name} = {theirs!r}, and here it is {ours!r}, which may decide results"
+                raise folder.refused(which, "set it as it was")
         if there["data"] != here["data"]:
             theirs, ours = (f"{one['data']['name']}, SHA-256 {one['data']['sha256'][:16]}" for one in (there, here))
-            raise UsageError(
-                "out",
-                str(folder.path),
-                f"holds results of other data ({theirs}) than are here ({ours}); choose another --out, give the data "
-                "(or --data-dir) of those results, or give --overwrite to delete them",
-            )
+            which = f"of other data ({theirs}) than are here ({ours})"
+            raise folder.refused(which, "give the data (or --data-dir) of those results")
     if here not in record["environments"]:
         folder.write_run_record(record | {"environments": [*record["environments"], here]})
 
