@@ -52,7 +52,7 @@ def test_the_array_may_be_written_to(tmp_path):
         (SOUND[:4] + b"\xff" * 8 + SOUND[12:], "truncated: 24 bytes"),
         (bytes.fromhex("00000804 ffffffff ffffffff ffffffff 00000000"), "which no array can have"),
         (bytes.fromhex("000008ff") + bytes(4 * 255), "which no array can have"),
-        (gzip.compress(SOUND[:4] + b"\xff" * 8 + SOUND[12:]), "truncated: 24 bytes"),
+        (gzip.compress(SOUND[:4] + b"\xff" * 8 + SOUND[12:], mtime=0), "truncated: 24 bytes"),
         (gzip.compress(SOUND, mtime=0)[:-9], "truncated or damaged"),
         (gzip.compress(SOUND, mtime=0)[:-8] + bytes(8), "truncated or damaged"),
         (gzip.compress(SOUND, mtime=0)[:12] + b"\xff" * 8, "begins with the bytes 00 07"),
