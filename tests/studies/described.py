@@ -55,7 +55,7 @@ def folder_of(path, spec: Spec, results: pd.DataFrame, said: Description | None 
     plan = {"networks_at_once": 1, "loop": "scan", "platform": "cpu"}
     plans = {f"{spec.workload}-width-{width}-{method}": plan for width in spec.widths for method in spec.methods}
     folder = ResultsFolder(path)
-    folder.begin(spec, said or description(), {"plans": plans, "environments": [environment]})
+    folder.begin(spec, said or description(), plans, [environment])
     folder.write_table(path / "results.parquet", results)
     folder.write_table(path / "history.parquet", history_table(results, spec.epochs))
     return folder

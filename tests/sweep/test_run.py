@@ -127,8 +127,13 @@ def test_what_decides_results_is_recorded_and_must_be_as_it_was(name, finished, 
 
 
 def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
-    with pytest.raises(UsageError, match="seeds: 2 there, 3 here"):
-        run(dataclasses.replace(SPEC, seeds=3), finished.path)
+    for other, words in (
+        ({"seeds": 1}, "seeds: 2 there, 1 here"),
+        ({"seeds": 3, "epochs": 4}, "seeds: 2 there, 3 here; epochs: 3 there, 4 here"),
+        ({"rhos": (0.05, 0.1)}, r"rhos: 0\.05 0\.2 there, 0\.05 0\.1 here.*give its values and more"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            run(dataclasses.replace(SPEC, **other), finished.path)
     assert len(finished.results()) == 12
 
 
@@ -136,8 +141,8 @@ def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
 def test_overwrite_replaces_the_results_of_another_spec(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     run(small, tmp_path / "r")
-    folder = run(dataclasses.replace(small, seeds=2), tmp_path / "r", overwrite=True)
-    assert len(folder.results()) == 2
+    folder = run(dataclasses.replace(small, first_seed=1), tmp_path / "r", overwrite=True)
+    assert folder.results()["seed"].tolist() == [1]
 
 
 def test_overwrite_continues_results_of_the_same_spec(finished):

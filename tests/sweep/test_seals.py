@@ -162,7 +162,7 @@ def test_rows_of_another_cell_are_not_taken_for_those_of_this_one(copy):
 def test_results_of_an_older_format_are_refused_and_say_so(copy):
     record = {"format": 2, "plans": {"a": {}}, "environments": [{}]}
     (copy.path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(SweepError, match=r"run\.json has format 2, this version of widebasin reads 3"):
+    with pytest.raises(SweepError, match=r"run\.json has format 2, this version of widebasin reads 4"):
         copy.spec()
     with pytest.raises(SweepError, match="has format 2"):
         run(SPEC, copy.path)
@@ -208,6 +208,8 @@ def test_a_finished_folder_is_read_without_its_data_from_anywhere(tmp_path, monk
 def test_what_a_folder_says_is_what_was_trained(finished):
     assert finished.spec() == resolve(SPEC)
     record = finished.run_record()
-    assert record["files"]["spec.toml"] == digest_of(spec_toml(resolve(SPEC)).encode())
+    assert record["stages"] == [
+        {"spec": spec_toml(resolve(SPEC)), "description": digest_of((finished.path / "description.json").read_bytes())}
+    ]
     places = finished.results()["parameters"]
     assert places.tolist()[:2] == ["cells/line-mlp-width-2-sgd-and-sam/group-0.parameters:0", places[0][:-1] + "1"]

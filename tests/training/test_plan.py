@@ -2,6 +2,7 @@ import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from together import together
 from training.tasks import CONVOLUTIONAL, DIGITS
 
 from widebasin.training import Plan, choose_plan
@@ -26,16 +27,16 @@ def how(task, replicates):
     return plan.networks_at_once, plan.loop
 
 
-def test_dense_networks_are_batched_and_scanned():
-    assert how(DIGITS, 35) == (36, "scan")  # as many on each of the two devices that tests have
+@together("width, at_once", [(3, 6), (128, 6), (256, 4), (300, 2), (1000, 1)])
+def test_dense_networks_go_a_few_at_a_time_on_cpu_within_the_bound_on_parameters(width, at_once):
+    """Tests have two devices. How many networks there are does not matter, so that a sweep may grow."""
+    problem = WORKLOADS["digits-mlp"].problem(width, DIGITS.recipe)
+    assert {how(problem, networks) for networks in (1, 5, 30, 31)} == {(at_once, "scan")}
 
 
-def test_wide_networks_are_batched_a_few_at_a_time_in_even_groups_on_cpu():
-    wide = WORKLOADS["digits-mlp"].problem(128, DIGITS.recipe)
-    assert how(wide, 30) == (10, "scan")
-    assert how(wide, 5) == (6, "scan")
-    assert how(wide, 31) == (12, "scan")
-    assert how(WORKLOADS["digits-mlp"].problem(1000, DIGITS.recipe), 30) == (6, "scan")
+def test_more_of_the_smallest_networks_go_at_a_time():
+    problem = WORKLOADS["line-mlp"].problem(100, WORKLOADS["line-mlp"].recipe)
+    assert how(problem, 1) == (24, "scan")
 
 
 def test_convolutions_on_cpu_go_one_by_one_and_step_by_step():
@@ -62,11 +63,12 @@ def test_on_accelerators_dense_networks_are_batched_and_every_epoch_is_one_loop(
 def test_devices_share_the_networks_evenly_and_those_of_accelerators_the_batch(monkeypatch):
     """Groups are filled up; the batch of 50 of a single network is split where a device is no core of a CPU."""
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
-    plans = [choose_plan(DIGITS, count) for count in (6, 8, 5, 3, 1)]
-    assert [(plan.networks_at_once, plan.devices) for plan in plans] == [(8, 4), (8, 4), (8, 4), (3, 3), (1, 1)]
+    assert {(plan.networks_at_once, plan.devices) for plan in (choose_plan(DIGITS, n) for n in (1, 8))} == {(12, 4)}
     assert choose_plan(CONVOLUTIONAL, 8).devices == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose_plan(CONVOLUTIONAL, 8).devices == 2
+    plans = [choose_plan(DIGITS, count) for count in (6, 8, 5, 3, 1)]
+    assert [(plan.networks_at_once, plan.devices) for plan in plans] == [(8, 4), (8, 4), (8, 4), (3, 3), (1, 2)]
 
 
 def test_memory_bounds_the_batch(monkeypatch):

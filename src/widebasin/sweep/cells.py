@@ -3,14 +3,14 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from widebasin.models import is_convolutional
 from widebasin.sam import METHODS, SAM, SGD, Method
-from widebasin.sweep.axes import CELL_AXES, SEED
+from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS
 from widebasin.sweep.spec import RECIPE, Resolved
 from widebasin.training import Point, Problem, Recipe
 from widebasin.workloads import WORKLOADS, Settings
@@ -36,6 +36,7 @@ class Cell:
         settings: what else the spec asks of the problem; ``settings.own`` are values of the workload's own axes that
             change the shape of the program.
         points: the networks.
+        stage: by which the sweep grew to have these networks; 0 if it had them from the beginning.
     """
 
     workload: str
@@ -45,10 +46,16 @@ class Cell:
     m: int | None
     settings: Settings
     points: tuple[Point, ...]
+    stage: int = 0
 
     @property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
+        return f"{self.title}-stage-{self.stage}" if self.stage else self.title
+
+    @property
+    def title(self) -> str:
+        """Workload, width and methods: the name without the stage."""
         own = "".join(f"-{name}-{file_name(str(value))}" for name, value in self.settings.own)
         return f"{file_name(self.workload)}-width-{self.width}{own}-{'-and-'.join(self.methods)}"
 
@@ -153,6 +160,35 @@ def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
     return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
 
 
+def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
+    """The cells of a sweep that grew: those of its first spec, then of every later one what is new in it."""
+    there: set[tuple[Any, ...]] = set()
+    found = []
+    for number, spec in enumerate(stages):
+        grid = cells(spec)
+        for cell in grid:
+            new = tuple(point for point in cell.points if _network(cell, point) not in there)
+            if new:
+                found.append(dataclasses.replace(cell, points=new, stage=number))
+        there |= {_network(cell, point) for cell in grid for point in cell.points}
+    return found
+
+
+def contains(spec: Resolved, smaller: Resolved) -> bool:
+    """Whether a spec has every network of another one, trained in the same way."""
+    varied = {"first_seed", *(axis.flag for axis in spec.axes)}
+    one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
+    return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)
+
+
+def _networks(spec: Resolved) -> set[tuple[Any, ...]]:
+    return {(part.width, part.own, point) for part in parts(spec) for point in part.points}
+
+
+def _network(cell: Cell, point: Point) -> tuple[Any, ...]:
+    return (cell.width, cell.settings.own, point)
+
+
 def cells(spec: Resolved) -> list[Cell]:
     """The cells of a spec, in the order of its parts."""
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
@@ -183,5 +219,5 @@ def _trains_along(baseline: Cell, cell: Cell) -> bool:
     if is_convolutional(workload.structure(cell.width, cell.settings)):
         return False
     examples = cell.settings.train_examples or workload.train_examples
-    gradient = 6 * cell.dense_params * examples * cell.recipe.epochs * len(baseline.points)
-    return gradient <= WORTH_A_PROGRAM
+    # Of as many networks as a sweep usually has, not of those here: it may grow.
+    return 6 * cell.dense_params * examples * cell.recipe.epochs * SEEDS <= WORTH_A_PROGRAM

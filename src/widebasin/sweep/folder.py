@@ -4,7 +4,8 @@
 
     spec.toml          the resolved spec
     description.json   what a report needs of the workload, see ``Description``
-    run.json           plan of every cell, versions, platform, data; digests of the two files above, and its own
+    run.json           the stages by which the sweep grew, plan of every cell, versions, platform, data; what the two
+                       files above must be, and its own digest
     results.parquet    one row per trained network
     history.parquet    one row per network and epoch
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
@@ -18,7 +19,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ import pandas as pd
 
 from widebasin.data.writing import locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
+from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.rows import PARAMETERS, rows_of_spec
@@ -35,13 +37,14 @@ from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, unpacked
 
-RECORD_FORMAT = 3
+RECORD_FORMAT = 4
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
-RESULT_FILES = ("results.parquet", "history.parquet", "report.html", "measure.html")
+TABLES = ("results.parquet", "history.parquet")
+RESULT_FILES = (*TABLES, "report.html", "measure.html")
 OWN_FOLDERS = ("cells", "figures", "measurements")
 # Written before anything else, in this order.
-RECORD_FILES = ("description.json", "run.json", "spec.toml")
+RECORD_FILES = ("run.json", "description.json", "spec.toml")
 # What to do where a file cannot be written.
 WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
     (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
@@ -68,7 +71,7 @@ class ResultsFolder:
         return "choose another --out" if self.argument == "out" else "give the folder of another sweep"
 
     @property
-    def _remedy(self) -> str:
+    def remedy(self) -> str:
         """What to do where the sweep in it is of no use."""
         if self.argument == "folder":
             return "train it again: widebasin sweep or study, with --overwrite"
@@ -149,7 +152,7 @@ class ResultsFolder:
 
     def is_finished(self) -> bool:
         """Whether all networks of the sweep are trained, and their rows are in its tables."""
-        return all((self.path / name).exists() for name in ("results.parquet", "history.parquet"))
+        return all((self.path / name).exists() for name in TABLES)
 
     def keeps_parameters(self) -> bool:
         """Whether the parameters of some networks were kept."""
@@ -175,11 +178,12 @@ class ResultsFolder:
         said = f"holds results {which}; {remedy and remedy + ', '}{self._another}, or give --overwrite to delete them"
         return UsageError(self.argument, str(self.path), said)
 
-    def check_same(self, spec: Resolved) -> None:
-        """Raises ``UsageError`` if the folder holds the results of another spec."""
-        different = differences(self.spec(), spec)
-        if different:
-            raise self.refused(f"of another spec ({'; '.join(different)})")
+    def check_grows_to(self, spec: Resolved) -> None:
+        """Raises ``UsageError`` unless the folder holds the results of this spec, or of one that this one contains."""
+        here = self.spec()
+        if not contains(spec, here):
+            different = "; ".join(differences(here, spec))
+            raise self.refused(f"of another spec ({different})", "give its values and more, so that the sweep grows")
 
     def clear(self) -> None:
         """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""
@@ -198,11 +202,21 @@ class ResultsFolder:
             UsageError: if the folder holds no sweep.
             SweepError: if it is damaged, was changed, or is of another format.
         """
-        text = self._verified("spec.toml")
+        return self.stages()[-1]
+
+    def stages(self) -> list[Resolved]:
+        """The specs by which the sweep grew, each with all networks of the one before; the last one is its spec.
+
+        Raises:
+            UsageError: if the folder holds no sweep.
+            SweepError: if it is damaged, was changed, or is of another format.
+        """
+        records, _ = self._stage_records()
         try:
-            return parse_resolved(text.decode(), self._own_axes())
+            own = self._own_axes()
+            return [parse_resolved(record["spec"], own) for record in records]
         except ValueError as error:
-            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {self._remedy}") from error
+            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {self.remedy}") from error
 
     def description(self) -> Description:
         """What the sweep held here says of itself.
@@ -211,25 +225,46 @@ class ResultsFolder:
             UsageError: if the folder holds no sweep.
             SweepError: if it is damaged, was changed, or is of another format.
         """
-        content = self._verified("description.json")
+        records, next_one = self._stage_records()
+        content = self._bytes("description.json")
+        if digest_of(content) not in {record["description"] for record in (records[-1], *next_one)}:
+            raise SweepError(self._changed("description.json"))
         try:
             return Description.from_record(unsealed(content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {self._remedy}") from error
+            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {self.remedy}") from error
 
-    def begin(self, spec: Resolved, description: Description, run: dict[str, Any]) -> None:
-        """Records what is about to run; the spec last: it marks the folder as a sweep's.
+    def begin(
+        self,
+        spec: Resolved,
+        description: Description,
+        plans: Mapping[str, Mapping[str, Any]],
+        environments: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Records what is about to run; the spec last: it marks the folder as a sweep's, or as one that has grown.
 
         Args:
-            spec: of the sweep.
+            spec: of the sweep; where one is here, a larger one.
             description: of the sweep.
-            run: ``plans`` and ``environments``.
+            plans: name of a cell -> how its networks are trained, of all stages.
+            environments: those in which it was trained.
         """
-        text, facts = spec_toml(spec).encode(), sealed(description.record())
-        files = {"spec.toml": digest_of(text), "description.json": digest_of(facts)}
+        stages = self._stage_records()[0] if self.holds_sweep() else []
+        text, facts = spec_toml(spec), sealed(description.record())
+        self.write_run_record(
+            {
+                "format": RECORD_FORMAT,
+                "stages": [*stages, {"spec": text, "description": digest_of(facts)}],
+                "axes": record_of(own_of(spec.axes)),
+                "plans": plans,
+                "environments": environments,
+            }
+        )
         self.write("description.json", facts)
-        self.write_run_record({"format": RECORD_FORMAT, "files": files, "axes": record_of(own_of(spec.axes)), **run})
-        self.write("spec.toml", text)
+        # Made of the rows of groups, which stay.
+        for name in TABLES:
+            (self.path / name).unlink(missing_ok=True)
+        self.write("spec.toml", text.encode())
 
     def run_record(self) -> dict[str, Any]:
         """The content of run.json.
@@ -244,40 +279,44 @@ class ResultsFolder:
             version = _format(self._bytes("run.json"))
             if version not in (None, RECORD_FORMAT):
                 raise SweepError(self._of_format(version)) from error
-            raise SweepError(f"{path} is damaged or was changed ({error}); {self._remedy}") from error
+            raise SweepError(f"{path} is damaged or was changed ({error}); {self.remedy}") from error
         if record.get("format") != RECORD_FORMAT:
             raise SweepError(self._of_format(record.get("format")))
-        if not all(record.get(name) for name in ("files", "plans", "environments")):
-            raise SweepError(f"{path} is not complete; {self._remedy}")
+        if not all(record.get(name) for name in ("stages", "plans", "environments")):
+            raise SweepError(f"{path} is not complete; {self.remedy}")
         return record
 
     def write_run_record(self, record: dict[str, Any]) -> None:
         """Replaces run.json."""
         self.write("run.json", sealed(record))
 
-    def _verified(self, name: str) -> bytes:
-        """The content of a file whose digest is in run.json."""
+    def _stage_records(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The stages up to that of spec.toml, and the next one, where its beginning was interrupted."""
         if not self.holds_sweep():
             raise UsageError(
                 "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
             )
-        content = self._bytes(name)
-        if self.run_record()["files"].get(name) != digest_of(content):
-            raise SweepError(
-                f"{self.path / name} is damaged or was changed since the sweep began: it does not match its digest in "
-                f"run.json; {self._remedy}"
-            )
-        return content
+        records, text = self.run_record()["stages"], self._bytes("spec.toml")
+        for count, record in enumerate(records, start=1):
+            if record["spec"].encode() == text:
+                return records[:count], records[count:]
+        raise SweepError(self._changed("spec.toml"))
+
+    def _changed(self, name: str) -> str:
+        return (
+            f"{self.path / name} is damaged or was changed since the sweep began: it does not match its digest in "
+            f"run.json; {self.remedy}"
+        )
 
     def _own_axes(self) -> tuple[Axis, ...]:
         try:
             return from_record(self.run_record()["axes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {self._remedy}") from error
+            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {self.remedy}") from error
 
     def _of_format(self, version: Any) -> str:
         path = self.path / "run.json"
-        return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {self._remedy}"
+        return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {self.remedy}"
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -307,14 +346,19 @@ class ResultsFolder:
         self.write_table(self.group(cell, number, "results.parquet"), results)
 
     def merge(self, groups: Sequence[tuple[str, int, pd.DataFrame]]) -> None:
-        """Writes results.parquet and history.parquet from the rows of all groups, in the order given.
+        """Writes results.parquet and history.parquet from the rows of all groups, in the order of the spec.
 
         Args:
             groups: cell, number and the rows of ``rows_of_spec`` that the group must have.
         """
+        order = rows_of_spec(self.spec()).drop(columns="epochs").reset_index(names="position")
         for part in ("results", "history"):
             tables = [self._group_table(cell, number, part, expected) for cell, number, expected in groups]
-            self.write_table(self.path / f"{part}.parquet", pd.concat(tables, ignore_index=True))
+            table = pd.concat(tables, ignore_index=True)
+            columns = [name for name in order if name != "position"]
+            position = table[columns].merge(order, on=columns, how="left")["position"]
+            in_order = position.sort_values(kind="stable").index
+            self.write_table(self.path / f"{part}.parquet", table.loc[in_order].reset_index(drop=True))
 
     def _group_table(self, cell: str, number: int, part: str, expected: pd.DataFrame) -> pd.DataFrame:
         path = self.group(cell, number, f"{part}.parquet")

@@ -80,13 +80,21 @@ def identity_rows(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
 
 def rows_of_spec(spec: Resolved) -> pd.DataFrame:
     """The rows that results of a spec must have, as far as the spec alone tells: the columns of axes, and epochs."""
-    tables = [
-        pd.DataFrame(_identities(spec.workload, part.width, part.method, part.own, part.points)).assign(
-            epochs=part.epochs
-        )
-        for part in parts(spec)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(
+        [_expected(spec.workload, part.width, part.method, part.own, part.points, part.epochs) for part in parts(spec)],
+        ignore_index=True,
+    )
+
+
+def rows_of_group(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
+    """The rows of ``rows_of_spec`` that a group of a cell's networks must have."""
+    return _expected(cell.workload, cell.width, cell.method, cell.settings.own, points, cell.recipe.epochs)
+
+
+def _expected(
+    workload: str, width: int, method: str, own: Sequence[tuple[str, Any]], points: Sequence[Point], epochs: int
+) -> pd.DataFrame:
+    return pd.DataFrame(_identities(workload, width, method, own, points)).assign(epochs=epochs)
 
 
 def _identities(

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,16 @@ from typing import Any
 import jax
 import pandas as pd
 
-from widebasin.sweep.cells import Cell, cells
+from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Executor, LocalExecutor
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
-from widebasin.sweep.rows import rows_of_spec
+from widebasin.sweep.rows import rows_of_group
 from widebasin.sweep.spec import Resolved, Spec, resolve
+from widebasin.sweep.spec_file import differences
 from widebasin.training import Plan, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
@@ -40,7 +41,9 @@ def run(
     """Trains every network of a spec and returns the folder with the results.
 
     Continues a sweep of the same spec that is in the folder: finished groups of networks are kept, an unfinished one
-    goes on from its checkpoint. The values are those of an uninterrupted run bit for bit (``seconds`` apart).
+    goes on from its checkpoint. A sweep whose networks are all of this spec too grows: the others are trained. The
+    values are those of one uninterrupted run bit for bit (``seconds`` apart), on accelerators to float tolerance where
+    the sweep has grown.
 
     Args:
         spec: what to train; checked and resolved here.
@@ -48,8 +51,8 @@ def run(
         execution: how.
         executor: where; here by default.
         listeners: are told what happens, see ``widebasin.sweep.events``.
-        overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results of this
-            spec are continued all the same.
+        overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results that
+            this spec has too are continued all the same.
 
     Raises:
         UsageError: for a bad spec or folder, before anything is trained.
@@ -60,15 +63,15 @@ def run(
     spec = resolve(spec)
     execution = execution or Execution()
     execution.check()
-    grid = cells(spec)
     folder = ResultsFolder(path)
-    grid[0].problem()  # data that are not here, or too few, are an error before there is a folder
+    cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
     if not folder.holds_sweep():
-        for cell in grid:
+        for cell in cells(spec):
             plan_for(cell, execution)  # what cannot be is said before there is a folder
     with folder.locked():
-        plans = _continue_or_begin(folder, spec, grid, execution, overwrite)
-        groups = _groups(spec, grid, plans)
+        plans = _continue_or_begin(folder, spec, execution, overwrite)
+        grid = cells_of(folder.stages())
+        groups = _groups(grid, plans)
         finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
         for group in finished:
             folder.verify_group(*group)
@@ -78,14 +81,13 @@ def run(
     return folder
 
 
-def _groups(spec: Resolved, grid: list[Cell], plans: dict[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
-    """Cell, number and the rows of every group of networks, in the order of the results."""
-    rows, groups, start = rows_of_spec(spec), [], 0
-    for cell in grid:
-        for number, points in enumerate(plans[cell.name].groups(cell.points)):
-            groups.append((cell.name, number, rows.iloc[start : start + len(points)].reset_index(drop=True)))
-            start += len(points)
-    return groups
+def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
+    """Cell, number and the rows of every group of networks."""
+    return [
+        (cell.name, number, rows_of_group(cell, points))
+        for cell in grid
+        for number, points in enumerate(plans[cell.name].groups(cell.points))
+    ]
 
 
 def _carry_out(
@@ -105,42 +107,74 @@ def _carry_out(
     tell(Finished())
 
 
-def _continue_or_begin(
-    folder: ResultsFolder, spec: Resolved, grid: list[Cell], execution: Execution, overwrite: bool
-) -> dict[str, Plan]:
-    """Every cell's plan: that of the sweep in the folder if it is this one's, else of a new sweep begun there."""
+def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Execution, overwrite: bool) -> dict[str, Plan]:
+    """Every cell's plan: of the sweep in the folder if it is this one's or grows to it, else of a new sweep there."""
     if folder.holds_sweep():
         try:
-            folder.check_same(spec)
-            record = folder.run_record()
-            folder.description()  # damaged, it would be noticed only when all is trained
-            plans = {name: Plan(**plan) for name, plan in record["plans"].items()}
-            if set(plans) != {cell.name for cell in grid}:
-                raise SweepError(f"{folder.path / 'run.json'} has plans of other cells than the spec has")
-            _check_plans(grid, plans, execution)
-            _continue_record(folder, record, spec)
-            return {name: _here(plan, execution) for name, plan in plans.items()}
+            return _continue(folder, spec, execution)
         except (UsageError, SweepError):
             if not overwrite:
                 raise
     folder.check_foreign((*RESULT_FILES, *OWN_FOLDERS, *RECORD_FILES) if folder.holds_sweep() else RECORD_FILES)
+    grid = cells(spec)
     plans = {cell.name: plan_for(cell, execution) for cell in grid}
     folder.check_space(bytes_needed(grid, plans, execution))
     if folder.holds_sweep():
         folder.clear()
-    folder.begin(
-        spec,
-        description_of(spec),
-        {
-            "plans": {name: dataclasses.asdict(plan) for name, plan in plans.items()},
-            "environments": [_environment(spec)],
-        },
-    )
+    folder.begin(spec, description_of(spec), _records(plans), [_environment(spec)])
     return plans
 
 
-def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolved) -> None:
-    """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version."""
+def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[str, Plan]:
+    """The plans of the sweep in the folder, which grows where the spec is a larger one."""
+    folder.check_grows_to(spec)
+    stages = folder.stages()
+    grows = bool(differences(stages[-1], spec))
+    before, after = cells_of(stages), cells_of([*stages, spec] if grows else stages)
+    record = folder.run_record()
+    folder.description()  # damaged, it would be noticed only when all is trained
+    used = {name: Plan(**plan) for name, plan in record["plans"].items()}
+    if missing := {cell.name for cell in before} - set(used):
+        raise SweepError(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
+    used = {cell.name: used[cell.name] for cell in before}
+    _check_plans([cell for cell in before if not (grows and _trained(folder, cell, used, execution))], used, execution)
+    new = {cell.name: _plan_beside(cell, before, used, execution) for cell in after[len(before) :]}
+    environments = _continue_record(folder, record, spec)
+    if grows:
+        folder.check_space(bytes_needed(after[len(before) :], new, execution))
+        folder.begin(spec, description_of(spec), _records(used | new), environments)
+    return {name: _here(plan, execution) for name, plan in (used | new).items()}
+
+
+def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
+    """Whether all networks of a cell are."""
+    groups = range(len(list(plans[cell.name].groups(cell.points))))
+    return all(folder.finished(cell.name, number, execution.keep_parameters) for number in groups)
+
+
+def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> Plan:
+    """The plan of a cell that a sweep has grown by: like that of the same networks before, with what is asked for now.
+
+    So numbers are those of one sweep; how many networks are beside each other decides the last bits.
+    """
+    chosen = plan_for(cell, execution)
+    for other in before:
+        if other.title == cell.title and execution.networks_at_once is execution.devices is None:
+            like = plans[other.name]
+            return dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
+    return chosen
+
+
+def _records(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
+    return {name: dataclasses.asdict(plan) for name, plan in plans.items()}
+
+
+def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolved) -> list[dict[str, Any]]:
+    """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version.
+
+    Returns:
+        The environments of the record.
+    """
     here = _environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
@@ -155,8 +189,11 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolv
             theirs, ours = (f"{one['data']['name']}, SHA-256 {one['data']['sha256'][:16]}" for one in (there, here))
             which = f"of other data ({theirs}) than are here ({ours})"
             raise folder.refused(which, "give the data (or --data-dir) of those results")
-    if here not in record["environments"]:
-        folder.write_run_record(record | {"environments": [*record["environments"], here]})
+    environments = record["environments"]
+    if here not in environments:
+        environments = [*environments, here]
+        folder.write_run_record(record | {"environments": environments})
+    return environments
 
 
 def plan_for(cell: Cell, execution: Execution) -> Plan:
@@ -198,20 +235,21 @@ def _at_once(execution: Execution, networks: int) -> int | None:
     return None if execution.networks_at_once is None else min(execution.networks_at_once, networks)
 
 
-def bytes_needed(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> int:
+def bytes_needed(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> int:
     """Upper estimate of what checkpoints and kept parameters of a sweep take on disk at one time."""
     size = {cell.name: 8 if cell.recipe.precision == "float64" else 4 for cell in grid}
     params = {cell.name: size[cell.name] * cell.dense_params for cell in grid}
     # Two checkpoints are kept, and the next is written beside them.
-    checkpoints = 3 * max(
+    of_cells = (
         plans[cell.name].networks_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)
         for cell in grid
     )
+    checkpoints = 3 * max(of_cells, default=0)
     kept = sum(len(cell.points) * params[cell.name] for cell in grid) if execution.keep_parameters else 0
     return checkpoints + kept
 
 
-def _check_plans(grid: list[Cell], plans: dict[str, Plan], execution: Execution) -> None:
+def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> None:
     """A sweep goes on as it was begun: groups cut otherwise would not fit those that are finished."""
     for cell in grid:
         used, asked = plans[cell.name], execution

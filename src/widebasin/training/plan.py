@@ -16,9 +16,12 @@ LOOPS = ("scan", "step")
 
 # Bytes that the networks of one program may take, of a laptop's memory or an accelerator's.
 MEMORY = {"cpu": 2 * 2**30, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
-# Above half a million parameters at once on a core, batching costs more than it saves; a few dense networks always pay.
+# On a core of a CPU a few networks side by side take as long per network as many, within half a million parameters;
+# of the smallest, whose epochs take less than their dispatch, more pay.
 PARAMETERS_AT_ONCE_ON_CPU = 500_000
 FEW_AT_ONCE_ON_CPU = 3
+SMALLEST_AT_ONCE_ON_CPU = 12
+SMALLEST_PARAMETERS = 500
 # Parameters, momentum, two gradients, the ascent point, and one more while the optimizer updates.
 COPIES_OF_PARAMETERS = 6
 
@@ -29,7 +32,8 @@ Item = TypeVar("Item")
 class Plan:
     """A plan of execution. It changes speed; numbers agree between plans to float tolerance.
 
-    But for ``microbatch`` where there is batch normalization.
+    But for ``microbatch`` where there is batch normalization. Under one plan they agree to the last bit, whatever other
+    networks are in the group: groups are filled up to one size.
 
     Attributes:
         networks_at_once: how many networks one program trains by ``vmap``; 1 means one by one, without ``vmap``.
@@ -77,18 +81,17 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
 
     Batching saves time between operations. Where a step takes a millisecond, as that of a dense network, this counts.
 
-    * Dense networks are batched and scanned: on accelerators as many at once as fit the memory, on CPU as many as have
-      about half a million parameters together on every core. With both cores as one device, batches of 30 networks of
-      60,000 to 270,000 parameters take 1.2 to 1.5 times as long per network; with a device each, 6, 12 and 36 networks
-      of 25,000 parameters at once take as long per network, within 7%.
+    * Dense networks and attention are batched and scanned. On a CPU three at once are on every core, twelve of less
+      than 500 parameters, within half a million parameters on a core, beyond which networks go one by one: per epoch
+      and network, one by one, two, six, ten and thirty at once on two cores take 9.8, 6.4, 7.1, 4.4 and 3.5 ms
+      (25,000 parameters), 21, 12, 11, 9.7 and 13 ms (76,000), one by one, two and six at once 55, 30 and 33 ms
+      (250,000) and 141, 112 and 114 ms (890,000). The plan does not depend on how many networks there are, so that a
+      network's numbers do not, and a sweep may grow.
+    * On accelerators as many dense networks are at once as fit the memory. Attention goes one by one, until measured.
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
       the digits the loop does not matter, and three at once take 1.3 times as long.
-    * Attention goes up to three at once on every core of a CPU, within the same half a million parameters, an epoch as
-      one loop: more would fill the memory with activations. Against one by one, with both cores as one device, three
-      vision transformers at once take .8 to 1 times as long on the digits, two .9 to 1 times on images of 32 x 32. On
-      accelerators they go one by one, until measured.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
@@ -98,22 +101,18 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
     structure = problem.structure
     if is_convolutional(structure):
         return Plan(1, "step" if platform == "cpu" else "scan", platform, devices_of_one(problem))
-    devices = min(jax.local_device_count(), networks)
     parameters = count_parameters(structure)
     most = MEMORY.get(platform, MEMORY["cpu"]) // _bytes_of_network(problem, parameters)
-    attends = _attends(structure)
     if platform == "cpu":
-        few, within = FEW_AT_ONCE_ON_CPU, PARAMETERS_AT_ONCE_ON_CPU // parameters
-        most = min(most, devices * (min(few, within) if attends else max(few, within)))
-    elif attends:
-        most = 1
-    at_once = _even(networks, max(1, most), devices)
-    return Plan(
-        at_once,
-        "scan",
-        platform,
-        min(devices, at_once) if at_once > 1 else devices_of_one(problem),
-    )
+        devices = jax.local_device_count()
+        few = SMALLEST_AT_ONCE_ON_CPU if parameters < SMALLEST_PARAMETERS else FEW_AT_ONCE_ON_CPU
+        at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
+    else:
+        devices = min(jax.local_device_count(), networks)
+        at_once = _even(networks, 1 if _attends(structure) else max(1, most), devices)
+    if at_once <= 1:
+        return Plan(1, "scan", platform, devices_of_one(problem))
+    return Plan(at_once, "scan", platform, min(devices, at_once))
 
 
 def _bytes_of_network(problem: Problem, parameters: int) -> int:
