@@ -180,7 +180,9 @@ def _train_command(own: tuple[Axis, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Report:
-    """Make the tables, figures and page of a finished sweep again, without training.
+    """Make the tables, figures and page of a sweep again, without training.
+
+    Of a sweep that is not finished: from the networks that are trained so far, on a page of its own.
 
     Examples:
       widebasin report results/overparam
@@ -205,6 +207,41 @@ class Report:
         print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():
             say(console, f"They now show this reading; back with: widebasin report {shlex.quote(str(self.folder))}")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Show how far a sweep is: what is trained, in training and missing, and the command that continues it.
+
+    Examples:
+      widebasin status results/overparam
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Results folder."""
+
+    def run(self, console: Console) -> None:
+        """Prints the table."""
+        from widebasin.report.tables import Table
+        from widebasin.studies.answering import continuing
+        from widebasin.sweep.folder import ResultsFolder
+        from widebasin.sweep.status import status_of
+
+        folder = ResultsFolder(self.folder, "folder")
+        status = status_of(folder)
+        columns = ("width", *status.own, "method", "networks", "trained", "missing")
+        rows = [tuple(map(str, row)) for row in status.parts[list(columns)].itertuples(index=False)]
+        console.print(Table(f"{status.trained} of {status.networks} networks are trained", columns, tuple(rows)).rich())
+        for group in status.training:
+            say(console, f"In training: {group.cell}, {group.epoch} of {group.epochs} epochs on the disk")
+        if status.holder:
+            say(console, f"In use by {status.holder}.")
+        elif status.trained < status.networks:
+            say(console, f"Nothing trains it now. Continue: {continuing(folder)}")
+        elif not folder.is_finished():
+            say(console, f"All networks are trained; their tables are made by: {continuing(folder)}")
+        else:
+            say(console, f"Finished. The answer: widebasin report {shlex.quote(str(self.folder))}")
 
 
 @dataclass(frozen=True)
@@ -417,6 +454,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
         subcommand("train", _train_command(own)),
         subcommand("report", Report),
+        subcommand("status", Status),
         subcommand("list", List),
         subcommand("measure", MeasureCommand),
         subcommand("data", DataCommand),

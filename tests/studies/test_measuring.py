@@ -162,7 +162,17 @@ def test_networks_load_as_they_were_trained_in_double_precision_too(folder):
     np.testing.assert_array_equal(found.examples.train, expected.examples.train)
 
 
-def test_of_a_sweep_that_is_not_finished_it_is_said_so(folder):
+def test_of_a_sweep_that_is_not_finished_the_trained_networks_are_measured(folder):
+    whole = measured(folder, Counting().instrument)
+    expected = stored_networks(folder.path, width=3, seed=1)[0].load()
     (folder.path / "results.parquet").unlink()
-    with pytest.raises(SweepError, match="is not finished"):
-        measured(folder, Counting().instrument)
+    shutil.rmtree(folder.path / "measurements")
+    for path in (folder.path / "cells" / "line-mlp-width-2-sgd").glob("*.parquet"):
+        path.unlink()
+    found = measure(folder, Counting().instrument, folder.finished_results(), design_of(description()))
+    pd.testing.assert_frame_equal(found, whole.query("width == 3").reset_index(drop=True))
+    (one,) = stored_networks(folder.path, seed=1)
+    for left, right in zip(jax.tree.leaves(one.load().model), jax.tree.leaves(expected.model), strict=True):
+        np.testing.assert_array_equal(left, right)
+    with pytest.raises(UsageError, match=r"There are width 3;"):
+        stored_networks(folder.path, width=2)

@@ -185,16 +185,16 @@ def test_a_folder_in_the_place_of_the_page_is_named(finished):
 
 
 def test_a_sweep_that_is_not_finished_says_how_far_it_is_and_how_it_goes_on(finished):
-    table = results_table(growing).assign(epochs=2, parameters="")
-    finished.write_group("digits-mlp-width-10-sgd", 0, table[:3], table[:3])
     (finished.path / "results.parquet").unlink()
     folder = ResultsFolder(finished.path, "folder")
     with pytest.raises(SweepError) as error:
         write_answer(folder, Options())
-    assert "is not finished: 3 of 18 networks are trained; continue it with: widebasin study overparam" in str(
+    assert "is not finished: 0 of 18 networks are trained; continue it with: widebasin study overparam" in str(
         error.value
     )
     assert str(error.value).endswith(f" --out {finished.path}")
+    table = results_table(growing).assign(epochs=2, parameters="")
+    finished.write_group("digits-mlp-width-10-sgd", 0, table[:3], table[:3])
     with finished.locked(), pytest.raises(SweepError) as error, folder.locked():
         pass
     assert "(3 of 18 networks are trained)" in str(error.value)

@@ -1,5 +1,6 @@
 """From a results folder to its answer: tables on the terminal, figures and the page in the folder."""
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Mapping
@@ -19,9 +20,13 @@ from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
 from widebasin.studies.tables import Tables
+from widebasin.studies.unfinished import finished_part
 from widebasin.sweep import Resolved, SweepError, UsageError, resolve, spec_toml, workload_named
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
+
+# How the names of pages and figures begin while a sweep is not finished.
+PARTIAL = "partial-"
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,11 @@ def write_answer(
     """Computes the answer from the tables in a folder and writes ``figures/`` and the page.
 
     Where the study measures its networks, those that are not measured yet are measured first; else neither the
-    workload nor its data need to be there.
+    workload nor its data need to be there. Of a sweep that is not finished, the answer is that of a part of it all of
+    whose networks are trained, and says so; it stands in ``partial-figures/`` and a page of its own.
 
     Args:
-        folder: of a finished sweep.
+        folder: of a sweep.
         options: how to read it.
         track: shows the progress of measuring; silent by default.
         study: whose answer; by default that of the study which the sweep belongs to.
@@ -65,30 +71,90 @@ def write_answer(
 
     Raises:
         UsageError: if the folder holds no sweep or no such network, or the curvature of its networks is not measured.
-        SweepError: if it is in use, its sweep is not finished, parameters were not kept, or a table is damaged.
+        SweepError: if it is in use, none of its networks is trained, parameters were not kept, or a table is damaged.
     """
     options.check()
     spec = folder.spec()
     study = study or study_of(spec)
-    which = which or {}
-    # Before the folder is held: where there are no locks, that would stop the process that trains.
     if not folder.is_finished():
-        keeping = " --keep-parameters" if folder.keeps_parameters() else ""
-        again = f"{command(spec, Options())} --out {shlex.quote(str(folder.path))}{keeping}"
-        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}")
+        return _write_partial(folder, spec, options, track, study, which or {})
     with folder.locked(), own_style():
         tables = Tables(folder.results(), folder.history(), folder.description())
-        if study.measures:
-            found = _measured(study, spec, folder, tables, options, which, track)
-            tables = dataclasses.replace(tables, measured=found)
-        answer = study.answer(spec, tables, options)
-        if isinstance(options, Options):
-            answer = with_chance(answer, tables, options, study.compares)
-        setting = answer.setting[:1].upper() + answer.setting[1:]
-        answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
-        measuring = isinstance(options, Measures)
-        again = measure_command(folder, options, which) if measuring else command(spec, options)
-        _write_page(folder, study.page, answer, spec_toml(spec), again)
+        answered = _answered(folder, spec, tables, options, track, study, which or {})
+        _write_page(folder, answered, spec, options, which or {})
+        folder.remove_partial()
+    return answered
+
+
+def _write_partial(
+    folder: ResultsFolder,
+    spec: Resolved,
+    options: Options | Measures,
+    track: Track | None,
+    study: Study,
+    which: Mapping[str, Any],
+) -> Answered:
+    """The answer of a part of a sweep that is not finished, marked as such."""
+    results, again = folder.finished_results(), continuing(folder)
+    if results.empty:
+        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}")
+    measuring = isinstance(options, Measures)
+    # A process that trains holds the folder, and no other one may write measurements then.
+    holder = folder.holder()
+    if holder and measuring:
+        raise SweepError(f"{folder.path} is in use by {holder} ({folder.progress()}); measure when it has ended")
+    part = (study, spec, results) if measuring else finished_part(spec, study, results, here=not holder)
+    chosen, smaller, results = part
+    history = folder.finished_history()
+    identity = [axis.name for axis in spec.axes]
+    history = history.merge(results[identity], on=identity)
+    tables = Tables(results, history, folder.description())
+    with folder.locked() if chosen.measures else contextlib.nullcontext(), own_style():
+        answered = _answered(folder, smaller, tables, options, track, chosen, which)
+        marked = dataclasses.replace(
+            answered.answer,
+            title=f"Not finished: {answered.answer.title}",
+            findings=(_partial_note(folder, spec, smaller, results, again), *answered.answer.findings),
+        )
+        answered = dataclasses.replace(answered, answer=marked, page=f"{PARTIAL}{answered.page}")
+        _write_page(folder, answered, smaller, options, which)
+    return answered
+
+
+def _partial_note(folder: ResultsFolder, spec: Resolved, smaller: Resolved, results: pd.DataFrame, again: str) -> str:
+    """What a partial answer is of, and how the sweep goes on."""
+    holder = folder.holder()
+    different = [
+        f"{axis.flag.replace('_', ' ')} {' '.join(map(str, smaller.values(axis)))}"
+        for axis in spec.axes
+        if smaller.values(axis) != spec.values(axis)
+    ]
+    shown_of = f", those of {' and '.join(different)}" if different else ""
+    going_on = f"{holder} trains the others." if holder else f"Continue it with: {again}"
+    return (
+        f"The sweep is not finished: {folder.progress()}, and this is the answer of {len(results)} of them{shown_of}. "
+        f"{going_on}"
+    )
+
+
+def _answered(
+    folder: ResultsFolder,
+    spec: Resolved,
+    tables: Tables,
+    options: Options | Measures,
+    track: Track | None,
+    study: Study,
+    which: Mapping[str, Any],
+) -> Answered:
+    """The answer of a study, from tables."""
+    if study.measures:
+        found = _measured(study, spec, folder, tables, options, which, track)
+        tables = dataclasses.replace(tables, measured=found)
+    answer = study.answer(spec, tables, options)
+    if isinstance(options, Options):
+        answer = with_chance(answer, tables, options, study.compares)
+    setting = answer.setting[:1].upper() + answer.setting[1:]
+    answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
     return Answered(answer, study.page, tables)
 
 
@@ -112,15 +178,20 @@ def _measured(
     return {one.name: measure(folder, one, chosen, tables.design, track) for one in instruments}
 
 
-def _write_page(folder: ResultsFolder, name: str, answer: Answer, spec: str, command: str) -> None:
-    """Writes an answer's figures, as PNG and SVG, and its page into a results folder, which must be locked."""
+def _write_page(
+    folder: ResultsFolder, answered: Answered, spec: Resolved, options: Options | Measures, which: Mapping[str, Any]
+) -> None:
+    """Writes an answer's figures, as PNG and SVG, and its page into a results folder."""
+    answer, name = answered.answer, answered.page
+    figures = f"{PARTIAL if name.startswith(PARTIAL) else ''}figures"
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
-        folder.write(f"figures/{picture.name}.png", images[picture.name])
-        folder.write(f"figures/{picture.name}.svg", image(picture.figure, "svg"))
+        folder.write(f"{figures}/{picture.name}.png", images[picture.name])
+        folder.write(f"{figures}/{picture.name}.svg", image(picture.figure, "svg"))
     record = folder.run_record()
     facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
-    folder.write(name, page(answer, images, facts, spec, command).encode())
+    again = measure_command(folder, options, which) if isinstance(options, Measures) else command(spec, options)
+    folder.write(name, page(answer, images, facts, spec_toml(spec), again).encode())
 
 
 def command(spec: Resolved, options: Options) -> str:
@@ -135,6 +206,12 @@ def command(spec: Resolved, options: Options) -> str:
         if name != "study" and (value != usual.get(name) or (name == "workload" and value != study.spec.workload)):
             words += _flag(name, value)
     return shlex.join([*words, *_flags(options)])
+
+
+def continuing(folder: ResultsFolder) -> str:
+    """The command that continues the sweep in a folder."""
+    keeping = " --keep-parameters" if folder.keeps_parameters() else ""
+    return f"{command(folder.spec(), Options())} --out {shlex.quote(str(folder.path))}{keeping}"
 
 
 def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:

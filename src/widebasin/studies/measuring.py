@@ -55,7 +55,7 @@ def measure(
     Args:
         folder: the results folder, which keeps the table.
         instrument: what to measure.
-        networks: rows of the folder's results, with their index.
+        networks: rows of the folder's results, with their numbers as index.
         design: which columns say which network a row is of.
         track: (numbers of networks, title) -> the same, showing progress; silent by default.
 
@@ -66,8 +66,7 @@ def measure(
     identities = networks[[*design.identity]].assign(**instrument.settings)
     known = folder.measurements(instrument.name)
     missing = list(networks.index[~_measured(identities, known)])
-    # In the order of the results.
-    stored = stored_networks(folder.path) if missing else []
+    stored = {one.number: one for one in stored_networks(folder.path)} if missing else {}
     for number in track(missing, f"measuring {instrument.name}") if track and missing else missing:
         rows = pd.DataFrame(_rows_or_nothing(instrument, stored[number].load()))
         table = identities.loc[[number]].merge(rows, how="cross")

@@ -110,9 +110,17 @@ class Study:
     def _answers(self) -> ModuleType:
         return importlib.import_module(self.module if "." in self.module else f"{ANSWERS}.{self.module}")
 
+    def check_grid(self, spec: Resolved) -> None:
+        """Raises ``UsageError`` if the answer needs another grid; the workload needs not be here."""
+        self.check_setting(spec)
+        if self.compares and (BASELINE not in spec.methods or len(spec.methods) < 2):
+            raise UsageError(
+                "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
+            )
+
     def check(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the answer cannot be given of a resolved spec, before anything is trained."""
-        self.check_setting(spec)
+        self.check_grid(spec)
         workload, usual = workload_named(spec.workload), self.spec.workload
         if self.curvature:
             check_curvature(spec, streamed=workload.streamed, sparsities=spec.sparsity)
@@ -121,10 +129,6 @@ class Study:
         if self.input_shape is not None and _input_shape(workload) != self.input_shape:
             raise UsageError(
                 "workload", spec.workload, f"must have inputs of shape {self.input_shape}, such as {usual}"
-            )
-        if self.compares and (BASELINE not in spec.methods or len(spec.methods) < 2):
-            raise UsageError(
-                "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
             )
 
 

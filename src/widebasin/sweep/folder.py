@@ -41,8 +41,8 @@ RECORD_FORMAT = 4
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 TABLES = ("results.parquet", "history.parquet")
-RESULT_FILES = (*TABLES, "report.html", "measure.html")
-OWN_FOLDERS = ("cells", "figures", "measurements")
+RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html")
+OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements")
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 # What to do where a file cannot be written.
@@ -93,7 +93,7 @@ class ResultsFolder:
                 held.enter_context(locked(self.path / ".lock", wait=False))
             except TimeoutError:
                 owner = self._bytes(".owner").decode(errors="replace") or "another process"
-                other = ", or choose another folder with --out" if self.argument == "out" else self._so_far()
+                other = ", or choose another folder with --out" if self.argument == "out" else self._how_far()
                 raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
             except OSError as error:
                 raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
@@ -107,7 +107,7 @@ class ResultsFolder:
                     (self.path / ".owner").unlink(missing_ok=True)
                 self._owner = b""
 
-    def _so_far(self) -> str:
+    def _how_far(self) -> str:
         """How far the sweep is, where that can be read."""
         with contextlib.suppress(UsageError, SweepError):
             return f" ({self.progress()})"
@@ -160,9 +160,16 @@ class ResultsFolder:
 
     def progress(self) -> str:
         """How far a sweep that is not finished is, in words."""
-        tables = (self.path / "cells").glob("*/group-*.results.parquet")
-        trained = sum(len(self.read_table(path)) for path in tables)
+        trained = sum(len(self.read_table(path)) for path in self._finished_groups("results"))
         return f"{trained} of {len(rows_of_spec(self.spec()))} networks are trained"
+
+    def holder(self) -> str:
+        """Which process trains or reads the sweep now; empty if none does."""
+        try:
+            with locked(self.path / ".lock", wait=False):
+                return ""
+        except (TimeoutError, OSError):
+            return self._bytes(".owner").decode(errors="replace")
 
     def check_foreign(self, own: Sequence[str]) -> None:
         """Raises ``UsageError`` if the folder holds files other than widebasin's own that are named."""
@@ -377,6 +384,40 @@ class ResultsFolder:
         """One row per network and epoch; raises what ``results`` does."""
         return self._table("history.parquet")
 
+    def finished_results(self) -> pd.DataFrame:
+        """One row per network that is trained so far, with its number among those of the whole sweep as index.
+
+        Raises:
+            UsageError: if the folder holds no sweep.
+            SweepError: if it or a table is damaged, or has other networks than the spec.
+        """
+        return self._so_far("results", [])
+
+    def finished_history(self) -> pd.DataFrame:
+        """One row per epoch of the networks of ``finished_results``, in their order; raises what that does."""
+        return self._so_far("history", ["epoch"]).reset_index(drop=True)
+
+    def _so_far(self, part: str, besides: list[str]) -> pd.DataFrame:
+        wanted = rows_of_spec(self.spec()).drop(columns="epochs")
+        columns = list(wanted)
+        tables = []
+        for path in self._finished_groups(part):
+            tables.append(self.read_table(path))
+            if not {*columns, *besides} <= set(tables[-1]):
+                raise SweepError(f"{path} is damaged: columns are missing; {TRAIN_AGAIN}")
+        if not tables:
+            return wanted.iloc[:0]
+        table = pd.concat(tables, ignore_index=True)
+        numbers = table[columns].merge(wanted.reset_index(names="number"), on=columns, how="left")["number"]
+        if numbers.isna().any() or table[besides].assign(number=numbers).duplicated().any():
+            raise SweepError(f"{self.path / 'cells'} has networks that spec.toml has not, or twice; {TRAIN_AGAIN}")
+        return table.set_index(numbers.astype(int).rename(None)).sort_index(kind="stable")
+
+    def _finished_groups(self, part: str) -> list[Path]:
+        """The tables of groups that are finished: history is written first."""
+        paths = sorted((self.path / "cells").glob("*/group-*.results.parquet"))
+        return [path.with_name(path.name.replace("results", part)) for path in paths]
+
     def _table(self, name: str) -> pd.DataFrame:
         expected = rows_of_spec(self.spec())
         path = self.path / name
@@ -401,6 +442,13 @@ class ResultsFolder:
         """What was measured of the networks, by the name of the kind; ``None`` if it was not."""
         path = self._measurements(name)
         return self.read_table(path, "delete it and run the same command again") if path.exists() else None
+
+    def remove_partial(self) -> None:
+        """Deletes what was reported before the sweep was finished."""
+        for name in RESULT_FILES:
+            if name.startswith("partial"):
+                (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "partial-figures", ignore_errors=True)
 
     def write_measurements(self, name: str, table: pd.DataFrame) -> None:
         """Keeps what was measured of the networks."""

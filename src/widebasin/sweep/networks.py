@@ -58,8 +58,10 @@ class StoredNetwork:
         point: see ``TrainedNetwork``.
         parameters: where its parameters lie, see ``results_rows``; empty if they were not kept.
         together: how many networks lie there.
+        number: of its row in the results of the whole sweep.
     """
 
+    number: int
     folder: ResultsFolder
     cell: Cell
     point: Point
@@ -111,7 +113,9 @@ def _supervised(cell: Cell) -> Supervised:
 
 
 def stored_networks(path: Path | str, **which: float | int | str) -> list[StoredNetwork]:
-    """The networks of a results folder in the order of its tables, all or those that are meant.
+    """The trained networks of a results folder in the order of its tables, all or those that are meant.
+
+    Of a sweep that is not finished those that are.
 
     Args:
         path: the results folder.
@@ -119,10 +123,10 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
 
     Raises:
         UsageError: if the folder holds no sweep, or no such network.
-        SweepError: if its sweep is not finished, or it is damaged.
+        SweepError: if it is damaged.
     """
     folder = ResultsFolder(Path(path), "folder")
-    spec, results = folder.spec(), folder.results()
+    spec, results = folder.spec(), _trained(folder)
     names = [axis.name for axis in spec.axes]
     for name in which:
         if name not in names:
@@ -132,14 +136,20 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
         chosen &= (results[name] == value).to_numpy()
     if not chosen.any():
         raise UsageError("network", which, f"names no network of {path}. {_choice(results, names)}")
-    # The rows of results are the networks of the cells, in their order.
+    # Rows are numbered as the networks of the cells, in their order.
     networks = [(cell, point) for cell in cells(spec) for point in cell.points]
     places = results[PARAMETERS].str.rpartition(":")[0]
     together = places.map(places.value_counts())
-    return [
-        StoredNetwork(folder, *networks[row], results[PARAMETERS][row], int(together[row]))
-        for row in np.flatnonzero(chosen).tolist()
-    ]
+    found = []
+    for number in map(int, results.index[chosen]):
+        cell, point = networks[number]
+        found.append(StoredNetwork(number, folder, cell, point, results[PARAMETERS][number], int(together[number])))
+    return found
+
+
+def _trained(folder: ResultsFolder) -> pd.DataFrame:
+    """The results of the networks that are trained."""
+    return folder.results() if folder.is_finished() else folder.finished_results()
 
 
 def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork:
@@ -154,7 +164,7 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
 
     Raises:
         UsageError: if the folder holds no sweep, or not exactly one such network.
-        SweepError: if its sweep is not finished, its parameters were not kept, or it is damaged.
+        SweepError: if its parameters were not kept, or it is damaged.
         CheckpointError: if its parameters are damaged.
 
     Example:
@@ -163,7 +173,7 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
     """
     found = stored_networks(path, **which)
     if len(found) != 1:
-        spec, results = found[0].folder.spec(), found[0].folder.results()
+        spec, results = found[0].folder.spec(), _trained(found[0].folder)
         for name, value in which.items():
             results = results[results[name] == value]
         several = _choice(results, [axis.name for axis in spec.axes])
