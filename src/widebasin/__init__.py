@@ -1,10 +1,56 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
-The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.models``,
-``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies``
-and ``widebasin.report``. The command ``widebasin`` drives them. Importing this package loads nothing else.
+The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``measure``, ``status`` and
+``load_network`` do what the commands do. The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed
+loss), ``widebasin.curvature``, ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``,
+``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``. Importing this package loads
+nothing else.
 """
 
+import importlib
+import sys
 from importlib.metadata import version
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from widebasin.laboratory import Results, load_network, measure, report, status, study, sweep, train
 
 __version__ = version("widebasin")
+
+__all__ = ["Results", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+
+# Names of the laboratory that are names of rooms too.
+ROOMS = ("report", "sweep")
+
+
+class _Room(ModuleType):
+    """A room that is called as the function of its name: ``widebasin.sweep(...)`` beside ``widebasin.sweep.Spec``."""
+
+    def __call__(self, *arguments: Any, **choices: Any) -> Any:
+        return _laboratory(self.__name__.rpartition(".")[2])(*arguments, **choices)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ROOMS and isinstance(value, ModuleType):
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    """The laboratory, once it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}") if name in ROOMS else _laboratory(name)
+
+
+def _laboratory(name: str) -> Any:
+    return getattr(importlib.import_module(f"{__name__}.laboratory"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))

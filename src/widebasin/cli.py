@@ -37,7 +37,6 @@ from widebasin.sweep.spec import (
     fields_of,
     fitted,
     single_field,
-    single_spec,
     workload_named,
 )
 from widebasin.theory_commands import TheoryCommand
@@ -144,30 +143,17 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
         from widebasin.data.places import look_in
-        from widebasin.sweep import resolve
-        from widebasin.sweep.cells import file_name
+        from widebasin.laboratory import RESULTS, single_network
 
         look_in(self.data_dir)
-        workload = workload_named(self.workload)
-        axes = (*AXES, *workload.axes)
-        if self.method == "sgd" and self.rho is not None:
-            raise UsageError("rho", self.rho, "must be left out: sgd has no radius")
         shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}
-        spec = single_spec(workload, shared, {axis.name: getattr(self, axis.name, None) for axis in axes})
-        try:
-            resolved = resolve(spec)
-        except UsageError as error:
-            flags = {axis.flag: axis.name for axis in axes} | {f"first_{a.name}": a.name for a in axes if a.counted}
-            raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
+        axes = (*AXES, *workload_named(self.workload).axes)
+        spec, name = single_network(self.workload, shared, {axis.name: getattr(self, axis.name, None) for axis in axes})
         output = self.output
         if output.out is None:
-            (width,), (method,) = resolved.widths, resolved.methods
-            radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
-            own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
-            name = f"{file_name(self.workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
-            output = dataclasses.replace(output, out=Path("results") / name)
+            output = dataclasses.replace(output, out=RESULTS / name)
         _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
-        say(console, f"The network: widebasin.sweep.networks.load_network({str(output.out)!r})")
+        say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
 def _train_command(own: tuple[Axis, ...]) -> Any:
@@ -389,41 +375,15 @@ def _with_names(line: re.Match[str]) -> str:
 
 
 def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
-    """The one way from a spec to an answer."""
-    from widebasin.data.places import look_in
-    from widebasin.studies.answering import print_answer, write_answer
-    from widebasin.studies.registry import study_of
-    from widebasin.sweep import resolve
-    from widebasin.sweep.progress import progress_for, tracker
-    from widebasin.sweep.run import run
-    from widebasin.training.compilation import keep_compiled_programs, use_every_core
+    """Trains what is missing of a sweep and shows its answer."""
+    from widebasin.laboratory import RESULTS, answer, folder_name
+    from widebasin.studies.answering import print_answer
 
-    look_in(execution.data_dir)
-    use_every_core()
-    keep_compiled_programs()
-    resolved = resolve(spec)
-    study = study_of(resolved)
-    study.check(resolved)
-    options.check()
-    if study.measures:
-        execution = dataclasses.replace(execution, keep_parameters=True)
-    folder = run(
-        resolved,
-        output.out if output.out is not None else Path("results") / _folder_name(spec),
-        execution=execution,
-        listeners=progress_for(console, output.quiet),
-        overwrite=output.overwrite,
+    path = output.out if output.out is not None else RESULTS / folder_name(spec)
+    answered, folder = answer(
+        spec, options, execution, path, overwrite=output.overwrite, console=console, quiet=output.quiet
     )
-    print_answer(write_answer(folder, options, tracker(console, output.quiet)), folder, console)
-
-
-def _folder_name(spec: Spec) -> str:
-    """The study's name, with the workload's where it is not the usual one."""
-    from widebasin.sweep.cells import file_name
-
-    usual = STUDIES[spec.study].spec if spec.study else Spec()
-    name = spec.study or "sweep"
-    return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
+    print_answer(answered, folder, console)
 
 
 def _parsed(arguments: Sequence[str]) -> Any:

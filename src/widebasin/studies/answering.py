@@ -37,11 +37,15 @@ class Answered:
         answer: what was found.
         page: the file that shows it.
         tables: of the sweep.
+        study: whose answer it is.
+        spec: of the networks that it is of.
     """
 
     answer: Answer
     page: str
     tables: Tables
+    study: Study
+    spec: Resolved
 
     def numbers(self) -> dict[str, list[dict[str, Any]]]:
         """What was measured as plain numbers: the rows of every table by its name."""
@@ -155,7 +159,7 @@ def _answered(
         answer = with_chance(answer, tables, options, study.compares)
     setting = answer.setting[:1].upper() + answer.setting[1:]
     answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
-    return Answered(answer, study.page, tables)
+    return Answered(answer, study.page, tables, study, spec)
 
 
 def _measured(

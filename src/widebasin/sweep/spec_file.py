@@ -4,6 +4,7 @@ import dataclasses
 import re
 import tomllib
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,6 +71,22 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         except UsageError as error:
             raise UsageError(f"{name} in {quoted}", value, error.remedy) from error
     return kind(**values)
+
+
+def typed_fields(kind: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as fields of a spec: a bare value stands for one of several, a whole number for a float.
+
+    Args:
+        kind: of spec.
+        values: field -> value; lists, tuples, ranges and NumPy arrays where there are several; ``None`` is left out.
+
+    Raises:
+        UsageError: if a value has the wrong type.
+    """
+    kinds = _kinds(kind)
+    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
+    plain = {name: list(v) if isinstance(v, (tuple, range)) else v for name, v in plain.items() if v is not None}
+    return {name: _typed(name, value, *kinds[name]) for name, value in plain.items()}
 
 
 def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:

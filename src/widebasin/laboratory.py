@@ -1,0 +1,364 @@
+"""The laboratory from Python and notebooks: what the commands do, with the answers as objects.
+
+``widebasin.study``, ``sweep``, ``train``, ``report``, ``measure``, ``status`` and ``load_network`` are these. They take
+the commands' flags by name, with underscores, and continue, grow and refuse folders as the commands do.
+"""
+
+import base64
+import dataclasses
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from widebasin.data.places import look_in
+from widebasin.report.page import Answer, image
+from widebasin.shown import shown
+from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.statistics.trends import slope_per_decade
+from widebasin.studies import STUDIES, Options
+from widebasin.studies.answering import Answered, write_answer
+from widebasin.studies.findings import series_of
+from widebasin.studies.measuring import Track
+from widebasin.studies.questions.measured import STUDY as MEASURED
+from widebasin.studies.registry import study_of
+from widebasin.studies.study import Measures
+from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve
+from widebasin.sweep.axes import AXES, own_of
+from widebasin.sweep.cells import file_name
+from widebasin.sweep.events import Listener
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.networks import TrainedNetwork, load_network
+from widebasin.sweep.progress import progress_for, tracker
+from widebasin.sweep.run import run
+from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
+from widebasin.sweep.spec_file import typed_fields
+from widebasin.sweep.status import Status, status_of
+from widebasin.training.compilation import keep_compiled_programs, use_every_core
+
+__all__ = ["Results", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+
+# Where results go by default, as those of the commands.
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study, a sweep or a report found. In a notebook it shows itself: findings, tables, figures.
+
+    Attributes:
+        folder: where everything is kept.
+        answer: title, question, setting, findings (sentences), tables as people read them, pictures.
+        results: one row per network, see ``docs/sweeps.md`` for the columns.
+        history: one row per network and epoch.
+        gains: one row per method, setting and size: gain over the baseline with its interval; empty where the sweep has
+            no baseline or nothing to compare with it.
+        slopes: one row per method and setting: ``slope``, how much the gain grows with tenfold parameters, with ``low``
+            and ``high`` of its t interval over seeds (NaN for one seed); empty where there is one size.
+        measured: what was measured of the networks, a table for each instrument.
+    """
+
+    folder: Path
+    answer: Answer
+    results: pd.DataFrame
+    history: pd.DataFrame
+    gains: pd.DataFrame
+    slopes: pd.DataFrame
+    measured: Mapping[str, pd.DataFrame]
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The answer in sentences, each with its numbers."""
+        return self.answer.findings
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Title -> table of the answer, as text; ``gains`` and ``results`` have the numbers."""
+        return {table.title: pd.DataFrame(table.rows, columns=list(table.columns)) for table in self.answer.tables}
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Name -> figure of the answer."""
+        return {picture.name: picture.figure for picture in self.answer.pictures}
+
+    def __str__(self) -> str:
+        """Title and findings."""
+        return "\n".join((shown(self.answer.title), *(f"• {shown(finding)}" for finding in self.findings)))
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        answer = self.answer
+        parts = [f"<h3>{_escaped(answer.title)}</h3>", f"<p><em>{_escaped(answer.setting)}</em></p>", "<ul>"]
+        parts += [f"<li>{_escaped(finding)}</li>" for finding in answer.findings] + ["</ul>"]
+        for title, table in self.tables.items():
+            cells = table.map(shown).rename(columns=shown)
+            parts += [f"<p><strong>{_escaped(title)}</strong></p>", cells.to_html(index=False, border=0)]
+        for picture in answer.pictures:
+            content = base64.b64encode(image(picture.figure, "png")).decode()
+            title = _escaped(picture.title)
+            parts.append(
+                f'<p>{title}</p><img alt="{title}" style="max-width: 640px" src="data:image/png;base64,{content}">'
+            )
+        parts.append(f"<p>{_escaped(str(self.folder))}</p>")
+        return "\n".join(parts)
+
+
+def study(
+    name: str, *, out: Path | str | None = None, overwrite: bool = False, progress: bool = True, **choices: Any
+) -> Results:
+    """Answers a question: trains its whole grid, or what of it is missing, and writes tables, figures and a page.
+
+    Args:
+        name: of the study, such as ``overparam``; ``widebasin list studies`` shows them.
+        out: results folder; ``results/NAME`` by default. A sweep in it is continued, or grows to this one.
+        overwrite: delete the results of another spec in that folder.
+        progress: whether to show it.
+        choices: the flags of ``widebasin study NAME --help``: grid and recipe (``workload``, ``widths``, ``rhos``,
+            ``seeds``, ``epochs`` ...), reading (``select``, ``at``, ``samples``), execution (``devices``,
+            ``keep_parameters``, ``data_dir`` ...).
+
+    Raises:
+        UsageError: for a bad argument, before anything is trained.
+        DataError: if the data are not here.
+        SweepError: if the folder is in use or damaged.
+
+    Example:
+        >>> found = widebasin.study("overparam", widths=(4, 16), rhos=(0.05, 0.1), seeds=3)  # doctest: +SKIP
+        >>> found.slopes[["method", "slope", "low", "high"]]  # doctest: +SKIP
+    """
+    if name not in STUDIES:
+        raise nearest_name("name", name, STUDIES)
+    return _answer(STUDIES[name].spec, choices, out, overwrite, progress)
+
+
+def sweep(
+    *,
+    file: Path | str | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **choices: Any,
+) -> Results:
+    """Trains a grid of your own; arguments, errors and what it returns are those of ``study``.
+
+    Args:
+        file: TOML file with a spec, whose values ``choices`` replace.
+        out: results folder; ``results/sweep`` by default.
+        overwrite: see ``study``.
+        progress: see ``study``.
+        choices: see ``study``.
+    """
+    named = choices.get("workload")
+    start = Spec() if file is None else read_spec(Path(file), named if isinstance(named, str) else None)
+    return _answer(start, choices, out, overwrite, progress)
+
+
+def train(
+    *,
+    workload: str = "digits-mlp",
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    data_dir: Path | str | None = None,
+    **choices: Any,
+) -> TrainedNetwork:
+    """Trains one network, keeps its parameters and returns it.
+
+    Args:
+        workload: its name, or a file of your own arrays.
+        out: results folder; by default named by what the network is.
+        overwrite: see ``study``.
+        progress: see ``study``.
+        data_dir: folder of data sets, looked into before the cache.
+        choices: the flags of ``widebasin train --help``: ``width``, ``method``, ``rho``, ``seed``, ``epochs`` ...
+
+    Raises:
+        UsageError, DataError, SweepError: as ``study``.
+    """
+    named = workload_named(workload)
+    shared = {field.name for field in dataclasses.fields(Shared)}
+    axes = {axis.name: axis for axis in (*AXES, *named.axes)}
+    for name in choices:
+        if name not in shared and name not in axes:
+            raise nearest_name("argument", name, (*axes, *shared))
+    values = typed_fields(type(Spec()), {name: value for name, value in choices.items() if name in shared})
+    spec, folder = single_network(workload, values, {name: value for name, value in choices.items() if name in axes})
+    path = RESULTS / folder if out is None else Path(out)
+    execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
+    answer(spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress)
+    return load_network(path)
+
+
+def report(folder: Path | str, *, progress: bool = True, **reading: Any) -> Results:
+    """Reads a results folder anew, without training; one that is not finished as far as it is.
+
+    Args:
+        folder: of a sweep.
+        progress: whether to show that of measuring, where the study measures networks.
+        reading: ``select``, ``at``, ``samples``, see ``widebasin report --help``.
+
+    Raises:
+        UsageError: if the folder holds no sweep.
+        SweepError: if it is damaged.
+    """
+    _check_names(reading, Options)
+    where = ResultsFolder(Path(folder), "folder")
+    options = Options(**reading)
+    return _results(write_answer(where, options, tracker(Console(), not progress)), where, options)
+
+
+def measure(folder: Path | str, *, progress: bool = True, **choices: Any) -> Results:
+    """Measures the curvature of trained networks whose parameters were kept.
+
+    Args:
+        folder: of their sweep.
+        progress: whether to show it.
+        choices: how (``samples``, ``multiples``, ``sharpness_rho``) and which networks, all by default (``width``,
+            ``method``, ``rho``, ``seed`` ...), see ``widebasin measure --help``.
+
+    Returns:
+        ``measured`` has the numbers.
+
+    Raises:
+        UsageError, SweepError: see ``widebasin.studies.answering.write_answer``.
+    """
+    keep_compiled_programs()
+    where = ResultsFolder(Path(folder), "folder")
+    which = {axis.name: choices.pop(axis.name) for axis in where.spec().axes if axis.name in choices}
+    _check_names(choices, Measures, *which)
+    measures = Measures(**choices)
+    found = write_answer(where, measures, tracker(Console(), not progress), MEASURED, which)
+    return _results(found, where, measures)
+
+
+def status(folder: Path | str) -> Status:
+    """How far a sweep is; another process may train it meanwhile. Raises what ``report`` does."""
+    return status_of(ResultsFolder(Path(folder), "folder"))
+
+
+# What the commands share with these -------------------------------------------------------------------------------
+
+
+def answer(
+    spec: Spec,
+    options: Options,
+    execution: Execution,
+    path: Path,
+    *,
+    overwrite: bool,
+    console: Console,
+    quiet: bool,
+    listeners: Sequence[Listener] = (),
+) -> tuple[Answered, ResultsFolder]:
+    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page."""
+    look_in(execution.data_dir)
+    use_every_core()
+    keep_compiled_programs()
+    resolved = resolve(spec)
+    asked = study_of(resolved)
+    asked.check(resolved)
+    options.check()
+    if asked.measures:
+        execution = dataclasses.replace(execution, keep_parameters=True)
+    folder = run(
+        resolved,
+        path,
+        execution=execution,
+        listeners=[*progress_for(console, quiet), *listeners],
+        overwrite=overwrite,
+    )
+    track: Track = tracker(console, quiet)
+    return write_answer(folder, options, track), folder
+
+
+def folder_name(spec: Spec) -> str:
+    """The study's name, with the workload's where it is not the usual one."""
+    usual = STUDIES[spec.study].spec if spec.study else Spec()
+    name = spec.study or "sweep"
+    return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
+
+
+def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Spec, str]:
+    """The spec of one network, checked, and the name of its folder.
+
+    Args:
+        workload: name.
+        shared: fields of ``Shared``.
+        given: name of an axis -> value; ``None`` for that of a network by itself.
+
+    Raises:
+        UsageError: naming the argument of a single network.
+    """
+    named = workload_named(workload)
+    axes = (*AXES, *named.axes)
+    if given.get("method") == "sgd" and given.get("rho") is not None:
+        raise UsageError("rho", given["rho"], "must be left out: sgd has no radius")
+    spec = single_spec(named, shared, given)
+    try:
+        resolved = resolve(spec)
+    except UsageError as error:
+        flags = {axis.flag: axis.name for axis in axes} | {f"first_{a.name}": a.name for a in axes if a.counted}
+        raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
+    (width,), (method,) = resolved.widths, resolved.methods
+    radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
+    own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
+    return spec, f"{file_name(workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
+
+
+def _answer(start: Spec, choices: dict[str, Any], out: Path | str | None, overwrite: bool, progress: bool) -> Results:
+    reading, how = (
+        {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
+        for kind in (Options, Execution)
+    )
+    workload = choices.get("workload", start.workload)
+    if not isinstance(workload, str):
+        raise UsageError("workload", workload, "must be its name, or the path of a file of your own arrays")
+    base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
+    _check_names(choices, type(base), *reading, *how)
+    spec = dataclasses.replace(base, **typed_fields(type(base), choices))
+    if "data_dir" in how and how["data_dir"] is not None:
+        how["data_dir"] = Path(how["data_dir"])
+    options = Options(**reading)
+    path = RESULTS / folder_name(spec) if out is None else Path(out)
+    found, folder = answer(
+        spec, options, Execution(**how), path, overwrite=overwrite, console=Console(), quiet=not progress
+    )
+    return _results(found, folder, options)
+
+
+def _check_names(given: Mapping[str, Any], kind: type, *others: str) -> None:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in given:
+        if name not in known:
+            raise nearest_name("argument", name, (*known, *others))
+
+
+def _results(answered: Answered, folder: ResultsFolder, options: Options | Measures) -> Results:
+    tables = answered.tables
+    gains, slopes = pd.DataFrame(), []
+    if isinstance(options, Options) and answered.study.compares:
+        gains = gain_table(tables.results, tables.design, options.select, options.at)
+        paired = paired_gains(tables.results, tables.design, options.select, options.at)
+        for series in series_of(gains, paired, tables.wording):
+            if (slope := slope_per_decade(series.paired)) is not None:
+                setting = {name: series.rows[name].iloc[0] for name in (*tables.design.varying(gains), "method")}
+                interval = {"slope": slope.mean, "low": slope.low, "high": slope.high, "seeds": slope.count}
+                slopes.append(setting | interval)
+    return Results(
+        folder=folder.path,
+        answer=answered.answer,
+        results=tables.results,
+        history=tables.history,
+        gains=gains,
+        slopes=pd.DataFrame(slopes),
+        measured=tables.measured,
+    )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(shown(text))
