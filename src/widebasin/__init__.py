@@ -3,8 +3,8 @@
 The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``measure``, ``status`` and
 ``load_network`` do what the commands do. The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed
 loss), ``widebasin.curvature``, ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``,
-``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``. Importing this package loads
-nothing else.
+``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``. Importing this package
+loads nothing else.
 """
 
 import importlib

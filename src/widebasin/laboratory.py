@@ -37,7 +37,7 @@ from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
-from widebasin.sweep.spec_file import typed_fields
+from widebasin.sweep.spec_file import typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
@@ -186,8 +186,12 @@ def train(
     for name in choices:
         if name not in shared and name not in axes:
             raise nearest_name("argument", name, (*axes, *shared))
-    values = typed_fields(type(Spec()), {name: value for name, value in choices.items() if name in shared})
-    spec, folder = single_network(workload, values, {name: value for name, value in choices.items() if name in axes})
+    given = {name: value for name, value in choices.items() if value is not None}
+    spec, folder = single_network(
+        workload,
+        typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
+        {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
+    )
     path = RESULTS / folder if out is None else Path(out)
     execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
     answer(spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
 from widebasin.statistics import BASELINE
-from widebasin.sweep import Resolved, Spec, UsageError, workload_named
+from widebasin.sweep import Resolved, Spec, UsageError, nearest_name, workload_named
 from widebasin.sweep.axes import COMPARED
 
 if TYPE_CHECKING:
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
 
 
 ANSWERS = "widebasin.studies.answers"
+Split = Literal["valid", "test"]
+Epoch = Literal["final", "best"]
+SPLITS, EPOCHS = get_args(Split), get_args(Epoch)
 
 
 @dataclass(frozen=True)
 class Options:
     """How results are read; changing these trains nothing."""
 
-    select: Literal["valid", "test"] = "valid"
+    select: Split = "valid"
     """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
-    at: Literal["final", "best"] = "final"
+    at: Epoch = "final"
     """Report the final epoch, or the best one on the validation split."""
     samples: int = 256
     """Training examples on which the studies of curvature measure a network."""
 
     def check(self) -> None:
         """Raises ``UsageError`` where a value cannot be."""
+        for argument, value, known in (("select", self.select, SPLITS), ("at", self.at, EPOCHS)):
+            if value not in known:
+                raise nearest_name(argument, str(value), known)
         check_samples(self.samples)
 
 

@@ -84,9 +84,18 @@ def typed_fields(kind: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: if a value has the wrong type.
     """
     kinds = _kinds(kind)
-    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
-    plain = {name: list(v) if isinstance(v, (tuple, range)) else v for name, v in plain.items() if v is not None}
-    return {name: _typed(name, value, *kinds[name]) for name, value in plain.items()}
+    return {name: _typed(name, _plain(value), *kinds[name]) for name, value in values.items() if value is not None}
+
+
+def typed_value(name: str, value: Any, kind: type) -> Any:
+    """One value of a kind, see ``typed_fields``."""
+    return _typed(name, _plain(value), kind, False)
+
+
+def _plain(value: Any) -> Any:
+    """As TOML would give it: of NumPy, tuples and ranges numbers and lists."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, (tuple, range)) else value
 
 
 def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
