@@ -1,10 +1,10 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
-The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``measure``, ``status`` and
-``load_network`` do what the commands do. The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed
-loss), ``widebasin.curvature``, ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``,
-``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``. Importing this package
-loads nothing else.
+The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``,
+``status`` and ``load_network`` do what the commands do. The rooms, each usable alone: ``widebasin.sam`` (gradients of
+the perturbed loss), ``widebasin.curvature``, ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``,
+``widebasin.training``, ``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
+Importing this package loads nothing else.
 """
 
 import importlib
@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from widebasin.laboratory import Results, load_network, measure, report, status, study, sweep, train
+    from widebasin.laboratory import Results, compare, load_network, measure, report, status, study, sweep, train
 
 __version__ = version("widebasin")
 
-__all__ = ["Results", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+__all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
 
 # Names of the laboratory that are names of rooms too.
 ROOMS = ("report", "sweep")

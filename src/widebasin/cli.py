@@ -25,6 +25,7 @@ from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.shown import say, shown
 from widebasin.studies import STUDIES, Options
+from widebasin.studies.study import Epoch, Split
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
@@ -59,17 +60,26 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How a grid grows by itself."""
+
+    extend_radii: bool = False
+    """Train further radii while a chosen one is the largest tried, or the smallest where the method loses."""
+
+
+@dataclass(frozen=True)
 class StudyCommand:
     """Run a study."""
 
     grid: Flat[Spec]
     answer: Flat[Options] = field(default_factory=Options)
+    growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
         """Trains the grid and gives the answer."""
-        _sweep(self.grid, self.answer, self.execution, self.output, console)
+        _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
 
 
 def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
@@ -119,12 +129,13 @@ class Sweep:
     grid: Flat[Spec]
     file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """TOML file with the spec."""
+    growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
         """Trains the grid and shows what every group of networks reached."""
-        _sweep(self.grid, Options(), self.execution, self.output, console)
+        _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,39 @@ class Report:
         print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():
             say(console, f"They now show this reading; back with: widebasin report {shlex.quote(str(self.folder))}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Set finished sweeps side by side: their gains, and how these differ, seed by seed where seeds are the same.
+
+    Examples:
+      widebasin compare results/overparam results/wider
+      widebasin compare results/a results/b results/c --select test --out results/compared
+    """
+
+    folders: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="FOLDER FOLDER [...]", help_behavior_hint="(required)"),
+    ]
+    """Results folders."""
+    select: Annotated[Split, tyro.conf.arg(help="Split on which rho* is chosen.")] = "valid"
+    at: Annotated[Epoch, tyro.conf.arg(help="Report the final epoch, or the best one on the validation split.")] = (
+        "final"
+    )
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none is written)")] = None
+    """Folder for a page and figures."""
+
+    def run(self, console: Console) -> None:
+        """Compares them and prints tables and findings."""
+        from widebasin.laboratory import compare
+        from widebasin.studies.answering import print_findings
+
+        found = compare(*self.folders, out=self.out, select=self.select, at=self.at)
+        print_findings(found.answer, console)
+        if self.out is not None:
+            say(console, f"Page, figures and tables: {self.out / 'compare.html'}")
 
 
 @dataclass(frozen=True)
@@ -374,14 +418,23 @@ def _with_names(line: re.Match[str]) -> str:
     return f"COMPLETION_SPEC = {spec!r}"
 
 
-def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, console: Console) -> None:
+def _sweep(
+    spec: Spec, options: Options, execution: Execution, output: Output, console: Console, extend_radii: bool = False
+) -> None:
     """Trains what is missing of a sweep and shows its answer."""
     from widebasin.laboratory import RESULTS, answer, folder_name
     from widebasin.studies.answering import print_answer
 
     path = output.out if output.out is not None else RESULTS / folder_name(spec)
     answered, folder = answer(
-        spec, options, execution, path, overwrite=output.overwrite, console=console, quiet=output.quiet
+        spec,
+        options,
+        execution,
+        path,
+        overwrite=output.overwrite,
+        console=console,
+        quiet=output.quiet,
+        extend_radii=extend_radii,
     )
     print_answer(answered, folder, console)
 
@@ -414,6 +467,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
         subcommand("train", _train_command(own)),
         subcommand("report", Report),
+        subcommand("compare", Compare),
         subcommand("status", Status),
         subcommand("list", List),
         subcommand("measure", MeasureCommand),

@@ -1,12 +1,13 @@
 """The laboratory from Python and notebooks: what the commands do, with the answers as objects.
 
-``widebasin.study``, ``sweep``, ``train``, ``report``, ``measure``, ``status`` and ``load_network`` are these. They take
-the commands' flags by name, with underscores, and continue, grow and refuse folders as the commands do.
+``widebasin.study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``, ``status`` and ``load_network`` are
+these. They take the flags of the commands by name, with underscores; folders are continued, grow or are refused alike.
 """
 
 import base64
 import dataclasses
 import html
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,34 +18,38 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from widebasin.data.places import look_in
+from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, image
-from widebasin.shown import shown
-from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.shown import say, shown
+from widebasin.statistics import BASELINE
+from widebasin.statistics.gains import gain_table, paired_gains, radii_beyond
 from widebasin.statistics.trends import slope_per_decade
-from widebasin.studies import STUDIES, Options
-from widebasin.studies.answering import Answered, write_answer
+from widebasin.studies import STUDIES, Options, comparing
+from widebasin.studies.answering import Answered, write_answer, write_page
 from widebasin.studies.findings import series_of
 from widebasin.studies.measuring import Track
 from widebasin.studies.questions.measured import STUDY as MEASURED
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures
-from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve
+from widebasin.sweep import Execution, Resolved, Spec, UsageError, nearest_name, read_spec, resolve
 from widebasin.sweep.axes import AXES, own_of
-from widebasin.sweep.cells import file_name
+from widebasin.sweep.cells import contains, file_name
 from widebasin.sweep.events import Listener
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
-from widebasin.sweep.spec_file import typed_fields, typed_value
+from widebasin.sweep.spec_file import differences, spec_toml, typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
-__all__ = ["Results", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+__all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
 
 # Where results go by default, as those of the commands.
 RESULTS = Path("results")
+# Radii are extended as far.
+SMALLEST, LARGEST = 1e-5, 100.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,13 @@ class Results:
 
 
 def study(
-    name: str, *, out: Path | str | None = None, overwrite: bool = False, progress: bool = True, **choices: Any
+    name: str,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    extend_radii: bool = False,
+    progress: bool = True,
+    **choices: Any,
 ) -> Results:
     """Answers a question: trains its whole grid, or what of it is missing, and writes tables, figures and a page.
 
@@ -117,6 +128,8 @@ def study(
         name: of the study, such as ``overparam``; ``widebasin list studies`` shows them.
         out: results folder; ``results/NAME`` by default. A sweep in it is continued, or grows to this one.
         overwrite: delete the results of another spec in that folder.
+        extend_radii: train further radii, of 1, 2, 5, 10, 20 ..., while a chosen one is the largest tried, or the
+            smallest tried where the method loses.
         progress: whether to show it.
         choices: the flags of ``widebasin study NAME --help``: grid and recipe (``workload``, ``widths``, ``rhos``,
             ``seeds``, ``epochs`` ...), reading (``select``, ``at``, ``samples``), execution (``devices``,
@@ -133,7 +146,7 @@ def study(
     """
     if name not in STUDIES:
         raise nearest_name("name", name, STUDIES)
-    return _answer(STUDIES[name].spec, choices, out, overwrite, progress)
+    return _answer(STUDIES[name].spec, choices, out, overwrite, extend_radii, progress)
 
 
 def sweep(
@@ -141,6 +154,7 @@ def sweep(
     file: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
+    extend_radii: bool = False,
     progress: bool = True,
     **choices: Any,
 ) -> Results:
@@ -150,12 +164,13 @@ def sweep(
         file: TOML file with a spec, whose values ``choices`` replace.
         out: results folder; ``results/sweep`` by default.
         overwrite: see ``study``.
+        extend_radii: see ``study``.
         progress: see ``study``.
         choices: see ``study``.
     """
     named = choices.get("workload")
     start = Spec() if file is None else read_spec(Path(file), named if isinstance(named, str) else None)
-    return _answer(start, choices, out, overwrite, progress)
+    return _answer(start, choices, out, overwrite, extend_radii, progress)
 
 
 def train(
@@ -245,6 +260,39 @@ def status(folder: Path | str) -> Status:
     return status_of(ResultsFolder(Path(folder), "folder"))
 
 
+def compare(*folders: Path | str, out: Path | str | None = None, **reading: Any) -> Results:
+    """Sets finished sweeps side by side: gains of each, differences of gains and slopes, paired by the seeds in common.
+
+    Args:
+        folders: two or more.
+        out: a folder for the page ``compare.html`` and its figures; none is written by default.
+        reading: ``select`` and ``at``, see ``widebasin compare --help``.
+
+    Returns:
+        ``measured["differences"]`` has how much larger gains are than in the first sweep.
+
+    Raises:
+        UsageError: if they cannot be compared.
+        SweepError: if one is not finished or damaged.
+    """
+    _check_names(reading, Options)
+    options = Options(**reading)
+    sweeps = [ResultsFolder(Path(folder), "folder") for folder in folders]
+    if out is not None and (Path(out) / "spec.toml").exists():
+        raise UsageError("out", str(out), "holds a sweep; choose another folder")
+    found, tables, differences = comparing.compare(sweeps, options)
+    design = tables.design.read_by(comparing.SWEEP)
+    where = Path(folders[0])
+    if out is not None:
+        where = Path(out)
+        texts = [f"# {folder.path}\n{spec_toml(folder.spec())}" for folder in sweeps]
+        again = shlex.join(["widebasin", "compare", *map(str, folders), "--out", str(out)])
+        with own_style():
+            write_page(ResultsFolder(where), found, "compare.html", "figures", (), "\n".join(texts), again)
+    gains = gain_table(tables.results, design, options.select, options.at)
+    return Results(where, found, tables.results, tables.history, gains, pd.DataFrame(), {"differences": differences})
+
+
 # What the commands share with these -------------------------------------------------------------------------------
 
 
@@ -257,9 +305,22 @@ def answer(
     overwrite: bool,
     console: Console,
     quiet: bool,
+    extend_radii: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> tuple[Answered, ResultsFolder]:
-    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page."""
+    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page.
+
+    Args:
+        spec: what to train.
+        options: how to read it.
+        execution: how to train it.
+        path: of the results folder.
+        overwrite: see ``sweep.run.run``.
+        console: where progress is shown.
+        quiet: whether none is.
+        extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
+        listeners: see ``sweep.run.run``.
+    """
     look_in(execution.data_dir)
     use_every_core()
     keep_compiled_programs()
@@ -267,17 +328,47 @@ def answer(
     asked = study_of(resolved)
     asked.check(resolved)
     options.check()
+    if extend_radii:
+        check_gains(resolved)
+        resolved = _extended_before(resolved, path)
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
-    folder = run(
-        resolved,
-        path,
-        execution=execution,
-        listeners=[*progress_for(console, quiet), *listeners],
-        overwrite=overwrite,
-    )
     track: Track = tracker(console, quiet)
-    return write_answer(folder, options, track), folder
+    while True:
+        listening = [*progress_for(console, quiet), *listeners]
+        folder = run(resolved, path, execution=execution, listeners=listening, overwrite=overwrite)
+        answered = write_answer(folder, options, track)
+        further = _further_radii(answered, options) if extend_radii else ()
+        if not further:
+            return answered, folder
+        say(
+            console,
+            f"A chosen radius is at an edge of those tried: also {' and '.join(f'{r:g}' for r in further)}",
+            "dim",
+        )
+        resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
+
+
+def check_gains(spec: Resolved) -> None:
+    """Raises ``UsageError`` if a sweep has no radius to choose."""
+    if BASELINE not in spec.methods or len(spec.methods) < 2:
+        raise UsageError("extend_radii", True, f"needs {BASELINE} and another method, so that a radius can be chosen")
+
+
+def _extended_before(spec: Resolved, path: Path) -> Resolved:
+    """The sweep in the folder, where it is this one with further radii."""
+    folder = ResultsFolder(path)
+    if folder.holds_sweep():
+        there = folder.spec()
+        if contains(there, spec) and not differences(dataclasses.replace(there, rhos=spec.rhos), spec):
+            return there
+    return spec
+
+
+def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
+    """The next radii beyond the edges at which one was chosen, within bounds far beyond the usual ones."""
+    gains = gain_table(answered.tables.results, answered.tables.design, options.select, options.at)
+    return tuple(radius for radius in radii_beyond(gains, answered.spec.rhos) if SMALLEST <= radius <= LARGEST)
 
 
 def folder_name(spec: Spec) -> str:
@@ -314,7 +405,14 @@ def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str,
     return spec, f"{file_name(workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
 
 
-def _answer(start: Spec, choices: dict[str, Any], out: Path | str | None, overwrite: bool, progress: bool) -> Results:
+def _answer(
+    start: Spec,
+    choices: dict[str, Any],
+    out: Path | str | None,
+    overwrite: bool,
+    extend_radii: bool,
+    progress: bool,
+) -> Results:
     reading, how = (
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
@@ -330,7 +428,14 @@ def _answer(start: Spec, choices: dict[str, Any], out: Path | str | None, overwr
     options = Options(**reading)
     path = RESULTS / folder_name(spec) if out is None else Path(out)
     found, folder = answer(
-        spec, options, Execution(**how), path, overwrite=overwrite, console=Console(), quiet=not progress
+        spec,
+        options,
+        Execution(**how),
+        path,
+        overwrite=overwrite,
+        console=Console(),
+        quiet=not progress,
+        extend_radii=extend_radii,
     )
     return _results(found, folder, options)
 

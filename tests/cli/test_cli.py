@@ -23,7 +23,19 @@ from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
-COMMANDS = ("study", "sweep", "train", "report", "status", "measure", "list", "theory", "bench", "completion")
+COMMANDS = (
+    "study",
+    "sweep",
+    "train",
+    "report",
+    "compare",
+    "status",
+    "measure",
+    "list",
+    "theory",
+    "bench",
+    "completion",
+)
 SUBCOMMANDS = (*(("study", name) for name in STUDIES), ("theory", "convergence"), ("theory", "stability"))
 CONSTANTS = ("theory", "convergence", "--smoothness-each", "2", "--smoothness", "1", "--pl", "0.5")
 

@@ -73,6 +73,22 @@ def test_sweep_and_train(tmp_path):
     assert (network.cell.width, network.point.seed, network.point["rho"]) == (3, 4, 0.1)
 
 
+@pytest.mark.slow
+def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
+    grid = SMALL | {"widths": [3], "rhos": (0.1,), "epochs": 1}
+    found = widebasin.study("overparam", out=tmp_path / "r", extend_radii=True, **grid)
+    spec = read_spec(tmp_path / "r" / "spec.toml")
+    assert spec.rhos is not None
+    chosen = found.gains["rho_star"].iloc[0]
+    gain = found.gains["gain"].iloc[0]
+    assert chosen < max(spec.rhos) or max(spec.rhos) == laboratory.LARGEST
+    assert chosen > min(spec.rhos) or gain >= 0 or min(spec.rhos) == laboratory.SMALLEST
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "cells").rglob("*.parquet")}
+    again = widebasin.study("overparam", out=tmp_path / "r", extend_radii=True, **grid)
+    pd.testing.assert_frame_equal(again.results, found.results)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "cells").rglob("*.parquet")}
+
+
 @together(
     "call, words",
     [
@@ -90,6 +106,10 @@ def test_sweep_and_train(tmp_path):
         (lambda: widebasin.report("nowhere"), "folder = 'nowhere': holds no sweep"),
         (lambda: widebasin.report("nowhere", at="last"), "at = 'last': unknown"),
         (lambda: widebasin.measure("nowhere"), "folder = 'nowhere': holds no sweep"),
+        (lambda: widebasin.study("overparam", methods=("sgd",), extend_radii=True), "methods = ('sgd',)"),
+        (lambda: widebasin.sweep(methods=("sam",), extend_radii=True), "extend_radii = True: needs sgd"),
+        (lambda: widebasin.compare("nowhere"), "folders = ['nowhere']: give two or more"),
+        (lambda: widebasin.compare("nowhere", "elsewhere"), "folder = 'nowhere': holds no sweep"),
         (lambda: widebasin.status("nowhere"), "folder = 'nowhere': holds no sweep"),
     ],
 )

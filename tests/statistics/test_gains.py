@@ -22,8 +22,9 @@ from report.results_tables import (
     results_table,
 )
 from scipy import stats
+from together import together
 
-from widebasin.statistics.gains import differences_from, gain_table
+from widebasin.statistics.gains import differences_from, gain_table, radii_beyond
 from widebasin.statistics.intervals import t_interval
 
 
@@ -324,3 +325,24 @@ def test_a_network_that_is_there_twice_is_refused():
         gain_table(twice, by_epochs).query("epochs == 2")[gains_of(results).columns].reset_index(drop=True),
         gains_of(results),
     )
+
+
+@together(
+    "chosen, gain, radii, further",
+    [
+        (0.5, 1.0, (0.05, 0.5), [1.0]),
+        (0.2, 1.0, (0.05, 0.2), [0.5]),
+        (0.1, 1.0, (0.05, 0.1), [0.2]),
+        (0.15, -1.0, (0.05, 0.15), [0.2]),
+        (0.05, -1.0, (0.05, 0.5), [0.02]),
+        (0.1, -1.0, (0.1,), [0.05, 0.2]),
+        (0.01, -1.0, (0.01, 0.5), [0.005]),
+        (0.05, 1.0, (0.05, 0.5), []),
+        (0.1, -1.0, (0.05, 0.1, 0.5), []),
+        (0.0, -1.0, (0.0, 0.5), []),
+        (100.0, 1.0, (1.0, 100.0), [200.0]),
+    ],
+)
+def test_radii_go_on_beyond_the_edge_at_which_one_was_chosen(chosen, gain, radii, further):
+    gains = pd.DataFrame({"rho_star": [chosen], "gain": [gain]})
+    assert radii_beyond(gains, radii) == pytest.approx(further)

@@ -4,7 +4,7 @@ Networks of one seed share split, initialization, batch order and noisy labels, 
 baseline seed by seed.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,43 @@ def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at:
             }
         )
     return pd.DataFrame(rows).sort_values([*design.setting, "method"], ignore_index=True)
+
+
+def edges_chosen(gains: pd.DataFrame, radii: Sequence[float]) -> dict[str, pd.Series]:
+    """Where a chosen radius is at an edge of those tried, so that one beyond may do better.
+
+    Args:
+        gains: rows of ``gain_table``.
+        radii: all that were tried.
+
+    Returns:
+        ``largest`` and ``smallest`` -> of every row whether it is so. A smaller radius comes nearer to the baseline:
+        the smallest tried counts only where the method loses, and 0 never.
+    """
+    largest, smallest = max(radii), min(radii)
+    return {
+        "largest": (gains["rho_star"] == largest) & (largest > 0),
+        "smallest": (gains["rho_star"] == smallest) & (gains["gain"] < 0) & (smallest > 0),
+    }
+
+
+def radii_beyond(gains: pd.DataFrame, radii: Sequence[float]) -> list[float]:
+    """The radii to try next: beyond each edge at which one was chosen the next one of 1, 2, 5, 10, 20, 50 ...
+
+    Args:
+        gains: rows of ``gain_table``.
+        radii: all that were tried.
+    """
+    edges = edges_chosen(gains, radii)
+    found = [_next(min(radii), down=True)] if edges["smallest"].any() else []
+    return [*found, _next(max(radii))] if edges["largest"].any() else found
+
+
+def _next(radius: float, down: bool = False) -> float:
+    """The next number of 1, 2, 5, 10 ... times a power of ten, beyond a radius or its neighbourhood of 1%."""
+    power = int(np.floor(np.log10(radius)))
+    ladder = [float(f"{digit}e{exponent}") for exponent in range(power - 1, power + 3) for digit in (1, 2, 5)]
+    return max(r for r in ladder if r < 0.99 * radius) if down else min(r for r in ladder if r > 1.01 * radius)
 
 
 def gain_interval(row: Mapping[Hashable, Any] | pd.Series) -> Interval:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,17 +185,39 @@ def _measured(
 def _write_page(
     folder: ResultsFolder, answered: Answered, spec: Resolved, options: Options | Measures, which: Mapping[str, Any]
 ) -> None:
-    """Writes an answer's figures, as PNG and SVG, and its page into a results folder."""
-    answer, name = answered.answer, answered.page
-    figures = f"{PARTIAL if name.startswith(PARTIAL) else ''}figures"
+    """Writes an answer's figures and its page into its results folder."""
+    record = folder.run_record()
+    facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
+    again = measure_command(folder, options, which) if isinstance(options, Measures) else command(spec, options)
+    figures = f"{PARTIAL if answered.page.startswith(PARTIAL) else ''}figures"
+    write_page(folder, answered.answer, answered.page, figures, facts, spec_toml(spec), again)
+
+
+def write_page(
+    folder: ResultsFolder,
+    answer: Answer,
+    name: str,
+    figures: str,
+    facts: Sequence[tuple[str, str]],
+    spec: str,
+    again: str,
+) -> None:
+    """Writes an answer as files.
+
+    Args:
+        folder: where.
+        answer: what.
+        name: of the page.
+        figures: name of the folder of its figures, as PNG and SVG.
+        facts: see ``report.page.page``; so are the others.
+        spec: what was trained, as TOML.
+        again: the command that answers again.
+    """
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
         folder.write(f"{figures}/{picture.name}.png", images[picture.name])
         folder.write(f"{figures}/{picture.name}.svg", image(picture.figure, "svg"))
-    record = folder.run_record()
-    facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
-    again = measure_command(folder, options, which) if isinstance(options, Measures) else command(spec, options)
-    folder.write(name, page(answer, images, facts, spec_toml(spec), again).encode())
+    folder.write(name, page(answer, images, facts, spec, again).encode())
 
 
 def command(spec: Resolved, options: Options) -> str:
@@ -261,13 +283,17 @@ def _usual(study: Study, workload: str) -> dict[str, Any]:
 
 def print_answer(answered: Answered, folder: ResultsFolder, console: Console) -> None:
     """Shows findings and tables, and says where the rest is."""
-    answer = answered.answer
+    print_findings(answered.answer, console)
+    say(console, f"Page, figures and tables: {folder.path / answered.page}")
+
+
+def print_findings(answer: Answer, console: Console) -> None:
+    """Shows setting, tables and findings."""
     say(console, answer.setting, "dim", whole=False)
     for table in answer.tables:
         console.print(table.rich())
     for finding in answer.findings:
         say(console, f"• {finding}", whole=False)
-    say(console, f"Page, figures and tables: {folder.path / answered.page}")
 
 
 def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:

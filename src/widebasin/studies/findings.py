@@ -9,7 +9,7 @@ import pandas as pd
 from widebasin.report.tables import gain_decimals
 from widebasin.report.wording import Wording
 from widebasin.statistics import Metric
-from widebasin.statistics.gains import differences_from, gain_interval
+from widebasin.statistics.gains import differences_from, edges_chosen, gain_interval
 from widebasin.statistics.intervals import Interval
 from widebasin.statistics.trends import slope_difference, slope_per_decade
 from widebasin.studies.study import Options
@@ -227,10 +227,8 @@ def _edge_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[st
     for edge, word, other in ((max(radii), "largest", "larger"), (min(radii), "smallest", "smaller")):
         at = []
         for one in series:
-            there = one.rows["rho_star"] == edge
-            # A smaller radius comes nearer to the baseline: of use only where the method loses.
-            sizes = one.rows.loc[there if word == "largest" else there & (one.rows["gain"] < 0), "num_params"]
-            if len(sizes) and edge > 0:
+            sizes = one.rows.loc[edges_chosen(one.rows, radii)[word], "num_params"]
+            if len(sizes):
                 at.append((f"at {_and([f'{n:,}' for n in sizes])} parameters", one.name))
         if at:
             sentences.append(

@@ -1,0 +1,184 @@
+"""Finished sweeps side by side: gains of each, and how they differ, seed by seed where seeds are the same."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from widebasin.report import figures
+from widebasin.report.drawing import own_style
+from widebasin.report.page import Answer, Picture
+from widebasin.report.tables import Table, gain_decimals, gains_table
+from widebasin.report.wording import Wording
+from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.statistics.intervals import t_interval
+from widebasin.statistics.trends import slope_difference
+from widebasin.studies.answers.overparam import GAIN
+from widebasin.studies.findings import selection_note, trends, unit_after
+from widebasin.studies.study import Options
+from widebasin.studies.tables import Tables
+from widebasin.sweep import UsageError
+from widebasin.sweep.description import Description
+from widebasin.sweep.folder import ResultsFolder
+
+# The column that says which sweep a network is of.
+SWEEP = "sweep"
+QUESTION = "How do the gains of these sweeps differ?"
+
+
+def labels_of(folders: Sequence[ResultsFolder]) -> list[str]:
+    """As short a part of the folders' paths as tells them apart."""
+    paths = [Path(folder.path).resolve() for folder in folders]
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError("folders", [str(folder.path) for folder in folders], "must be different ones")
+
+
+def compare(folders: Sequence[ResultsFolder], options: Options) -> tuple[Answer, Tables, pd.DataFrame]:
+    """Sets finished sweeps side by side.
+
+    Args:
+        folders: two or more, of sweeps that are judged by the same metric, each with the baseline and another method.
+        options: how to read them.
+
+    Returns:
+        The answer; results and history of all, told apart by a column ``sweep``; and the differences, one row per
+        method, size and sweep but the first: ``difference``, how much larger the gain is there than in the first one,
+        with ``low`` and ``high`` of its t interval over the ``seeds`` that both have.
+
+    Raises:
+        UsageError: if there are fewer than two, one is given twice, or they cannot be compared.
+        SweepError: if one is not finished or damaged.
+    """
+    options.check()
+    if len(folders) < 2:
+        raise UsageError("folders", [str(folder.path) for folder in folders], "give two or more to compare")
+    labels = labels_of(folders)
+    tables = _together(folders, labels)
+    wording = tables.wording.read_by(**{SWEEP: "{}"})
+    for label, rows in tables.results.groupby(SWEEP, sort=False):
+        methods = set(rows["method"])
+        if wording.design.baseline not in methods or len(methods) < 2:
+            raise UsageError("folders", label, "must have networks of sgd and of another method, for there to be gains")
+    gains = gain_table(tables.results, wording.design, options.select, options.at)
+    paired = paired_gains(tables.results, wording.design, options.select, options.at)
+    differences, digits = _differences(paired, labels), gain_decimals(wording.metric, gains)
+    with own_style():
+        pictures = (
+            Picture("gain", GAIN, figures.gain_against_parameters(gains, wording)),
+            Picture(
+                "test",
+                f"Test {wording.metric.title} against the number of parameters",
+                figures.metric_against_parameters(gains, wording),
+            ),
+        )
+    answer = Answer(
+        title=f"Sweeps side by side: {', '.join(labels)}",
+        question=QUESTION,
+        setting=" ".join(_setting(label, folder) for label, folder in zip(labels, folders, strict=True)),
+        findings=(
+            *trends(gains, paired, wording, ()),
+            *_slopes(paired, wording, labels, digits),
+            selection_note(options),
+        ),
+        tables=(gains_table(gains, wording), _differences_table(differences, wording, labels, digits)),
+        pictures=pictures,
+    )
+    return answer, tables, differences
+
+
+def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables:
+    """The tables of all sweeps with a column that tells them apart."""
+    descriptions = [folder.description() for folder in folders]
+    first = descriptions[0]
+    for label, one in zip(labels, descriptions, strict=True):
+        if one.metric != first.metric:
+            mine, other = one.metric.title, first.metric.title
+            raise UsageError("folders", label, f"is judged by {mine}, and {labels[0]} by {other}: compare sweeps alike")
+    axes = {axis.column: axis for one in descriptions for axis in one.axes}
+    results, histories = [], []
+    for label, folder in zip(labels, folders, strict=True):
+        for tables, table in ((results, folder.results()), (histories, folder.history())):
+            missing = {name: 0.0 for name in axes if name not in table}
+            tables.append(table.assign(**missing, **{SWEEP: label}))
+    said: Description = dataclasses.replace(
+        first,
+        axes=tuple(axes.values()),
+        methods={name: facts for one in descriptions for name, facts in one.methods.items()},
+        published=None,
+    )
+    return Tables(pd.concat(results, ignore_index=True), pd.concat(histories, ignore_index=True), said)
+
+
+def _setting(label: str, folder: ResultsFolder) -> str:
+    description = folder.description()
+    return f"{label}: {'; '.join((description.data, description.title, *description.recipe))}."
+
+
+def _differences(paired: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    columns = ["num_params", "method"]
+    if not _one_setting_each(paired):
+        return pd.DataFrame(columns=[*columns, SWEEP, "difference", "low", "high", "seeds"])
+    rows = []
+    for (size, method), group in paired.groupby(columns, sort=False):
+        by_seed = group.pivot_table(index="seed", columns=SWEEP, values="gain", dropna=False)
+        for other in labels[1:]:
+            if {labels[0], other} <= set(by_seed):
+                values = (by_seed[other] - by_seed[labels[0]]).dropna()
+                if len(values) and np.isfinite(values).all():
+                    one = t_interval(values)
+                    found = {"difference": one.mean, "low": one.low, "high": one.high, "seeds": one.count}
+                    rows.append({"num_params": size, "method": method, SWEEP: other} | found)
+    return pd.DataFrame(rows, columns=[*columns, SWEEP, "difference", "low", "high", "seeds"])
+
+
+def _one_setting_each(paired: pd.DataFrame) -> bool:
+    """Whether every sweep has one gain for a size, method and seed."""
+    return not paired.duplicated(["num_params", "method", "seed", SWEEP]).any()
+
+
+def _differences_table(differences: pd.DataFrame, wording: Wording, labels: Sequence[str], digits: int) -> Table:
+    rows = []
+    for row in differences.to_dict("records"):
+        interval = f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if row["seeds"] > 1 else "—"
+        rows.append(
+            (
+                f"{row['num_params']:,}",
+                wording.method(row["method"]),
+                str(row[SWEEP]),
+                f"{row['difference']:+.{digits}f}",
+                interval,
+                str(row["seeds"]),
+            )
+        )
+    return Table(
+        title=f"How much larger the gain is than in {labels[0]}",
+        columns=("parameters", "method", "sweep", f"difference{unit_after(wording.metric)}", "95% interval", "seeds"),
+        rows=tuple(rows),
+        note="Paired by the seeds that both have, at equal numbers of parameters; where a sweep has several settings "
+        "of one size, nothing is paired.",
+    )
+
+
+def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digits: int) -> list[str]:
+    """How the slopes differ from that of the first sweep."""
+    if not _one_setting_each(paired):
+        return []
+    sentences = []
+    for method in dict.fromkeys(paired["method"]):
+        mine = paired[paired["method"] == method]
+        for other in labels[1:]:
+            change = slope_difference(mine[mine[SWEEP] == labels[0]], mine[mine[SWEEP] == other])
+            if change is not None:
+                verdict = "steeper" if change.above() else "less steep" if change.below() else "no different"
+                verdict += " beyond the spread of the seeds" if change.certain else ", as far as one seed tells"
+                sentences.append(
+                    f"The slope of the gain of {wording.method(method)} in {other} less that in {labels[0]}: "
+                    f"{change.mean:+.{digits}f}{unit_after(wording.metric)} per tenfold parameters "
+                    f"({change.words(f'+.{digits}f')}): {verdict}."
+                )
+    return sentences
