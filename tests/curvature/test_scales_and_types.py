@@ -28,6 +28,17 @@ def test_eigenvalues_and_density_do_not_depend_on_the_scale_of_the_loss(scale):
     np.testing.assert_allclose((density.nodes.min(), density.nodes.max()), (scale, 3 * scale), rtol=0.02)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_constants_do_not_depend_on_the_scale_of_the_loss(scale):
+    """Of ``sum_j d_j w_j^2 / 2`` at ones: ``||d||^2 / sum d``; the largest ``d_j`` is 3."""
+    batch = jnp.full((2, 1), scale, jnp.float32)
+    found = curvature.constants(scaled_quadratic, [jnp.ones(60, jnp.float32)], batch)
+    assert found.converged
+    np.testing.assert_allclose(found.pl.value / scale, (DIAGONAL**2).sum() / DIAGONAL.sum(), rtol=1e-4)
+    np.testing.assert_allclose(found.smoothness.value / scale, 3, rtol=1e-3)
+    np.testing.assert_allclose(found.smoothness_each.value / scale, 3, rtol=1e-3)
+
+
 def one_eigenvalue(w, batch):
     return jnp.mean(batch) * 0.5 * jnp.sum(w**2)
 
