@@ -46,6 +46,18 @@ def test_a_loss_that_is_constant_has_gradient_zero(method):
         np.testing.assert_array_equal(gradient, np.zeros(2))
 
 
+@each_compiled(FAMILY)
+def test_no_method_has_a_nan_on_its_way(method):
+    """Operation by operation, and compiled: whoever looks for NaNs is not stopped by ours."""
+    start = problem()
+    state, key = method.init(start.params), jax.random.key(KEY)
+    alone = method.value_and_grad(loss)
+    with jax.debug_nans(True):
+        for one_step in (alone, jax.jit(alone)):
+            value, gradients, _ = one_step(start.params, state, *start.batches[0], key=key)
+            assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradients)))
+
+
 # A share of the examples is all that ESAM descends on, whatever is hidden.
 WHOLE_BATCH = ONE_OF_EACH | {"ESAM": dataclasses.replace(ONE_OF_EACH["ESAM"], gamma=1.0)}
 
