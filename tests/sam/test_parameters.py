@@ -46,6 +46,14 @@ def test_a_loss_that_is_constant_has_gradient_zero(method):
         np.testing.assert_array_equal(gradient, np.zeros(2))
 
 
+@each_compiled(ONE_OF_EACH)
+def test_a_gradient_whose_norm_overflows_is_nan_and_no_step_without_an_ascent(method):
+    w, x = jnp.ones(3), jnp.full(4, 1e20)
+    function = jax.jit(method.value_and_grad(lambda w, x: jnp.mean(x) * jnp.sum(w)))
+    _, gradient, _ = function(w, method.init(w), x, key=jax.random.key(0))
+    assert np.all(np.isnan(gradient))
+
+
 @each_compiled(FAMILY)
 def test_no_method_has_a_nan_on_its_way(method):
     """Operation by operation, and compiled: whoever looks for NaNs is not stopped by ours."""
