@@ -67,6 +67,16 @@ def of_one(params, example):
     return network(params, example[None])
 
 
+def at_its_minimum(params, example):
+    """Half the squared distance of the outputs of a linear layer from what they are."""
+    return 0.5 * jnp.sum((example @ (params["in"] - jax.lax.stop_gradient(params["in"]))) ** 2)
+
+
+def moments(p, x):
+    found = curvature.hessian_moments(of_one, p, x)
+    return [found.sharpness, *found.nonuniformity.values()]
+
+
 IN_HALF_PRECISION = {
     "eigenvalues": lambda p, x: curvature.top_eigenvalues(network, p, x).eigenvalues,
     "trace": lambda p, x: curvature.trace(network, p, x, key=jax.random.key(0)).estimate,
@@ -75,6 +85,12 @@ IN_HALF_PRECISION = {
         one.trace.estimate for one in curvature.by_layer(network, p, x, key=jax.random.key(0)).values()
     ],
     "constants": lambda p, x: list(curvature.constants(of_one, [p], x).values.values()),
+    # Of fewer examples than inputs: rounding errors stand in the place of eigenvalues that are 0.
+    "constants at a minimum": lambda p, x: list(
+        curvature.constants_at_minimum(at_its_minimum, p, x[:2]).values.values()
+    ),
+    "moments": moments,
+    "stability": lambda p, x: curvature.stability(of_one, p, x, learning_rate=0.1, rho=0.05).value,
     "landscape": lambda p, x: curvature.landscape(
         network, p, x, [curvature.filter_normalized_direction(p, key=jax.random.key(0))], points=5
     ).losses,

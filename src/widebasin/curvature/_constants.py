@@ -154,7 +154,7 @@ def constants_at_minimum(
     operator = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
     if operator.size > 10_000:
         raise ValueError(f"the Hessian must be dense: params may have 10,000 entries at most, got {operator.size}")
-    share = float(jnp.finfo(operator.dtype).eps) ** 0.5 if threshold is None else threshold
+    share = operator.flattening.rounding_error**0.5 if threshold is None else threshold
     if not 0 < share < 1:
         raise ValueError(f"threshold must lie in (0, 1), got {share}")
     values = np.linalg.eigvalsh(finite_products(operator.dense()))
