@@ -59,7 +59,12 @@ def test_pruned_networks_are_refused_until_they_are_left_out(folder):
 
 @pytest.mark.parametrize(
     ("values", "argument"),
-    [({"samples": 1}, "samples"), ({"multiples": (0.0,)}, "multiples"), ({"sharpness_rho": -1.0}, "sharpness_rho")],
+    [
+        ({"samples": 1}, "samples"),
+        ({"multiples": (0.0,)}, "multiples"),
+        ({"multiples": (1.0, 1.0)}, "multiples"),
+        ({"sharpness_rho": -1.0}, "sharpness_rho"),
+    ],
 )
 def test_how_networks_are_measured_is_checked_first(folder, values, argument):
     with pytest.raises(UsageError) as error:

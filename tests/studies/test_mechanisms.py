@@ -317,6 +317,16 @@ def test_distances_between_solutions_and_their_change_with_the_width():
     )
 
 
+def test_an_input_that_is_there_twice_counts_once():
+    tables = solutions(lambda width: width / 1000)
+    solution = tables.measured["solution"]
+    more = solution[(solution["kind"] == "output") & (solution["position"] > 0)]
+    twice = dataclasses.replace(tables, measured={**tables.measured, "solution": pd.concat([solution, more])})
+    spec = resolve(SOLUTION_SPACE.spec)
+    expected, found = (SOLUTION_SPACE.answer(spec, one, Options()) for one in (tables, twice))
+    assert (found.findings, found.tables) == (expected.findings, expected.tables)
+
+
 def test_equal_distances_are_no_finding():
     answer = SOLUTION_SPACE.answer(resolve(SOLUTION_SPACE.spec), solutions(lambda width: 0.1), Options())
     assert any("no difference beyond the spread of the seeds" in finding for finding in answer.findings)
