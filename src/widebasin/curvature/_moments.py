@@ -45,8 +45,9 @@ class LinearStability:
 
     Attributes:
         value: ``lambda_max(S)``. It is at least 1 wherever a direction changes no example's gradient.
-        stable: whether it is at most 1, to the tolerance of the eigenvalue. An eigenvalue that did not converge may be
-            larger than was found: it calls nothing stable.
+        stable: whether it is at most 1, to the tolerance of the eigenvalue: of a value above 1 by less than that, only
+            a smaller tolerance can tell. An eigenvalue that did not converge may be larger than was found: it calls
+            nothing stable.
         eigenpairs: with the residual.
     """
 
