@@ -1,7 +1,10 @@
 """Numbers are right where squares leave their type, where a Krylov space breaks down, and in half precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -51,7 +54,18 @@ def rank_two(w, batch):
     return jnp.mean(batch) * (w[0] ** 2 + 2 * w[1] ** 2)
 
 
-@pytest.mark.parametrize(("loss", "atoms"), [(one_eigenvalue, [1]), (none, [0]), (rank_two, [0, 2, 4])])
+FEW = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+SQUARES = np.linalg.svd(FEW, compute_uv=False) ** 2 * 2 / 5
+
+
+def fewer_examples_than_parameters(w, batch):
+    return jnp.mean(batch) * jnp.mean((FEW @ w) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "atoms"),
+    [(one_eigenvalue, [1]), (none, [0]), (rank_two, [0, 2, 4]), (fewer_examples_than_parameters, [0, *SQUARES])],
+)
 def test_the_density_has_the_very_atoms_where_the_krylov_space_ends(loss, atoms):
     density = curvature.spectral_density(loss, jnp.ones(40, jnp.float32), TWO, key=jax.random.key(0), dimension=16)
     np.testing.assert_allclose(density.weights.sum(1), 1, atol=1e-5)
@@ -140,6 +154,25 @@ def test_a_rise_below_the_rounding_of_the_loss_is_within_its_error():
     worst = curvature.worst_case_sharpness(loss, w, batch, rho=1e-7, m=None)
     slope = 2 / 64 * np.linalg.norm(inputs.T @ -targets)
     assert abs(worst.value - 1e-7 * slope) < 2 * worst.rounding
+    assert worst.rounding > 1e-7 * slope
+    halves = curvature.worst_case_sharpness(loss, w, batch, rho=1e-7, m=32)
+    assert halves.standard_error >= halves.rounding > 1e-7 * slope
+
+
+def test_every_function_that_draws_names_what_is_no_key(monkeypatch):
+    """As users call them: without the check of types that tests have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    w = jnp.ones(60, jnp.float32)
+    of_loss = (curvature.trace, curvature.by_layer, curvature.top_eigenvalues)
+    for call in (
+        *(functools.partial(function, scaled_quadratic, w, TWO) for function in of_loss),
+        functools.partial(curvature.spectral_density, scaled_quadratic, w, TWO, dimension=4),
+        functools.partial(curvature.average_sharpness, scaled_quadratic, w, TWO, rho=0.1),
+        functools.partial(curvature.constants, scaled_quadratic, [w], TWO),
+        functools.partial(curvature.filter_normalized_direction, w),
+    ):
+        with pytest.raises(ValueError, match="key must be one key"):
+            call(key=0)
 
 
 @pytest.mark.parametrize("key", [0, None, jax.random.split(jax.random.key(0))], ids=["number", "none", "two keys"])
