@@ -1,24 +1,23 @@
 """The command ``widebasin``: thin, all work is done in the rooms below."""
 
-import ast
 import contextlib
 import dataclasses
 import inspect
 import io
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
 
 import tyro
 from rich.console import Console
 
 from widebasin import __version__
 from widebasin.axis import Axis
+from widebasin.completion import with_names
 from widebasin.data_command import DataCommand
 from widebasin.exits import exit_when_interrupted, explained
 from widebasin.json_output import JsonFile, probe_json, write_json
@@ -30,9 +29,6 @@ from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
 from widebasin.sweep.spec import (
-    BUDGETS,
-    PRESETS,
-    PRUNE,
     Named,
     Shared,
     fields_of,
@@ -385,37 +381,19 @@ class Completion:
 
     def run(self, console: Console) -> None:
         """Prints the script."""
+        from widebasin.data import DATASETS
+
         del console
         script = io.StringIO()
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(script):
             _parse(["--tyro-print-completion", self.shell])
-        # Where the script knows nothing, bash completes file names, folders with a slash.
-        text = script.getvalue().replace("complete -F", "complete -o default -o filenames -F")
-        print(re.sub("^COMPLETION_SPEC = (.*)$", _with_names, text, flags=re.MULTILINE), end="")
+        one_of = {"list": _choices(List), "bench": _choices(Bench), "completion": _choices(Completion)}
+        print(with_names(script.getvalue(), one_of, {"data fetch": DATASETS, "data check": DATASETS}), end="")
 
 
-def _with_names(line: re.Match[str]) -> str:
-    """What a completion script knows of the flags, with the names that they take."""
-    from widebasin.data import LABEL_NOISE_KINDS
-    from widebasin.training import OPTIMIZERS, PRECISIONS, PRUNERS, SCHEDULES
-    from widebasin.workloads import WORKLOADS
-
-    known = {axis.flag: axis.names() for axis in AXES if axis.names is not None}
-    known |= {"workload": WORKLOADS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
-    known |= {"method": known["methods"], "pruner": PRUNERS, "pruners": PRUNERS, "preset": PRESETS, "prune": PRUNE}
-    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS}
-    names = {f"--{flag.replace('_', '-')}": list(values) for flag, values in known.items()}
-
-    def fill(command: dict[str, Any]) -> None:
-        for option in command["options"]:
-            if option["flags"][0] in names:
-                option |= {"type": "choice", "choices": names[option["flags"][0]]}
-        for subcommand in command["subcommands"].values():
-            fill(subcommand)
-
-    spec = ast.literal_eval(line[1])
-    fill(spec)
-    return f"COMPLETION_SPEC = {spec!r}"
+def _choices(command: Any) -> tuple[str, ...]:
+    """The names of which a command takes one, as its first and positional argument."""
+    return get_args(get_type_hints(command)[dataclasses.fields(command)[0].name])
 
 
 def _sweep(

@@ -21,6 +21,7 @@ from widebasin.shown import shown
 from widebasin.studies import STUDIES
 from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
+from widebasin.workloads.arrays import ARCHITECTURES
 
 TINY = ("--widths", "4", "8", "--rhos", "0.05", "0.2", "--seeds", "2", "--epochs", "2")
 COMMANDS = (
@@ -235,13 +236,35 @@ def test_completion_prints_a_script_for_the_shell(shell, here):
             ("train --schedule co", {"constant", "cosine"}),
             ("study methods --preset q", {"quick"}),
             ("measure --method loo", {"looksam"}),
+            ("data fetch mni", {"mnist"}),
+            ("data fetch mnist cifar10 fash", {"fashion-mnist"}),
+            ("data check --data-dir here fash", {"fashion-mnist"}),
+            ("data fetch mnist --q", {"--quiet"}),
+            ("list wor", {"workloads"}),
+            ("bench --rounds 3 st", {"study", "step"}),
+            ("bench step --r", {"--rounds"}),
+            ("sweep --workload fashion", {f"fashion-mnist:{model}" for model in ARCHITECTURES}),
+            # Split at the colon, as bash does, which then replaces what is after it.
+            ("sweep --workload fashion-mnist : v", {"vgg11", "vit"}),
+            ("sweep --workload fashion-mnist : mlp --meth", {"--methods"}),
+            # Names of files, which bash completes by itself where it is given nothing, not even an empty word.
+            ("report res", set()),
+            ("sweep --out res", set()),
         ):
             typed = ["widebasin", *words.split()]
             ask = (
-                f"COMP_WORDS=({' '.join(typed)}); COMP_CWORD={len(typed) - 1}; _tyro_widebasin; echo ${{COMPREPLY[@]}}"
+                f"COMP_WORDS=({' '.join(typed)}); COMP_CWORD={len(typed) - 1}; _tyro_widebasin; "
+                "echo ${#COMPREPLY[@]} ${COMPREPLY[@]}"
             )
             done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
-            assert set(done.stdout.split()) == expected
+            assert set(done.stdout.split()) == {str(len(expected)), *expected}
+    else:
+        _, _, program = script.partition("<< 'PYTHON_EOF'\n")
+        typed = ("widebasin", "data", "fetch", "mnist", "fash", "4")
+        done = subprocess.run(
+            [sys.executable, "-", *typed], input=program.partition("\nPYTHON_EOF\n")[0], capture_output=True, text=True
+        )
+        assert done.stdout.split() == ["fashion-mnist", "fashion-mnist"]  # with a description
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """Numbers are right where squares leave their type, where a Krylov space breaks down, and in half precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -28,6 +31,17 @@ def test_eigenvalues_and_density_do_not_depend_on_the_scale_of_the_loss(scale):
     np.testing.assert_allclose((density.nodes.min(), density.nodes.max()), (scale, 3 * scale), rtol=0.02)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_constants_do_not_depend_on_the_scale_of_the_loss(scale):
+    """Of ``sum_j d_j w_j^2 / 2`` at ones: ``||d||^2 / sum d``; the largest ``d_j`` is 3."""
+    batch = jnp.full((2, 1), scale, jnp.float32)
+    found = curvature.constants(scaled_quadratic, [jnp.ones(60, jnp.float32)], batch)
+    assert found.converged
+    np.testing.assert_allclose(found.pl.value / scale, (DIAGONAL**2).sum() / DIAGONAL.sum(), rtol=1e-4)
+    np.testing.assert_allclose(found.smoothness.value / scale, 3, rtol=1e-3)
+    np.testing.assert_allclose(found.smoothness_each.value / scale, 3, rtol=1e-3)
+
+
 def one_eigenvalue(w, batch):
     return jnp.mean(batch) * 0.5 * jnp.sum(w**2)
 
@@ -40,7 +54,18 @@ def rank_two(w, batch):
     return jnp.mean(batch) * (w[0] ** 2 + 2 * w[1] ** 2)
 
 
-@pytest.mark.parametrize(("loss", "atoms"), [(one_eigenvalue, [1]), (none, [0]), (rank_two, [0, 2, 4])])
+FEW = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+SQUARES = np.linalg.svd(FEW, compute_uv=False) ** 2 * 2 / 5
+
+
+def fewer_examples_than_parameters(w, batch):
+    return jnp.mean(batch) * jnp.mean((FEW @ w) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "atoms"),
+    [(one_eigenvalue, [1]), (none, [0]), (rank_two, [0, 2, 4]), (fewer_examples_than_parameters, [0, *SQUARES])],
+)
 def test_the_density_has_the_very_atoms_where_the_krylov_space_ends(loss, atoms):
     density = curvature.spectral_density(loss, jnp.ones(40, jnp.float32), TWO, key=jax.random.key(0), dimension=16)
     np.testing.assert_allclose(density.weights.sum(1), 1, atol=1e-5)
@@ -56,6 +81,16 @@ def of_one(params, example):
     return network(params, example[None])
 
 
+def at_its_minimum(params, example):
+    """Half the squared distance of the outputs of a linear layer from what they are."""
+    return 0.5 * jnp.sum((example @ (params["in"] - jax.lax.stop_gradient(params["in"]))) ** 2)
+
+
+def moments(p, x):
+    found = curvature.hessian_moments(of_one, p, x)
+    return [found.sharpness, *found.nonuniformity.values()]
+
+
 IN_HALF_PRECISION = {
     "eigenvalues": lambda p, x: curvature.top_eigenvalues(network, p, x).eigenvalues,
     "trace": lambda p, x: curvature.trace(network, p, x, key=jax.random.key(0)).estimate,
@@ -64,6 +99,12 @@ IN_HALF_PRECISION = {
         one.trace.estimate for one in curvature.by_layer(network, p, x, key=jax.random.key(0)).values()
     ],
     "constants": lambda p, x: list(curvature.constants(of_one, [p], x).values.values()),
+    # Of fewer examples than inputs: rounding errors stand in the place of eigenvalues that are 0.
+    "constants at a minimum": lambda p, x: list(
+        curvature.constants_at_minimum(at_its_minimum, p, x[:2]).values.values()
+    ),
+    "moments": moments,
+    "stability": lambda p, x: curvature.stability(of_one, p, x, learning_rate=0.1, rho=0.05).value,
     "landscape": lambda p, x: curvature.landscape(
         network, p, x, [curvature.filter_normalized_direction(p, key=jax.random.key(0))], points=5
     ).losses,
@@ -113,6 +154,25 @@ def test_a_rise_below_the_rounding_of_the_loss_is_within_its_error():
     worst = curvature.worst_case_sharpness(loss, w, batch, rho=1e-7, m=None)
     slope = 2 / 64 * np.linalg.norm(inputs.T @ -targets)
     assert abs(worst.value - 1e-7 * slope) < 2 * worst.rounding
+    assert worst.rounding > 1e-7 * slope
+    halves = curvature.worst_case_sharpness(loss, w, batch, rho=1e-7, m=32)
+    assert halves.standard_error >= halves.rounding > 1e-7 * slope
+
+
+def test_every_function_that_draws_names_what_is_no_key(monkeypatch):
+    """As users call them: without the check of types that tests have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    w = jnp.ones(60, jnp.float32)
+    of_loss = (curvature.trace, curvature.by_layer, curvature.top_eigenvalues)
+    for call in (
+        *(functools.partial(function, scaled_quadratic, w, TWO) for function in of_loss),
+        functools.partial(curvature.spectral_density, scaled_quadratic, w, TWO, dimension=4),
+        functools.partial(curvature.average_sharpness, scaled_quadratic, w, TWO, rho=0.1),
+        functools.partial(curvature.constants, scaled_quadratic, [w], TWO),
+        functools.partial(curvature.filter_normalized_direction, w),
+    ):
+        with pytest.raises(ValueError, match="key must be one key"):
+            call(key=0)
 
 
 @pytest.mark.parametrize("key", [0, None, jax.random.split(jax.random.key(0))], ids=["number", "none", "two keys"])

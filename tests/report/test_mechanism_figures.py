@@ -410,7 +410,8 @@ def by_scale(scales=(0.1, 1.0, 100.0, 1e6), methods=("sam", "unnormalized-sam"))
 
 def unchanged_shares(scales=(0.1, 1.0, 100.0, 1e6), methods=("sgd", "sam"), seeds=3, spread=0.02) -> pd.DataFrame:
     rows = [
-        {"output_scale": scale, "method": method, "unchanged": (number + 1) / 5 - 0.1 * place + spread * (seed - 1)}
+        {"output_scale": scale, "method": method, "seed": seed}
+        | {"unchanged": (number + 1) / 5 - 0.1 * place + spread * (seed - 1)}
         for place, method in enumerate(methods)
         for number, scale in enumerate(scales)
         for seed in range(seeds)
@@ -482,7 +483,9 @@ FIGURES = {
     ),
     "curvature, large numbers": lambda: mechanism_figures.curvature_against_radius(
         means_over_seeds(
-            pd.DataFrame({"method": "sam", "rho": [0.1, 0.1, 0.2, 0.2], "trace": [1.0e6, 1.1e6, 2.0e5, 2.2e5]}),
+            pd.DataFrame(
+                {"method": "sam", "rho": [0.1, 0.1, 0.2, 0.2], "seed": [0, 1] * 2, "trace": [1e6, 1.1e6, 2e5, 2.2e5]}
+            ),
             ["method", "rho"],
             ["trace"],
         ),

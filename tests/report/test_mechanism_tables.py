@@ -158,7 +158,7 @@ def test_no_verdicts():
 def test_curvature_has_a_row_per_group_and_a_note_where_there_are_several_seeds(seeds, cell, note):
     table = pd.DataFrame(
         [
-            {"method": method, "rho": rho, "sharpness": 1.0 + 2 * seed, "s2": np.nan}
+            {"method": method, "rho": rho, "seed": seed, "sharpness": 1.0 + 2 * seed, "s2": np.nan}
             for method, rho in (("sgd", 0.0), ("sam", 0.1))
             for seed in range(seeds)
         ]

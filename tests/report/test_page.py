@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -22,18 +23,23 @@ class Parsed(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, list[str]] = {}
         self.open: list[str] = []
+        self.around: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.parents: dict[str, list[tuple[str, dict[str, str | None]]]] = {}
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        self.parents.setdefault(tag, []).append(self.around[-1])
         if tag not in VOID:
             self.open.append(tag)
+            self.around.append((tag, dict(attrs)))
             self.texts.setdefault(tag, []).append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.around.pop()
 
     def handle_data(self, data):
         for tag in set(self.open):
@@ -104,6 +110,16 @@ def test_notes_do_not_scroll_away_with_their_tables(document):
         table.note for table in answer().tables
     ]
     assert not any("A note." in text for text in document.texts["div"])
+
+
+def test_a_wide_table_is_scrolled_by_itself_and_a_shadow_shows_that_there_is_more(document):
+    assert len(document.parents["table"]) == 2
+    assert {(tag, attributes["class"]) for tag, attributes in document.parents["table"]} == {("div", "wide")}
+    (style,) = document.texts["style"]
+    (rule, *_) = re.findall(r"^\s*\.wide {(.*?)}", style, re.MULTILINE | re.DOTALL)
+    assert "overflow-x: auto" in rule
+    # Two that stay at the ends, and two that are scrolled and cover them where the table ends.
+    assert (rule.count("scroll"), rule.count("local")) == (2, 2)
 
 
 def test_page_says_how_to_run_it_again(document):

@@ -1,6 +1,7 @@
 import io
 from collections import Counter
 
+import pandas as pd
 import pytest
 from report.results_tables import METRICS, gains_of, growing, results_table, wording_for
 from rich.console import Console
@@ -205,6 +206,12 @@ def test_networks_table_of_one_seed_and_of_diverged_networks():
     rows = {(row[0], row[2]): row for row in networks_table(results, LOSS).rows}
     assert rows["10", "SGD"][-2:] == ("—", "0")
     assert rows["10", "SAM"][-6:] == ("1", "—", "—", "—", "—", "1")
+
+
+def test_networks_table_refuses_a_network_that_is_there_twice():
+    results = results_table(growing)
+    with pytest.raises(ValueError, match="every network once, and 18 rows repeat one"):
+        networks_table(pd.concat([results, results]), ACCURACY)
 
 
 def test_methods_are_ranked_with_their_cost_and_the_baseline_last():

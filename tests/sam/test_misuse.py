@@ -226,3 +226,7 @@ def test_modules_of_nnx_that_hold_more_than_parameters_are_refused_with_the_reci
         sam.value_and_grad(module_loss, rho=0.1)(Network(norm=True), X, Y)
     with pytest.raises(TypeError, match=r"base must be as jax\.value_and_grad"):
         sam.SAM(0.1).value_and_grad(module_loss, base=nnx.value_and_grad)
+    scaled = sam.DynamicLossScale.starting_at(4.0).scaled
+    for wrapped in (lambda base: sam.microbatched(4, base), lambda base: sam.decayed(0.1, base), scaled):
+        with pytest.raises(TypeError, match=r"base must be as jax\.value_and_grad"):
+            sam.value_and_grad(module_loss, base=wrapped(nnx.value_and_grad))(Network(norm=False), X, Y)

@@ -46,6 +46,26 @@ def test_a_loss_that_is_constant_has_gradient_zero(method):
         np.testing.assert_array_equal(gradient, np.zeros(2))
 
 
+@each_compiled(ONE_OF_EACH)
+def test_a_gradient_whose_norm_overflows_is_nan_and_no_step_without_an_ascent(method):
+    w, x = jnp.ones(3), jnp.full(4, 1e20)
+    function = jax.jit(method.value_and_grad(lambda w, x: jnp.mean(x) * jnp.sum(w)))
+    _, gradient, _ = function(w, method.init(w), x, key=jax.random.key(0))
+    assert np.all(np.isnan(gradient))
+
+
+@each_compiled(FAMILY)
+def test_no_method_has_a_nan_on_its_way(method):
+    """Operation by operation, and compiled: whoever looks for NaNs is not stopped by ours."""
+    start = problem()
+    state, key = method.init(start.params), jax.random.key(KEY)
+    alone = method.value_and_grad(loss)
+    with jax.debug_nans(True):
+        for one_step in (alone, jax.jit(alone)):
+            value, gradients, _ = one_step(start.params, state, *start.batches[0], key=key)
+            assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradients)))
+
+
 # A share of the examples is all that ESAM descends on, whatever is hidden.
 WHOLE_BATCH = ONE_OF_EACH | {"ESAM": dataclasses.replace(ONE_OF_EACH["ESAM"], gamma=1.0)}
 

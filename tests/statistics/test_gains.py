@@ -24,6 +24,7 @@ from report.results_tables import (
 from scipy import stats
 from together import together
 
+from widebasin.statistics.chance import at_chance
 from widebasin.statistics.gains import differences_from, gain_table, radii_beyond
 from widebasin.statistics.intervals import t_interval
 
@@ -320,6 +321,11 @@ def test_a_network_that_is_there_twice_is_refused():
     for read in (gains_of, paired_of, radii_chosen, radii_of):
         with pytest.raises(ValueError, match=r"every network once, and 18 rows repeat one \(width 10, method sgd"):
             read(twice)
+    with pytest.raises(ValueError, match="every network once"):
+        at_chance(twice, design_of(results), 0.1)
+    paired = paired_of(results)
+    with pytest.raises(ValueError, match="every network once"):
+        differences_from(pd.concat([paired, paired]), "sam")
     by_epochs = dataclasses.replace(design_of(results), setting=(*SETTING, "epochs"))
     pd.testing.assert_frame_equal(
         gain_table(twice, by_epochs).query("epochs == 2")[gains_of(results).columns].reset_index(drop=True),

@@ -75,6 +75,20 @@ def test_no_networks_have_no_rows_but_all_columns():
     )
 
 
+def test_a_network_that_is_there_twice_is_refused():
+    table, positions = measured(lambda n: 1.0 + n.rho), vectors()
+    one = table[(table["width"] == 10) & (table["method"] == "sam")]
+    for read, of in (
+        (lambda t: means_over_seeds(t, BY, ["sharpness"]), table),
+        (lambda t: ratios_to_baseline(t, DESIGN, ["sharpness"]), table),
+        (lambda t: distances_to_baseline(t, DESIGN, relative=True), positions),
+        (lambda t: slope_against_radius(t, "sharpness"), one),
+    ):
+        read(of)
+        with pytest.raises(ValueError, match=f"every network once, and {len(of)} rows repeat one"):
+            read(pd.concat([of, of]))
+
+
 # ratios_to_baseline ------------------------------------------------------------------------------------------------
 
 logs = st.lists(st.floats(-3, 3), min_size=3, max_size=3)

@@ -61,3 +61,10 @@ def test_slope_difference_is_paired_by_seed():
     assert (difference.mean, difference.count) == (pytest.approx(0.5), 3)
     assert difference.standard_error == pytest.approx(0.0, abs=1e-9)
     assert slope_difference(tables[0], tables[1][tables[1]["seed"] == 3]) is None
+
+
+def test_a_seed_with_several_gains_of_one_size_is_refused():
+    paired = paired_of(results_table(growing, label_noise=(0.0, 0.4)))
+    assert len(slopes_by_seed(paired[paired["label_noise"] == 0])) == 3
+    with pytest.raises(ValueError, match=r"every network once.*or give those of one setting alone"):
+        slopes_by_seed(paired)

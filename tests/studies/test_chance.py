@@ -69,6 +69,13 @@ def test_nothing_is_said_where_none_is_or_chance_is_not_known():
     assert said(lambda n: 0.1, chance=None) is EMPTY
 
 
+def test_networks_with_wrong_labels_are_judged_where_classes_are_about_equally_frequent_alone():
+    """Of a class with 60% of the labels, noise makes less: what guessing reaches is not known there."""
+    assert said(lambda n: 0.1, chance=0.6, label_noise=(0.2,)) is EMPTY
+    for options in ({"chance": 0.6}, {"label_noise": (0.2,)}):
+        assert "18 of 18 networks ended at chance" in said(lambda n: 0.1, **options).findings[1]
+
+
 def test_without_a_baseline_they_are_counted_only():
     assert len(said(lambda n: 0.1, compares=False).findings) == 2
 

@@ -5,9 +5,10 @@ import dataclasses
 import pandas as pd
 import pytest
 from report.results_tables import results_table
-from studies.described import description, folder_of
+from studies.described import description, folder_of, tables
 
-from widebasin.studies.answering import write_answer
+from widebasin.studies.answering import Answered, write_answer
+from widebasin.studies.answers.measured import answer, instruments
 from widebasin.studies.questions.measured import STUDY
 from widebasin.studies.study import Measures
 from widebasin.sweep import Spec, SweepError, UsageError, resolve
@@ -57,9 +58,32 @@ def test_pruned_networks_are_refused_until_they_are_left_out(folder):
         write_answer(one, Measures(), study=STUDY, which={"sparsity": 0.0})
 
 
+@pytest.fixture
+def judged():
+    """Measurements of two networks: the eigenvalue of one is 1, of the other just above; of all else there is none."""
+    networks = results_table(lambda n: 0.5, widths=(10,), methods=("sgd",), seeds=(0, 1))
+    made = tables(networks)
+    which = networks[[*made.design.identity]]
+    measured = {one.name: which.assign(**one.nothing) for one in instruments(None, Measures())}
+    verdicts = {"second_moment": [1.0, 1.0008], "stable": True, "converged": True}
+    return dataclasses.replace(made, measured=measured | {"stability": measured["stability"].assign(**verdicts)})
+
+
+def test_a_verdict_above_1_by_less_than_the_tolerance_is_undecided(judged):
+    found = answer(None, judged, Measures())
+    assert any("1 of 2 verdicts are stable, 1 undecided (above 1" in finding for finding in found.findings)
+    rows = Answered(found, "measure.html", judged).numbers()["stability"]
+    assert [(row["stable"], row["undecided"]) for row in rows] == [(True, False), (True, True)]
+
+
 @pytest.mark.parametrize(
     ("values", "argument"),
-    [({"samples": 1}, "samples"), ({"multiples": (0.0,)}, "multiples"), ({"sharpness_rho": -1.0}, "sharpness_rho")],
+    [
+        ({"samples": 1}, "samples"),
+        ({"multiples": (0.0,)}, "multiples"),
+        ({"multiples": (1.0, 1.0)}, "multiples"),
+        ({"sharpness_rho": -1.0}, "sharpness_rho"),
+    ],
 )
 def test_how_networks_are_measured_is_checked_first(folder, values, argument):
     with pytest.raises(UsageError) as error:

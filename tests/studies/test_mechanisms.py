@@ -15,6 +15,7 @@ from widebasin.statistics.decay import geometric_decay
 from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.studies.answers import convergence
+from widebasin.studies.instruments import STEPS
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.run import run
@@ -91,6 +92,17 @@ def test_an_eigenvalue_above_1_by_less_than_its_tolerance_is_undecided():
     cells = [row[-2] for row in answer.tables[-1].rows]
     assert cells == ["0 of 4, 4 undecided", "0 of 4"] * 3
     assert "0.001" in answer.tables[-1].note
+
+
+def test_growth_within_the_tolerance_is_none_and_the_tolerance_is_named():
+    tables = measured(lambda rho: 40, lambda rho: 60)
+    stability = tables.measured["stability"]
+    stability.loc[stability["multiple"] == 1, ["growth", "growth_error"]] = 1.0009, 0.0
+    found = [finding for finding in stability_answer(tables).findings if "does not grow" in finding]
+    assert found == [
+        f"Over {STEPS} simulated steps from the worst direction, it does not grow (by more than 0.001 per step and two "
+        "standard errors) in 12 of 12 cases that (6) calls stable."
+    ]
 
 
 def test_minima_that_get_sharper_are_called_so_too():
@@ -315,6 +327,16 @@ def test_distances_between_solutions_and_their_change_with_the_width():
         "100 neurons: SAM at rho 0.3 ends at 0.25 times the sharpness of gradient descent (95% interval 0.25 to 0.25)"
         in text
     )
+
+
+def test_an_input_that_is_there_twice_counts_once():
+    tables = solutions(lambda width: width / 1000)
+    solution = tables.measured["solution"]
+    more = solution[(solution["kind"] == "output") & (solution["position"] > 0)]
+    twice = dataclasses.replace(tables, measured={**tables.measured, "solution": pd.concat([solution, more])})
+    spec = resolve(SOLUTION_SPACE.spec)
+    expected, found = (SOLUTION_SPACE.answer(spec, one, Options()) for one in (tables, twice))
+    assert (found.findings, found.tables) == (expected.findings, expected.tables)
 
 
 def test_equal_distances_are_no_finding():

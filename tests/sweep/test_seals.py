@@ -128,6 +128,18 @@ def test_a_spec_changed_by_hand_is_refused_where_it_is_and_read_elsewhere(copy):
         copy.spec()
 
 
+def test_a_plan_changed_by_hand_is_refused(copy):
+    path = copy.path / "run.json"
+    text = path.read_text()
+    number = copy.run_record()["plans"]["line-mlp-width-2-sgd-and-sam"]["networks_at_once"]
+    changed = text.replace(f'"networks_at_once": {number}', f'"networks_at_once": {number + 1}')
+    assert changed != text
+    path.write_text(changed)
+    for read in (copy.results, lambda: run(SPEC, copy.path)):
+        with pytest.raises(SweepError, match=r"run\.json .*does not match its digest"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

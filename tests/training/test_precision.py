@@ -8,7 +8,7 @@ import pytest
 from training.tasks import DIGITS, NORMALIZED, leaves, point, program_of, trained
 
 from widebasin import sam
-from widebasin.training import SQUARED_CLASSIFICATION, Centered, Checkpoints, Plan, Program, computing_in, train
+from widebasin.training import SQUARED_CLASSIFICATION, Centered, Checkpoints, Plan, Program, train
 
 ALONE = Plan(1, "scan", "cpu")
 ONE = point(rho=0.1, seed=2, label_noise=0.2)
@@ -63,13 +63,12 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
 
     checkpoints = {"checkpoints": Checkpoints(tmp_path / "c"), "checkpoint_seconds": 0.0}
     plan = Plan(len(group), "scan", "cpu")
-    with computing_in(task.recipe.precision):
-        program = program_of(task, "sam", plan)
-        whole = train(program, group)
-        with pytest.raises(Interrupted):
-            train(program, group, on_epoch=stop, **checkpoints)
-        resumed = []
-        continued = train(program, group, on_epoch=lambda report: resumed.append(report.resumed), **checkpoints)
+    program = program_of(task, "sam", plan)
+    whole = train(program, group)
+    with pytest.raises(Interrupted):
+        train(program, group, on_epoch=stop, **checkpoints)
+    resumed = []
+    continued = train(program, group, on_epoch=lambda report: resumed.append(report.resumed), **checkpoints)
     assert resumed == [True, False, False, False]
     assert dtypes(whole.params) == {"float64" if task is LAZY else "float32"}
     if task is LAZY:  # and not single-precision numbers in a wide type
@@ -85,12 +84,11 @@ def test_training_continued_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_o
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
     from widebasin.training import CheckpointError
 
-    with computing_in("float64"):
-        train(
-            Program(in_precision(DIGITS, "float64"), sam.METHODS["sgd"].with_radius, ALONE),
-            [ONE],
-            checkpoints=Checkpoints(tmp_path / "c"),
-            checkpoint_seconds=0.0,
-        )
+    train(
+        Program(in_precision(DIGITS, "float64"), sam.METHODS["sgd"].with_radius, ALONE),
+        [ONE],
+        checkpoints=Checkpoints(tmp_path / "c"),
+        checkpoint_seconds=0.0,
+    )
     with pytest.raises(CheckpointError, match="names, shapes or types"):
         train(program_of(DIGITS, "sgd", ALONE), [ONE], checkpoints=Checkpoints(tmp_path / "c"))

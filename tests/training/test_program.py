@@ -11,8 +11,9 @@ import optax
 import pytest
 from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, program_of, trained
 
+from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import Plan, supervised
+from widebasin.training import Plan, Program, supervised, train
 
 RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")
@@ -58,6 +59,29 @@ def test_dispatched_epochs_of_a_batch_agree_with_scanned_ones():
     stepped, _ = trained(DIGITS, "sam", RADII, replace(BATCHED, loop="step"))
     for one, other in zip(leaves(scanned), leaves(stepped), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("loop", ["scan", pytest.param("step", marks=pytest.mark.slow)])
+def test_settings_of_jax_change_nothing(loop):
+    """Not even the check for NaNs: the scanned loop has them for what is measured after the last epoch only."""
+    two, plan = [point(rho=0.1, seed=seed, label_noise=0.2) for seed in (0, 1)], Plan(2, loop, "cpu")
+    expected = train(program_of(DIGITS, "sam", plan), two)
+    split = DIGITS.examples_of(two[1])
+    with (
+        jax.enable_x64(True),
+        jax.default_prng_impl("rbg"),
+        jax.threefry_partitionable(False),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+        jax.debug_nans(True),
+    ):
+        found = train(Program(DIGITS, sam.METHODS["sam"].with_radius, plan), two)
+        jax.tree.map(np.testing.assert_array_equal, DIGITS.examples_of(two[1]), split)
+        initial = DIGITS.initial_model(1)
+    jax.tree.map(np.testing.assert_array_equal, initial, DIGITS.initial_model(1))
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+    jax.tree.map(np.testing.assert_array_equal, found.history, expected.history)
+    jax.tree.map(np.testing.assert_array_equal, found.final, expected.final)
 
 
 def test_an_epoch_equals_a_loop_written_by_hand():

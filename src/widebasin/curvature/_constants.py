@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from widebasin.curvature._eigenvalues import eigenpairs
 from widebasin.curvature._example_norms import largest_example_norm
 from widebasin.curvature._flat import Flattening, batch_size, sum_over_chunks
+from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import ExampleLoss
 from widebasin.curvature._moments import mean_hessian
 from widebasin.curvature._operator import finite_products
@@ -103,13 +104,14 @@ def constants(
         )
         each.append(norm)
         converged &= pairs.converged and sound
-        value, square = map(
-            float, _loss_and_squared_gradient(example_loss, operator.flattening, chunk_size, operator.arguments)
+        value, length = map(
+            float, _loss_and_gradient_norm(example_loss, operator.flattening, chunk_size, operator.arguments)
         )
         if value < lowest:
             raise ValueError(f"lowest must be at most the loss at every point, got {lowest:g} above {value:g}")
         if value > lowest:
-            ratios.append(square / (2 * (value - lowest)))
+            # The square alone may leave the range of its type where the ratio does not.
+            ratios.append(length / (2 * (value - lowest)) * length)
     if not ratios:
         raise ValueError(f"the loss is {lowest:g} at every point of trajectory: pl needs one where it is more")
     smoothness = max(*mean, *ratios)
@@ -152,7 +154,7 @@ def constants_at_minimum(
     operator = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
     if operator.size > 10_000:
         raise ValueError(f"the Hessian must be dense: params may have 10,000 entries at most, got {operator.size}")
-    share = float(jnp.finfo(operator.dtype).eps) ** 0.5 if threshold is None else threshold
+    share = operator.flattening.rounding_error**0.5 if threshold is None else threshold
     if not 0 < share < 1:
         raise ValueError(f"threshold must lie in (0, 1), got {share}")
     values = np.linalg.eigvalsh(finite_products(operator.dense()))
@@ -201,7 +203,7 @@ def least_squares_constants(inputs: Float[np.ndarray | Array, "examples features
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _loss_and_squared_gradient(
+def _loss_and_gradient_norm(
     example_loss: ExampleLoss, flattening: Flattening, chunk_size: int | None, arguments: Any
 ) -> tuple[Array, Array]:
     point, arrays, batch = arguments
@@ -214,4 +216,4 @@ def _loss_and_squared_gradient(
         return jnp.append(gradient, value)
 
     mean = sum_over_chunks(total, batch, chunk_size, jnp.zeros(len(point) + 1, point.dtype)) / batch_size(batch)
-    return mean[-1], jnp.vdot(mean[:-1], mean[:-1])
+    return mean[-1], euclidean_norm(mean[:-1])

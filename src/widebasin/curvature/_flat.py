@@ -75,6 +75,16 @@ class Flattening:
         """Entries of the vector."""
         return sum(math.prod(shape) for shape in self.shapes if shape is not None)
 
+    @property
+    def rounding_error(self) -> float:
+        """That of the least precise of the differentiated leaves, relative to 1."""
+        return max(float(jnp.finfo(dtype).eps) for dtype in self.dtypes)
+
+    @property
+    def half(self) -> bool:
+        """Whether one of the differentiated leaves is in half precision."""
+        return any(jnp.finfo(dtype).bits < 32 for dtype in self.dtypes)
+
     def vector(self, params: PyTree) -> Float[Array, " size"]:
         """The differentiated leaves, one after the other, in their common dtype, but in float32 at least.
 
@@ -92,15 +102,18 @@ class Flattening:
         return self.assembled(self.leaves(vector), arrays)
 
     def leaves(self, vector: Float[Array, " size"]) -> list[Array]:
-        """The differentiated leaves. Differentiate by them, not by the vector: each cut would become a whole vector."""
+        """The differentiated leaves, in the dtype of the vector.
+
+        Differentiate by them, not by the vector: each cut would become a whole vector.
+        """
         shapes = [shape for shape in self.shapes if shape is not None]
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-        parts = zip(jnp.split(vector, cuts), shapes, self.dtypes, strict=True)
-        return [part.reshape(shape).astype(dtype) for part, shape, dtype in parts]
+        return [part.reshape(shape) for part, shape in zip(jnp.split(vector, cuts), shapes, strict=True)]
 
     def assembled(self, leaves: list[Array], arrays: list[Array]) -> PyTree:
-        """The pytree of the differentiated leaves and the arrays that stay as they are."""
-        differentiated, constants, rest = iter(leaves), iter(self.constants), iter(arrays)
+        """The pytree of the differentiated leaves, in their own dtypes, and the arrays that stay as they are."""
+        differentiated = (leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True))
+        constants, rest = iter(self.constants), iter(arrays)
         whole = []
         for shape in self.shapes:
             if shape is None:

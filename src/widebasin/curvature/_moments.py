@@ -45,8 +45,9 @@ class LinearStability:
 
     Attributes:
         value: ``lambda_max(S)``. It is at least 1 wherever a direction changes no example's gradient.
-        stable: whether it is at most 1, to the tolerance of the eigenvalue. An eigenvalue that did not converge may be
-            larger than was found: it calls nothing stable.
+        stable: whether it is at most 1, to the tolerance of the eigenvalue: of a value above 1 by less than that, only
+            a smaller tolerance can tell. An eigenvalue that did not converge may be larger than was found: it calls
+            nothing stable.
         eigenpairs: with the residual.
     """
 
@@ -254,9 +255,22 @@ def _leaves_product(
 
     def product(example: PyTree, direction: list[Array]) -> list[Array]:
         gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))
-        return jax.jvp(gradient, (point,), (direction,))[1]
+
+        def along(direction: list[Array]) -> list[Array]:
+            return jax.jvp(gradient, (point,), (direction,))[1]
+
+        return _within_range(flattening, along, direction)
 
     return product
+
+
+def _within_range(flattening: Flattening, linear: Callable[[PyTree], PyTree], direction: PyTree) -> PyTree:
+    """``linear(direction)``, by way of a scaled direction where half precision has not the range of powers."""
+    if not flattening.half:
+        return linear(direction)
+    largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(direction)]).max()
+    scale = jnp.where(largest > 0, largest, 1)
+    return jax.tree.map(lambda leaf: scale * leaf, linear(jax.tree.map(lambda leaf: leaf / scale, direction)))
 
 
 def _sum_of_products(
@@ -276,10 +290,16 @@ def _sum_of_products(
             (jnp.vdot(g, d).astype(dtype) for g, d in zip(gradient, direction, strict=True)), jnp.zeros((), dtype)
         )
 
-    def total(leaves: list[Array]) -> Array:
-        return jax.vmap(slope, (None, 0, 0))(leaves, batch, directions).sum()
+    def summed(directions: list[Array]) -> list[Array]:
+        def total(leaves: list[Array]) -> Array:
+            slopes = jax.vmap(slope, (None, 0, 0))(leaves, batch, directions)
+            return slopes.mean() if flattening.half else slopes.sum()
 
-    return jax.grad(total)(point)
+        found = jax.grad(total)(point)
+        # Nor has half precision the range of a sum over many examples.
+        return [batch_size(batch) * leaf for leaf in found] if flattening.half else found
+
+    return _within_range(flattening, summed, directions)
 
 
 @functools.lru_cache(maxsize=256)
@@ -300,7 +320,11 @@ def _moment_apply(example_loss: ExampleLoss, flattening: Flattening, mean: Apply
             return joined(total, vector.dtype)
 
         total = sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector))
-        of_mean = jax.lax.fori_loop(0, order, lambda _, v: mean(v, (point, arrays, batch)), vector)
+
+        def mean_product(vector: Array) -> Array:
+            return mean(vector, (point, arrays, batch))
+
+        of_mean = jax.lax.fori_loop(0, order, lambda _, v: _within_range(flattening, mean_product, v), vector)
         return total / batch_size(batch) - of_mean
 
     return apply

@@ -17,6 +17,7 @@ from rich.text import Text
 from widebasin.report.wording import Wording
 from widebasin.shown import shown, shown_lines
 from widebasin.statistics import Metric
+from widebasin.statistics.design import check_once
 from widebasin.statistics.gains import gain_interval
 from widebasin.statistics.intervals import NONE, interval_name, t_interval
 
@@ -235,8 +236,13 @@ def _gain_headings(metric: Metric) -> tuple[str, str]:
 
 
 def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
-    """Every group of networks that differ by seed alone: mean and standard error over seeds."""
+    """Every group of networks that differ by seed alone: mean and standard error over seeds.
+
+    Raises:
+        ValueError: if a network is in the results twice.
+    """
     metric, design = wording.metric, wording.design
+    check_once(results, design.identity)
     keys = ["width", "num_params", "method", "rho", *design.varying(results)]
     digits = decimals(metric, metric.scale * results[design.column("test")])
     columns = (

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from widebasin.sam._ascent import Mask, masked, widened
 from widebasin.sam._batch import average_over_groups, example_positions, refuse_keyword_examples, scaled
 from widebasin.sam._method import check_count, check_mask, check_number
+from widebasin.sam._nnx import refuse_transformation
 
 
 def microbatched(
@@ -39,6 +40,7 @@ def microbatched(
         A function with the signature of ``jax.value_and_grad``.
     """
     check_count("size", size)
+    refuse_transformation(base)
 
     def weight_of(value: Any) -> Float[Array, ""]:
         assert group_weight is not None
@@ -128,6 +130,7 @@ def decayed(
     """
     check_number("coefficient", coefficient, lambda c: 0 <= c < math.inf, "a finite number >= 0")
     check_mask(mask)
+    refuse_transformation(base)
 
     def transform(
         loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any

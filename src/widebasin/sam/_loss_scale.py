@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from widebasin.sam._ascent import norm, wide_dtype, widened
 from widebasin.sam._method import check_count, check_number
+from widebasin.sam._nnx import refuse_transformation
 
 
 @jax.tree_util.register_dataclass
@@ -64,6 +65,7 @@ class DynamicLossScale:
 
         Value and gradients are returned in at least float32.
         """
+        refuse_transformation(base)
 
         def transform(
             loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any

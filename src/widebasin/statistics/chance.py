@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from widebasin.statistics.design import Design
+from widebasin.statistics.design import Design, check_once
 
 # By how much of itself the most frequent of equally frequent classes may be above its share.
 BALANCED = 0.08
@@ -26,7 +26,11 @@ def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series
         results: rows of results.parquet.
         design: whose metric is an accuracy.
         chance: what guessing reaches.
+
+    Raises:
+        ValueError: if a network is in the results twice.
     """
+    check_once(results, design.identity)
     stuck = results[design.column("train")].astype(float) <= guessed(chance)
     classes = round(1 / chance)
     if classes < 2 or abs(chance * classes - 1) > BALANCED:

@@ -1,5 +1,6 @@
 """What of a table of results is compared with what, and by which metric."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,3 +46,27 @@ class Design:
     def read_by(self, *columns: str) -> "Design":
         """The design of tables that hold several readings of the same networks, told apart by further columns."""
         return replace(self, setting=(*self.setting, *columns))
+
+
+APART = "name the column that tells them apart, such as epochs, in {}"
+ONE_SETTING = "give those of one setting alone"
+
+
+def check_once(
+    table: "pd.DataFrame", identity: Sequence[str], remedy: str = APART.format("the design's setting")
+) -> None:
+    """Raises ``ValueError`` if a network is in a table more than once: it would count as several seeds.
+
+    Args:
+        table: one row per network.
+        identity: the columns that say which.
+        remedy: what to do if the rows are of several networks.
+    """
+    repeated = table.duplicated(list(identity))
+    if repeated.any():
+        first = table[repeated].iloc[0]
+        one = ", ".join(f"{name} {first[name]}" for name in ("width", "method", "rho", "seed") if name in first)
+        raise ValueError(
+            f"the table must hold every network once, and {int(repeated.sum())} rows repeat one ({one}, ...); drop "
+            f"them, or {remedy}"
+        )

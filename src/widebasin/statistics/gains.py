@@ -10,25 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.statistics.design import Design
+from widebasin.statistics.design import ONE_SETTING, Design, check_once
 from widebasin.statistics.intervals import Interval, t_interval
 
 SELECTIONS = ("valid", "test")
 EPOCHS = ("final", "best")
 # Means that agree to this relative tolerance are equal: the order of a sum must not choose a radius.
 TIE = 1e-6
-
-
-def check_once(results: pd.DataFrame, design: Design) -> None:
-    """Raises ``ValueError`` if a network is in the results more than once: it would count as several seeds."""
-    repeated = results.duplicated(list(design.identity))
-    if repeated.any():
-        first = results[repeated].iloc[0]
-        one = ", ".join(f"{name} {first[name]}" for name in ("width", "method", "rho", "seed") if name in first)
-        raise ValueError(
-            f"results must hold every network once, and {int(repeated.sum())} rows repeat one ({one}, ...); drop them, "
-            "or name the column that tells them apart, such as epochs, in the design's setting"
-        )
 
 
 def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
@@ -61,7 +49,7 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, got {select!r}")
     if at not in EPOCHS:
         raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
-    check_once(results, design)
+    check_once(results, design.identity)
     scores = results[[*design.setting, "method", "rho"]].assign(score=_scores(results, design, select, at))
     # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
     means = scores.groupby([*design.setting, "method", "rho"])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
@@ -80,7 +68,7 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
         ValueError: if the table has no network of the baseline, none of another method, no seed of both in a common
             setting, or a network twice.
     """
-    check_once(results, design)
+    check_once(results, design.identity)
     methods, baseline = list(dict.fromkeys(results["method"])), design.baseline
     if baseline not in methods or len(methods) < 2:
         raise ValueError(
@@ -110,7 +98,11 @@ def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval
 
     Returns:
         Method -> difference of the gains; empty without the reference. Methods without a seed in common are left out.
+
+    Raises:
+        ValueError: if a method has a seed twice.
     """
+    check_once(paired, ["method", "seed"], ONE_SETTING)
     by_seed = paired.pivot(index="seed", columns="method", values="gain")
     if reference not in by_seed:
         return {}
@@ -209,7 +201,7 @@ def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd
         The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit; NaN if a network has no finite one),
         ``standard_error`` and ``seeds``.
     """
-    check_once(results, design)
+    check_once(results, design.identity)
     values = results.assign(value=design.metric.scale * results[design.column("test", at)].astype(float))
     rows = []
     for key, group in values.groupby([*design.setting, "method", "rho"]):

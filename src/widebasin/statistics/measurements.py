@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from widebasin.statistics.design import Design
+from widebasin.statistics.design import APART, ONE_SETTING, Design, check_once
 from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_columns, t_interval
 
 
@@ -21,7 +21,11 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[s
     Returns:
         One row per group in order of appearance: ``by``, ``networks``, and for every column its mean under its own
         name, ``COLUMN_error`` (standard error), ``COLUMN_low`` and ``COLUMN_high``.
+
+    Raises:
+        ValueError: if a group has a seed twice.
     """
+    check_once(table, [*by, "seed"], APART.format("by"))
     rows = []
     for key, group in table.groupby(list(by), sort=False):
         row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"networks": len(group)}
@@ -46,7 +50,11 @@ def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[st
         One row per setting, method and radius other than the baseline: these, ``pairs`` (of networks, those with a
         number left out too), and for every column its ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``;
         NaN where no pair is left.
+
+    Raises:
+        ValueError: if the table has a network twice.
     """
+    check_once(table, design.identity)
     base = table[table["method"] == design.baseline]
     pairs = table[table["method"] != design.baseline].merge(
         base, on=[*design.setting, "seed"], suffixes=("", "_baseline")
@@ -75,7 +83,11 @@ def distances_to_baseline(table: pd.DataFrame, design: Design, relative: bool) -
 
     Returns:
         One row per network of another method, with its ``distance``.
+
+    Raises:
+        ValueError: if the table has a position of a network twice.
     """
+    check_once(table, [*design.identity, "position"])
     key = [*design.setting, "seed"]
     base = table.loc[table["method"] == design.baseline, [*key, "position", "value"]]
     pairs = table[table["method"] != design.baseline].merge(base, on=[*key, "position"], suffixes=("", "_baseline"))
@@ -98,7 +110,11 @@ def slope_against_radius(table: pd.DataFrame, column: str) -> Interval | None:
     Returns:
         Mean and t interval of the seeds' least-squares slopes; -1 means that it falls to a tenth while the radius
         grows tenfold. ``None`` if no seed has two positive radii with positive values.
+
+    Raises:
+        ValueError: if the table has a seed twice at a radius.
     """
+    check_once(table, ["rho", "seed"], ONE_SETTING)
     slopes = []
     for _, group in table.groupby("seed"):
         sound = group[(group["rho"] > 0) & (group[column] > 0) & np.isfinite(group[column].astype(float))]

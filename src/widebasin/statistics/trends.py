@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from widebasin.statistics.design import ONE_SETTING, check_once
 from widebasin.statistics.intervals import Interval, t_interval
 
 
@@ -15,7 +16,11 @@ def slopes_by_seed(paired: pd.DataFrame) -> pd.Series:
     Returns:
         Seed -> slope, in the metric's unit per tenfold number of parameters; without the seeds that have fewer than two
         widths or a gain that is not finite.
+
+    Raises:
+        ValueError: if a seed has several rows of one size.
     """
+    check_once(paired, ["num_params", "seed"], ONE_SETTING)
     slopes = {
         seed: float(np.polyfit(np.log10(group["num_params"].astype(float)), group["gain"], 1)[0])
         for seed, group in paired.groupby("seed")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from widebasin.data import DataError
 from widebasin.report.drawing import own_style
+from widebasin.report.mechanism_tables import undecided
 from widebasin.report.page import Answer, image, page
 from widebasin.shown import say
 from widebasin.studies.chance import with_chance
@@ -48,8 +49,13 @@ class Answered:
     spec: Resolved
 
     def numbers(self) -> dict[str, list[dict[str, Any]]]:
-        """What was measured as plain numbers: the rows of every table by its name."""
-        measured = self.tables.measured
+        """What was measured as plain numbers: the rows of every table by its name.
+
+        Verdicts of stability say besides whether they are ``undecided``, above 1 by no more than the tolerance.
+        """
+        measured = dict(self.tables.measured)
+        if "stability" in measured:
+            measured["stability"] = measured["stability"].assign(undecided=undecided(measured["stability"]))
         return {name: table.replace({np.nan: None}).to_dict("records") for name, table in measured.items()}  # pyright: ignore[reportReturnType]
 
 

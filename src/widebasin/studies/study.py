@@ -61,6 +61,8 @@ class Measures:
         check_samples(self.samples)
         if not self.multiples or not all(isfinite(m) and m > 0 for m in self.multiples):
             raise UsageError("multiples", self.multiples, "must be finite numbers > 0")
+        if len(set(self.multiples)) < len(self.multiples):
+            raise UsageError("multiples", self.multiples, "must be different numbers")
         if not (isfinite(self.sharpness_rho) and self.sharpness_rho > 0):
             raise UsageError("sharpness_rho", self.sharpness_rho, "must be a finite number > 0")
 

@@ -1,6 +1,7 @@
 """Groups of networks in one compiled program: their beginning, and one epoch after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from widebasin.data import key_for
 from widebasin.sam import Method
 from widebasin.sparsity import apply_mask
 from widebasin.training.loops import Dispatched, Scanned
+from widebasin.training.network import computing_in
 from widebasin.training.placement import Placement
 from widebasin.training.plan import Plan
 from widebasin.training.point import Point, coordinates
@@ -28,6 +30,9 @@ ALWAYS = ("rho", "learning_rate", "weight_decay")
 
 class Program:
     """Trains groups of networks of one problem with one method under one plan; compiles once per group size.
+
+    All is computed in the recipe's precision and under the settings of JAX that belong to it, whatever those of the
+    caller are, see ``computing_in``.
 
     Args:
         problem: what is trained.
@@ -50,16 +55,23 @@ class Program:
             )
         self.problem, self.method_at, self.plan = problem, method_at, plan
         self.placement = Placement(plan)
-        self.data = self.placement.shared(problem.data)
-        loop = Scanned if plan.loop == "scan" else Dispatched
-        self.loop = loop(problem, method_at, self.placement)
-        # Two programs: how examples are split does not depend on the width, and is compiled once for all of a sweep.
-        self._initialize = self.placement.compiled(self._initialize_one, once=True)
-        self._source = self.placement.compiled(self._source_one, shared=1, once=True)
+        with self.computing():
+            self.data = self.placement.shared(problem.data)
+            loop = Scanned if plan.loop == "scan" else Dispatched
+            self.loop = loop(problem, method_at, self.placement)
+            # Two programs: how examples are split does not depend on the width, and is compiled once for all of a
+            # sweep.
+            self._initialize = self.placement.compiled(self._initialize_one, once=True)
+            self._source = self.placement.compiled(self._source_one, shared=1, once=True)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """The settings of JAX that the networks are trained under."""
+        return computing_in(self.problem.recipe.precision)
 
     def prepare(self, points: Sequence[Point]) -> None:
         """Compiles what training a group needs; to be called in a thread while another program trains."""
-        self.loop.prepare(*self.start(points), self.data)
+        with self.computing():
+            self.loop.prepare(*self.start(points), self.data)
 
     def start(self, points: Sequence[Point]) -> tuple[TrainingState, PyTree, Hyperparameters]:
         """State, data and hyperparameters of networks before the first step.
@@ -67,6 +79,10 @@ class Program:
         There may be more rows than points: a group is filled up with copies of its last network, so that all groups are
         of one size and every device has as many; ``epoch`` trains them along.
         """
+        with self.computing():
+            return self._start(points)
+
+    def _start(self, points: Sequence[Point]) -> tuple[TrainingState, PyTree, Hyperparameters]:
         self._check(points)
         filled = [*points, *[points[-1]] * (self.placement.filled(len(points)) - len(points))]
         seeds = np.array([point.seed for point in filled], np.uint32)
@@ -162,4 +178,5 @@ class Program:
             ``test_*`` at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN
             unless ``last``).
         """
-        return self.loop.epoch(state, source, hyperparameters, self.data, last)
+        with self.computing():
+            return self.loop.epoch(state, source, hyperparameters, self.data, last)

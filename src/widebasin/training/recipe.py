@@ -33,7 +33,8 @@ class Recipe:
         warmup_steps: over which the learning rate rises linearly from 0, times the schedule; a tenth of all steps at
             most.
         precision: ``float32``; ``bfloat16``, in which outputs and gradients are computed while parameters, batch
-            statistics and losses stay in float32; or ``float64``, for which JAX's 64-bit types must be enabled.
+            statistics and losses stay in float32; or ``float64``, for which training enables JAX's 64-bit types: the
+            trained network is to be called within ``jax.enable_x64(True)``.
     """
 
     epochs: int

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from widebasin.data import Dataset, SplitSizes, corrupt_labels, epoch_batches, key_for, split_examples
 from widebasin.statistics import LOSS, Metric
-from widebasin.training.network import Network
+from widebasin.training.network import Network, computing_in
 from widebasin.training.objective import Objective
 from widebasin.training.point import Point, coordinates
 from widebasin.training.problem import Model, Problem, Totals
@@ -248,9 +248,10 @@ class Supervised(Problem):
     # What a seed decides, for those who want the examples of a trained network ----------------------------------------
     def examples_of(self, point: Point) -> Examples:
         """Which examples the network of a point trains, validates and tests on, and the targets that it trains on."""
-        return self._split_program(
-            self.data, jax.random.key(point.seed), {n: v[0] for n, v in coordinates([point]).items()}
-        )
+        with computing_in(self.recipe.precision):
+            return self._split_program(
+                self.data, jax.random.key(point.seed), {n: v[0] for n, v in coordinates([point]).items()}
+            )
 
     @functools.cached_property
     def _split_program(self) -> Callable[..., Examples]:
@@ -258,7 +259,8 @@ class Supervised(Problem):
 
     def initial_model(self, seed: int) -> Model:
         """The network of a seed before training, and before it is pruned."""
-        return self.init(initialization_key(seed))
+        with computing_in(self.recipe.precision):
+            return self.init(initialization_key(seed))
 
 
 def _counted(weight: Any, counted: Any) -> Any:

@@ -43,7 +43,8 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     solutions = tables.measured["solution"].merge(measured[identity], on=identity)
     outputs = solutions[solutions["kind"] == "output"]
     within = outputs[outputs["position"].between(np.min(points[0]), np.max(points[0]))]
-    functions = distances_to_baseline(within, design, relative=False)
+    # Of several test examples at one input, a function has one value.
+    functions = distances_to_baseline(within.drop_duplicates([*identity, "position"]), design, relative=False)
     parameters = distances_to_baseline(solutions[solutions["kind"] == "parameter"], design, relative=True)
     return Answer(
         title=f"The space of solutions: {tables.description.title}",

@@ -133,8 +133,10 @@ def _verdicts(spec: Resolved, measured: pd.DataFrame, judged: pd.DataFrame) -> l
         f"One simulated step multiplies the mean squared distance by the eigenvalue of condition (6) to {exact:.0e}.",
     ]
     if len(held):
-        words = f"does not grow in {calm} of {len(held)} cases that (6) calls stable"
-        sentences.append(f"Over {STEPS} simulated steps from the worst direction, it {words}.")
+        words = f"does not grow (by more than {TOLERANCE:g} per step and two standard errors) in {calm} of {len(held)}"
+        sentences.append(
+            f"Over {STEPS} simulated steps from the worst direction, it {words} cases that (6) calls stable."
+        )
     if len(broken):
         sentences.append(f"Where (6) is broken it grows over these steps in {grown} of {len(broken)} cases.")
     if lowest < -NOT_A_MINIMUM * float(measured["sharpness"].max()):
