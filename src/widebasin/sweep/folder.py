@@ -14,7 +14,6 @@
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from widebasin.data.writing import locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
-from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.errors import SweepError, UsageError, cannot_write
 from widebasin.sweep.rows import PARAMETERS, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
@@ -45,10 +44,6 @@ RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "
 OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements")
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
-# What to do where a file cannot be written.
-WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
-    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
-)
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
 
@@ -479,11 +474,7 @@ class ResultsFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
-            remedy = WRITABLE.get(error.errno or 0, "make it writable")
-            raise SweepError(
-                f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "
-                "finished networks are kept"
-            ) from error
+            raise cannot_write(path, error) from error
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Writes a parquet table atomically, see ``packed``."""
