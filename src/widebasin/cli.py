@@ -40,6 +40,7 @@ from widebasin.sweep.spec import (
     single_spec,
     workload_named,
 )
+from widebasin.sweep.trackers import TRACKERS, listeners_of
 from widebasin.theory_commands import TheoryCommand
 
 PIPE_COLUMNS = 160
@@ -57,6 +58,14 @@ class Output:
     """Delete the results of another spec that are in that folder; those of this one are continued."""
     quiet: bool = False
     """No progress."""
+    track: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            metavar="STR [STR ...]",
+            help=f"Trackers that are told of every epoch: {', '.join(TRACKERS)}. The folder has log.jsonl anyway.",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ class Sweep:
     Examples:
       widebasin sweep --widths 16 64 --rhos 0.05 0.2 --seeds 3
       widebasin sweep --file grid.toml --epochs 100 --out results/long
+      widebasin sweep --widths 16 64 --track tensorboard
 
     A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
     """
@@ -373,7 +383,7 @@ def _with_names(line: re.Match[str]) -> str:
     known = {axis.flag: axis.names() for axis in AXES if axis.names is not None}
     known |= {"workload": WORKLOADS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
     known |= {"method": known["methods"], "pruner": PRUNERS, "pruners": PRUNERS, "preset": PRESETS, "prune": PRUNE}
-    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS}
+    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS, "track": TRACKERS}
     names = {f"--{flag.replace('_', '-')}": list(values) for flag, values in known.items()}
 
     def fill(command: dict[str, Any]) -> None:
@@ -399,6 +409,8 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
     from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
     look_in(execution.data_dir)
+    path = output.out if output.out is not None else Path("results") / _folder_name(spec)
+    trackers = listeners_of(output.track, path)
     use_every_core()
     keep_compiled_programs()
     resolved = resolve(spec)
@@ -409,9 +421,9 @@ def _sweep(spec: Spec, options: Options, execution: Execution, output: Output, c
         execution = dataclasses.replace(execution, keep_parameters=True)
     folder = run(
         resolved,
-        output.out if output.out is not None else Path("results") / _folder_name(spec),
+        path,
         execution=execution,
-        listeners=progress_for(console, output.quiet),
+        listeners=[*progress_for(console, output.quiet), *trackers],
         overwrite=output.overwrite,
     )
     print_answer(write_answer(folder, options, tracker(console, output.quiet)), folder, console)

@@ -11,6 +11,7 @@
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
                        group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
     measurements/      what was measured of the trained networks, a table for each kind
+    log.jsonl          what happened, see ``trackers``; those that are named have a folder each
 """
 
 import contextlib
@@ -35,13 +36,14 @@ from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, unpacked
+from widebasin.sweep.trackers import ALWAYS, TRACKERS
 
 RECORD_FORMAT = 4
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 TABLES = ("results.parquet", "history.parquet")
-RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html")
-OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements")
+RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html", *ALWAYS)
+OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements", *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
