@@ -6,6 +6,7 @@ import pkgutil
 import struct
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,15 @@ def test_wandb_keeps_runs_offline_and_sends_no_epoch_twice(tmp_path, monkeypatch
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2 * 4
     sent = [(line["cell"], line["epoch"]) for line in read_log(tmp_path / "wandb" / "sent.jsonl")]
     assert len(set(sent)) == len(sent) == 2 * 4
+
+
+def test_wandb_without_a_login_asks_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setattr(wandb, "login", lambda prompt, verify: prompt)
+    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=SimpleNamespace(mode="online")))
+    with pytest.raises(UsageError, match=r"not logged in; .*wandb login.*WANDB_MODE=offline") as error:
+        listeners_of(["wandb"], tmp_path / "r")
+    assert error.value.argument == "track"
 
 
 # What cannot be

@@ -36,7 +36,8 @@ class _TensorBoard:
                 self._last[file] = self._try(file, lambda file=file: _mended(file))
         elif isinstance(event, Epoch):
             self._take(event)
-            if time.monotonic() - self._written > SECONDS:
+            # The last epoch too: once the rows of a group are on the disk, its epochs are not told again.
+            if time.monotonic() - self._written > SECONDS or event.report.epoch == event.cell.recipe.epochs:
                 self._write()
         elif isinstance(event, Checkpoint | GroupFinished | Finished | Failed):
             self._write()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from widebasin.sweep.cells import Cell
 
 PROJECT = "widebasin"
-# What was sent. A run that is continued offline does not know it.
+# Modes that need no login.
+OWN_MODES = ("offline", "dryrun", "disabled")
+# Which epochs were sent: a run that is continued offline does not know it. And what tells this sweep from others.
 SENT, SWEEP = "sent.jsonl", "sweep"
 
 
@@ -25,13 +27,14 @@ def check() -> None:
     """Raises ``UsageError`` where a run would ask who is there."""
     import wandb  # pyright: ignore[reportMissingImports]
 
-    if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
-        return
     try:
-        here = wandb.login(prompt=False, verify=False)
-    except wandb.errors.Error as error:
-        raise UsageError("track", "wandb", f"cannot log in ({error}); log in again: wandb login --relogin") from error
-    if not here:
+        ready = wandb.setup().settings.mode in OWN_MODES or wandb.login(prompt=False, verify=False)
+    except (wandb.errors.Error, ValueError) as error:  # a bad setting is a ValueError of pydantic's
+        why = " ".join(str(error).split())
+        raise UsageError(
+            "track", "wandb", f"cannot start ({why}); mend the settings, or: wandb login --relogin"
+        ) from error
+    if not ready:
         raise UsageError(
             "track", "wandb", "is not logged in; log in once (wandb login), or keep runs here: WANDB_MODE=offline"
         )
@@ -104,7 +107,8 @@ class _WeightsAndBiases:
         for network, run in enumerate(self._runs[place]):
             run.log(scalars(event.report, network), step=epoch)
         self._last[place] = epoch
-        append_line(self._sent, {"event": "epoch", "cell": place[0], "group": place[1], "epoch": epoch})
+        if not self._runs[place][0].disabled:
+            append_line(self._sent, {"event": "epoch", "cell": place[0], "group": place[1], "epoch": epoch})
 
     def _end(self, failed: bool) -> None:
         runs, self._runs = self._runs, {}
