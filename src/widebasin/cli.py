@@ -36,6 +36,7 @@ from widebasin.sweep.spec import (
     single_field,
     workload_named,
 )
+from widebasin.sweep.trackers import TRACKERS
 from widebasin.theory_commands import TheoryCommand
 
 PIPE_COLUMNS = 160
@@ -53,6 +54,14 @@ class Output:
     """Delete the results of another spec that are in that folder; those of this one are continued."""
     quiet: bool = False
     """No progress."""
+    track: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            metavar="STR [STR ...]",
+            help=f"Trackers that are told of every epoch: {', '.join(TRACKERS)}. The folder has log.jsonl anyway.",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,7 @@ class Sweep:
     Examples:
       widebasin sweep --widths 16 64 --rhos 0.05 0.2 --seeds 3
       widebasin sweep --file grid.toml --epochs 100 --out results/long
+      widebasin sweep --widths 16 64 --track tensorboard
 
     A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
     """
@@ -413,6 +423,7 @@ def _sweep(
         console=console,
         quiet=output.quiet,
         extend_radii=extend_radii,
+        track=output.track,
     )
     print_answer(answered, folder, console)
 

@@ -71,6 +71,7 @@ def _fill(command: dict[str, Any], names: Mapping[str, list[str]]) -> None:
 
 def _names_of_flags() -> dict[str, list[str]]:
     from widebasin.data import DATASETS, LABEL_NOISE_KINDS
+    from widebasin.sweep.trackers import TRACKERS
     from widebasin.training import OPTIMIZERS, PRECISIONS, PRUNERS, SCHEDULES
     from widebasin.workloads import WORKLOADS
     from widebasin.workloads.arrays import ARCHITECTURES
@@ -80,5 +81,5 @@ def _names_of_flags() -> dict[str, list[str]]:
     arrays = [f"{source.name}:{model}" for source in DATASETS.values() if source.files for model in ARCHITECTURES]
     known |= {"workload": [*WORKLOADS, *arrays], "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
     known |= {"method": known["methods"], "pruner": PRUNERS, "pruners": PRUNERS, "preset": PRESETS, "prune": PRUNE}
-    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS, "precision": PRECISIONS}
+    known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS, "precision": PRECISIONS, "track": TRACKERS}
     return {f"--{flag.replace('_', '-')}": list(values) for flag, values in known.items()}

@@ -27,14 +27,12 @@ from widebasin.statistics.trends import slope_per_decade
 from widebasin.studies import STUDIES, Options, comparing
 from widebasin.studies.answering import Answered, write_answer, write_page
 from widebasin.studies.findings import series_of
-from widebasin.studies.measuring import Track
 from widebasin.studies.questions.measured import STUDY as MEASURED
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures
 from widebasin.sweep import Execution, Resolved, Spec, UsageError, nearest_name, read_spec, resolve
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
-from widebasin.sweep.events import Listener
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import progress_for, tracker
@@ -42,6 +40,7 @@ from widebasin.sweep.run import run
 from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
 from widebasin.sweep.spec_file import differences, spec_toml, typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
+from widebasin.sweep.trackers import listeners_of
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
 __all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
@@ -119,6 +118,7 @@ def study(
     out: Path | str | None = None,
     overwrite: bool = False,
     extend_radii: bool = False,
+    track: Sequence[str] = (),
     progress: bool = True,
     **choices: Any,
 ) -> Results:
@@ -130,6 +130,7 @@ def study(
         overwrite: delete the results of another spec in that folder.
         extend_radii: train further radii, of 1, 2, 5, 10, 20 ..., while a chosen one is the largest tried, or the
             smallest tried where the method loses.
+        track: trackers that are told of every epoch, such as ``("tensorboard",)``.
         progress: whether to show it.
         choices: the flags of ``widebasin study NAME --help``: grid and recipe (``workload``, ``widths``, ``rhos``,
             ``seeds``, ``epochs`` ...), reading (``select``, ``at``, ``samples``), execution (``devices``,
@@ -146,7 +147,7 @@ def study(
     """
     if name not in STUDIES:
         raise nearest_name("name", name, STUDIES)
-    return _answer(STUDIES[name].spec, choices, out, overwrite, extend_radii, progress)
+    return _answer(STUDIES[name].spec, choices, out, overwrite, extend_radii, track, progress)
 
 
 def sweep(
@@ -155,6 +156,7 @@ def sweep(
     out: Path | str | None = None,
     overwrite: bool = False,
     extend_radii: bool = False,
+    track: Sequence[str] = (),
     progress: bool = True,
     **choices: Any,
 ) -> Results:
@@ -165,12 +167,13 @@ def sweep(
         out: results folder; ``results/sweep`` by default.
         overwrite: see ``study``.
         extend_radii: see ``study``.
+        track: see ``study``.
         progress: see ``study``.
         choices: see ``study``.
     """
     named = choices.get("workload")
     start = Spec() if file is None else read_spec(Path(file), named if isinstance(named, str) else None)
-    return _answer(start, choices, out, overwrite, extend_radii, progress)
+    return _answer(start, choices, out, overwrite, extend_radii, track, progress)
 
 
 def train(
@@ -178,6 +181,7 @@ def train(
     workload: str = "digits-mlp",
     out: Path | str | None = None,
     overwrite: bool = False,
+    track: Sequence[str] = (),
     progress: bool = True,
     data_dir: Path | str | None = None,
     **choices: Any,
@@ -188,6 +192,7 @@ def train(
         workload: its name, or a file of your own arrays.
         out: results folder; by default named by what the network is.
         overwrite: see ``study``.
+        track: see ``study``.
         progress: see ``study``.
         data_dir: folder of data sets, looked into before the cache.
         choices: the flags of ``widebasin train --help``: ``width``, ``method``, ``rho``, ``seed``, ``epochs`` ...
@@ -209,7 +214,7 @@ def train(
     )
     path = RESULTS / folder if out is None else Path(out)
     execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
-    answer(spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress)
+    answer(spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track)
     return load_network(path)
 
 
@@ -306,7 +311,7 @@ def answer(
     console: Console,
     quiet: bool,
     extend_radii: bool = False,
-    listeners: Sequence[Listener] = (),
+    track: Sequence[str] = (),
 ) -> tuple[Answered, ResultsFolder]:
     """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page.
 
@@ -319,7 +324,7 @@ def answer(
         console: where progress is shown.
         quiet: whether none is.
         extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
-        listeners: see ``sweep.run.run``.
+        track: names of trackers, see ``sweep.trackers``.
     """
     look_in(execution.data_dir)
     use_every_core()
@@ -333,11 +338,10 @@ def answer(
         resolved = _extended_before(resolved, path)
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
-    track: Track = tracker(console, quiet)
     while True:
-        listening = [*progress_for(console, quiet), *listeners]
-        folder = run(resolved, path, execution=execution, listeners=listening, overwrite=overwrite)
-        answered = write_answer(folder, options, track)
+        listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
+        folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
+        answered = write_answer(folder, options, tracker(console, quiet))
         further = _further_radii(answered, options) if extend_radii else ()
         if not further:
             return answered, folder
@@ -411,6 +415,7 @@ def _answer(
     out: Path | str | None,
     overwrite: bool,
     extend_radii: bool,
+    track: Sequence[str],
     progress: bool,
 ) -> Results:
     reading, how = (
@@ -436,6 +441,7 @@ def _answer(
         console=Console(),
         quiet=not progress,
         extend_radii=extend_radii,
+        track=track,
     )
     return _results(found, folder, options)
 

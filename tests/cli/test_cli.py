@@ -153,7 +153,7 @@ def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     tables = {"results.parquet", "history.parquet"}
     records = {"spec.toml", "run.json", "description.json"}
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert there == {*records, *tables, "report.html", "figures", "cells"}
+    assert there == {*records, *tables, "report.html", "figures", "cells", "log.jsonl"}
     assert len(pd.read_parquet(folder / "results.parquet")) == 2 * 3 * 2
     assert "Gain in test accuracy over SGD" in done.stdout
     assert re.search(r"\[100%\] digits-mlp width 8 sgd and sam: 6 networks trained", done.stdout)
@@ -250,6 +250,7 @@ def test_completion_prints_a_script_for_the_shell(shell, here):
             # Names of files, which bash completes by itself where it is given nothing, not even an empty word.
             ("report res", set()),
             ("sweep --out res", set()),
+            ("train --track tens", {"tensorboard"}),
         ):
             typed = ["widebasin", *words.split()]
             ask = (

@@ -24,12 +24,12 @@ def carry_out(progress, skipped=()):
     for cell in GRID:
         for number, group in enumerate(Plan(2, "scan", "cpu").groups(cell.points)):
             if (cell.width, cell.method) in skipped:
-                progress(GroupFinished(cell, number, len(group), before=True))
+                progress(GroupFinished(cell, number, group, before=True))
                 continue
-            progress(GroupStarted(cell, number, len(group)))
+            progress(GroupStarted(cell, number, group))
             for epoch in (1, 2):
-                progress(Epoch(cell, number, len(group), report(epoch, len(group))))
-            progress(GroupFinished(cell, number, len(group)))
+                progress(Epoch(cell, number, group, report(epoch, len(group))))
+            progress(GroupFinished(cell, number, group))
     progress(Finished())
 
 
@@ -59,8 +59,8 @@ def test_a_terminal_shows_time_left_and_metrics():
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     progress = TerminalProgress(console)
     progress(Started(tuple(GRID)))
-    progress(GroupStarted(GRID[1], 0, 6))
-    progress(Epoch(GRID[1], 0, 6, report(1, 6)))
+    progress(GroupStarted(GRID[1], 0, GRID[1].points))
+    progress(Epoch(GRID[1], 0, GRID[1].points, report(1, 6)))
     progress.bar.refresh()
     progress(Failed("no more time"))
     text = console.file.getvalue()
@@ -73,7 +73,7 @@ def test_time_moves_and_a_bar_stays_while_a_program_compiles_in_a_narrow_termina
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
     progress = TerminalProgress(console)
     progress(Started(tuple(GRID)))
-    progress(GroupStarted(GRID[1], 0, 6))
+    progress(GroupStarted(GRID[1], 0, GRID[1].points))
     for passed in (65, 60):
         progress.bar.tasks[0].start_time -= passed  # pyright: ignore[reportOperatorIssue]
         progress.bar.refresh()
@@ -100,8 +100,8 @@ def test_the_rate_has_digits_for_slow_networks_too(seconds, rate, monkeypatch):
     progress = TerminalProgress(console)
     monkeypatch.setattr(progress.counter, "seconds", lambda: seconds)
     progress(Started(tuple(GRID)))
-    progress(GroupStarted(GRID[1], 0, 6))
-    progress(Epoch(GRID[1], 0, 6, report(1, 6)))
+    progress(GroupStarted(GRID[1], 0, GRID[1].points))
+    progress(Epoch(GRID[1], 0, GRID[1].points, report(1, 6)))
     progress.bar.refresh()
     progress(Failed("no more time"))
     assert rate in console.file.getvalue()

@@ -158,9 +158,9 @@ def test_overwrite_deletes_nothing_where_there_are_other_files(tmp_path):
     folder = run(small, tmp_path / "r")
     (folder.path / "notes.md").write_text("precious")
     with pytest.raises(UsageError, match=r"notes\.md"):
-        run(dataclasses.replace(small, seeds=2), folder.path, overwrite=True)
+        run(dataclasses.replace(small, first_seed=1), folder.path, overwrite=True)
     assert len(folder.results()) == 1
-    assert folder.spec().seeds == 1
+    assert folder.spec().first_seed == 0
 
 
 @pytest.mark.slow

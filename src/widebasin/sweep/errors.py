@@ -1,8 +1,15 @@
 """Errors that a user can mend, and says how."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+# What to do where a file cannot be written.
+WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
+    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
+)
 
 
 class UsageError(ValueError):
@@ -15,6 +22,15 @@ class UsageError(ValueError):
 
 class SweepError(RuntimeError):
     """A sweep cannot go on; the message says why and what to do."""
+
+
+def cannot_write(path: Path, error: OSError) -> SweepError:
+    """The error for a file of a sweep that the disk does not take."""
+    remedy = WRITABLE.get(error.errno or 0, "make it writable")
+    return SweepError(
+        f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "
+        "finished networks are kept"
+    )
 
 
 def nearest_name(argument: str, name: str, known: Iterable[str]) -> UsageError:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from widebasin.sweep.cells import Cell
-from widebasin.training import EpochReport
+# Trackers are named on the command line, whose help loads nothing of what trains.
+if TYPE_CHECKING:
+    from widebasin.sweep.cells import Cell
+    from widebasin.training import EpochReport, Point
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Started:
         cells: all that will be trained.
     """
 
-    cells: tuple[Cell, ...]
+    cells: "tuple[Cell, ...]"
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,17 @@ class GroupStarted:
     Attributes:
         cell: of the group.
         group: its number within the cell.
-        networks: how many they are.
+        points: which networks they are.
     """
 
-    cell: Cell
+    cell: "Cell"
     group: int
-    networks: int
+    points: "tuple[Point, ...]"
+
+    @property
+    def networks(self) -> int:
+        """How many they are."""
+        return len(self.points)
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,19 @@ class Epoch:
     Attributes:
         cell: of the group.
         group: its number within the cell.
-        networks: how many they are.
+        points: which networks they are, in the order of every metric.
         report: number, metrics and divergence.
     """
 
-    cell: Cell
+    cell: "Cell"
     group: int
-    networks: int
-    report: EpochReport
+    points: "tuple[Point, ...]"
+    report: "EpochReport"
+
+    @property
+    def networks(self) -> int:
+        """How many they are."""
+        return len(self.points)
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Checkpoint:
         epoch: epochs completed.
     """
 
-    cell: Cell
+    cell: "Cell"
     group: int
     epoch: int
 
@@ -72,14 +85,19 @@ class GroupFinished:
     Attributes:
         cell: of the group.
         group: its number within the cell.
-        networks: how many they are.
+        points: which networks they are.
         before: whether it was finished before this run.
     """
 
-    cell: Cell
+    cell: "Cell"
     group: int
-    networks: int
+    points: "tuple[Point, ...]"
     before: bool = False
+
+    @property
+    def networks(self) -> int:
+        """How many they are."""
+        return len(self.points)
 
 
 @dataclass(frozen=True)

@@ -118,21 +118,20 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
     cell, folder, execution = work.cell, work.folder, work.execution
     program = None
     for number, points in enumerate(work.plan.groups(cell.points)):
-        networks = len(points)
         checkpoints = _ToldCheckpoints(folder.group(cell.name, number, "checkpoint"), cell, number, tell)
         if not work.missing(number):
             checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
-            tell(GroupFinished(cell, number, networks, before=True))
+            tell(GroupFinished(cell, number, points, before=True))
             continue
-        tell(GroupStarted(cell, number, networks))
+        tell(GroupStarted(cell, number, points))
         if program is None:
             for cell_to_come in following:
                 cell_to_come.prepare(ahead)
             program = work.program()
 
-        def on_epoch(report: EpochReport, number: int = number, networks: int = networks) -> None:
+        def on_epoch(report: EpochReport, number: int = number, points: tuple[Point, ...] = points) -> None:
             folder.check_held()
-            tell(Epoch(cell, number, networks, report))
+            tell(Epoch(cell, number, points, report))
 
         trained = train(
             program,
@@ -150,7 +149,7 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
             parameters = folder.relative(folder.group(cell.name, number, "parameters"))
         folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
         checkpoints.remove()
-        tell(GroupFinished(cell, number, networks))
+        tell(GroupFinished(cell, number, points))
 
 
 class _ToldCheckpoints(Checkpoints):

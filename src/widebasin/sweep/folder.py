@@ -11,10 +11,10 @@
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
                        group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
     measurements/      what was measured of the trained networks, a table for each kind
+    log.jsonl          what happened, see ``trackers``; those that are named have a folder each
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -30,25 +30,22 @@ from widebasin.data.writing import locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
-from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.errors import SweepError, UsageError, cannot_write
 from widebasin.sweep.rows import PARAMETERS, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, unpacked
+from widebasin.sweep.trackers import ALWAYS, TRACKERS
 
 RECORD_FORMAT = 4
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 TABLES = ("results.parquet", "history.parquet")
-RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html")
-OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements")
+RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html", *ALWAYS)
+OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements", *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
-# What to do where a file cannot be written.
-WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
-    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
-)
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
 
@@ -479,11 +476,7 @@ class ResultsFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
-            remedy = WRITABLE.get(error.errno or 0, "make it writable")
-            raise SweepError(
-                f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "
-                "finished networks are kept"
-            ) from error
+            raise cannot_write(path, error) from error
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Writes a parquet table atomically, see ``packed``."""

@@ -21,6 +21,7 @@ from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, Resu
 from widebasin.sweep.rows import rows_of_group
 from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
+from widebasin.sweep.trackers import ALWAYS
 from widebasin.training import Plan, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
@@ -50,7 +51,7 @@ def run(
         path: the results folder; created if need be.
         execution: how.
         executor: where; here by default.
-        listeners: are told what happens, see ``widebasin.sweep.events``.
+        listeners: are told what happens, see ``widebasin.sweep.events``; those of ``trackers.listeners_of`` among them.
         overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results that
             this spec has too are continued all the same.
 
@@ -76,7 +77,8 @@ def run(
         for group in finished:
             folder.verify_group(*group)
         if len(finished) < len(groups):
-            _carry_out(grid, plans, folder, execution, executor or LocalExecutor(), to_all(listeners))
+            kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
+            _carry_out(grid, plans, folder, execution, executor or LocalExecutor(), to_all([*kept, *listeners]))
         folder.merge(groups)
     return folder
 

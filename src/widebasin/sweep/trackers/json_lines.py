@@ -1,0 +1,179 @@
+"""A log of every sweep in its results folder: ``log.jsonl``, one JSON object a line."""
+
+import datetime
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from widebasin.sweep.errors import cannot_write
+from widebasin.sweep.events import Checkpoint, Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Started
+from widebasin.sweep.trackers.tracker import Tracker
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAMES = {
+    Started: "started",
+    GroupStarted: "group-started",
+    Epoch: "epoch",
+    Checkpoint: "checkpoint",
+    GroupFinished: "group-finished",
+    Finished: "finished",
+    Failed: "failed",
+}
+_AS_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, oldest first; one that a killed process has torn is left out.
+
+    Every line has ``time`` (UTC) and ``event``, and what belongs to it: ``cell``, ``group``, ``epoch``, ``count`` of
+    networks, ``error``. A line of an epoch also has
+
+    * ``diverged``: how many networks have so far;
+    * ``mean``: of every metric, over the networks with a finite value;
+    * ``networks``: name of a column -> values in the order of the networks, or the one value that all share, as
+      ``pandas.DataFrame`` takes it. A value that is not finite is ``None``.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return list(_whole(file))
+
+
+def append_line(file: BinaryIO, record: Mapping[str, Any]) -> None:
+    """Writes a line to a file that is not buffered."""
+    rest = memoryview(_AS_JSON(record).encode() + b"\n")
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def opened_log(path: Path) -> tuple[BinaryIO, dict[tuple[str, int], int]]:
+    """Opens a log to append to, and cuts off a last line that a killed process has torn.
+
+    Returns:
+        The file, and the last epoch that is in it of every cell and group.
+
+    Raises:
+        OSError: if it cannot be read or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab", buffering=0)
+    try:
+        last: dict[tuple[str, int], int] = {}
+        with path.open("rb") as before:
+            for line in _whole(before):
+                match line:
+                    case {"event": "epoch", "cell": str(cell), "group": int(group), "epoch": int(epoch)}:
+                        last[cell, group] = max(last.get((cell, group), 0), epoch)
+            end = before.tell()
+        file.truncate(end)
+        return file, last
+    except BaseException:
+        file.close()
+        raise
+
+
+def _whole(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """The lines that are objects; ends at one without an end, and leaves the file there."""
+    end = 0
+    while (line := file.readline()).endswith(b"\n"):
+        end += len(line)
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
+    file.seek(end)
+
+
+class _JsonLines:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._identities: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Writes what happened, if it is not in the log yet."""
+        try:
+            if isinstance(event, Started):
+                self._close()
+                self._file, self._last = opened_log(self._path)
+            if self._file is not None and (content := self._content(event)) is not None:
+                time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+                append_line(self._file, {"time": time, "event": NAMES[type(event)]} | content)
+        except OSError as error:
+            self._close()
+            raise cannot_write(self._path, error) from error
+        if isinstance(event, Finished | Failed):
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _content(self, event: Event) -> dict[str, Any] | None:
+        if isinstance(event, Started):
+            return {"cells": len(event.cells), "count": sum(len(cell.points) for cell in event.cells)}
+        if isinstance(event, Failed):
+            return {"error": event.error}
+        if isinstance(event, Finished):
+            return {}
+        place = {"cell": event.cell.name, "group": event.group}
+        if isinstance(event, Checkpoint):
+            return place | {"epoch": event.epoch}
+        if isinstance(event, Epoch):
+            return self._epoch(event, place)
+        if isinstance(event, GroupFinished) and event.before:
+            return None
+        if isinstance(event, GroupStarted):
+            self._identities[event.cell.name, event.group] = _identities(event)
+        else:
+            self._identities.pop((event.cell.name, event.group), None)
+        return place | {"count": event.networks}
+
+    def _epoch(self, event: Epoch, place: dict[str, Any]) -> dict[str, Any] | None:
+        report, group = event.report, (event.cell.name, event.group)
+        if report.epoch <= self._last.get(group, 0):
+            return None
+        self._last[group] = report.epoch
+        mean, values = _numbers(report.metrics)
+        return place | {
+            "epoch": report.epoch,
+            "diverged": report.diverged,
+            "mean": mean,
+            "networks": self._identities[group] | values,
+        }
+
+
+def _identities(event: GroupStarted) -> dict[str, Any]:
+    """What the networks of a group are: a value for each, or the one that they share."""
+    from widebasin.sweep.rows import identity_rows
+
+    columns = identity_rows(event.cell, event.points).to_dict("list")
+    return {str(name): values[0] if len(set(values)) == 1 else values for name, values in columns.items()}
+
+
+def _numbers(metrics: "Mapping[str, np.ndarray]") -> tuple[dict[str, float | None], dict[str, list[float | None]]]:
+    """Means over the networks with finite values, and values; all metrics at once, as this is done at every epoch."""
+    import numpy as np
+
+    block = np.stack(list(metrics.values()))
+    finite = np.isfinite(block)
+    with np.errstate(all="ignore"):
+        means = np.where(finite, block, 0).sum(1, np.float64) / finite.sum(1)
+    values = [_short(row) for row in block]
+    return dict(zip(metrics, _short(means.astype(block.dtype)), strict=True)), dict(zip(metrics, values, strict=True))
+
+
+def _short(values: "np.ndarray") -> list[float | None]:
+    """With as few digits as give the same number back in its precision."""
+    return [number if math.isfinite(number := float(str(value))) else None for value in values]
+
+
+TRACKER = Tracker("log.jsonl", "one JSON object a line", _JsonLines, always=True)

@@ -1,0 +1,69 @@
+"""The trackers by name: those of the files in this folder."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from widebasin.sweep.errors import UsageError, nearest_name
+from widebasin.sweep.events import Listener
+from widebasin.sweep.trackers.tracker import Tracker
+
+
+def declared() -> dict[str, Tracker]:
+    """Module of this folder -> the tracker that it declares."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name != "registry"]
+    modules = {name: importlib.import_module(f"{__package__}.{name}") for name in names}
+    return {name: module.TRACKER for name, module in modules.items() if hasattr(module, "TRACKER")}
+
+
+_DECLARED = [*declared().values()]
+TRACKERS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if not tracker.always}
+"""What has a name on the command line."""
+ALWAYS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if tracker.always}
+"""What keeps every sweep."""
+
+
+def listeners_of(names: Sequence[str], folder: Path) -> list[Listener]:
+    """The listeners of trackers that keep a sweep in its results folder, for ``listeners`` of ``run``.
+
+    >>> from pathlib import Path
+    >>> listeners_of([], Path("results/sweep"))
+    []
+
+    Args:
+        names: of the trackers, each taken once.
+        folder: the results folder; it need not be there yet.
+
+    Raises:
+        UsageError: for a name that there is not, a package that is missing, or a tracker that cannot be used as
+            things are.
+    """
+    names = list(dict.fromkeys(names))
+    for name in names:
+        if name not in TRACKERS:
+            raise nearest_name("track", name, TRACKERS)
+        _check_package(name, TRACKERS[name].requirement)
+        TRACKERS[name].check()
+    return [TRACKERS[name].listener(folder / name) for name in names]
+
+
+def _check_package(name: str, requirement: str) -> None:
+    if not requirement:
+        return
+    package = re.split("[<>=!~]", requirement)[0]
+    why = ""
+    try:
+        # A folder of this name in the working directory is a package without a file.
+        found = importlib.import_module(package).__file__ is not None
+    except ImportError as error:
+        found, why = False, "" if error.name == package else f" ({error})"
+    if not found:
+        raise UsageError(
+            "track", name, f"needs the package {package}, which is not installed{why}: {_pip(requirement)}"
+        )
+
+
+def _pip(requirement: str) -> str:
+    return f'pip install "{requirement}"'
