@@ -72,7 +72,8 @@ def judged():
 def test_a_verdict_above_1_by_less_than_the_tolerance_is_undecided(judged):
     found = answer(None, judged, Measures())
     assert any("1 of 2 verdicts are stable, 1 undecided (above 1" in finding for finding in found.findings)
-    rows = Answered(found, "measure.html", judged).numbers()["stability"]
+    spec = resolve(Spec())
+    rows = Answered(found, "measure.html", judged, STUDY, spec).numbers()["stability"]
     assert [(row["stable"], row["undecided"]) for row in rows] == [(True, False), (True, True)]
 
 

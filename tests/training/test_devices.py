@@ -97,9 +97,9 @@ def test_devices_that_cannot_share_the_work_are_refused_with_the_reason():
 
 
 def test_devices_that_nobody_asked_for_share_the_networks():
-    for seeds, at_once in ((4, 4), (3, 4)):
+    for seeds in (4, 1):
         chosen = plan(Execution(), seeds=seeds)
-        assert (chosen.networks_at_once, chosen.devices) == (at_once, 2)
+        assert (chosen.networks_at_once, chosen.devices) == (6, 2)
     # The cores of a CPU share one network's steps without being told.
     assert plan(Execution(networks_at_once=1), seeds=4, batch_size=50).devices == 1
     assert plan(Execution(networks_at_once=1, workers=3), seeds=4).workers == 3
