@@ -281,6 +281,34 @@ class Status:
 
 
 @dataclass(frozen=True)
+class New:
+    """Write a file with a workload of your own, to begin with: data, model, loss and recipe; it runs as it is.
+
+    Examples:
+      widebasin new mine
+      widebasin study overparam --workload mine.py
+    """
+
+    name: tyro.conf.Positional[str]
+    """Of the workload; the file is NAME.py."""
+
+    def run(self, console: Console) -> None:
+        """Writes the file."""
+        from importlib.resources import files
+
+        if not self.name.isidentifier():
+            raise UsageError("name", self.name, "must be a name of Python: letters, digits and _, not a digit first")
+        path = Path(f"{self.name}.py")
+        text = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", self.name)
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise UsageError("name", self.name, f"{path} is there already; choose another, or delete it") from error
+        say(console, f"{path} is written. Try it: widebasin study overparam --workload {path} --seeds 2")
+
+
+@dataclass(frozen=True)
 class List:
     """List what there is: studies, workloads, methods, optimizers.
 
@@ -458,6 +486,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         subcommand("report", Report),
         subcommand("compare", Compare),
         subcommand("status", Status),
+        subcommand("new", New),
         subcommand("list", List),
         subcommand("measure", MeasureCommand),
         subcommand("data", DataCommand),

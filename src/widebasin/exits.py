@@ -14,6 +14,8 @@ from widebasin.shown import say
 from widebasin.sweep import SweepError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+# Set, errors in a user's own workload are shown with their whole traceback.
+TRACEBACK = "WIDEBASIN_TRACEBACK"
 
 
 @contextlib.contextmanager
@@ -46,8 +48,22 @@ def explained(console: Console) -> Iterator[None]:
         from widebasin.training import CheckpointError
 
         if not isinstance(error, (DataError, CheckpointError)):
+            _say_own_line(console, error)
             raise
         say(console, f"widebasin: {error}", "red")
+        raise SystemExit(FAILED) from error
+
+
+def _say_own_line(console: Console, error: Exception) -> None:
+    """Ends with the line of a user's own workload where an error came up, if it did; ``TRACEBACK`` shows the rest."""
+    from widebasin.workloads.files import line_of
+
+    where = line_of(error)
+    if where and not os.environ.get(TRACEBACK):
+        text = (str(error).splitlines() or [""])[0]
+        say(console, f"widebasin: {where}", "red")
+        say(console, f"{type(error).__name__}: {text}", "red")
+        say(console, f"{TRACEBACK}=1 before the command shows the whole traceback.", "dim")
         raise SystemExit(FAILED) from error
 
 

@@ -1,5 +1,6 @@
 """Architectures as Equinox modules for one example; width is an argument. Batches come from ``jax.vmap``."""
 
+from widebasin.models.applied import Applied
 from widebasin.models.convolution import Convolution, is_convolutional
 from widebasin.models.linear import LinearNetwork, LinearRegression
 from widebasin.models.mlp import MLP
@@ -13,6 +14,7 @@ __all__ = [
     "BATCH_AXIS",
     "MLP",
     "VGG11",
+    "Applied",
     "BatchNormalization",
     "Convolution",
     "LinearNetwork",

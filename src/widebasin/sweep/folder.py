@@ -147,6 +147,10 @@ class ResultsFolder:
         """Whether a sweep has been started here."""
         return (self.path / "spec.toml").exists()
 
+    def holds_work(self) -> bool:
+        """Whether anything was trained here: rows of groups, checkpoints or parameters."""
+        return any((self.path / "cells").glob("*/group-*"))
+
     def is_finished(self) -> bool:
         """Whether all networks of the sweep are trained, and their rows are in its tables."""
         return all((self.path / name).exists() for name in TABLES)

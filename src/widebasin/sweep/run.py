@@ -25,6 +25,7 @@ from widebasin.sweep.trackers import ALWAYS
 from widebasin.training import Plan, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
+from widebasin.workloads.files import code_digest, names_file
 
 # Flags of XLA that decide no result: a sweep may go on with other ones.
 DECIDING_NOTHING = ("--xla_force_host_platform_device_count", "--xla_dump")
@@ -115,7 +116,8 @@ def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Executi
         try:
             return _continue(folder, spec, execution)
         except (UsageError, SweepError):
-            if not overwrite:
+            # Where nothing was trained yet, as after an error in the first step, there is nothing to lose.
+            if not overwrite and (folder.holds_work() or folder.is_finished()):
                 raise
     folder.check_foreign((*RESULT_FILES, *OWN_FOLDERS, *RECORD_FILES) if folder.holds_sweep() else RECORD_FILES)
     grid = cells(spec)
@@ -287,9 +289,14 @@ def _environment(spec: Resolved) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "settings": _settings(),
+        "settings": _settings() | _code(spec.workload),
         "data": WORKLOADS[spec.workload].data_record(),
     }
+
+
+def _code(workload: str) -> dict[str, str]:
+    """What a workload in a user's own file says to Python: another text may be another problem."""
+    return {f"the code of {workload}": code_digest(workload)} if names_file(workload) else {}
 
 
 def _settings() -> dict[str, str]:

@@ -1,25 +1,56 @@
 """The workloads by name: those of the files in this folder."""
 
+import dataclasses
+import functools
 import importlib
 import pkgutil
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from widebasin.workloads.arrays import arrays_workload, names_arrays
+from widebasin.workloads.files import file_workload, names_file
 from widebasin.workloads.workload import Workload
+
+# Packages make their workloads known by entry points of this group.
+GROUP = "widebasin.workloads"
 
 
 class Workloads(dict[str, Workload]):
-    """The workloads that have a name; and a user's own arrays, by the name of their file."""
+    """The workloads that have a name; those of other packages; and a user's own, by the name of their file."""
 
     def __contains__(self, name: object) -> bool:
-        """Whether it is a workload's name, or that of a file of arrays, which may yet be missing or unreadable."""
-        return super().__contains__(name) or (isinstance(name, str) and names_arrays(name))
+        """Whether it is a workload's name, or that of a file, which may yet be missing or unreadable."""
+        if super().__contains__(name) or not isinstance(name, str):
+            return super().__contains__(name)
+        return names_arrays(name) or names_file(name) or name in _of_packages()
 
     def __missing__(self, name: str) -> Workload:
-        """The workload of a file of arrays."""
+        """The workload of a file, or of another package."""
         if names_arrays(name):
             return arrays_workload(name)
+        if names_file(name):
+            return file_workload(name)
+        if name in _of_packages():
+            return _package_workload(name)
         raise KeyError(name)
+
+
+@functools.cache
+def _of_packages() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@functools.cache
+def _package_workload(name: str) -> Workload:
+    """The workload of an entry point; ``ValueError`` if it is none."""
+    point = _of_packages()[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ValueError(f"the entry point {point.value} cannot be loaded: {error}") from error
+    if isinstance(found, Workload):
+        return dataclasses.replace(found, name=name)
+    raise ValueError(f"the entry point {point.value} must be a Workload, got {type(found).__name__}")
 
 
 # Embedded data first, and digits-mlp, which is everyone's default, before all.

@@ -1,0 +1,114 @@
+"""A workload in a user's own file, ``--workload mine.py``, or ``mine.py:NAME`` where the file has several.
+
+The file defines a ``Workload``, such as a ``SupervisedWorkload``; ``widebasin new mine`` writes one to begin with. It
+is run as a module of its own, with its folder in the search path, so that it may import what lies beside it.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import linecache
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from widebasin.workloads.workload import SupervisedWorkload, Workload
+
+ENDING = ".py"
+
+
+def names_file(name: str) -> bool:
+    """Whether a workload's name is that of a file of Python, with or without a name in it."""
+    path, ending, chosen = name.partition(ENDING)
+    return bool(path and ending) and (not chosen or chosen.startswith(":"))
+
+
+@functools.lru_cache(maxsize=8)
+def file_workload(name: str) -> Workload:
+    """The workload of a file.
+
+    Raises:
+        ValueError: if the file cannot be run, with its line, or defines no workload, or several and none is named.
+    """
+    path, chosen = _parts(name)
+    module = _module(path)
+    if chosen:
+        found = getattr(module, chosen, None)
+        if not isinstance(found, Workload):
+            raise ValueError(f"{path.name} defines no workload {chosen!r}; it has {_listed(module)}")
+    else:
+        several = _workloads(module)
+        if len(several) != 1:
+            wanted = f"name one of several, such as {name}:{next(iter(several))}" if several else "define one"
+            raise ValueError(f"{path.name} defines {_listed(module)}; {wanted}")
+        (found,) = several.values()
+    if isinstance(found, SupervisedWorkload):
+        return replace(found, name=name, load=functools.cache(found.load))
+    return replace(found, name=name)
+
+
+def code_digest(name: str) -> str:
+    """Of a workload's file what it says to Python, without comments and layout: a part of its SHA-256."""
+    tree = ast.parse(_parts(name)[0].read_bytes())
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def line_of(error: BaseException, paths: "set[str] | None" = None) -> str:
+    """Where in a user's own file an error came up, with the line: ``mine.py, line 12: x = y``; empty if in none.
+
+    Args:
+        error: raised while the file was run, or something that it defines.
+        paths: of the files; by default those of the workloads that were loaded.
+    """
+    files = _LOADED if paths is None else paths
+    if isinstance(error, SyntaxError) and error.filename in files and error.lineno:
+        return _line(error.filename, error.lineno)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return _line(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
+
+
+# Files whose workloads were loaded.
+_LOADED: set[str] = set()
+
+
+def _parts(name: str) -> tuple[Path, str]:
+    path, _, chosen = name.partition(ENDING)
+    return Path(path + ENDING), chosen.removeprefix(":")
+
+
+def _module(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError("there is no such file; widebasin new writes one to begin with")
+    where = str(path.resolve())
+    _LOADED.add(where)
+    key = f"widebasin_workload_{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(key, where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[key] = module  # dataclasses and pickles look it up
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[key]
+        raise ValueError(f"cannot be run: {type(error).__name__}: {error} ({line_of(error)})") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _workloads(module: ModuleType) -> dict[str, Workload]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, Workload)}
+
+
+def _listed(module: ModuleType) -> str:
+    return ", ".join(_workloads(module)) or "no workload"
+
+
+def _line(path: str, number: int) -> str:
+    text = linecache.getline(path, number).strip()
+    return f"{Path(path).name}, line {number}: {text}"

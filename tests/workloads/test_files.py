@@ -1,0 +1,146 @@
+"""A workload in a user's own file."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from importlib.resources import files
+
+import flax.linen
+import jax
+import numpy as np
+import pytest
+from sweep.commands import widebasin
+
+from widebasin.models import Applied
+from widebasin.sweep import UsageError, resolve, workload_named
+from widebasin.sweep.spec import Spec
+from widebasin.workloads import WORKLOADS, registry
+from widebasin.workloads.files import code_digest, names_file
+
+TEMPLATE = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", "mine")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(TEMPLATE)
+    return path
+
+
+def test_the_template_is_a_workload(mine):
+    workload = workload_named(str(mine))
+    assert (workload.name, workload.widths, workload.chance) == (str(mine), (4, 16, 64, 256), 0.5)
+    assert workload.num_params(16) == 2 * 16 + 16 + 16 * 2
+    assert workload_named(str(mine)) is workload
+    assert workload_named(f"{mine}:WORKLOAD").widths == workload.widths
+    assert resolve(Spec(workload=str(mine))).rhos == (0.02, 0.05, 0.1, 0.2)
+    loads = workload.load  # pyright: ignore[reportAttributeAccessIssue]
+    assert loads() is loads()
+
+
+def test_what_names_a_file():
+    assert all(map(names_file, ("a.py", "b/a.py:NAME", "/x/a.py")))
+    assert not any(map(names_file, (".py", "a.pyc", "a.npz", "a.python", "digits-mlp")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "import numpy as np",
+            "import nowhere",
+            r"ModuleNotFoundError.*mine\.py, line \d+: import nowhere",
+        ),
+        (
+            "def load() -> Dataset:",
+            "def load( -> Dataset:",
+            r"SyntaxError.*mine\.py, line \d+: def load\(",
+        ),
+        ("rhos=(0.02, 0.05, 0.1, 0.2)", "radii=(0.1,)", r"radii.*mine\.py, line \d+: WORKLOAD = SupervisedWorkload\("),
+        ("WORKLOAD = ", "SECOND = WORKLOAD = ", r"defines .*SECOND.*; name one of several, such as .*mine\.py:"),
+        ("\nWORKLOAD = ", "\n_ = lambda: ", "defines no workload; define one"),
+    ],
+    ids=["import", "syntax", "argument", "several", "none"],
+)
+def test_a_mistake_in_the_file_is_shown_with_its_line(mine, old, new, words):
+    assert old in TEMPLATE
+    mine.write_text(TEMPLATE.replace(old, new))
+    with pytest.raises(UsageError, match=words):
+        workload_named(str(mine))
+
+
+def test_a_file_or_name_that_is_not_there_is_refused(mine):
+    with pytest.raises(UsageError, match="there is no such file; widebasin new writes one"):
+        workload_named(str(mine.with_name("other.py")))
+    with pytest.raises(UsageError, match=r"mine\.py defines no workload 'OTHER'; it has WORKLOAD"):
+        workload_named(f"{mine}:OTHER")
+
+
+def test_comments_and_layout_are_no_other_code(mine):
+    before = code_digest(str(mine))
+    mine.write_text(f"# Another comment\n\n{TEMPLATE}".replace("(0.02, 0.05, 0.1, 0.2)", "( 0.02, 0.05,\n0.1, 0.2)"))
+    assert code_digest(str(mine)) == before
+    mine.write_text(TEMPLATE.replace("scale=0.03", "scale=0.04"))
+    assert code_digest(f"{mine}:WORKLOAD") != before
+
+
+def test_a_package_makes_its_workloads_known(monkeypatch):
+    points = {
+        "theirs": EntryPoint("theirs", "widebasin.workloads.digits_mlp:DIGITS_MLP", registry.GROUP),
+        "wrong": EntryPoint("wrong", "widebasin.workloads.workload:Settings", registry.GROUP),
+        "broken": EntryPoint("broken", "nowhere:WORKLOAD", registry.GROUP),
+    }
+    value = next(
+        name
+        for name, one in vars(registry.importlib.import_module("widebasin.workloads.digits_mlp")).items()
+        if one is WORKLOADS["digits-mlp"]
+    )
+    points["theirs"] = EntryPoint("theirs", f"widebasin.workloads.digits_mlp:{value}", registry.GROUP)
+    monkeypatch.setattr(registry, "_of_packages", lambda: points)
+    assert workload_named("theirs").widths == WORKLOADS["digits-mlp"].widths
+    assert workload_named("theirs").name == "theirs"
+    with pytest.raises(UsageError, match="must be a Workload, got type"):
+        workload_named("wrong")
+    with pytest.raises(UsageError, match="cannot be loaded: No module named 'nowhere'"):
+        workload_named("broken")
+
+
+def test_a_flax_module_goes_in_as_it_is():
+    module = flax.linen.Sequential([flax.linen.Dense(5), flax.linen.relu, flax.linen.Dense(3)])
+    inputs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    params = module.init(jax.random.key(0), inputs)
+    model = Applied(params, module.apply)
+    np.testing.assert_allclose(jax.vmap(model)(inputs), module.apply(params, inputs), rtol=1e-6)
+    pair = Applied({"scale": np.float32(2.0)}, lambda params, x: {"twice": params["scale"] * x["a"] + x["b"]})
+    outputs = jax.vmap(pair)({"a": inputs, "b": 1 + inputs})
+    np.testing.assert_allclose(outputs["twice"], 3 * inputs + 1, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_to_an_answer_and_an_error_at_her_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    widebasin("new", "mine", check=0)
+    assert "is there already" in widebasin("new", "mine", check=2).stderr
+    assert "must be a name of Python" in widebasin("new", "my-own", check=2).stderr
+    sweep = ("study", "overparam", "--workload", "mine.py", "--widths", "4", "8", "--rhos", "0.05", "--seeds", "2")
+    quick = (*sweep, "--epochs", "2", "--quiet", "--out", "r")
+    (tmp_path / "mine.py").write_text(TEMPLATE.replace("jax.nn.relu", "jax.nn.rleu"))
+    failed = widebasin(*quick, check=1).stderr
+    assert "mine.py, line" in failed
+    assert "jax.nn.rleu" in failed
+    assert "AttributeError" in failed
+    assert "Traceback" not in failed
+    # Nothing was trained: the mended file begins anew in the same folder.
+    (tmp_path / "mine.py").write_text(TEMPLATE)
+    done = widebasin(*quick, check=0)
+    assert "2-h-2" in done.stdout
+    (tmp_path / "mine.py").write_text(TEMPLATE.replace("scale=0.03", "scale=0.04"))
+    assert "holds results with the code of mine.py" in widebasin(*quick, check=2).stderr
+    (tmp_path / "mine.py").unlink()
+    widebasin("report", "r", check=0)
+    environment = {**os.environ, "WIDEBASIN_TRACEBACK": "1"}
+    (tmp_path / "mine.py").write_text(TEMPLATE.replace("jax.nn.relu", "jax.nn.rleu"))
+    command = [sys.executable, "-m", "widebasin", *quick[:-1], "other"]
+    whole = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert "Traceback" in whole.stderr
