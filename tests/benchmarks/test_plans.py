@@ -23,16 +23,16 @@ def test_the_chosen_plan_is_timed_beside_the_four_others(monkeypatch):
 
 @pytest.mark.slow
 def test_rows_are_per_network_and_the_chosen_plan_has_a_target(monkeypatch):
-    monkeypatch.setattr(plans, "WIDTHS", {"digits-mlp": 2})
+    monkeypatch.setattr(plans, "WIDTHS", {"digits-mlp": 8})
     monkeypatch.setattr(plans, "_epochs", lambda problem, plan: lambda: (plan.networks_at_once, plan.loop))
     # A call takes as long as it trains networks, and as long again where it goes step by step.
     monkeypatch.setattr(plans, "interleave", lambda calls, *_, **__: {n: timed(c()) for n, c in calls.items()})
     found = plans.measure(1)
     assert [(row.what, row.timing.median, row.ratio, row.target) for row in found.rows] == [
-        ("digits-mlp, h = 2, 1 at once, scan", 1.0, 1.0, None),
-        ("digits-mlp, h = 2, 1 at once, step", 2.0, 2.0, None),
-        ("digits-mlp, h = 2, 6 at once, scan, chosen", 1.0, 1.0, 1.1),
-        ("digits-mlp, h = 2, 6 at once, step", 2.0, 2.0, None),
+        ("digits-mlp, h = 8, 1 at once, scan", 1.0, 1.0, None),
+        ("digits-mlp, h = 8, 1 at once, step", 2.0, 2.0, None),
+        ("digits-mlp, h = 8, 6 at once, scan, chosen", 1.0, 1.0, 1.1),
+        ("digits-mlp, h = 8, 6 at once, step", 2.0, 2.0, None),
     ]
 
 
