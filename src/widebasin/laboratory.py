@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -30,7 +31,7 @@ from widebasin.studies.findings import series_of
 from widebasin.studies.questions.measured import STUDY as MEASURED
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures
-from widebasin.sweep import Execution, Resolved, Spec, UsageError, nearest_name, read_spec, resolve
+from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, nearest_name, read_spec, resolve
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
 from widebasin.sweep.folder import ResultsFolder
@@ -38,10 +39,11 @@ from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
-from widebasin.sweep.spec_file import differences, spec_toml, typed_fields, typed_value
+from widebasin.sweep.spec_file import spec_toml, typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
 from widebasin.sweep.trackers import listeners_of
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
+from widebasin.workloads.files import forget_files
 
 __all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
 
@@ -200,6 +202,8 @@ def train(
     Raises:
         UsageError, DataError, SweepError: as ``study``.
     """
+    look_in(None if data_dir is None else Path(data_dir))
+    forget_files()
     named = workload_named(workload)
     shared = {field.name for field in dataclasses.fields(Shared)}
     axes = {axis.name: axis for axis in (*AXES, *named.axes)}
@@ -218,12 +222,13 @@ def train(
     return load_network(path)
 
 
-def report(folder: Path | str, *, progress: bool = True, **reading: Any) -> Results:
+def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **reading: Any) -> Results:
     """Reads a results folder anew, without training; one that is not finished as far as it is.
 
     Args:
         folder: of a sweep.
         progress: whether to show that of measuring, where the study measures networks.
+        data_dir: folder of data sets, looked into before the cache, where networks are yet to be measured.
         reading: ``select``, ``at``, ``samples``, see ``widebasin report --help``.
 
     Raises:
@@ -231,17 +236,21 @@ def report(folder: Path | str, *, progress: bool = True, **reading: Any) -> Resu
         SweepError: if it is damaged.
     """
     _check_names(reading, Options)
+    look_in(None if data_dir is None else Path(data_dir))
     where = ResultsFolder(Path(folder), "folder")
     options = Options(**reading)
     return _results(write_answer(where, options, tracker(Console(), not progress)), where, options)
 
 
-def measure(folder: Path | str, *, progress: bool = True, **choices: Any) -> Results:
+def measure(
+    folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **choices: Any
+) -> Results:
     """Measures the curvature of trained networks whose parameters were kept.
 
     Args:
         folder: of their sweep.
         progress: whether to show it.
+        data_dir: folder of data sets, looked into before the cache.
         choices: how (``samples``, ``multiples``, ``sharpness_rho``) and which networks, all by default (``width``,
             ``method``, ``rho``, ``seed`` ...), see ``widebasin measure --help``.
 
@@ -251,10 +260,14 @@ def measure(folder: Path | str, *, progress: bool = True, **choices: Any) -> Res
     Raises:
         UsageError, SweepError: see ``widebasin.studies.answering.write_answer``.
     """
+    look_in(None if data_dir is None else Path(data_dir))
     keep_compiled_programs()
     where = ResultsFolder(Path(folder), "folder")
-    which = {axis.name: choices.pop(axis.name) for axis in where.spec().axes if axis.name in choices}
-    _check_names(choices, Measures, *which)
+    names = [axis.name for axis in where.spec().axes]
+    which = {name: choices.pop(name) for name in names if name in choices}
+    _check_names(choices, Measures, *names)
+    if "multiples" in choices:
+        choices["multiples"] = tuple(map(float, np.atleast_1d(choices["multiples"])))
     measures = Measures(**choices)
     found = write_answer(where, measures, tracker(Console(), not progress), MEASURED, which)
     return _results(found, where, measures)
@@ -291,7 +304,9 @@ def compare(*folders: Path | str, out: Path | str | None = None, **reading: Any)
     if out is not None:
         where = Path(out)
         texts = [f"# {folder.path}\n{spec_toml(folder.spec())}" for folder in sweeps]
-        again = shlex.join(["widebasin", "compare", *map(str, folders), "--out", str(out)])
+        read = (("--select", options.select, "valid"), ("--at", options.at, "final"))
+        flags = [word for flag, value, usual in read if value != usual for word in (flag, value)]
+        again = shlex.join(["widebasin", "compare", *map(str, folders), *flags, "--out", str(out)])
         with own_style():
             write_page(ResultsFolder(where), found, "compare.html", "figures", (), "\n".join(texts), again)
     gains = gain_table(tables.results, design, options.select, options.at)
@@ -339,8 +354,9 @@ def answer(
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
     while True:
-        listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
+        listeners = [*progress_for(console, quiet), *listeners_of((track,) if isinstance(track, str) else track, path)]
         folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
+        overwrite = False  # what is there now is this sweep
         answered = write_answer(folder, options, tracker(console, quiet))
         further = _further_radii(answered, options) if extend_radii else ()
         if not further:
@@ -360,13 +376,16 @@ def check_gains(spec: Resolved) -> None:
 
 
 def _extended_before(spec: Resolved, path: Path) -> Resolved:
-    """The sweep in the folder, where it is this one with further radii."""
+    """The spec with the radii by which the sweep in the folder was extended, where that is this one or grows to it."""
     folder = ResultsFolder(path)
-    if folder.holds_sweep():
+    if not folder.holds_sweep():
+        return spec
+    try:
         there = folder.spec()
-        if contains(there, spec) and not differences(dataclasses.replace(there, rhos=spec.rhos), spec):
-            return there
-    return spec
+    except SweepError:
+        return spec  # of a damaged folder another says what to do
+    together = dataclasses.replace(spec, rhos=tuple(sorted({*spec.rhos, *there.rhos})))
+    return together if contains(together, there) else spec
 
 
 def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
@@ -422,14 +441,16 @@ def _answer(
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
     )
+    if how.get("data_dir") is not None:
+        how["data_dir"] = Path(how["data_dir"])
+    look_in(how.get("data_dir"))
+    forget_files()
     workload = choices.get("workload", start.workload)
     if not isinstance(workload, str):
         raise UsageError("workload", workload, "must be its name, or the path of a file of your own arrays")
     base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
     _check_names(choices, type(base), *reading, *how)
     spec = dataclasses.replace(base, **typed_fields(type(base), choices))
-    if "data_dir" in how and how["data_dir"] is not None:
-        how["data_dir"] = Path(how["data_dir"])
     options = Options(**reading)
     path = RESULTS / folder_name(spec) if out is None else Path(out)
     found, folder = answer(

@@ -199,6 +199,24 @@ def test_a_record_of_stages_is_read_as_far_as_the_spec_says(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_sweep_grows_with_its_microbatch_and_goes_on_after_a_growth_with_another_plan(tmp_path):
+    first = Execution(microbatch=4, networks_at_once=1)
+    run(SMALL, tmp_path / "r", execution=first)
+    for other in (Execution(microbatch=2), Execution(microbatch=12)):
+        with pytest.raises(UsageError, match=r"microbatch = .*begun with 4"):
+            run(LARGER, tmp_path / "r", execution=other)
+    wider = Execution(networks_at_once=2)
+    folder = run(LARGER, tmp_path / "r", execution=wider)
+    plans = folder.run_record()["plans"]
+    assert {plan["microbatch"] for plan in plans.values()} == {4}
+    assert {plan["networks_at_once"] for plan in plans.values()} == {1, 2}
+    # As if it was killed before the last group of the second stage.
+    (folder.path / "results.parquet").unlink()
+    (folder.path / "cells" / list(plans)[-1] / "group-0.results.parquet").unlink()
+    assert_same(run(LARGER, tmp_path / "r", execution=wider), folder)
+
+
+@pytest.mark.slow
 def test_a_sweep_grown_again_is_the_same(grown_at_once, tmp_path):
     run(SMALL, tmp_path / "r")
     folder = run(LARGER, tmp_path / "r")

@@ -16,7 +16,7 @@ from widebasin.models import Applied
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
 from widebasin.workloads import WORKLOADS, registry
-from widebasin.workloads.files import code_digest, names_file
+from widebasin.workloads.files import code_digest, forget_files, names_file
 
 TEMPLATE = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", "mine")
 
@@ -25,6 +25,7 @@ TEMPLATE = files("widebasin.workloads").joinpath("template.txt").read_text("utf-
 def mine(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(TEMPLATE)
+    forget_files()
     return path
 
 
@@ -40,7 +41,7 @@ def test_the_template_is_a_workload(mine):
 
 
 def test_what_names_a_file():
-    assert all(map(names_file, ("a.py", "b/a.py:NAME", "/x/a.py")))
+    assert all(map(names_file, ("a.py", "b/a.py:NAME", "/x/a.py", "/home/.pyenv/a.py", "my.python/a.py:NAME")))
     assert not any(map(names_file, (".py", "a.pyc", "a.npz", "a.python", "digits-mlp")))
 
 
@@ -79,9 +80,14 @@ def test_a_file_or_name_that_is_not_there_is_refused(mine):
 
 def test_comments_and_layout_are_no_other_code(mine):
     before = code_digest(str(mine))
+    forget_files()
     mine.write_text(f"# Another comment\n\n{TEMPLATE}".replace("(0.02, 0.05, 0.1, 0.2)", "( 0.02, 0.05,\n0.1, 0.2)"))
     assert code_digest(str(mine)) == before
-    mine.write_text(TEMPLATE.replace("scale=0.03", "scale=0.04"))
+    mine.write_text(TEMPLATE.replace("epochs=40", "epochs=41"))
+    assert code_digest(str(mine)) == before
+    assert workload_named(str(mine)).recipe.epochs == 40
+    forget_files()
+    assert workload_named(str(mine)).recipe.epochs == 41
     assert code_digest(f"{mine}:WORKLOAD") != before
 
 

@@ -124,16 +124,17 @@ def _write_partial(
         marked = dataclasses.replace(
             answered.answer,
             title=f"Not finished: {answered.answer.title}",
-            findings=(_partial_note(folder, spec, smaller, results, again), *answered.answer.findings),
+            findings=(_partial_note(folder, spec, smaller, results, holder, again), *answered.answer.findings),
         )
         answered = dataclasses.replace(answered, answer=marked, page=f"{PARTIAL}{answered.page}")
         _write_page(folder, answered, smaller, options, which)
     return answered
 
 
-def _partial_note(folder: ResultsFolder, spec: Resolved, smaller: Resolved, results: pd.DataFrame, again: str) -> str:
+def _partial_note(
+    folder: ResultsFolder, spec: Resolved, smaller: Resolved, results: pd.DataFrame, holder: str, again: str
+) -> str:
     """What a partial answer is of, and how the sweep goes on."""
-    holder = folder.holder()
     different = [
         f"{axis.flag.replace('_', ' ')} {' '.join(map(str, smaller.values(axis)))}"
         for axis in spec.axes

@@ -12,6 +12,7 @@ from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table, gain_decimals, gains_table
 from widebasin.report.wording import Wording
+from widebasin.statistics import BASELINE
 from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.intervals import t_interval
 from widebasin.statistics.trends import slope_difference
@@ -20,7 +21,7 @@ from widebasin.studies.findings import selection_note, trends, unit_after
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
 from widebasin.sweep import UsageError
-from widebasin.sweep.description import Description
+from widebasin.sweep.description import Description, MethodFacts
 from widebasin.sweep.folder import ResultsFolder
 
 # The column that says which sweep a network is of.
@@ -108,10 +109,19 @@ def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables
     said: Description = dataclasses.replace(
         first,
         axes=tuple(axes.values()),
-        methods={name: facts for one in descriptions for name, facts in one.methods.items()},
+        methods=_methods(descriptions),
         published=None,
     )
     return Tables(pd.concat(results, ignore_index=True), pd.concat(histories, ignore_index=True), said)
+
+
+def _methods(descriptions: Sequence[Description]) -> dict[str, MethodFacts]:
+    """Methods with their titles, where all sweeps call them so; else by their names, as of two base optimizers."""
+    found = {name: facts for one in descriptions for name, facts in one.methods.items()}
+    for name, facts in found.items():
+        if {one.methods[name].title for one in descriptions if name in one.methods} != {facts.title}:
+            found[name] = dataclasses.replace(facts, title="the baseline" if name == BASELINE else name)
+    return found
 
 
 def _setting(label: str, folder: ResultsFolder) -> str:
@@ -128,7 +138,9 @@ def _differences(paired: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
         by_seed = group.pivot_table(index="seed", columns=SWEEP, values="gain", dropna=False)
         for other in labels[1:]:
             if {labels[0], other} <= set(by_seed):
-                values = (by_seed[other] - by_seed[labels[0]]).dropna()
+                seeds = [set(group.loc[group[SWEEP] == label, "seed"]) for label in (labels[0], other)]
+                values = (by_seed[other] - by_seed[labels[0]]).loc[sorted(set.intersection(*seeds))]
+                # Without the seeds that diverged it would be a difference of survivors.
                 if len(values) and np.isfinite(values).all():
                     one = t_interval(values)
                     found = {"difference": one.mean, "low": one.low, "high": one.high, "seeds": one.count}
@@ -160,7 +172,7 @@ def _differences_table(differences: pd.DataFrame, wording: Wording, labels: Sequ
         columns=("parameters", "method", "sweep", f"difference{unit_after(wording.metric)}", "95% interval", "seeds"),
         rows=tuple(rows),
         note="Paired by the seeds that both have, at equal numbers of parameters; where a sweep has several settings "
-        "of one size, nothing is paired.",
+        "of one size, nothing is paired; where a network compared diverged, there is no row.",
     )
 
 

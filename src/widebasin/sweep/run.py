@@ -141,7 +141,12 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     if missing := {cell.name for cell in before} - set(used):
         raise SweepError(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
     used = {cell.name: used[cell.name] for cell in before}
-    _check_plans([cell for cell in before if not (grows and _trained(folder, cell, used, execution))], used, execution)
+    _check_microbatch(used, execution)
+    # What is trained in a sweep that grows stays as it is, whatever is asked for now.
+    several = grows or len(stages) > 1
+    _check_plans(
+        [cell for cell in before if not (several and _trained(folder, cell, used, execution))], used, execution
+    )
     new = {cell.name: _plan_beside(cell, before, used, execution) for cell in after[len(before) :]}
     environments = _continue_record(folder, record, spec)
     if grows:
@@ -161,12 +166,25 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
 
     So numbers are those of one sweep; how many networks are beside each other decides the last bits.
     """
-    chosen = plan_for(cell, execution)
+    (microbatch,) = {plan.microbatch for plan in plans.values()}
+    chosen = plan_for(cell, dataclasses.replace(execution, microbatch=microbatch))
     for other in before:
-        if other.title == cell.title and execution.networks_at_once is execution.devices is None:
+        if other.title == cell.title:
             like = plans[other.name]
-            return dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
+            if execution.loop is None:
+                chosen = dataclasses.replace(chosen, loop=like.loop)
+            if execution.networks_at_once is execution.devices is None:
+                chosen = dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
+            break
     return chosen
+
+
+def _check_microbatch(plans: Mapping[str, Plan], execution: Execution) -> None:
+    """One for a whole sweep: batch normalization takes the statistics of each part of a batch."""
+    (before,) = {plan.microbatch for plan in plans.values()}
+    if (execution.microbatch or before) != before:
+        remedy = f"the sweep in this folder was begun with {before}; leave it out, or choose another --out"
+        raise UsageError("microbatch", execution.microbatch, remedy)
 
 
 def _records(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:

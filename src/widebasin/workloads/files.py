@@ -7,8 +7,8 @@ is run as a module of its own, with its folder in the search path, so that it ma
 import ast
 import functools
 import hashlib
-import importlib.util
 import linecache
+import re
 import sys
 import traceback
 from dataclasses import replace
@@ -17,24 +17,41 @@ from types import ModuleType
 
 from widebasin.workloads.workload import SupervisedWorkload, Workload
 
-ENDING = ".py"
+# The file, and a name in it.
+NAME = re.compile(r"(.*[^/:]\.py)(?::(.*))?", re.DOTALL)
 
 
 def names_file(name: str) -> bool:
     """Whether a workload's name is that of a file of Python, with or without a name in it."""
-    path, ending, chosen = name.partition(ENDING)
-    return bool(path and ending) and (not chosen or chosen.startswith(":"))
+    return NAME.fullmatch(name) is not None
 
 
-@functools.lru_cache(maxsize=8)
 def file_workload(name: str) -> Workload:
-    """The workload of a file.
+    """The workload of a file, as it was when it was first asked for, until ``forget_files``.
 
     Raises:
         ValueError: if the file cannot be run, with its line, or defines no workload, or several and none is named.
     """
-    path, chosen = _parts(name)
-    module = _module(path)
+    return _workload(name, *_read(name))
+
+
+def forget_files() -> None:
+    """From now on files are read as they are: for a process that trains again after a file was edited."""
+    _read.cache_clear()
+
+
+@functools.cache
+def _read(name: str) -> tuple[Path, bytes]:
+    path, _ = _parts(name)
+    if not path.is_file():
+        raise ValueError("there is no such file; widebasin new writes one to begin with")
+    return path.resolve(), path.read_bytes()
+
+
+@functools.lru_cache(maxsize=8)
+def _workload(name: str, path: Path, content: bytes) -> Workload:
+    _, chosen = _parts(name)
+    module = _module(path, content)
     if chosen:
         found = getattr(module, chosen, None)
         if not isinstance(found, Workload):
@@ -52,7 +69,7 @@ def file_workload(name: str) -> Workload:
 
 def code_digest(name: str) -> str:
     """Of a workload's file what it says to Python, without comments and layout: a part of its SHA-256."""
-    tree = ast.parse(_parts(name)[0].read_bytes())
+    tree = ast.parse(_read(name)[1])
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
@@ -75,29 +92,27 @@ _LOADED: set[str] = set()
 
 
 def _parts(name: str) -> tuple[Path, str]:
-    path, _, chosen = name.partition(ENDING)
-    return Path(path + ENDING), chosen.removeprefix(":")
+    match = NAME.fullmatch(name)
+    assert match is not None
+    return Path(match[1]), match[2] or ""
 
 
-def _module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError("there is no such file; widebasin new writes one to begin with")
-    where = str(path.resolve())
+def _module(path: Path, content: bytes) -> ModuleType:
+    where = str(path)
     _LOADED.add(where)
+    linecache.checkcache(where)
     key = f"widebasin_workload_{hashlib.sha256(where.encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(key, where)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(key)
+    module.__file__ = where
     sys.modules[key] = module  # dataclasses and pickles look it up
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, where, "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[key]
         raise ValueError(f"cannot be run: {type(error).__name__}: {error} ({line_of(error)})") from error
     finally:
-        sys.path.remove(str(path.resolve().parent))
+        sys.path.remove(str(path.parent))
     return module
 
 
