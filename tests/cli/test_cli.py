@@ -257,7 +257,7 @@ def test_completion_prints_a_script_for_the_shell(shell, here):
                 f"COMP_WORDS=({' '.join(typed)}); COMP_CWORD={len(typed) - 1}; _tyro_widebasin; "
                 "echo ${#COMPREPLY[@]} ${COMPREPLY[@]}"
             )
-            done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+            done = subprocess.run(["bash"], input=f"{script}\n{ask}", capture_output=True, text=True, check=True)
             assert set(done.stdout.split()) == {str(len(expected)), *expected}
     else:
         _, _, program = script.partition("<< 'PYTHON_EOF'\n")
