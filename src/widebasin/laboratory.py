@@ -341,6 +341,9 @@ def answer(
         extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
+    for name, flag in (("overwrite", overwrite), ("keep_parameters", execution.keep_parameters)):
+        if not isinstance(flag, bool):
+            raise UsageError(name, flag, "must be True or False")
     look_in(execution.data_dir)
     use_every_core()
     keep_compiled_programs()

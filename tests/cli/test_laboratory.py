@@ -99,6 +99,8 @@ def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
         (lambda: widebasin.sweep(samples=1), "samples = 1: must be at least 2"),
         (lambda: widebasin.study("overparam", workload=3), "workload = 3: must be its name"),
         (lambda: widebasin.sweep(seeds=1.5), "seeds = 1.5: must be int"),
+        (lambda: widebasin.sweep(overwrite="no"), "overwrite = 'no': must be True or False"),
+        (lambda: widebasin.sweep(keep_parameters="no"), "keep_parameters = 'no': must be True or False"),
         (lambda: widebasin.sweep(file="nowhere.toml"), "cannot be read"),
         (lambda: widebasin.train(widht=3), "argument = 'widht': unknown; did you mean 'width'"),
         (lambda: widebasin.train(width="3"), "width = '3': must be int"),
