@@ -15,6 +15,7 @@ from sweep.commands import widebasin
 from widebasin.models import Applied
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
+from widebasin.training.network import Network
 from widebasin.workloads import WORKLOADS, registry
 from widebasin.workloads.files import code_digest, forget_files, names_file
 
@@ -118,12 +119,23 @@ def test_a_flax_module_goes_in_as_it_is():
     params = module.init(jax.random.key(0), inputs)
     model = Applied(params, module.apply)
     np.testing.assert_allclose(jax.vmap(model)(inputs), module.apply(params, inputs), rtol=1e-6)
-    again = Applied(params, flax.linen.Sequential(module.layers).apply)
-    other = Applied(params, flax.linen.Sequential(module.layers[:1]).apply)
-    assert jax.tree.structure(again) == jax.tree.structure(model) != jax.tree.structure(other)
     pair = Applied({"scale": np.float32(2.0)}, lambda params, x: {"twice": params["scale"] * x["a"] + x["b"]})
     outputs = jax.vmap(pair)({"a": inputs, "b": 1 + inputs})
     np.testing.assert_allclose(outputs["twice"], 3 * inputs + 1, rtol=1e-6)
+
+
+def test_a_function_may_be_made_anew_whenever_a_network_is_built():
+    """As the methods of a module of Flax, and the closures of Haiku, are."""
+
+    def build(key):
+        module = flax.linen.Dense(3)
+        return Applied(module.init(key, np.zeros((1, 4), np.float32)), lambda params, x: module.apply(params, x))
+
+    network = Network(build)
+    params, state = network.initialize(jax.random.key(1))
+    inputs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    outputs, _ = network.outputs(params, state, inputs, training=True)
+    np.testing.assert_allclose(outputs, jax.vmap(build(jax.random.key(1)))(inputs), rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -8,24 +8,6 @@ import jax
 from jaxtyping import PyTree
 
 
-class _Function:
-    """A function that equals the same method of an equal object: libraries make a module anew in every call."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        owner = getattr(function, "__self__", None)
-        self.identity = (getattr(function, "__func__", function), None if owner is None else repr(owner))
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Function) and self.identity == other.identity
-
-    def __hash__(self) -> int:
-        return hash(self.identity)
-
-
 class Applied(eqx.Module):
     """A model without state that a function applies to a batch, for one example: ``apply(params, x[None])[0]``.
 
@@ -38,7 +20,7 @@ class Applied(eqx.Module):
     """
 
     params: PyTree
-    apply: Callable[[PyTree, Any], Any] = eqx.field(static=True, converter=_Function)
+    apply: Callable[[PyTree, Any], Any] = eqx.field(static=True)
 
     def __call__(self, x: PyTree) -> Any:
         """The outputs for one example."""

@@ -71,7 +71,9 @@ class Network:
     def initialize(self, key: Key[Array, ""]) -> tuple[PyTree, list[Array]]:
         """Parameters, as a pytree with ``None`` for everything else, and the leaves of the state."""
         model, state = self._build(key)
-        return eqx.filter(model, eqx.is_inexact_array), jax.tree.leaves(state)
+        params = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+        # What is no array is that of the first building: functions of other libraries are made anew in every one.
+        return jax.tree.unflatten(jax.tree.structure(self.shapes), params), jax.tree.leaves(state)
 
     def outputs(
         self,
