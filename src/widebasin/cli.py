@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import io
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,9 @@ from widebasin.data_command import DataCommand
 from widebasin.exits import exit_when_interrupted, explained
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
+from widebasin.reading_commands import Compare, Report, Status
 from widebasin.shown import say, shown
 from widebasin.studies import STUDIES, Options
-from widebasin.studies.study import Epoch, Split
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
@@ -160,7 +159,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
     def run(self, console: Console) -> None:
         """Trains the network: a sweep of one."""
         from widebasin.data.places import look_in
-        from widebasin.laboratory import RESULTS, single_network
+        from widebasin.studies.running import RESULTS, single_network
 
         look_in(self.data_dir)
         shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}
@@ -179,105 +178,6 @@ def _train_command(own: tuple[Axis, ...]) -> Any:
         return Train
     namespace = {"__doc__": Train.__doc__, "__module__": __name__}
     return dataclasses.make_dataclass("Train", map(single_field, own), bases=(Train,), namespace=namespace, frozen=True)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Make the tables, figures and page of a sweep again, without training.
-
-    Of a sweep that is not finished: from the networks that are trained so far, on a page of its own.
-
-    Examples:
-      widebasin report results/overparam
-      widebasin report results/overparam --select test --at best
-    """
-
-    folder: tyro.conf.Positional[Path]
-    """Results folder."""
-    answer: Flat[Options] = field(default_factory=Options)
-    data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache, where networks are yet to be measured."""
-
-    def run(self, console: Console) -> None:
-        """Reads the tables of the folder and answers anew."""
-        from widebasin.data.places import look_in
-        from widebasin.studies.answering import print_answer, write_answer
-        from widebasin.sweep.folder import ResultsFolder
-        from widebasin.sweep.progress import tracker
-
-        look_in(self.data_dir)
-        folder = ResultsFolder(self.folder, "folder")
-        print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
-        if self.answer != Options():
-            say(console, f"They now show this reading; back with: widebasin report {shlex.quote(str(self.folder))}")
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Set finished sweeps side by side: their gains, and how these differ, seed by seed where seeds are the same.
-
-    Examples:
-      widebasin compare results/overparam results/wider
-      widebasin compare results/a results/b results/c --select test --out results/compared
-    """
-
-    folders: Annotated[
-        tuple[Path, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="FOLDER FOLDER [...]", help_behavior_hint="(required)"),
-    ]
-    """Results folders."""
-    select: Annotated[Split, tyro.conf.arg(help="Split on which rho* is chosen.")] = "valid"
-    at: Annotated[Epoch, tyro.conf.arg(help="Report the final epoch, or the best one on the validation split.")] = (
-        "final"
-    )
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none is written)")] = None
-    """Folder for a page and figures."""
-
-    def run(self, console: Console) -> None:
-        """Compares them and prints tables and findings."""
-        from widebasin.laboratory import compare
-        from widebasin.studies.answering import print_findings
-
-        found = compare(*self.folders, out=self.out, select=self.select, at=self.at)
-        print_findings(found.answer, console)
-        if self.out is not None:
-            say(console, f"Page, figures and tables: {self.out / 'compare.html'}")
-
-
-@dataclass(frozen=True)
-class Status:
-    """Show how far a sweep is: what is trained, in training and missing, and the command that continues it.
-
-    Examples:
-      widebasin status results/overparam
-    """
-
-    folder: tyro.conf.Positional[Path]
-    """Results folder."""
-
-    def run(self, console: Console) -> None:
-        """Prints the table."""
-        from widebasin.report.tables import Table
-        from widebasin.studies.answering import continuing
-        from widebasin.sweep.folder import ResultsFolder
-        from widebasin.sweep.status import status_of
-
-        folder = ResultsFolder(self.folder, "folder")
-        status = status_of(folder)
-        columns = ("width", *status.own, "method", "networks", "trained", "missing")
-        rows = [tuple(map(str, row)) for row in status.parts[list(columns)].itertuples(index=False)]
-        console.print(Table(f"{status.trained} of {status.networks} networks are trained", columns, tuple(rows)).rich())
-        for group in status.training:
-            say(console, f"In training: {group.cell}, {group.epoch} of {group.epochs} epochs on the disk")
-        if status.holder:
-            say(console, f"In use by {status.holder}.")
-        elif status.trained < status.networks:
-            say(console, f"Nothing trains it now. Continue: {continuing(folder)}")
-        elif not folder.is_finished():
-            say(console, f"All networks are trained; their tables are made by: {continuing(folder)}")
-        else:
-            say(console, f"Finished. The answer: widebasin report {shlex.quote(str(self.folder))}")
 
 
 @dataclass(frozen=True)
@@ -438,11 +338,11 @@ def _sweep(
     spec: Spec, options: Options, execution: Execution, output: Output, console: Console, extend_radii: bool = False
 ) -> None:
     """Trains what is missing of a sweep and shows its answer."""
-    from widebasin.laboratory import RESULTS, answer, folder_name
     from widebasin.studies.answering import print_answer
+    from widebasin.studies.running import RESULTS, folder_name, train_and_answer
 
     path = output.out if output.out is not None else RESULTS / folder_name(spec)
-    answered, folder = answer(
+    answered, folder = train_and_answer(
         spec,
         options,
         execution,

@@ -7,7 +7,6 @@ these. They take the flags of the commands by name, with underscores; folders ar
 import base64
 import dataclasses
 import html
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,38 +18,28 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from widebasin.data.places import look_in
-from widebasin.report.drawing import own_style
 from widebasin.report.page import Answer, image
-from widebasin.shown import say, shown
-from widebasin.statistics import BASELINE
-from widebasin.statistics.gains import gain_table, paired_gains, radii_beyond
+from widebasin.shown import shown
+from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.trends import slope_per_decade
 from widebasin.studies import STUDIES, Options, comparing
-from widebasin.studies.answering import Answered, write_answer, write_page
+from widebasin.studies.answering import Answered, write_answer
 from widebasin.studies.findings import series_of
 from widebasin.studies.questions.measured import STUDY as MEASURED
-from widebasin.studies.registry import study_of
-from widebasin.studies.study import Measures
-from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, nearest_name, read_spec, resolve
-from widebasin.sweep.axes import AXES, own_of
-from widebasin.sweep.cells import contains, file_name
+from widebasin.studies.running import RESULTS, folder_name, single_network, train_and_answer
+from widebasin.studies.study import Epoch, Measures, Split
+from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
+from widebasin.sweep.axes import AXES
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
-from widebasin.sweep.progress import progress_for, tracker
-from widebasin.sweep.run import run
-from widebasin.sweep.spec import Shared, fitted, single_spec, workload_named
-from widebasin.sweep.spec_file import spec_toml, typed_fields, typed_value
+from widebasin.sweep.progress import tracker
+from widebasin.sweep.spec import Shared, fitted, workload_named
+from widebasin.sweep.spec_file import typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
-from widebasin.sweep.trackers import listeners_of
-from widebasin.training.compilation import keep_compiled_programs, use_every_core
+from widebasin.training.compilation import keep_compiled_programs
 from widebasin.workloads.files import forget_files
 
 __all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
-
-# Where results go by default, as those of the commands.
-RESULTS = Path("results")
-# Radii are extended as far.
-SMALLEST, LARGEST = 1e-5, 100.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +207,9 @@ def train(
     )
     path = RESULTS / folder if out is None else Path(out)
     execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
-    answer(spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track)
+    train_and_answer(
+        spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track
+    )
     return load_network(path)
 
 
@@ -278,13 +269,16 @@ def status(folder: Path | str) -> Status:
     return status_of(ResultsFolder(Path(folder), "folder"))
 
 
-def compare(*folders: Path | str, out: Path | str | None = None, **reading: Any) -> Results:
+def compare(
+    *folders: Path | str, select: Split = "valid", at: Epoch = "final", out: Path | str | None = None
+) -> Results:
     """Sets finished sweeps side by side: gains of each, differences of gains and slopes, paired by the seeds in common.
 
     Args:
         folders: two or more.
+        select: split on which radii are chosen.
+        at: ``final`` epoch, or the ``best`` one on the validation split.
         out: a folder for the page ``compare.html`` and its figures; none is written by default.
-        reading: ``select`` and ``at``, see ``widebasin compare --help``.
 
     Returns:
         ``measured["differences"]`` has how much larger gains are than in the first sweep.
@@ -293,142 +287,22 @@ def compare(*folders: Path | str, out: Path | str | None = None, **reading: Any)
         UsageError: if they cannot be compared.
         SweepError: if one is not finished or damaged.
     """
-    _check_names(reading, Options)
-    options = Options(**reading)
-    sweeps = [ResultsFolder(Path(folder), "folder") for folder in folders]
+    options = Options(select, at)
     if out is not None and (Path(out) / "spec.toml").exists():
         raise UsageError("out", str(out), "holds a sweep; choose another folder")
-    found, tables, differences = comparing.compare(sweeps, options)
-    design = tables.design.read_by(comparing.SWEEP)
-    where = Path(folders[0])
+    sweeps = [ResultsFolder(Path(folder), "folder") for folder in folders]
+    found = comparing.compare(sweeps, options)
     if out is not None:
-        where = Path(out)
-        texts = [f"# {folder.path}\n{spec_toml(folder.spec())}" for folder in sweeps]
-        read = (("--select", options.select, "valid"), ("--at", options.at, "final"))
-        flags = [word for flag, value, usual in read if value != usual for word in (flag, value)]
-        again = shlex.join(["widebasin", "compare", *map(str, folders), *flags, "--out", str(out)])
-        with own_style():
-            write_page(ResultsFolder(where), found, "compare.html", "figures", (), "\n".join(texts), again)
-    gains = gain_table(tables.results, design, options.select, options.at)
-    return Results(where, found, tables.results, tables.history, gains, pd.DataFrame(), {"differences": differences})
-
-
-# What the commands share with these -------------------------------------------------------------------------------
-
-
-def answer(
-    spec: Spec,
-    options: Options,
-    execution: Execution,
-    path: Path,
-    *,
-    overwrite: bool,
-    console: Console,
-    quiet: bool,
-    extend_radii: bool = False,
-    track: Sequence[str] = (),
-) -> tuple[Answered, ResultsFolder]:
-    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page.
-
-    Args:
-        spec: what to train.
-        options: how to read it.
-        execution: how to train it.
-        path: of the results folder.
-        overwrite: see ``sweep.run.run``.
-        console: where progress is shown.
-        quiet: whether none is.
-        extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
-        track: names of trackers, see ``sweep.trackers``.
-    """
-    for name, flag in (("overwrite", overwrite), ("keep_parameters", execution.keep_parameters)):
-        if not isinstance(flag, bool):
-            raise UsageError(name, flag, "must be True or False")
-    look_in(execution.data_dir)
-    use_every_core()
-    keep_compiled_programs()
-    resolved = resolve(spec)
-    asked = study_of(resolved)
-    asked.check(resolved)
-    options.check()
-    if extend_radii:
-        check_gains(resolved)
-        resolved = _extended_before(resolved, path)
-    if asked.measures:
-        execution = dataclasses.replace(execution, keep_parameters=True)
-    while True:
-        listeners = [*progress_for(console, quiet), *listeners_of((track,) if isinstance(track, str) else track, path)]
-        folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
-        overwrite = False  # what is there now is this sweep
-        answered = write_answer(folder, options, tracker(console, quiet))
-        further = _further_radii(answered, options) if extend_radii else ()
-        if not further:
-            return answered, folder
-        say(
-            console,
-            f"A chosen radius is at an edge of those tried: also {' and '.join(f'{r:g}' for r in further)}",
-            "dim",
-        )
-        resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
-
-
-def check_gains(spec: Resolved) -> None:
-    """Raises ``UsageError`` if a sweep has no radius to choose."""
-    if BASELINE not in spec.methods or len(spec.methods) < 2:
-        raise UsageError("extend_radii", True, f"needs {BASELINE} and another method, so that a radius can be chosen")
-
-
-def _extended_before(spec: Resolved, path: Path) -> Resolved:
-    """The spec with the radii by which the sweep in the folder was extended, where that is this one or grows to it."""
-    folder = ResultsFolder(path)
-    if not folder.holds_sweep():
-        return spec
-    try:
-        there = folder.spec()
-    except SweepError:
-        return spec  # of a damaged folder another says what to do
-    together = dataclasses.replace(spec, rhos=tuple(sorted({*spec.rhos, *there.rhos})))
-    return together if contains(together, there) else spec
-
-
-def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
-    """The next radii beyond the edges at which one was chosen, within bounds far beyond the usual ones."""
-    gains = gain_table(answered.tables.results, answered.tables.design, options.select, options.at)
-    return tuple(radius for radius in radii_beyond(gains, answered.spec.rhos) if SMALLEST <= radius <= LARGEST)
-
-
-def folder_name(spec: Spec) -> str:
-    """The study's name, with the workload's where it is not the usual one."""
-    usual = STUDIES[spec.study].spec if spec.study else Spec()
-    name = spec.study or "sweep"
-    return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
-
-
-def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Spec, str]:
-    """The spec of one network, checked, and the name of its folder.
-
-    Args:
-        workload: name.
-        shared: fields of ``Shared``.
-        given: name of an axis -> value; ``None`` for that of a network by itself.
-
-    Raises:
-        UsageError: naming the argument of a single network.
-    """
-    named = workload_named(workload)
-    axes = (*AXES, *named.axes)
-    if given.get("method") == "sgd" and given.get("rho") is not None:
-        raise UsageError("rho", given["rho"], "must be left out: sgd has no radius")
-    spec = single_spec(named, shared, given)
-    try:
-        resolved = resolve(spec)
-    except UsageError as error:
-        flags = {axis.flag: axis.name for axis in axes} | {f"first_{a.name}": a.name for a in axes if a.counted}
-        raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
-    (width,), (method,) = resolved.widths, resolved.methods
-    radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
-    own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
-    return spec, f"{file_name(workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
+        comparing.write_comparison(found, sweeps, options, Path(out))
+    return Results(
+        folder=Path(folders[0] if out is None else out),
+        answer=found.answer,
+        results=found.tables.results,
+        history=found.tables.history,
+        gains=found.gains,
+        slopes=pd.DataFrame(),
+        measured={"differences": found.differences},
+    )
 
 
 def _answer(
@@ -456,7 +330,7 @@ def _answer(
     spec = dataclasses.replace(base, **typed_fields(type(base), choices))
     options = Options(**reading)
     path = RESULTS / folder_name(spec) if out is None else Path(out)
-    found, folder = answer(
+    found, folder = train_and_answer(
         spec,
         options,
         Execution(**how),

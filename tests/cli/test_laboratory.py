@@ -12,7 +12,7 @@ from together import together
 import widebasin
 from widebasin import laboratory
 from widebasin.statistics.trends import slope_per_decade
-from widebasin.studies import STUDIES
+from widebasin.studies import STUDIES, running
 from widebasin.sweep import Spec, UsageError, read_spec, resolve
 
 SMALL = {"widths": [3, 5], "rhos": np.array([0.05]), "seeds": 2, "epochs": 2, "progress": False}
@@ -81,8 +81,8 @@ def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
     assert spec.rhos is not None
     chosen = found.gains["rho_star"].iloc[0]
     gain = found.gains["gain"].iloc[0]
-    assert chosen < max(spec.rhos) or max(spec.rhos) == laboratory.LARGEST
-    assert chosen > min(spec.rhos) or gain >= 0 or min(spec.rhos) == laboratory.SMALLEST
+    assert chosen < max(spec.rhos) or max(spec.rhos) == running.LARGEST
+    assert chosen > min(spec.rhos) or gain >= 0 or min(spec.rhos) == running.SMALLEST
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "cells").rglob("*.parquet")}
     again = widebasin.study("overparam", out=tmp_path / "r", extend_radii=True, **grid)
     pd.testing.assert_frame_equal(again.results, found.results)
@@ -116,7 +116,7 @@ def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
     ],
 )
 def test_a_mistake_names_the_argument_before_anything_is_trained(call, words, monkeypatch):
-    monkeypatch.setattr(laboratory, "run", None)
+    monkeypatch.setattr(running, "run", None)
     with pytest.raises(UsageError) as error:
         call()
     assert words in str(error.value)
@@ -125,7 +125,7 @@ def test_a_mistake_names_the_argument_before_anything_is_trained(call, words, mo
 def test_what_is_given_is_the_spec_of_the_command(monkeypatch):
     """Values as people have them in Python come to the spec of the flags."""
     seen = []
-    monkeypatch.setattr(laboratory, "answer", lambda spec, *rest, **more: seen.append(spec) or (None, None))
+    monkeypatch.setattr(laboratory, "train_and_answer", lambda spec, *rest, **more: seen.append(spec) or (None, None))
     monkeypatch.setattr(laboratory, "_results", lambda *rest: None)
     for rhos in ((0.1, 1), [0.1, 1], np.array([0.1, 1.0])):
         widebasin.study("label-noise", rhos=rhos, widths=range(3, 5), label_noise=0.2)

@@ -32,7 +32,8 @@ def folders(tmp_path):
 
 
 def test_differences_are_paired_by_seed(folders):
-    answer, tables, differences = compare(folders, Options())
+    found = compare(folders, Options())
+    answer, tables, differences = found.answer, found.tables, found.differences
     assert set(tables.results["sweep"]) == {"one", "other"}
     assert differences["sweep"].tolist() == ["other", "other"]
     for row, width in zip(differences.to_dict("records"), (10, 100), strict=True):
@@ -51,7 +52,7 @@ def test_differences_are_paired_by_seed(folders):
 def test_seeds_in_common_count_alone(folders, tmp_path):
     fewer = dataclasses.replace(SPEC, seeds=2, first_seed=1)
     third = folder_of(tmp_path / "third", fewer, better(RESULTS).query("seed > 0"))
-    differences = compare((folders[0], third), Options())[2]
+    differences = compare((folders[0], third), Options()).differences
     assert differences["seeds"].tolist() == [2, 2]
     assert differences["difference"].tolist() == pytest.approx([3.0, 6.0])
 

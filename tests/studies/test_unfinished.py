@@ -96,7 +96,7 @@ def test_when_the_sweep_is_finished_the_partial_page_goes(unfinished):
 def test_every_network_of_the_part_is_trained_and_it_is_the_largest_along_one_axis(trained):
     spec = resolve(SPEC)
     results = RESULTS[np.array(trained)]
-    study, part, rows = finished_part(spec, STUDIES["overparam"], results, here=True)
+    study, part, rows = finished_part(spec, STUDIES["overparam"], results, measurable=True)
     if study is NETWORKS:
         assert rows is results
         assert part is spec

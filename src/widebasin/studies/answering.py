@@ -113,7 +113,7 @@ def _write_partial(
     holder = folder.holder()
     if holder and measuring:
         raise SweepError(f"{folder.path} is in use by {holder} ({folder.progress()}); measure when it has ended")
-    part = (study, spec, results) if measuring else finished_part(spec, study, results, here=not holder)
+    part = (study, spec, results) if measuring else finished_part(spec, study, results, measurable=not holder)
     chosen, smaller, results = part
     history = folder.finished_history()
     identity = [axis.name for axis in spec.axes]
@@ -238,7 +238,7 @@ def command(spec: Resolved, options: Options) -> str:
     for name, value in spec.given().items():
         if name != "study" and (value != usual.get(name) or (name == "workload" and value != study.spec.workload)):
             words += _flag(name, value)
-    return shlex.join([*words, *_flags(options)])
+    return shlex.join([*words, *flags(options)])
 
 
 def continuing(folder: ResultsFolder) -> str:
@@ -250,11 +250,11 @@ def continuing(folder: ResultsFolder) -> str:
 def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:
     """The command that measures the same networks of a folder in the same way."""
     words = [word for name, value in which.items() for word in _flag(name, value)]
-    return shlex.join(["widebasin", "measure", str(folder.path), *words, *_flags(measures)])
+    return shlex.join(["widebasin", "measure", str(folder.path), *words, *flags(measures)])
 
 
-def _flags(options: Options | Measures) -> list[str]:
-    """What differs from the defaults."""
+def flags(options: Options | Measures) -> list[str]:
+    """The flags of what differs from the defaults."""
     given, usual = vars(options), vars(type(options)())
     return [word for name, value in given.items() if value != usual[name] for word in _flag(name, value)]
 

@@ -1,7 +1,9 @@
 """Finished sweeps side by side: gains of each, and how they differ, seed by seed where seeds are the same."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ from widebasin.statistics import BASELINE
 from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.intervals import t_interval
 from widebasin.statistics.trends import slope_difference
+from widebasin.studies.answering import flags, write_page
 from widebasin.studies.answers.overparam import GAIN
 from widebasin.studies.findings import selection_note, trends, unit_after
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
-from widebasin.sweep import UsageError
+from widebasin.sweep import UsageError, spec_toml
 from widebasin.sweep.description import Description, MethodFacts
 from widebasin.sweep.folder import ResultsFolder
 
@@ -39,17 +42,30 @@ def labels_of(folders: Sequence[ResultsFolder]) -> list[str]:
     raise UsageError("folders", [str(folder.path) for folder in folders], "must be different ones")
 
 
-def compare(folders: Sequence[ResultsFolder], options: Options) -> tuple[Answer, Tables, pd.DataFrame]:
+@dataclass(frozen=True)
+class Compared:
+    """Sweeps side by side.
+
+    Attributes:
+        answer: what was found.
+        tables: results and history of all, told apart by a column ``sweep``.
+        gains: rows of ``gain_table`` of all.
+        differences: one row per method, size and sweep but the first: ``difference``, how much larger the gain is there
+            than in the first one, with ``low`` and ``high`` of its t interval over the ``seeds`` that both have.
+    """
+
+    answer: Answer
+    tables: Tables
+    gains: pd.DataFrame
+    differences: pd.DataFrame
+
+
+def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
     """Sets finished sweeps side by side.
 
     Args:
         folders: two or more, of sweeps that are judged by the same metric, each with the baseline and another method.
         options: how to read them.
-
-    Returns:
-        The answer; results and history of all, told apart by a column ``sweep``; and the differences, one row per
-        method, size and sweep but the first: ``difference``, how much larger the gain is there than in the first one,
-        with ``low`` and ``high`` of its t interval over the ``seeds`` that both have.
 
     Raises:
         UsageError: if there are fewer than two, one is given twice, or they cannot be compared.
@@ -89,7 +105,16 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> tuple[Answer,
         tables=(gains_table(gains, wording), _differences_table(differences, wording, labels, digits)),
         pictures=pictures,
     )
-    return answer, tables, differences
+    return Compared(answer, tables, gains, differences)
+
+
+def write_comparison(found: Compared, folders: Sequence[ResultsFolder], options: Options, out: Path) -> None:
+    """Writes the page ``compare.html`` and its figures into a folder."""
+    specs = "\n".join(f"# {folder.path}\n{spec_toml(folder.spec())}" for folder in folders)
+    paths = [str(folder.path) for folder in folders]
+    again = shlex.join(["widebasin", "compare", *paths, *flags(options), "--out", str(out)])
+    with own_style():
+        write_page(ResultsFolder(out), found.answer, "compare.html", "figures", (), specs, again)
 
 
 def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables:

@@ -12,7 +12,7 @@ from widebasin.sweep.rows import rows_of_spec
 
 
 def finished_part(
-    spec: Resolved, study: Study, results: pd.DataFrame, *, here: bool
+    spec: Resolved, study: Study, results: pd.DataFrame, *, measurable: bool
 ) -> tuple[Study, Resolved, pd.DataFrame]:
     """The study, spec and results of an answer from the networks that are trained so far.
 
@@ -23,9 +23,9 @@ def finished_part(
         spec: of the whole sweep.
         study: whose answer is asked for.
         results: of the finished networks, with their rows in ``rows_of_spec`` as index.
-        here: whether networks of this study may be measured.
+        measurable: whether networks of this study may be measured.
     """
-    if here or not study.measures:
+    if measurable or not study.measures:
         wanted = rows_of_spec(spec)
         axes = [axis.name for axis in spec.axes]
         for part in sorted(_smaller(spec, wanted.loc[results.index], wanted), key=_size, reverse=True):

@@ -44,8 +44,8 @@ def run(
 
     Continues a sweep of the same spec that is in the folder: finished groups of networks are kept, an unfinished one
     goes on from its checkpoint. A sweep whose networks are all of this spec too grows: the others are trained. The
-    values are those of one uninterrupted run bit for bit (``seconds`` apart), on accelerators to float tolerance where
-    the sweep has grown.
+    values are those of one uninterrupted run bit for bit (``seconds`` apart, and ``parameters`` where the sweep has
+    grown); on accelerators, or with ``networks_at_once``, to float tolerance where it has grown.
 
     Args:
         spec: what to train; checked and resolved here.

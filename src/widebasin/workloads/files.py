@@ -73,17 +73,11 @@ def code_digest(name: str) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
-def line_of(error: BaseException, paths: "set[str] | None" = None) -> str:
-    """Where in a user's own file an error came up, with the line: ``mine.py, line 12: x = y``; empty if in none.
-
-    Args:
-        error: raised while the file was run, or something that it defines.
-        paths: of the files; by default those of the workloads that were loaded.
-    """
-    files = _LOADED if paths is None else paths
-    if isinstance(error, SyntaxError) and error.filename in files and error.lineno:
+def line_of(error: BaseException) -> str:
+    """Where in a workload's file an error came up, with the line: ``mine.py, line 12: x = y``; empty if in none."""
+    if isinstance(error, SyntaxError) and error.filename in _LOADED and error.lineno:
         return _line(error.filename, error.lineno)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _LOADED]
     return _line(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
 
 

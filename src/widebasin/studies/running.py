@@ -1,0 +1,143 @@
+"""From a spec to its answer: what is missing is trained, radii are extended, the answer is written."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from widebasin.data.places import look_in
+from widebasin.shown import say
+from widebasin.statistics import BASELINE
+from widebasin.statistics.gains import gain_table, radii_beyond
+from widebasin.studies.answering import Answered, write_answer
+from widebasin.studies.registry import STUDIES, study_of
+from widebasin.studies.study import Options
+from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, resolve
+from widebasin.sweep.axes import AXES, own_of
+from widebasin.sweep.cells import contains, file_name
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.progress import progress_for, tracker
+from widebasin.sweep.run import run
+from widebasin.sweep.spec import single_spec, workload_named
+from widebasin.sweep.trackers import listeners_of
+from widebasin.training.compilation import keep_compiled_programs, use_every_core
+
+# Where results go by default.
+RESULTS = Path("results")
+# Radii are extended as far.
+SMALLEST, LARGEST = 1e-5, 100.0
+
+
+def train_and_answer(
+    spec: Spec,
+    options: Options,
+    execution: Execution,
+    path: Path,
+    *,
+    overwrite: bool,
+    console: Console,
+    quiet: bool,
+    extend_radii: bool = False,
+    track: Sequence[str] = (),
+) -> tuple[Answered, ResultsFolder]:
+    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page.
+
+    Args:
+        spec: what to train.
+        options: how to read it.
+        execution: how to train it.
+        path: of the results folder.
+        overwrite: see ``sweep.run.run``.
+        console: where progress is shown.
+        quiet: whether none is.
+        extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
+        track: names of trackers, see ``sweep.trackers``.
+    """
+    for name, flag in (("overwrite", overwrite), ("keep_parameters", execution.keep_parameters)):
+        if not isinstance(flag, bool):
+            raise UsageError(name, flag, "must be True or False")
+    look_in(execution.data_dir)
+    use_every_core()
+    keep_compiled_programs()
+    resolved = resolve(spec)
+    asked = study_of(resolved)
+    asked.check(resolved)
+    options.check()
+    if extend_radii:
+        _check_gains(resolved)
+        resolved = _extended_before(resolved, path)
+    if asked.measures:
+        execution = dataclasses.replace(execution, keep_parameters=True)
+    while True:
+        listeners = [*progress_for(console, quiet), *listeners_of((track,) if isinstance(track, str) else track, path)]
+        folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
+        overwrite = False  # what is there now is this sweep
+        answered = write_answer(folder, options, tracker(console, quiet))
+        further = _further_radii(answered, options) if extend_radii else ()
+        if not further:
+            return answered, folder
+        if not quiet:
+            more = " and ".join(f"{radius:g}" for radius in further)
+            say(console, f"A chosen radius is at an edge of those tried: also {more}", "dim")
+        resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
+
+
+def _check_gains(spec: Resolved) -> None:
+    """Raises ``UsageError`` if a sweep has no radius to choose."""
+    if BASELINE not in spec.methods or len(spec.methods) < 2:
+        raise UsageError("extend_radii", True, f"needs {BASELINE} and another method, so that a radius can be chosen")
+
+
+def _extended_before(spec: Resolved, path: Path) -> Resolved:
+    """The spec with the radii by which the sweep in the folder was extended, where that is this one or grows to it."""
+    folder = ResultsFolder(path)
+    if not folder.holds_sweep():
+        return spec
+    try:
+        there = folder.spec()
+    except SweepError:
+        return spec  # of a damaged folder another says what to do
+    together = dataclasses.replace(spec, rhos=tuple(sorted({*spec.rhos, *there.rhos})))
+    return together if contains(together, there) else spec
+
+
+def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
+    """The next radii beyond the edges at which one was chosen, within bounds far beyond the usual ones."""
+    gains = gain_table(answered.tables.results, answered.tables.design, options.select, options.at)
+    return tuple(radius for radius in radii_beyond(gains, answered.spec.rhos) if SMALLEST <= radius <= LARGEST)
+
+
+def folder_name(spec: Spec) -> str:
+    """The study's name, with the workload's where it is not the usual one."""
+    usual = STUDIES[spec.study].spec if spec.study else Spec()
+    name = spec.study or "sweep"
+    return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
+
+
+def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Spec, str]:
+    """The spec of one network, checked, and the name of its folder.
+
+    Args:
+        workload: name.
+        shared: fields of ``Shared``.
+        given: name of an axis -> value; ``None`` for that of a network by itself.
+
+    Raises:
+        UsageError: naming the argument of a single network.
+    """
+    named = workload_named(workload)
+    axes = (*AXES, *named.axes)
+    if given.get("method") == "sgd" and given.get("rho") is not None:
+        raise UsageError("rho", given["rho"], "must be left out: sgd has no radius")
+    spec = single_spec(named, shared, given)
+    try:
+        resolved = resolve(spec)
+    except UsageError as error:
+        flags = {axis.flag: axis.name for axis in axes} | {f"first_{a.name}": a.name for a in axes if a.counted}
+        raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
+    (width,), (method,) = resolved.widths, resolved.methods
+    radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
+    own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
+    return spec, f"{file_name(workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
