@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import os
 import secrets
 from pathlib import Path
@@ -23,9 +24,14 @@ OWN_MODES = ("offline", "dryrun", "disabled")
 SENT, SWEEP = "sent.jsonl", "sweep"
 
 
+def _package() -> Any:
+    """The package, loaded only once it is asked for."""
+    return importlib.import_module("wandb")
+
+
 def check() -> None:
     """Raises ``UsageError`` where a run would ask who is there."""
-    import wandb  # pyright: ignore[reportMissingImports]
+    wandb = _package()
 
     try:
         ready = wandb.setup().settings.mode in OWN_MODES or wandb.login(prompt=False, verify=False)
@@ -49,7 +55,7 @@ class _WeightsAndBiases:
 
     def __call__(self, event: Event) -> None:
         """Sends the epochs that were not sent yet."""
-        import wandb  # pyright: ignore[reportMissingImports]
+        wandb = _package()
 
         try:
             self._hear(event)
@@ -81,7 +87,7 @@ class _WeightsAndBiases:
             self._end(failed=isinstance(event, Failed))
 
     def _run(self, name: str, cell: "Cell", config: dict[str, Any]) -> Any:
-        import wandb  # pyright: ignore[reportMissingImports]
+        wandb = _package()
 
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
