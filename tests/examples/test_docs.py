@@ -1,50 +1,80 @@
-"""The Python blocks of the README and the documentation run; the blocks of one page share their names."""
+"""The blocks of code of the README and the documentation do what they are marked with, see ``pages``."""
 
 import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from pages import KNOWN, blocks_of, check_output, commands, run_page
 from together import together
 
 from widebasin import sam
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-
+FOLDERS = ("docs", "benchmarks", "examples")
+PAGES = [ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("**/*.md"))]
 
 # The others train networks and measure them.
-QUICK = (ROOT / "README.md",)
-RUN = [
-    pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in QUICK else pytest.mark.slow)
-    for page in PAGES
-    if BLOCK.search(page.read_text(encoding="utf-8"))
-]
+QUICK = ("README.md", "benchmarks/README.md", "docs/studies.md", "docs/results/README.md")
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES if blocks_of(page.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("page", RUN)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
+@together("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_block_says_what_is_done_with_it(page):
+    kinds = [block.kind for block in blocks_of(page.read_text(encoding="utf-8"))]
+    assert [kind for kind in kinds if not KNOWN.fullmatch(kind)] == []
+    shown = [before for before, kind in zip(["", *kinds], kinds, strict=False) if kind == "text"]
+    assert set(shown) <= {"bash run"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES])
+def test_blocks_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = page.read_text(encoding="utf-8")
-    namespace = {"__name__": "__main__"}
-    for block in BLOCK.finditer(text):
-        # The empty lines give a traceback the line numbers of the page.
-        source = "\n" * text[: block.start(1)].count("\n") + block[1]
-        exec(compile(source, page.name, "exec"), namespace)
+    run_page(ROOT / name, tmp_path)
 
 
-@together("name", ["sam.md", "methods.md", "recipes.md", "data.md"])
-def test_the_concept_pages_have_blocks(name):
-    assert len(BLOCK.findall((ROOT / "docs" / name).read_text(encoding="utf-8"))) >= 3
-
-
-def test_a_block_that_fails_is_reported_at_its_line(tmp_path, monkeypatch):
+def page_with(tmp_path, text):
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 2\n```\n", encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def test_a_block_that_fails_is_reported_at_its_line(tmp_path):
+    page = page_with(tmp_path, "# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 2\n```\n")
     with pytest.raises(AssertionError) as failure:
-        test_python_blocks_run(page, tmp_path, monkeypatch)
+        run_page(page, tmp_path)
     assert failure.traceback[-1].lineno + 1 == 10
+
+
+FAILING = {
+    "a command fails": "```bash run\ntrue\nfalse | cat\n```\n",
+    "it prints something else": "```bash run\necho no\n```\n\n```text\nyes\n```\n",
+    "not of widebasin": "```bash\nls\n```\n",
+    "no such flag": "```bash\nwidebasin list && widebasin sweep --rho 0.1\n```\n",
+    "no such axis": "```toml file=grid.toml\nwidths = [4]\nradii = [0.1]\n```\n",
+}
+
+
+@together("text", FAILING.values(), ids=list(FAILING))
+def test_a_block_that_does_not_do_what_it_says_fails(tmp_path, text):
+    with pytest.raises((AssertionError, SystemExit, ValueError)):
+        run_page(page_with(tmp_path, text), tmp_path)
+
+
+def test_files_and_what_is_printed(tmp_path):
+    before = "```python file=mine.py\nprint(7)\n```\n\n```bash run\necho numbers; python mine.py\n```\n\n```text\n"
+    page = page_with(tmp_path, f"{before}numbers\n3\n```\n\n```bash not-run: needs a GPU\nfalse\n```\n")
+    assert run_page(page, tmp_path).startswith(f"{before}numbers\n7\n```\n")
+    check_output("a  1\n b\n", "b\nc")
+
+
+def test_commands_in_lines_of_a_shell():
+    assert list(commands("# none\na 'b c' \\\n  d  # why\n\ne && f && g\n")) == [
+        ["a", "b c", "d"],
+        ["e"],
+        ["f"],
+        ["g"],
+    ]
 
 
 def rows_of_methods():

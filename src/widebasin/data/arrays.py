@@ -24,11 +24,12 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
     """The data set in an npz file, named like the file.
 
     Arrays of the file:
-        inputs: images as bytes ``[examples, height, width]`` or ``[examples, height, width, channels]``, which a
-            network sees as pixel / 255; or floats ``[examples, ...]``, which it sees as they are, in float32.
-        targets: one target per example ``[examples]``, or several numbers to regress on ``[examples, ...]``.
-        test_inputs, test_targets: the test set (optional; without it, one is drawn by seed).
-        num_classes: number of classes, if not every class occurs (optional).
+
+    * ``inputs``: images as bytes ``[examples, height, width]`` or ``[examples, height, width, channels]``, which a
+      network sees as pixel / 255; or floats ``[examples, ...]``, which it sees as they are, in float32.
+    * ``targets``: one target per example ``[examples]``, or several numbers to regress on ``[examples, ...]``.
+    * ``test_inputs``, ``test_targets``: the test set (optional; without it, one is drawn by seed).
+    * ``num_classes``: number of classes, if not every class occurs (optional).
 
     Integers are classes, 0 to k - 1, and so are texts, numbered in their order; floats are regressed on. A warning is
     logged where that may not be what is meant. Reading takes at most six times the memory of the arrays.

@@ -171,7 +171,8 @@ class SupervisedWorkload(Workload):
 
     Attributes:
         load: the data set.
-        build: (width, key, **values on own axes that change what is compiled) -> model of one example.
+        build: ``(width, key, **values) -> model`` of one example, with the values of own axes that change what is
+            compiled.
         sizes: of the split.
         objective: loss and metrics.
         augment: see ``training.Supervised``.
