@@ -5,12 +5,14 @@
     ```bash run               runs in a shell
     ```bash                   commands of widebasin, which are parsed and not run
     ```toml file=grid.toml    a spec of a sweep, which is read
-    ```text                   what the block before prints: its lines without a digit must be in what it prints now
+    ```text                   what the block before printed; of one that runs, lines without a digit are compared
     ```LANGUAGE not-run: WHY  is left alone
 
 ``python tests/pages.py docs/tutorial.md`` runs a page and writes what its commands print now into it.
 """
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -57,20 +59,23 @@ def commands(source: str) -> Iterator[list[str]]:
 def run_page(path: Path, folder: Path) -> str:
     """The page with what its commands print now; ``folder`` is where they run, and is to be the working directory."""
     text = path.read_text(encoding="utf-8")
-    names, printed, now, done = {"__name__": "__main__"}, "", [], 0
+    names, printed, now, done = {"__name__": "__main__"}, None, [], 0
     for block in blocks_of(text):
         kind, _, mark = block.kind.partition(" ")
         if "not-run:" in mark:
+            printed = None
             continue
         if mark.startswith("file="):
             (folder / mark.removeprefix("file=")).write_text(block.source, encoding="utf-8")
         elif kind == "python":
             # The empty lines give a traceback the line numbers of the page.
             above = text.count("\n", 0, block.start)
-            exec(compile("\n" * above + block.source, path.name, "exec"), names)
+            with contextlib.redirect_stdout(io.StringIO()) as printing:
+                exec(compile("\n" * above + block.source, path.name, "exec"), names)
+            printed = printing.getvalue()
         elif block.kind == "bash run":
             printed = in_shell(block.source, folder)
-        elif kind == "text":
+        elif kind == "text" and printed is not None:
             now += [text[done : block.start], printed]
             done = block.end
             check_output(block.source, printed)
@@ -111,7 +116,10 @@ def parse_commands(source: str) -> None:
 
     for words in commands(source):
         assert words[0] == "widebasin", f"{' '.join(words)} is no command of widebasin: mark the block"
-        cli._parse(words[1:])
+        try:
+            cli._parse(words[1:])
+        except SystemExit as ended:  # as --help does
+            assert not ended.code, " ".join(words)
 
 
 def read_toml(path: Path) -> None:
