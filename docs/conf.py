@@ -1,4 +1,4 @@
-"""The documentation site: ``sphinx-build -W -c docs . build/site`` makes it of the Markdown of this repository as it is."""
+"""The documentation site: ``sphinx-build -W -c docs . build/site`` makes it of the Markdown of this repository."""
 
 import shutil
 from pathlib import Path
