@@ -79,6 +79,7 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"widebasin {__version__}"
 html_copy_source = False
+html_show_copyright = False
 html_math_renderer = "mathml"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -91,15 +92,21 @@ def add_navigation(app: Sphinx, name: str, source: list[str]) -> None:
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
 
 
+def mathml(latex: str, display: str) -> str:
+    """A formula; the bars of norms stay as high as a letter."""
+    bar = "&#x02016;</mo>"
+    return convert(latex, display=display).replace(f"<mo>{bar}", f'<mo stretchy="false">{bar}')
+
+
 def inline_formula(writer: HTML5Translator, node: nodes.math) -> None:
     """Writes MathML, which browsers show without a script."""
-    writer.body.append(convert(node.astext()))
+    writer.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def formula(writer: HTML5Translator, node: nodes.math_block) -> None:
     """As ``inline_formula``, on a line of its own."""
-    writer.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 
