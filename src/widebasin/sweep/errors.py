@@ -24,6 +24,14 @@ class SweepError(RuntimeError):
     """A sweep cannot go on; the message says why and what to do."""
 
 
+class OtherResults(UsageError):
+    """The folder holds results of another sweep, or one trained in another way, which overwriting deletes."""
+
+
+class DamagedResults(SweepError):
+    """The records or tables of a sweep are damaged; overwriting deletes them."""
+
+
 def cannot_write(path: Path, error: OSError) -> SweepError:
     """The error for a file of a sweep that the disk does not take."""
     remedy = WRITABLE.get(error.errno or 0, "make it writable")
