@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -196,8 +197,11 @@ class New:
         """Writes the file."""
         from importlib.resources import files
 
-        if not self.name.isidentifier():
-            raise UsageError("name", self.name, "must be a name of Python: letters, digits and _, not a digit first")
+        if self.name.endswith(".py"):
+            raise UsageError("name", self.name, f"must be given without the ending: {self.name.removesuffix('.py')}")
+        if not self.name.isidentifier() or keyword.iskeyword(self.name):
+            remedy = "must be a name of Python: letters, digits and _, not a digit first, and no word of the language"
+            raise UsageError("name", self.name, remedy)
         path = Path(f"{self.name}.py")
         text = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", self.name)
         try:

@@ -7,6 +7,7 @@ these. They take the flags of the commands by name, with underscores; folders ar
 import base64
 import dataclasses
 import html
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from widebasin.data import DataError
 from widebasin.data.places import look_in
 from widebasin.report.page import Answer, image
 from widebasin.shown import shown
@@ -28,7 +30,7 @@ from widebasin.studies.findings import series_of
 from widebasin.studies.questions.measured import STUDY as MEASURED
 from widebasin.studies.running import RESULTS, folder_name, single_network, train_and_answer
 from widebasin.studies.study import Epoch, Measures, Split
-from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
+from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
@@ -36,10 +38,25 @@ from widebasin.sweep.progress import tracker
 from widebasin.sweep.spec import Shared, fitted, workload_named
 from widebasin.sweep.spec_file import typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
+from widebasin.training import CheckpointError
 from widebasin.training.compilation import keep_compiled_programs
 from widebasin.workloads.files import forget_files
 
-__all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Results",
+    "SweepError",
+    "UsageError",
+    "compare",
+    "load_network",
+    "measure",
+    "report",
+    "status",
+    "study",
+    "sweep",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -136,7 +153,7 @@ def study(
         >>> found = widebasin.study("overparam", widths=(4, 16), rhos=(0.05, 0.1), seeds=3)  # doctest: +SKIP
         >>> found.slopes[["method", "slope", "low", "high"]]  # doctest: +SKIP
     """
-    if name not in STUDIES:
+    if not isinstance(name, str) or name not in STUDIES:
         raise nearest_name("name", name, STUDIES)
     return _answer(STUDIES[name].spec, choices, out, overwrite, extend_radii, track, progress)
 
@@ -163,7 +180,7 @@ def sweep(
         choices: see ``study``.
     """
     named = choices.get("workload")
-    start = Spec() if file is None else read_spec(Path(file), named if isinstance(named, str) else None)
+    start = Spec() if file is None else read_spec(_path("file", file), named if isinstance(named, str) else None)
     return _answer(start, choices, out, overwrite, extend_radii, track, progress)
 
 
@@ -191,22 +208,23 @@ def train(
     Raises:
         UsageError, DataError, SweepError: as ``study``.
     """
-    look_in(None if data_dir is None else Path(data_dir))
+    where = None if data_dir is None else _path("data_dir", data_dir)
+    look_in(where)
     forget_files()
-    named = workload_named(workload)
+    named = workload_named(_name(workload))
     shared = {field.name for field in dataclasses.fields(Shared)}
     axes = {axis.name: axis for axis in (*AXES, *named.axes)}
     for name in choices:
         if name not in shared and name not in axes:
-            raise nearest_name("argument", name, (*axes, *shared))
+            raise nearest_name("argument", name, (*axes, *shared, *_OUTPUT))
     given = {name: value for name, value in choices.items() if value is not None}
     spec, folder = single_network(
         workload,
         typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
         {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
     )
-    path = RESULTS / folder if out is None else Path(out)
-    execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
+    path = RESULTS / folder if out is None else _path("out", out)
+    execution = Execution(keep_parameters=True, data_dir=where)
     train_and_answer(
         spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track
     )
@@ -226,9 +244,9 @@ def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | 
         UsageError: if the folder holds no sweep.
         SweepError: if it is damaged.
     """
-    _check_names(reading, Options)
-    look_in(None if data_dir is None else Path(data_dir))
-    where = ResultsFolder(Path(folder), "folder")
+    _check_names(reading, Options, "progress", "data_dir")
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
+    where = _folder(folder)
     options = Options(**reading)
     return _results(write_answer(where, options, tracker(Console(), not progress)), where, options)
 
@@ -251,9 +269,9 @@ def measure(
     Raises:
         UsageError, SweepError: see ``widebasin.studies.answering.write_answer``.
     """
-    look_in(None if data_dir is None else Path(data_dir))
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
     keep_compiled_programs()
-    where = ResultsFolder(Path(folder), "folder")
+    where = _folder(folder)
     names = [axis.name for axis in where.spec().axes]
     which = {name: choices.pop(name) for name in names if name in choices}
     _check_names(choices, Measures, *names)
@@ -266,7 +284,7 @@ def measure(
 
 def status(folder: Path | str) -> Status:
     """How far a sweep is; another process may train it meanwhile. Raises what ``report`` does."""
-    return status_of(ResultsFolder(Path(folder), "folder"))
+    return status_of(_folder(folder))
 
 
 def compare(
@@ -288,14 +306,17 @@ def compare(
         SweepError: if one is not finished or damaged.
     """
     options = Options(select, at)
-    if out is not None and (Path(out) / "spec.toml").exists():
+    place = None if out is None else _path("out", out)
+    if place is not None and (place / "spec.toml").exists():
         raise UsageError("out", str(out), "holds a sweep; choose another folder")
-    sweeps = [ResultsFolder(Path(folder), "folder") for folder in folders]
+    if len(folders) == 1 and not isinstance(folders[0], (str, os.PathLike)):
+        raise UsageError("folders", folders[0], "must be paths, one by one: compare(one, other)")
+    sweeps = [_folder(folder) for folder in folders]
     found = comparing.compare(sweeps, options)
-    if out is not None:
-        comparing.write_comparison(found, sweeps, options, Path(out))
+    if place is not None:
+        comparing.write_comparison(found, sweeps, options, place)
     return Results(
-        folder=Path(folders[0] if out is None else out),
+        folder=place or sweeps[0].path,
         answer=found.answer,
         results=found.tables.results,
         history=found.tables.history,
@@ -319,17 +340,16 @@ def _answer(
         for kind in (Options, Execution)
     )
     if how.get("data_dir") is not None:
-        how["data_dir"] = Path(how["data_dir"])
+        how["data_dir"] = _path("data_dir", how["data_dir"])
     look_in(how.get("data_dir"))
     forget_files()
-    workload = choices.get("workload", start.workload)
-    if not isinstance(workload, str):
-        raise UsageError("workload", workload, "must be its name, or the path of a file of your own arrays")
+    workload = _name(choices.get("workload", start.workload))
     base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
-    _check_names(choices, type(base), *reading, *how)
+    others = [field.name for kind in (Options, Execution) for field in dataclasses.fields(kind)]
+    _check_names(choices, type(base), *others, *_OUTPUT)
     spec = dataclasses.replace(base, **typed_fields(type(base), choices))
     options = Options(**reading)
-    path = RESULTS / folder_name(spec) if out is None else Path(out)
+    path = RESULTS / folder_name(spec) if out is None else _path("out", out)
     found, folder = train_and_answer(
         spec,
         options,
@@ -342,6 +362,26 @@ def _answer(
         track=track,
     )
     return _results(found, folder, options)
+
+
+# Arguments beside those of the spec, the reading and the execution.
+_OUTPUT = ("out", "overwrite", "extend_radii", "track", "progress")
+
+
+def _name(workload: Any) -> str:
+    if not isinstance(workload, str):
+        raise UsageError("workload", workload, "must be its name, or the path of a file of your own")
+    return workload
+
+
+def _path(argument: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(argument, value, "must be a path")
+    return Path(value)
+
+
+def _folder(value: Any) -> ResultsFolder:
+    return ResultsFolder(_path("folder", value), "folder")
 
 
 def _check_names(given: Mapping[str, Any], kind: type, *others: str) -> None:

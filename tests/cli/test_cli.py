@@ -75,7 +75,7 @@ def test_every_study_is_a_command(here):
         (("sweep", "--file", "none.toml"), "none.toml", "cannot be read"),
         (("study", "overparam", "--methods", "sam"), "methods", "sgd"),
         (("train", "--workload", "minst"), "minst", "Known"),
-        (("report", "nowhere"), "nowhere", "spec.toml"),
+        (("report", "nowhere"), "nowhere", "is not there"),
         (("study", "methods", "--widths", "4", "8"), "widths", "one value"),
         (("sweep", "--m", "30"), "m = 30", "divisor of the batch size 100"),
         (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a share above 0"),
@@ -392,7 +392,7 @@ def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path, h
     [
         (("nowhere",), "folder = 'nowhere': is no folder"),
         ((".",), "holds no sweep"),
-        ((".", "--samples", "1"), "samples = 1: must be at least 2"),
+        ((".", "--samples", "1"), "samples = 1: must be a whole number of at least 2"),
         ((".", "--multiples", "0"), "multiples = (0.0,): must be finite numbers > 0"),
         ((".", "--sharpness-rho", "-1"), "sharpness_rho = -1.0: must be a finite number > 0"),
         ((".", "--method", "sma"), "did you mean 'sam'"),

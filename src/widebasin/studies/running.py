@@ -55,9 +55,10 @@ def train_and_answer(
         extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
-    for name, flag in (("overwrite", overwrite), ("keep_parameters", execution.keep_parameters)):
+    for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
         if not isinstance(flag, bool):
             raise UsageError(name, flag, "must be True or False")
+    execution.check()
     look_in(execution.data_dir)
     use_every_core()
     keep_compiled_programs()
@@ -71,7 +72,7 @@ def train_and_answer(
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
     while True:
-        listeners = [*progress_for(console, quiet), *listeners_of((track,) if isinstance(track, str) else track, path)]
+        listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
         folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
         overwrite = False  # what is there now is this sweep
         answered = write_answer(folder, options, tracker(console, quiet))

@@ -112,6 +112,12 @@ class ResultsFolder:
             return f" ({self.progress()})"
         return ""
 
+    def _what(self) -> str:
+        """What is there in place of a sweep."""
+        if self.path.is_dir():
+            return "holds no sweep (no spec.toml)"
+        return "is a file, not a folder" if self.path.exists() else "is not there"
+
     def _why(self, error: OSError) -> str:
         """Why the folder cannot be held."""
         if self.path.is_symlink() and not self.path.exists():
@@ -211,7 +217,10 @@ class ResultsFolder:
         here = self.spec()
         if not contains(spec, here):
             different = "; ".join(differences(here, spec))
-            raise self.refused(f"of another spec ({different})", "give its values and more, so that the sweep grows")
+            axes = {axis.flag for axis in spec.axes} | {"first_seed"}
+            grows = {name for name, value in here.given().items() if value != spec.given().get(name)} <= axes
+            more = "give its values and more, so that the sweep grows" if grows else ""
+            raise self.refused(f"of another spec ({different})", more)
 
     def clear(self) -> None:
         """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""
@@ -325,9 +334,7 @@ class ResultsFolder:
     def _stage_records(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The stages up to that of spec.toml, and the next one, where its beginning was interrupted."""
         if not self.holds_sweep():
-            raise UsageError(
-                "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
-            )
+            raise UsageError(self.argument, str(self.path), f"{self._what()}; give the results folder of a sweep")
         # In this order: see ``description``.
         text = self._bytes("spec.toml")
         records = self.run_record()["stages"]
