@@ -1,10 +1,10 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
-The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``,
-``status`` and ``load_network`` do what the commands do; the errors that they raise are here too. The rooms, each usable
-alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``, ``widebasin.theory``,
-``widebasin.models``, ``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``, ``widebasin.sweep``,
-``widebasin.studies`` and ``widebasin.report``.
+The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``,
+``measure``, ``status`` and ``load_network`` do what the commands do; the errors that they raise are here too.
+The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``,
+``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``,
+``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
 Importing this package loads nothing else.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SweepError,
         UsageError,
         compare,
+        cost,
         load_network,
         measure,
         report,
@@ -40,6 +41,7 @@ __all__ = [
     "SweepError",
     "UsageError",
     "compare",
+    "cost",
     "load_network",
     "measure",
     "report",

@@ -73,6 +73,27 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What the grid will cost, before any work."""
+
+    dry_run: bool = False
+    """Train nothing: show networks, parameters, FLOPs, memory, disk and time of the grid."""
+    accelerator: Annotated[
+        str | None,
+        tyro.conf.arg(
+            metavar="NAME",
+            help="With --dry-run: estimate the time on this device too: v100, a100, h100, h200, tpu-v4, tpu-v5e or "
+            "tpu-v5p.",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    accelerators: int = 1
+    """How many of them share the networks, on however many hosts."""
+    efficiency: float = 0.3
+    """Share of its peak rate that one reaches."""
+
+
+@dataclass(frozen=True)
 class StudyCommand:
     """Run a study."""
 
@@ -81,10 +102,14 @@ class StudyCommand:
     growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
+    forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and gives the answer."""
-        _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
+        """Trains the grid and gives the answer, or says what that will cost."""
+        if self.forecast.dry_run:
+            _forecast(self.grid, self.execution, self.output, self.forecast, console)
+        else:
+            _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
 
 
 def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
@@ -128,6 +153,7 @@ class Sweep:
       widebasin sweep --widths 16 64 --rhos 0.05 0.2 --seeds 3
       widebasin sweep --file grid.toml --epochs 100 --out results/long
       widebasin sweep --widths 16 64 --track tensorboard
+      widebasin sweep --workload imagenet-resnet50 --dry-run --accelerator h100 --accelerators 8
 
     A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
     """
@@ -138,10 +164,14 @@ class Sweep:
     growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
+    forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and shows what every group of networks reached."""
-        _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
+        """Trains the grid and shows what every group of networks reached, or says what that will cost."""
+        if self.forecast.dry_run:
+            _forecast(self.grid, self.execution, self.output, self.forecast, console)
+        else:
+            _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
 
 
 @dataclass(frozen=True)
@@ -358,6 +388,19 @@ def _sweep(
         track=output.track,
     )
     print_answer(answered, folder, console)
+
+
+def _forecast(spec: Spec, execution: Execution, output: Output, forecast: Forecast, console: Console) -> None:
+    """Shows what a sweep will cost; trains nothing and writes nothing."""
+    from widebasin.studies.costs import cost_sentences, cost_table
+    from widebasin.studies.running import RESULTS, cost, folder_name
+
+    path = output.out if output.out is not None else RESULTS / folder_name(spec)
+    device = forecast.accelerator, forecast.accelerators, forecast.efficiency
+    found = cost(spec, execution, device)
+    console.print(cost_table(found).rich())
+    for sentence in cost_sentences(found, path, *device):
+        say(console, sentence)
 
 
 def _parsed(arguments: Sequence[str]) -> Any:

@@ -1,7 +1,8 @@
 """The laboratory from Python and notebooks: what the commands do, with the answers as objects.
 
-``widebasin.study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``, ``status`` and ``load_network`` are
-these. They take the flags of the commands by name, with underscores; folders are continued, grow or are refused alike.
+``widebasin.study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``, ``measure``, ``status`` and
+``load_network`` are these. They take the flags of the commands by name, with underscores; folders are continued, grow
+or are refused alike.
 """
 
 import base64
@@ -24,7 +25,7 @@ from widebasin.report.page import Answer, image
 from widebasin.shown import shown
 from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.trends import slope_per_decade
-from widebasin.studies import STUDIES, Options, comparing
+from widebasin.studies import STUDIES, Options, comparing, running
 from widebasin.studies.answering import Answered, write_answer
 from widebasin.studies.findings import series_of
 from widebasin.studies.questions.measured import STUDY as MEASURED
@@ -32,6 +33,7 @@ from widebasin.studies.running import RESULTS, folder_name, single_network, trai
 from widebasin.studies.study import Epoch, Measures, Split
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES
+from widebasin.sweep.cost import Cost
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import tracker
@@ -49,6 +51,7 @@ __all__ = [
     "SweepError",
     "UsageError",
     "compare",
+    "cost",
     "load_network",
     "measure",
     "report",
@@ -231,6 +234,27 @@ def train(
     return load_network(path)
 
 
+def cost(study: str | None = None, *, calibrate: bool = True, **choices: Any) -> Cost:
+    """What a study or a sweep would cost: networks, operations, memory, disk, time. Trains and writes nothing.
+
+    Args:
+        study: its name; a sweep of your own without.
+        calibrate: whether to train some networks for some seconds, for the time on this machine.
+        choices: see ``study``.
+
+    Returns:
+        ``seconds`` here, ``seconds_on("h100", 8)``, ``operations``, ``memory``, ``disk``, and the ``cells`` one by one.
+
+    Raises:
+        UsageError, DataError: as ``study``.
+    """
+    if study is not None and (not isinstance(study, str) or study not in STUDIES):
+        raise nearest_name("study", study, STUDIES)
+    start = Spec() if study is None else STUDIES[study].spec
+    spec, _, execution = _asked(start, choices)
+    return running.cost(spec, execution, calibrate=calibrate)
+
+
 def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **reading: Any) -> Results:
     """Reads a results folder anew, without training; one that is not finished as far as it is.
 
@@ -335,6 +359,24 @@ def _answer(
     track: Sequence[str],
     progress: bool,
 ) -> Results:
+    spec, options, execution = _asked(start, choices)
+    path = RESULTS / folder_name(spec) if out is None else _path("out", out)
+    found, folder = train_and_answer(
+        spec,
+        options,
+        execution,
+        path,
+        overwrite=overwrite,
+        console=Console(),
+        quiet=not progress,
+        extend_radii=extend_radii,
+        track=track,
+    )
+    return _results(found, folder, options)
+
+
+def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Execution]:
+    """What is trained, how it is read and how it is carried out, from the arguments of a study or a sweep."""
     reading, how = (
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
@@ -347,21 +389,7 @@ def _answer(
     base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
     others = [field.name for kind in (Options, Execution) for field in dataclasses.fields(kind)]
     _check_names(choices, type(base), *others, *_OUTPUT)
-    spec = dataclasses.replace(base, **typed_fields(type(base), choices))
-    options = Options(**reading)
-    path = RESULTS / folder_name(spec) if out is None else _path("out", out)
-    found, folder = train_and_answer(
-        spec,
-        options,
-        Execution(**how),
-        path,
-        overwrite=overwrite,
-        console=Console(),
-        quiet=not progress,
-        extend_radii=extend_radii,
-        track=track,
-    )
-    return _results(found, folder, options)
+    return dataclasses.replace(base, **typed_fields(type(base), choices)), Options(**reading), Execution(**how)
 
 
 # Arguments beside those of the spec, the reading and the execution.

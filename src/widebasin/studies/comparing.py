@@ -76,7 +76,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
         raise UsageError("folders", [str(folder.path) for folder in folders], "give two or more to compare")
     labels = labels_of(folders)
     tables = _together(folders, labels)
-    wording = tables.wording.read_by(**{SWEEP: "{}"})
+    wording = tables.wording.read_by(**{SWEEP: "sweep {}"})
     for label, rows in tables.results.groupby(SWEEP, sort=False):
         methods = set(rows["method"])
         if wording.design.baseline not in methods or len(methods) < 2:

@@ -17,6 +17,7 @@ from widebasin.studies.study import Options
 from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
+from widebasin.sweep.cost import EFFICIENCY, Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
@@ -83,6 +84,35 @@ def train_and_answer(
             more = " and ".join(f"{radius:g}" for radius in further)
             say(console, f"A chosen radius is at an edge of those tried: also {more}", "dim")
         resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
+
+
+def cost(
+    spec: Spec,
+    execution: Execution,
+    device: tuple[str | None, int, float] = (None, 1, EFFICIENCY),
+    *,
+    calibrate: bool = True,
+) -> Cost:
+    """What ``train_and_answer`` would cost: trains nothing and writes nothing.
+
+    Args:
+        spec: what to train.
+        execution: how.
+        device: of an accelerator, checked before any work: name, number and efficiency, see ``Cost.seconds_on``.
+        calibrate: see ``sweep.cost.cost_of``.
+    """
+    execution.check()
+    look_in(execution.data_dir)
+    use_every_core()
+    keep_compiled_programs()
+    resolved = resolve(spec)
+    asked = study_of(resolved)
+    asked.check(resolved)
+    if device[0] is not None:
+        Cost((), 0, "float32").seconds_on(device[0], *device[1:])
+    if asked.measures:
+        execution = dataclasses.replace(execution, keep_parameters=True)
+    return cost_of(resolved, execution, calibrate=calibrate)
 
 
 def _check_gains(spec: Resolved) -> None:
