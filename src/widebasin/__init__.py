@@ -1,7 +1,7 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
 The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``,
-``measure``, ``status`` and ``load_network`` do what the commands do; the errors that they raise are here too.
+``measure``, ``status``, ``import_network`` and ``load_network`` do what the commands do; what they raise is here too.
 The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``,
 ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``,
 ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
         compare,
         cost,
+        import_network,
         load_network,
         measure,
         report,
@@ -42,6 +43,7 @@ __all__ = [
     "UsageError",
     "compare",
     "cost",
+    "import_network",
     "load_network",
     "measure",
     "report",

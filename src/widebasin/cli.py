@@ -6,6 +6,7 @@ import inspect
 import io
 import keyword
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -193,9 +194,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         from widebasin.studies.running import RESULTS, single_network
 
         look_in(self.data_dir)
-        shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}
-        axes = (*AXES, *workload_named(self.workload).axes)
-        spec, name = single_network(self.workload, shared, {axis.name: getattr(self, axis.name, None) for axis in axes})
+        spec, name = single_network(*_single(self))
         output = self.output
         if output.out is None:
             output = dataclasses.replace(output, out=RESULTS / name)
@@ -203,12 +202,54 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
-def _train_command(own: tuple[Axis, ...]) -> Any:
+def _single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Of a command for one network: its workload, what it shares with others, its value on every axis."""
+    shared = {one.name: getattr(command, one.name) for one in dataclasses.fields(Shared)}
+    axes = (*AXES, *workload_named(command.workload).axes)
+    return command.workload, shared, {axis.name: getattr(command, axis.name, None) for axis in axes}
+
+
+def _of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
     """The command, with the flags of a workload's own axes."""
     if not own:
-        return Train
-    namespace = {"__doc__": Train.__doc__, "__module__": __name__}
-    return dataclasses.make_dataclass("Train", map(single_field, own), bases=(Train,), namespace=namespace, frozen=True)
+        return command
+    namespace = {"__doc__": command.__doc__, "__module__": __name__}
+    fields = map(single_field, own)
+    return dataclasses.make_dataclass(command.__name__, fields, bases=(command,), namespace=namespace, frozen=True)
+
+
+@dataclass(frozen=True)
+class Import(Shared, fields_of(map(single_field, AXES)), Named):
+    """Take in a network that was trained elsewhere, so that it can be measured: its parameters as an npz file.
+
+    The workload, one of yours or of ours, builds the model and has the data. Give the recipe that it was trained with,
+    as batch size, learning rate and weight decay decide whether it is stable. The split is that of seed 0 unless you
+    say another. Arrays have the names of the model's, or come in their order.
+
+    Examples:
+      widebasin import mine.npz --workload mine.py --width 64 --batch-size 128 --learning-rate 0.1
+      widebasin measure results/imported-mine
+    """
+
+    network: tyro.conf.Positional[Path] = field(kw_only=True)
+    """The npz file of its parameters."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/imported-FILE)")
+    ] = None
+    """Results folder; must hold no sweep."""
+    data_dir: DataFolder = None
+    """Folder of data sets, looked into before the cache."""
+
+    def run(self, console: Console) -> None:
+        """Judges the network and writes the folder."""
+        from widebasin.data.places import look_in
+        from widebasin.studies.answering import print_answer
+        from widebasin.studies.running import imported
+
+        look_in(self.data_dir)
+        answered, folder = imported(self.network, *_single(self), self.out)
+        print_answer(answered, folder, console)
+        say(console, f"Its curvature: widebasin measure {shlex.quote(str(folder.path))}")
 
 
 @dataclass(frozen=True)
@@ -429,7 +470,8 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
     subcommands = (
         subcommand("study", _study_command(own)),
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
-        subcommand("train", _train_command(own)),
+        subcommand("train", _of_one_network(Train, own)),
+        subcommand("import", _of_one_network(Import, own)),
         subcommand("report", Report),
         subcommand("compare", Compare),
         subcommand("status", Status),
@@ -469,7 +511,7 @@ def _given(arguments: Sequence[str], flag: str) -> str | None:
 
 def _named_workload(arguments: Sequence[str]) -> str | None:
     """The workload that the command line of what trains names."""
-    if list(arguments[:1]) not in (["study"], ["sweep"], ["train"]):
+    if list(arguments[:1]) not in (["study"], ["sweep"], ["train"], ["import"]):
         return None
     return _given(arguments, "--workload")
 

@@ -1,8 +1,8 @@
 """The laboratory from Python and notebooks: what the commands do, with the answers as objects.
 
-``widebasin.study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``, ``measure``, ``status`` and
-``load_network`` are these. They take the flags of the commands by name, with underscores; folders are continued, grow
-or are refused alike.
+``widebasin.study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``, ``measure``, ``status``,
+``import_network`` and ``load_network`` are these. They take the flags of the commands by name, with underscores;
+folders are continued, grow or are refused alike.
 """
 
 import base64
@@ -52,6 +52,7 @@ __all__ = [
     "UsageError",
     "compare",
     "cost",
+    "import_network",
     "load_network",
     "measure",
     "report",
@@ -213,19 +214,7 @@ def train(
     """
     where = None if data_dir is None else _path("data_dir", data_dir)
     look_in(where)
-    forget_files()
-    named = workload_named(_name(workload))
-    shared = {field.name for field in dataclasses.fields(Shared)}
-    axes = {axis.name: axis for axis in (*AXES, *named.axes)}
-    for name in choices:
-        if name not in shared and name not in axes:
-            raise nearest_name("argument", name, (*axes, *shared, *_OUTPUT))
-    given = {name: value for name, value in choices.items() if value is not None}
-    spec, folder = single_network(
-        workload,
-        typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
-        {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
-    )
+    spec, folder = single_network(*_single(workload, choices))
     path = RESULTS / folder if out is None else _path("out", out)
     execution = Execution(keep_parameters=True, data_dir=where)
     train_and_answer(
@@ -253,6 +242,59 @@ def cost(study: str | None = None, *, calibrate: bool = True, **choices: Any) ->
     start = Spec() if study is None else STUDIES[study].spec
     spec, _, execution = _asked(start, choices)
     return running.cost(spec, execution, calibrate=calibrate)
+
+
+def import_network(
+    network: Any,
+    *,
+    workload: str,
+    state: Any = None,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    **choices: Any,
+) -> Results:
+    """Takes in a network that was trained elsewhere: judged, kept in a results folder, ready to be measured.
+
+    Args:
+        network: its parameters: a pytree of arrays, such as an Equinox model or the parameters of Flax, or the path of
+            an npz file of them.
+        workload: its name, or your file, which builds the model and has the data.
+        state: what is no parameter, where the model has it: running statistics of batch normalization.
+        out: results folder; by default named by the file, or by what the network is.
+        data_dir: folder of data sets, looked into before the cache.
+        choices: ``width``, and what it was trained with: ``batch_size``, ``learning_rate``, ``method``, ``seed`` of the
+            split ..., see ``widebasin import --help``.
+
+    Raises:
+        UsageError: if the arrays are not those of the model, or the folder holds a sweep.
+        DataError: if the data are not here, or the file is damaged.
+
+    Example:
+        >>> widebasin.import_network(model, workload="mine.py", width=64, out="results/mine")  # doctest: +SKIP
+        >>> widebasin.measure("results/mine").findings  # doctest: +SKIP
+    """
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
+    given = Path(network) if isinstance(network, (str, os.PathLike)) else network
+    place = None if out is None else _path("out", out)
+    answered, folder = running.imported(given, *_single(workload, choices), place, state)
+    return _results(answered, folder, Options())
+
+
+def _single(workload: str, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Of the arguments for one network: its workload, what it shares with others, its value on every axis."""
+    forget_files()
+    named = workload_named(_name(workload))
+    shared = {field.name for field in dataclasses.fields(Shared)}
+    axes = {axis.name: axis for axis in (*AXES, *named.axes)}
+    for name in choices:
+        if name not in shared and name not in axes:
+            raise nearest_name("argument", name, (*axes, *shared, *_OUTPUT))
+    given = {name: value for name, value in choices.items() if value is not None}
+    return (
+        workload,
+        typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
+        {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
+    )
 
 
 def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **reading: Any) -> Results:

@@ -19,6 +19,7 @@ from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
 from widebasin.sweep.cost import EFFICIENCY, Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
@@ -113,6 +114,29 @@ def cost(
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
     return cost_of(resolved, execution, calibrate=calibrate)
+
+
+def imported(
+    given: Any,
+    workload: str,
+    shared: Mapping[str, Any],
+    values: Mapping[str, Any],
+    out: Path | None,
+    state: Any = None,
+) -> tuple[Answered, ResultsFolder]:
+    """A results folder of a network that was trained elsewhere, and what it reaches.
+
+    Args:
+        given: its parameters, see ``sweep.importing.import_network``; so is ``state``.
+        workload: see ``single_network``; so are ``shared`` and ``values``.
+        out: the folder; by default named by the file.
+        state: what is no parameter.
+    """
+    keep_compiled_programs()
+    spec, name = single_network(workload, shared, values)
+    path = out or RESULTS / f"imported-{file_name(given.stem) if isinstance(given, Path) else name}"
+    folder = import_network(resolve(spec), given, path, state)
+    return write_answer(folder, Options()), folder
 
 
 def _check_gains(spec: Resolved) -> None:

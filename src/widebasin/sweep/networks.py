@@ -46,7 +46,7 @@ class TrainedNetwork:
     @property
     def problem(self) -> Supervised:
         """Data, model and objective, without what wraps them."""
-        return _supervised(self.cell)
+        return supervised(self.cell)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class StoredNetwork:
             return self._load()
 
     def _load(self) -> TrainedNetwork:
-        problem = _supervised(self.cell)
+        problem = supervised(self.cell)
         shapes = (problem.network.shapes, problem.network.state_shapes)
         like = jax.tree.map(lambda leaf: np.zeros((self.together, *leaf.shape), leaf.dtype), shapes)
         place, _, position = self.parameters.rpartition(":")
@@ -101,7 +101,7 @@ def _model(problem: Supervised, point: Point, params: PyTree, state: list[Array]
     return problem.network.inference_model(params, state, {name: float(point[name]) for name in problem.given})
 
 
-def _supervised(cell: Cell) -> Supervised:
+def supervised(cell: Cell) -> Supervised:
     """What a cell trains on.
 
     Raises:

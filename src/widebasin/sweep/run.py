@@ -125,7 +125,7 @@ def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Executi
     folder.check_space(bytes_needed(grid, plans, execution))
     if folder.holds_sweep():
         folder.clear()
-    environments, keep = [_environment(spec)], execution.keep_parameters
+    environments, keep = [environment(spec)], execution.keep_parameters
     folder.begin(spec, description_of(spec), _records(plans), environments, keep)
     return plans
 
@@ -202,7 +202,7 @@ def _continue_record(
     Returns:
         The environments of the record.
     """
-    here = _environment(spec)
+    here = environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
             theirs, ours = there["versions"].get("widebasin"), here["versions"]["widebasin"]
@@ -307,7 +307,8 @@ def _here(plan: Plan, execution: Execution) -> Plan:
     )
 
 
-def _environment(spec: Resolved) -> dict[str, Any]:
+def environment(spec: Resolved) -> dict[str, Any]:
+    """What of this process and machine is recorded with a sweep."""
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
     return {
