@@ -82,11 +82,13 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         description = dataclasses.replace(description, recipe=(*description.recipe, f"parameters of {name}"))
         plans = {cell.name: dataclasses.asdict(program.plan)}
         folder.begin(spec, description, plans, [environment(spec)], keep_parameters=True)
-        checkpoints = Checkpoints(folder.group(cell.name, 0, "parameters"))
+        place = folder.group(cell.name, 0, "parameters")
+        checkpoints = Checkpoints(place)
         checkpoints.save(epochs, (params, kept))
         checkpoints.close()
-        place = folder.relative(checkpoints.folder)
-        folder.write_group(cell.name, 0, results_rows(cell, trained, place), history_rows(cell, trained))
+        folder.write_group(
+            cell.name, 0, results_rows(cell, trained, folder.relative(place)), history_rows(cell, trained)
+        )
         folder.merge([(cell.name, 0, rows_of_group(cell, cell.points))])
     return folder
 
