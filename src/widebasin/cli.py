@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import keyword
 import os
 import shlex
@@ -41,6 +42,8 @@ from widebasin.sweep.trackers import TRACKERS
 from widebasin.theory_commands import TheoryCommand
 
 PIPE_COLUMNS = 160
+# Commands that name a workload and values of axes.
+TRAINING = (["study"], ["sweep"], ["train"], ["import"])
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -467,6 +470,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
     named = _named_workload(arguments)
     spec = _file_spec(arguments, named)
     own = own_of(spec.axes) if named is None else _own_axes(named)
+    _check_numbers(arguments, (*AXES, *own))
     subcommands = (
         subcommand("study", _study_command(own)),
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
@@ -499,6 +503,25 @@ def _known_study(name: str) -> None:
         raise nearest_name("study", name, STUDIES)
 
 
+def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Raises ``UsageError`` where an axis of numbers is given another word, before tyro tells of its types."""
+    if list(arguments[:1]) not in TRAINING:
+        return
+    one = list(arguments[:1]) not in (["study"], ["sweep"])
+    flags = {f"--{(axis.name if one else axis.flag).replace('_', '-')}": axis for axis in axes if axis.kind is not str}
+    for position, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in flags:
+            words = itertools.takewhile(lambda word: not word.startswith("--"), arguments[position + 1 :])
+            axis = flags[flag]
+            for word in [value] if equals else list(words)[: 1 if one or axis.counted else None]:
+                try:
+                    axis.kind(word)
+                except ValueError as error:
+                    name = axis.name if one else axis.flag
+                    raise UsageError(name, word, f"must be {axis.wanted}") from error
+
+
 def _given(arguments: Sequence[str], flag: str) -> str | None:
     """The value of a flag on the command line, before it is parsed."""
     for position, argument in enumerate(arguments):
@@ -511,7 +534,7 @@ def _given(arguments: Sequence[str], flag: str) -> str | None:
 
 def _named_workload(arguments: Sequence[str]) -> str | None:
     """The workload that the command line of what trains names."""
-    if list(arguments[:1]) not in (["study"], ["sweep"], ["train"], ["import"]):
+    if list(arguments[:1]) not in TRAINING:
         return None
     return _given(arguments, "--workload")
 

@@ -70,6 +70,8 @@ def test_every_study_is_a_command(here):
         (("sweep", "--rhos", "nan"), "rhos", "finite"),
         (("sweep", "--widths", "0"), "widths", "at least 1"),
         (("sweep", "--widths"), "widths", "empty"),
+        (("sweep", "--widths", "4", "x"), "widths = 'x'", "a whole number"),
+        (("train", "--label-noise=much"), "label_noise = 'much'", "such as 0.3 for 30%"),
         (("sweep", "--label-noise", "1"), "label_noise", "[0, 1)"),
         (("sweep", "--batch-size", "5000"), "batch_size", "1000"),
         (("sweep", "--file", "none.toml"), "none.toml", "cannot be read"),
