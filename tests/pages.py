@@ -72,7 +72,7 @@ def run_page(path: Path, folder: Path) -> str:
             above = text.count("\n", 0, block.start)
             with contextlib.redirect_stdout(io.StringIO()) as printing:
                 exec(compile("\n" * above + block.source, path.name, "exec"), names)
-            printed = printing.getvalue()
+            printed = without_spaces(printing.getvalue())
         elif block.kind == "bash run":
             printed = in_shell(block.source, folder)
         elif kind == "text" and printed is not None:
@@ -99,7 +99,12 @@ def in_shell(source: str, folder: Path) -> str:
         check=False,
     )
     assert finished.returncode == 0, finished.stdout
-    return "".join(f"{line.rstrip()}\n" for line in finished.stdout.splitlines())
+    return without_spaces(finished.stdout)
+
+
+def without_spaces(printed: str) -> str:
+    """The lines without spaces at their ends."""
+    return "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
 
 
 def check_output(shown: str, printed: str) -> None:
@@ -131,8 +136,7 @@ def read_toml(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        page = Path(name).absolute()
+    for page in [Path(name).absolute() for name in sys.argv[1:]]:
         with tempfile.TemporaryDirectory() as there:
             os.chdir(there)
             page.write_text(run_page(page, Path(there)), encoding="utf-8")
