@@ -6,7 +6,8 @@
   const column = Object.fromEntries(data.columns.map((one) => [one.key, one]));
   const SERIES = 8, MOST_PANELS = 24, MOST_CURVES = 12, ROWS = 250, NONE = "\u2014";
   const DASHES = ["", "6 3", "2 3", "9 3 2 3"];
-  const MARKERS = 6;
+  // Of these the last is the baseline's.
+  const MARKERS = 5, SQUARE = 5;
   const [METHOD, WIDTH, SIZE] = ["method", "width", "num_params"];
   const state = {
     ...data.chosen, against: "", hidden: {}, chosen: [], sort: null, descending: false, filter: "", rows: ROWS,
@@ -111,15 +112,15 @@
       [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]],
       [[0, -1.25], [1.2, 0.9], [-1.2, 0.9]],
       [[0, 1.25], [1.2, -0.9], [-1.2, -0.9]],
-      [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
       [[-1.3, -0.5], [-0.5, -0.5], [-0.5, -1.3], [0.5, -1.3], [0.5, -0.5], [1.3, -0.5], [1.3, 0.5], [0.5, 0.5], [0.5, 1.3], [-0.5, 1.3], [-0.5, 0.5], [-1.3, 0.5]],
+      [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
     ];
-    const shape = shapes[kind % MARKERS];
+    const shape = shapes[kind];
     if (!shape) return svg("circle", { cx: x, cy: y, r: s, fill: "currentColor" });
     return svg("polygon", { points: shape.map(([dx, dy]) => `${x + dx * s},${y + dy * s}`).join(" "), fill: "currentColor" });
   }
 
-  function legend(series) {
+  function legend(name, series) {
     const list = html("ul", { class: "legend" });
     for (const one of series) {
       const sample = svg("svg", { width: 30, height: 14, class: one.colour, "aria-hidden": "true" });
@@ -129,25 +130,33 @@
       if (one.marker !== null) sample.append(marker(one.marker, 15, 7));
       list.append(html("li", {}, sample, html("span", {}, one.name)));
     }
-    return list;
+    byId(`${name}-legend`).replaceChildren(...(series.length ? [list] : []));
   }
 
   // Figures ----------------------------------------------------------------------------------------------------------
 
+  /** Draws figures beside and below each other. All take their places before one is measured. */
+  function figures(holder, all) {
+    const boxes = all.map((what) => html("figure", {}, what.title ? html("figcaption", {}, what.title) : null, html("p", { class: "axis" }, what.y.label)));
+    holder.append(...boxes);
+    boxes.forEach((box, number) => figure(box, all[number]));
+  }
+
   /**
    * One pair of axes. Its points answer to the pointer, to touch and, with the focus on it, to arrow keys.
    *
-   * what: {title, describe, x: {label, marks: [{value, text}], low, high}, y: {label, low, high, log}, height, zero,
+   * what: {title, describe, x: {label, marks: [{value, text}], low, high, every}, y: {label, low, high, log}, height, zero,
    *        series: [{name, colour, marker, dash, line, points: [{x, y, low, high, star, lines, pick}]}]}
    */
-  function figure(holder, what) {
-    const box = html("figure", {}, what.title ? html("figcaption", {}, what.title) : null, html("p", { class: "axis" }, what.y.label));
-    holder.append(box);
-    const width = Math.max(220, Math.floor(box.getBoundingClientRect().width)), height = what.height;
+  function figure(box, what) {
+    const width = Math.max(220, Math.floor(box.getBoundingClientRect().width));
     const scale = what.y.log ? Math.log10 : (value) => value;
-    const marks = what.y.log ? logMarks(what.y.low, what.y.high, height / 40) : roundMarks(what.y.low, what.y.high, height / 45);
-    const left = 14 + 7 * Math.max(2, ...marks.map((mark) => tick(mark).length)), right = width - 14;
-    const top = 8, bottom = height - 24;
+    const marks = what.y.log ? logMarks(what.y.low, what.y.high, what.height / 40) : roundMarks(what.y.low, what.y.high, what.height / 45);
+    const longest = Math.max(...what.x.marks.map((mark) => mark.text.length));
+    // Texts of which none may be left out stand steep where they have no room.
+    const steep = what.x.every && longest * 7.2 + 10 > (width - 60) / what.x.marks.length;
+    const left = Math.max(14 + 7 * Math.max(2, ...marks.map((mark) => tick(mark).length)), steep ? longest * 3.4 - 4 : 0), right = width - 14;
+    const top = 8, bottom = what.height - 24, height = what.height + (steep ? longest * 6 : 0);
     const toX = linear(what.x.low, what.x.high, left + 8, right - 8), along = linear(scale(what.y.low), scale(what.y.high), bottom, top);
     const toY = (value) => along(scale(value));
     const picture = svg("svg", {
@@ -158,9 +167,11 @@
       picture.append(svg("line", { class: "rule", x1: left, x2: right, y1: toY(mark), y2: toY(mark) }));
       picture.append(svg("text", { x: left - 6, y: toY(mark) + 4, "text-anchor": "end" }, tick(mark)));
     }
-    for (const mark of apart(what.x.marks.map((one) => ({ at: toX(one.value), text: one.text })))) {
+    const placed = what.x.marks.map((one) => ({ at: toX(one.value), text: one.text }));
+    for (const mark of steep ? placed : apart(placed)) {
       picture.append(svg("line", { class: "rule", x1: mark.at, x2: mark.at, y1: top, y2: bottom }));
-      picture.append(svg("text", { x: Math.min(Math.max(mark.at, mark.text.length * 3.4), width - mark.text.length * 3.4), y: bottom + 16, "text-anchor": "middle" }, mark.text));
+      if (steep) picture.append(svg("text", { "text-anchor": "end", transform: `translate(${mark.at + 4} ${bottom + 12}) rotate(-60)` }, mark.text));
+      else picture.append(svg("text", { x: Math.min(Math.max(mark.at, mark.text.length * 3.4), width - mark.text.length * 3.4), y: bottom + 16, "text-anchor": "middle" }, mark.text));
     }
     if (what.zero) picture.append(svg("line", { class: "zero", x1: left, x2: right, y1: toY(0), y2: toY(0) }));
     const clamp = (y) => Math.min(Math.max(y, top - 2), bottom + 2);
@@ -302,17 +313,26 @@
     return keys.length ? keys : [SIZE];
   }
 
-  function drawGains() {
-    const table = reading(), holder = byId("gains-figure"), metric = data.metrics[state.metric];
-    const any = data.gains.flat(2).some((one) => one !== null);
-    byId("gains").hidden = !any && data.baseline < 0;
-    byId("gains-title").textContent = `Gain over ${data.baseline_title} in test ${metric.title}`;
+  /** Clears a section's figure. */
+  function cleared(name) {
+    byId(`${name}-legend`).replaceChildren();
+    byId(`${name}-note`).textContent = "";
+    const holder = byId(`${name}-figure`);
     holder.replaceChildren();
+    return holder;
+  }
+
+  function drawGains() {
+    const table = reading(), holder = cleared("gains"), metric = data.metrics[state.metric];
+    for (const part of ["against", "details"]) byId(`gains-${part}`).hidden = !table;
+    byId("gains-title").textContent = `Gain over ${data.baseline_title} in test ${metric.title}`;
     byId("gains-table").replaceChildren();
-    byId("gains-note").textContent = "";
     byId("against").replaceChildren();
     if (!table) {
-      holder.append(nothing(`There is no gain to show: none of the networks of ${data.baseline_title} has the setting and seed of one of another method.`));
+      const why = data.baseline < 0 ? `the sweep has no network of ${data.baseline_title} to compare with`
+        : column[METHOD].values.length < 2 ? "the sweep has no method to compare with it"
+        : `no network of ${data.baseline_title} has the setting and seed of one of another method at its radius`;
+      holder.append(nothing(`There are no gains: ${why}.`));
       return;
     }
     const { of } = table, keys = choicesOfAxis(table);
@@ -331,7 +351,9 @@
     const places = distinct(rows.map((row) => of[against][row])).sort((a, b) => a - b);
     const position = (place) => (against === SIZE ? Math.log10(column[SIZE].values[place]) : places.indexOf(place));
     const joined = column[against].numeric;
-    const series = [...groups.values()].map((members) => {
+    const order = (members) => lines.map((key) => of[key][members[0]]);
+    const sorted = [...groups.values()].sort((a, b) => order(a).reduce((found, place, number) => found || place - order(b)[number], 0));
+    const series = sorted.map((members) => {
       const first = members[0], method = everyMethod.indexOf(of[METHOD][first]);
       const colour = everySetting.length > 1 ? everySetting.indexOf(settingOf(first)) : against === METHOD ? 0 : method;
       const name = named(of, first, lines.filter((key) => key !== against)) || "gain";
@@ -359,15 +381,15 @@
       const step = Math.min(14, (0.7 * room) / (series.length * Math.max(1, places.length)), places.length === 1 ? 40 : 14);
       series.forEach((one, number) => { one.shift = (number - (series.length - 1) / 2) * step; });
       holder.className = "panels one";
-      holder.append(legend(series));
-      figure(holder, {
+      if (against !== METHOD || series.length > 1) legend("gains", series);
+      figures(holder, [{
         describe: `Gain over ${data.baseline_title} against ${label(against)}`, picks: true, zero: true, height: 340, series,
         x: {
           label: label(against), low: Math.min(...xs) - pad, high: Math.max(...xs) + pad,
-          marks: places.map((place) => ({ value: position(place), text: against === SIZE ? short(column[SIZE].values[place]) : column[against].cells[place] })),
+          every: against !== SIZE, marks: places.map((place) => ({ value: position(place), text: against === SIZE ? short(column[SIZE].values[place]) : column[against].cells[place] })),
         },
         y: { label: metric.gain_label, low: ends[0] - margin, high: ends[1] + margin },
-      });
+      }]);
       byId("gains-note").textContent = [
         table.note, `Every method at its own radius, the best by mean ${metric.title} on the ${data.splits[state.select]}; ${data.epochs[state.at]}.`,
         cut ? "Intervals that leave the figure are cut at its edge; the pointer has them whole." : "", missing(of, rows, table.value),
@@ -404,22 +426,25 @@
   // Radii ------------------------------------------------------------------------------------------------------------
 
   function drawRadii() {
-    const table = data.radii[state.metric][state.at], holder = byId("radii-figure"), metric = data.metrics[state.metric];
+    const table = data.radii[state.metric][state.at], holder = cleared("radii"), metric = data.metrics[state.metric];
     const { of } = table, rows = visible(of), keyOf = (row) => [METHOD, ...data.varying].map((key) => of[key][row]).join();
     const settingOf = (row) => data.varying.map((key) => of[key][row]).join();
     byId("radii-title").textContent = `Test ${metric.title} at every radius`;
-    holder.replaceChildren();
     const gains = reading(), stars = new Set();
     if (gains) {
       gains.of[METHOD].forEach((_, row) => stars.add([METHOD, WIDTH, SIZE, ...data.varying, "rho"].map((key) => gains.of[key][row]).join()));
     }
     const starred = (row) => stars.has([METHOD, WIDTH, SIZE, ...data.varying, "rho"].map((key) => of[key][row]).join());
-    const panels = distinct(rows.filter((row) => of[METHOD][row] !== data.baseline).map(keyOf));
+    const others = rows.filter((row) => of[METHOD][row] !== data.baseline).sort((a, b) => of[METHOD][a] - of[METHOD][b]);
+    const panels = distinct(others.map(keyOf));
     byId("radii").hidden = !of[METHOD].some((place) => place !== data.baseline);
     fillTable(byId("radii-table"), table, rows, [METHOD, WIDTH, SIZE, ...data.varying, "rho"]);
     if (!panels.length) {
       holder.append(nothing("All methods with a radius are hidden by the choices above."));
-      byId("radii-note").textContent = "";
+      return;
+    }
+    if (!rows.some((row) => finite(table.value[row]))) {
+      holder.append(nothing("None of these values is a finite number: a network diverged at every radius."));
       return;
     }
     const radii = column.rho.values, positive = distinct(rows.map((row) => radii[of.rho[row]])).filter((one) => one > 0).sort((a, b) => a - b);
@@ -430,11 +455,11 @@
     const shade = (row) => `shade-${of[WIDTH][row]}`;
     const widths = distinct(rows.map((row) => of[WIDTH][row])).sort((a, b) => a - b);
     holder.className = panels.length > 1 ? "panels" : "panels one";
-    holder.append(legend([
-      ...widths.map((width) => ({ name: phrase(WIDTH, width), colour: `shade-${width}`, marker: 0, dash: "" })),
-      ...(data.baseline >= 0 && !hides(METHOD, data.baseline) ? [{ name: `${data.baseline_title}, at radius 0`, colour: "quiet", marker: 4, dash: "4 3" }] : []),
-    ]));
-    for (const panel of panels.slice(0, MOST_PANELS)) {
+    legend("radii", [
+      ...widths.map((width) => ({ name: phrase(WIDTH, width), colour: `shade-${width}`, marker: width % MARKERS, dash: "" })),
+      ...(data.baseline >= 0 && !hides(METHOD, data.baseline) ? [{ name: `${data.baseline_title}, at radius 0`, colour: "quiet", marker: SQUARE, dash: "4 3" }] : []),
+    ]);
+    figures(holder, panels.slice(0, MOST_PANELS).map((panel) => {
       const members = rows.filter((row) => keyOf(row) === panel), setting = settingOf(members[0]);
       const base = rows.filter((row) => of[METHOD][row] === data.baseline && settingOf(row) === setting);
       const point = (row) => ({
@@ -447,11 +472,11 @@
         const mine = members.filter(same).sort((a, b) => of.rho[a] - of.rho[b]), level = base.filter(same);
         const colour = shade(mine[0]);
         return [
-          ...(level.length ? [{ colour, marker: 4, dash: "4 3", level: true, points: level.map(point) }] : []),
-          { colour, marker: 0, dash: "", points: mine.map(point) },
+          ...(level.length ? [{ colour, marker: SQUARE, dash: "4 3", level: true, points: level.map(point) }] : []),
+          { colour, marker: of[WIDTH][mine[0]] % MARKERS, dash: "", points: mine.map(point) },
         ];
       });
-      figure(holder, {
+      return {
         title: named(of, members[0], [METHOD, ...data.varying]), describe: `Test ${metric.title} against the radius: ${named(of, members[0], [METHOD, ...data.varying])}`,
         picks: true, height: panels.length > 1 ? 230 : 300, series,
         x: {
@@ -459,8 +484,8 @@
           marks: [...(atZero ? [{ value: zero, text: "0" }] : []), ...positive.map((rho) => ({ value: Math.log10(rho), text: tick(rho) }))],
         },
         y: { label: `test ${metric.label}`, low, high },
-      });
-    }
+      };
+    }));
     byId("radii-note").textContent = [
       `Means over seeds, ${data.epochs[state.at]}.`, gains ? `Ringed: the radius chosen on the ${data.splits[state.select]}.` : "",
       panels.length > MOST_PANELS ? `The first ${MOST_PANELS} of ${panels.length} panels: choose fewer methods or settings for the others.` : "",
@@ -490,18 +515,16 @@
   const networkName = (network) => named(data.networks.of, network, [METHOD, WIDTH, ...data.varying, "rho", "seed"]);
 
   function drawCurves() {
-    const holder = byId("curves-figure");
-    holder.replaceChildren();
-    byId("curves-note").textContent = "";
+    const holder = cleared("curves");
     if (!state.chosen.length) {
       holder.append(nothing("Tick networks in the table below, or click a point above (Enter on the keyboard)."));
       return;
     }
     const look = (number) => ({ colour: `series-${number % SERIES}`, dash: DASHES[Math.floor(number / SERIES) % DASHES.length] });
-    holder.className = "panels";
-    holder.append(legend(state.chosen.map((network, number) => ({ name: networkName(network), marker: null, ...look(number) }))));
+    holder.className = "panels two";
+    legend("curves", state.chosen.map((network, number) => ({ name: networkName(network), marker: null, ...look(number) })));
     const diverged = data.networks.measured.find((one) => one.name === "diverged").values;
-    const metric = data.metrics[state.metric], thinned = [];
+    const metric = data.metrics[state.metric], thinned = [], drawn = [];
     for (const [name, label, falls] of [[0, "training loss, epoch's mean", true], [1 + state.metric, `validation ${metric.label}`, !metric.higher]]) {
       const all = state.chosen.map((network) => curves(network, name));
       const values = all.flat().map(([, value]) => value).filter(Number.isFinite), last = Math.max(...all.flat().map(([epoch]) => epoch));
@@ -510,8 +533,8 @@
       const [low, high] = log ? range(sound.map(Math.log10)).map((value) => 10 ** value) : range(sound);
       if (!sound.length) { holder.append(nothing(`${label}: none of the chosen networks has a finite value.`)); continue; }
       const single = last === 1;
-      figure(holder, {
-        title: label, describe: `${label} against the epoch`, height: 300,
+      drawn.push({
+        describe: `${label} against the epoch`, height: 300,
         series: all.map((points, number) => ({
           ...look(number), marker: single ? 0 : null,
           points: points.map(([epoch, value]) => ({
@@ -523,6 +546,7 @@
         y: { label, low, high, log },
       });
     }
+    figures(holder, drawn);
     for (const network of state.chosen) {
       const count = data.curves.counts[network];
       if (data.curves.epochs[count].length < count) thinned.push(count);
@@ -692,8 +716,8 @@
 
   byId("main").hidden = false;
   state.chosen = firstCurves();
-  draw();
   let wide = document.documentElement.clientWidth;
+  draw();
   new ResizeObserver(() => {
     const now = document.documentElement.clientWidth;
     if (now !== wide) { wide = now; drawGains(); drawRadii(); drawCurves(); }

@@ -51,7 +51,7 @@ DARK = Theme(
     inks={"text": "#e6eaee", "quiet": "#a9b4be", "link": "#7cc4f2"},
     faint={"line": "#4a545e", "grid": "#2b333a"},
     series=("#56b4e9", "#f08a3c", "#2fc79b", "#e58fc0", "#e6c229", "#a99bff", "#ff8f8f", "#c3ccd4"),
-    shades=(0.64, 0.97),
+    shades=(0.58, 0.97),
 )
 
 
