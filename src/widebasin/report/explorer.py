@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -24,7 +24,7 @@ from widebasin.report.wording import Wording
 from widebasin.shown import shown
 from widebasin.statistics import Metric
 from widebasin.statistics.gains import EPOCHS, SELECTIONS, radius_table
-from widebasin.statistics.readings import Reading, metrics_in
+from widebasin.statistics.readings import Reading
 
 # Characters that the page keeps within, as long as the least of learning curves do.
 PAGE_CHARACTERS = 1_900_000
@@ -42,12 +42,12 @@ class Explored:
         results: one row per network.
         history: one row per network and epoch.
         wording: of both.
-        metrics: of the workload, the one that judges first.
+        metrics: that the results have, the one that judges first.
         readings: of the results; empty where there are no gains.
         select: split on which radii are chosen, at first.
         at: epoch that is read, at first.
         report: name of the page without scripts beside it.
-        tables: name of the folder of gains beside it; empty if there is none.
+        files: title -> path of the files of gains beside it.
     """
 
     title: str
@@ -60,7 +60,7 @@ class Explored:
     select: str = "valid"
     at: str = "final"
     report: str = "report.html"
-    tables: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def explorer(explored: Explored) -> str:
@@ -73,7 +73,7 @@ def explorer(explored: Explored) -> str:
         title=shown(explored.title),
         setting=shown(explored.setting),
         report=explored.report,
-        tables=explored.tables,
+        files=explored.files,
         style=Markup(style),
         style_digest=_digest(style),
         script=Markup(script),
@@ -85,12 +85,12 @@ def explorer(explored: Explored) -> str:
 def explored_data(explored: Explored) -> dict[str, Any]:
     """Everything that the page shows, as plain data: numbers rounded to 6 digits, texts as they are shown."""
     wording, results = explored.wording, explored.results.reset_index(drop=True)
-    metrics = metrics_in(results, explored.metrics)
+    metrics = explored.metrics
     varying = wording.design.varying(results)
     columns = [_values(results, wording, key) for key in ("method", "width", "num_params", *varying, "rho", "seed")]
     setting = [column for column in columns if column["key"] != "seed"]
     design = wording.design
-    data: dict[str, Any] = {
+    data = {
         "baseline": _place(columns[0], design.baseline),
         "baseline_title": wording.baseline,
         "metrics": [
@@ -105,7 +105,7 @@ def explored_data(explored: Explored) -> dict[str, Any]:
         "epochs": ["final epoch", f"epoch of the best validation {wording.metric.title}"],
         "splits": ["validation split", "test split (optimistic)"],
         "chosen": {
-            "metric": metrics.index(wording.metric) if wording.metric in metrics else 0,
+            "metric": metrics.index(wording.metric),
             "at": EPOCHS.index(explored.at),
             "select": SELECTIONS.index(explored.select),
         },
@@ -128,8 +128,8 @@ def explored_data(explored: Explored) -> dict[str, Any]:
     identity = list(design.identity)
     numbered = results[identity].assign(number=np.arange(len(results)))
     network = explored.history[identity].merge(numbered, on=identity, how="left")["number"]
-    room = PAGE_CHARACTERS - len(_json(data))
-    return _plain({**data, "curves": packed_curves(scaled, network, curves, room)})
+    data = _plain(data)
+    return {**data, "curves": packed_curves(scaled, network, curves, PAGE_CHARACTERS - len(_json(data)))}
 
 
 def _values(results: pd.DataFrame, wording: Wording, key: str) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _plain(value: Any) -> Any:
 
 def _json(data: Mapping[str, Any]) -> str:
     """JSON within a page: nothing in it ends the element that it stands in."""
-    text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

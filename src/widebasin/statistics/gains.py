@@ -204,8 +204,8 @@ def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd
 
     Returns:
         The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit; NaN if a network has no finite one),
-        ``standard_error``, ``low``, ``high`` (t interval over seeds), ``seeds`` and ``diverged``, the number of diverged
-        networks.
+        ``standard_error``, ``low``, ``high`` (t interval over seeds), ``seeds`` and ``diverged``, the number of
+        networks that diverged.
     """
     check_once(results, design.identity)
     values = results.assign(value=design.metric.scale * results[design.column("test", at)].astype(float))
