@@ -1,4 +1,4 @@
-"""Learning curves packed for a page: fewer epochs, and numbers of five digits in three bytes."""
+"""Learning curves packed for a page: fewer epochs, and numbers of four digits in three bytes."""
 
 import base64
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def thinned(epochs: int, most: int) -> np.ndarray:
 
 
 def three_bytes(values: np.ndarray) -> bytes:
-    """Numbers as the upper three bytes of 32-bit floats, big end first, rounded to nearest: a relative error of 2^-17.
+    """Numbers as the upper three bytes of 32-bit floats, big end first, rounded to nearest: a relative error of 2^-16.
 
     Infinities and NaN stay what they are.
     """
@@ -44,7 +44,7 @@ def packed_curves(history: pd.DataFrame, network: pd.Series, columns: Sequence[s
         ``counts``, of every network its number of epochs; ``values``, in base 64 the numbers as ``three_bytes`` has
         them, network by network, column by column.
     """
-    ordered = history.assign(network_number=network).sort_values(["network_number", "epoch"], kind="stable")
+    ordered = history.assign(network_number=network.to_numpy()).sort_values(["network_number", "epoch"], kind="stable")
     counts = np.bincount(ordered["network_number"]) if len(ordered) else np.zeros(0, int)
     fits = room // max(1, CHARACTERS * len(columns) * len(counts))
     most = int(np.clip(fits, LEAST_EPOCHS, MOST_EPOCHS))

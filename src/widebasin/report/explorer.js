@@ -554,7 +554,7 @@
     const ended = state.chosen.filter((network) => diverged[network] > 0).map((network) => `${networkName(network)} in epoch ${diverged[network]}`);
     byId("curves-note").textContent = [
       thinned.length ? `${data.curves.most} of up to ${Math.max(...thinned)} epochs of a network are shown, evenly spread, the first and the last among them; history.parquet has all.` : "Every epoch is shown.",
-      "Values have five digits.", ended.length ? `Diverged: ${ended.join("; ")}.` : "",
+      "Values are rounded to four digits.", ended.length ? `Diverged: ${ended.join("; ")}.` : "",
     ].join(" ");
   }
 
@@ -681,7 +681,9 @@
     const gains = reading(), of = data.networks.of;
     if (!gains) return of[METHOD].length ? [of[METHOD].length - 1] : [];
     const rows = [...Array(gains.of[METHOD].length).keys()];
-    const largest = rows.reduce((best, row) => (gains.of[SIZE][row] > gains.of[SIZE][best] ? row : best), 0);
+    const rank = (row) => [gains.of[SIZE][row], -gains.of[METHOD][row]];
+    const above = (one, other) => one[0] - other[0] || one[1] - other[1];
+    const largest = rows.reduce((best, row) => (above(rank(row), rank(best)) > 0 ? row : best), 0);
     const found = picked(gains.of, largest), seed = of.seed[found[0]];
     return found.filter((network) => of.seed[network] === seed);
   }

@@ -1,7 +1,7 @@
 """Gains as files for other programs and for papers: CSV, JSON and LaTeX."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,6 @@ import pandas as pd
 from widebasin.report.tables import gain_decimals
 from widebasin.report.wording import Wording
 from widebasin.shown import shown
-from widebasin.statistics import Metric
 from widebasin.statistics.gains import gain_interval
 from widebasin.statistics.intervals import CONFIDENCE, Interval, interval_name
 from widebasin.statistics.readings import Reading
@@ -43,7 +42,7 @@ TITLES = {"csv": "CSV", "json": "JSON", "tex": "LaTeX"}
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"}
 )
 DASH = "---"
 
@@ -83,8 +82,9 @@ def _rows(one: Reading, wording: Wording, select: str, at: str) -> pd.DataFrame:
         "gain_unit": "percentage points" if metric.percent else metric.unit,
     }
     rows = one.gains.assign(**facts)[[*facts, *one.gains]]
-    texts = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name])]
-    rows[texts] = rows[texts].map(lambda value: shown(str(value)))
+    for name in rows:
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            rows[name] = rows[name].map(lambda value: shown(str(value)))
     return rows
 
 
@@ -143,21 +143,23 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
         header=headings,
         escape=False,
         column_format="".join("l" if column in words else "r" for column in table),
-        caption=_caption(metric, reading, gains["seeds"], wording),
+        caption=_caption(reading, wording),
         label="tab:gains",
         position="tbp",
     )
     return text.replace(r"\begin{table}[tbp]" + "\n", r"\begin{table}[tbp]" + "\n" + r"\centering" + "\n")
 
 
-def _caption(metric: Metric, reading: Reading, seeds: Iterable[int], wording: Wording) -> str:
+def _caption(reading: Reading, wording: Wording) -> str:
+    seeds, finite = reading.gains["seeds"], np.isfinite(reading.gains["gain"]).all()
     counts = " or ".join(map(str, sorted(set(seeds))))
-    doubt = f"interval: Student $t$ over $n = {counts}$ seeds" if max(seeds) > 1 else "one seed, no interval"
+    doubt = f"interval: Student $t$ over $n = {counts}$ seeds" if seeds.max() > 1 else "one seed, no interval"
     split = "the validation split" if reading.select == "valid" else "the test split itself (optimistic)"
     epoch = "final epoch" if reading.at == "final" else "best epoch on validation"
     return (
-        f"Gain over {_escaped(wording.baseline)} in test {_escaped(metric.title)}, mean paired difference; {doubt}; "
-        rf"$\rho^*$ chosen on {split}; {epoch}."
+        f"Gain over {_escaped(wording.baseline)} in test {_escaped(reading.metric.title)}, mean paired difference; "
+        rf"{doubt}; $\rho^*$ chosen on {split}; {epoch}."
+        f"{'' if finite else ' Without a gain: a network compared has no finite value.'}"
     )
 
 
