@@ -20,8 +20,9 @@ def explored(results, metric: Metric | str = ACCURACY, *, epochs: int = 3, title
         "history": history_table(results, epochs),
         "wording": wording,
         "metrics": metrics,
-        "readings": readings(results, wording.design, metrics),
     }
+    if "readings" not in changes:
+        fields["readings"] = readings(results, wording.design, metrics)
     return Explored(**(fields | changes))
 
 
