@@ -117,6 +117,16 @@ def test_the_pointer_gets_value_and_interval(opened, what):
     assert opened.one("#gains-figure .tip").text == ""
 
 
+def test_a_finger_gets_them_too_and_they_stay(opened):
+    x, y = markers(opened)[0]
+    send = opened.driver.execute_cdp_cmd
+    send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert opened.one("#gains-figure .tip").text.startswith("SAM, width 10, 1,000 parameters, label noise 0%")
+    # A tap reads: what is chosen stays.
+    assert len(opened.all("#curves-legend li")) == 2
+
+
 def test_a_click_on_a_point_shows_the_learning_curves_of_its_networks(opened):
     opened.point_at(*markers(opened)[0], click=True)
     names = opened.texts("#curves-legend li")
@@ -220,7 +230,7 @@ def test_dark_follows_the_reader_and_the_switch(reader, page):
     ("grid", "said"),
     [
         ({"methods": ("sgd",)}, "no method to compare with it"),
-        ({"methods": ("sam", "asam")}, "no network of SGD to compare with"),
+        ({"methods": ("sam", "asam")}, "no network of the baseline, SGD, to compare with"),
         ({"seeds": (0,)}, "One seed gives no interval"),
         ({"diverged": lambda n: True}, "None of these gains is a finite number"),
         ({"widths": (10,), "label_noise": (0.0,)}, "mean paired difference over 3 seeds"),

@@ -325,11 +325,11 @@
   function drawGains() {
     const table = reading(), holder = cleared("gains"), metric = data.metrics[state.metric];
     for (const part of ["against", "details"]) byId(`gains-${part}`).hidden = !table;
-    byId("gains-title").textContent = `Gain over ${data.baseline_title} in test ${metric.title}`;
+    byId("gains-title").textContent = data.baseline < 0 ? "Gains" : `Gain over ${data.baseline_title} in test ${metric.title}`;
     byId("gains-table").replaceChildren();
     byId("against").replaceChildren();
     if (!table) {
-      const why = data.baseline < 0 ? `the sweep has no network of ${data.baseline_title} to compare with`
+      const why = data.baseline < 0 ? `the sweep has no network of the baseline, ${data.baseline_title}, to compare with`
         : column[METHOD].values.length < 2 ? "the sweep has no method to compare with it"
         : `no network of ${data.baseline_title} has the setting and seed of one of another method at its radius`;
       holder.append(nothing(`There are no gains: ${why}.`));
