@@ -213,6 +213,15 @@ def test_what_diverged_is_said(opened):
     assert "no finite value" in opened.one("#radii-note").text
 
 
+def test_numbers_on_axes_are_short_however_small(reader, tmp_path):
+    table = results(train_loss=lambda n: 7e-6 / n.width, label_noise=(0.0,))
+    (tmp_path / "explore.html").write_text(explorer(explored(table, epochs=9, readings=())))
+    reader.open(tmp_path / "explore.html")
+    marks = reader.texts("#curves-figure svg text")
+    assert any("e-" in mark for mark in marks)
+    assert max(map(len, marks)) <= 7, marks
+
+
 def test_dark_follows_the_reader_and_the_switch(reader, page):
     script = "return getComputedStyle(document.body).backgroundColor"
     light, dark = "rgb(255, 255, 255)", "rgb(21, 25, 29)"

@@ -67,7 +67,7 @@ def explorer(explored: Explored) -> str:
     """The HTML page. It loads nothing, and forbids itself to: styles, script and data are in it."""
     read, data = files("widebasin.report").joinpath, explored_data(explored)
     style = style_of_themes(len(_column(data, "width")["values"])) + "\n" + read("explorer.css").read_text("utf-8")
-    script = read("explorer.js").read_text("utf-8")
+    script = "\n".join(read(name).read_text("utf-8") for name in ("explorer_figures.js", "explorer.js"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(read("explorer.html").read_text("utf-8")).render(
         title=shown(explored.title),
