@@ -1,9 +1,10 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
-The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``,
-``status`` and ``load_network`` do what the commands do. The rooms, each usable alone: ``widebasin.sam`` (gradients of
-the perturbed loss), ``widebasin.curvature``, ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``,
-``widebasin.training``, ``widebasin.workloads``, ``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
+The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``,
+``measure``, ``status``, ``import_network`` and ``load_network`` do what the commands do; what they raise is here too.
+The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``,
+``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``,
+``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
 Importing this package loads nothing else.
 """
 
@@ -14,11 +15,43 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from widebasin.laboratory import Results, compare, load_network, measure, report, status, study, sweep, train
+    from widebasin.laboratory import (
+        CheckpointError,
+        DataError,
+        Results,
+        SweepError,
+        UsageError,
+        compare,
+        cost,
+        import_network,
+        load_network,
+        measure,
+        report,
+        status,
+        study,
+        sweep,
+        train,
+    )
 
 __version__ = version("widebasin")
 
-__all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Results",
+    "SweepError",
+    "UsageError",
+    "compare",
+    "cost",
+    "import_network",
+    "load_network",
+    "measure",
+    "report",
+    "status",
+    "study",
+    "sweep",
+    "train",
+]
 
 # Names of the laboratory that are names of rooms too.
 ROOMS = ("report", "sweep")

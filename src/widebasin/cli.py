@@ -4,7 +4,10 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
+import keyword
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +42,8 @@ from widebasin.sweep.trackers import TRACKERS
 from widebasin.theory_commands import TheoryCommand
 
 PIPE_COLUMNS = 160
+# Commands that name a workload and values of axes.
+TRAINING = (["study"], ["sweep"], ["train"], ["import"])
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -72,6 +77,27 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What the grid will cost, before any work."""
+
+    dry_run: bool = False
+    """Train nothing: show networks, parameters, FLOPs, memory, disk and time of the grid."""
+    accelerator: Annotated[
+        str | None,
+        tyro.conf.arg(
+            metavar="NAME",
+            help="With --dry-run: estimate the time on this device too: v100, a100, h100, h200, tpu-v4, tpu-v5e or "
+            "tpu-v5p.",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    accelerators: int = 1
+    """How many of them share the networks, on however many hosts."""
+    efficiency: float = 0.3
+    """Share of its peak rate that one reaches."""
+
+
+@dataclass(frozen=True)
 class StudyCommand:
     """Run a study."""
 
@@ -80,10 +106,14 @@ class StudyCommand:
     growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
+    forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and gives the answer."""
-        _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
+        """Trains the grid and gives the answer, or says what that will cost."""
+        if self.forecast.dry_run:
+            _forecast(self.grid, self.execution, self.output, self.forecast, console)
+        else:
+            _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
 
 
 def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
@@ -127,6 +157,7 @@ class Sweep:
       widebasin sweep --widths 16 64 --rhos 0.05 0.2 --seeds 3
       widebasin sweep --file grid.toml --epochs 100 --out results/long
       widebasin sweep --widths 16 64 --track tensorboard
+      widebasin sweep --workload imagenet-resnet50 --dry-run --accelerator h100 --accelerators 8
 
     A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
     """
@@ -137,10 +168,14 @@ class Sweep:
     growth: Flat[Growth] = field(default_factory=Growth)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
+    forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and shows what every group of networks reached."""
-        _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
+        """Trains the grid and shows what every group of networks reached, or says what that will cost."""
+        if self.forecast.dry_run:
+            _forecast(self.grid, self.execution, self.output, self.forecast, console)
+        else:
+            _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
 
 
 @dataclass(frozen=True)
@@ -162,9 +197,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         from widebasin.studies.running import RESULTS, single_network
 
         look_in(self.data_dir)
-        shared = {one.name: getattr(self, one.name) for one in dataclasses.fields(Shared)}
-        axes = (*AXES, *workload_named(self.workload).axes)
-        spec, name = single_network(self.workload, shared, {axis.name: getattr(self, axis.name, None) for axis in axes})
+        spec, name = single_network(*_single(self))
         output = self.output
         if output.out is None:
             output = dataclasses.replace(output, out=RESULTS / name)
@@ -172,12 +205,54 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
-def _train_command(own: tuple[Axis, ...]) -> Any:
+def _single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Of a command for one network: its workload, what it shares with others, its value on every axis."""
+    shared = {one.name: getattr(command, one.name) for one in dataclasses.fields(Shared)}
+    axes = (*AXES, *workload_named(command.workload).axes)
+    return command.workload, shared, {axis.name: getattr(command, axis.name, None) for axis in axes}
+
+
+def _of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
     """The command, with the flags of a workload's own axes."""
     if not own:
-        return Train
-    namespace = {"__doc__": Train.__doc__, "__module__": __name__}
-    return dataclasses.make_dataclass("Train", map(single_field, own), bases=(Train,), namespace=namespace, frozen=True)
+        return command
+    namespace = {"__doc__": command.__doc__, "__module__": __name__}
+    fields = map(single_field, own)
+    return dataclasses.make_dataclass(command.__name__, fields, bases=(command,), namespace=namespace, frozen=True)
+
+
+@dataclass(frozen=True)
+class Import(Shared, fields_of(map(single_field, AXES)), Named):
+    """Take in a network that was trained elsewhere, so that it can be measured: its parameters as an npz file.
+
+    The workload, one of yours or of ours, builds the model and has the data. Give the recipe that it was trained with,
+    as batch size, learning rate and weight decay decide whether it is stable. The split is that of seed 0 unless you
+    say another. Arrays have the names of the model's, or come in their order.
+
+    Examples:
+      widebasin import mine.npz --workload mine.py --width 64 --batch-size 128 --learning-rate 0.1
+      widebasin measure results/imported-mine
+    """
+
+    network: tyro.conf.Positional[Path] = field(kw_only=True)
+    """The npz file of its parameters."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/imported-FILE)")
+    ] = None
+    """Results folder; must hold no sweep."""
+    data_dir: DataFolder = None
+    """Folder of data sets, looked into before the cache."""
+
+    def run(self, console: Console) -> None:
+        """Judges the network and writes the folder."""
+        from widebasin.data.places import look_in
+        from widebasin.studies.answering import print_answer
+        from widebasin.studies.running import imported
+
+        look_in(self.data_dir)
+        answered, folder = imported(self.network, *_single(self), self.out)
+        print_answer(answered, folder, console)
+        say(console, f"Its curvature: widebasin measure {shlex.quote(str(folder.path))}")
 
 
 @dataclass(frozen=True)
@@ -196,8 +271,11 @@ class New:
         """Writes the file."""
         from importlib.resources import files
 
-        if not self.name.isidentifier():
-            raise UsageError("name", self.name, "must be a name of Python: letters, digits and _, not a digit first")
+        if self.name.endswith(".py"):
+            raise UsageError("name", self.name, f"must be given without the ending: {self.name.removesuffix('.py')}")
+        if not self.name.isidentifier() or keyword.iskeyword(self.name):
+            remedy = "must be a name of Python: letters, digits and _, not a digit first, and no word of the language"
+            raise UsageError("name", self.name, remedy)
         path = Path(f"{self.name}.py")
         text = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", self.name)
         try:
@@ -356,6 +434,19 @@ def _sweep(
     print_answer(answered, folder, console)
 
 
+def _forecast(spec: Spec, execution: Execution, output: Output, forecast: Forecast, console: Console) -> None:
+    """Shows what a sweep will cost; trains nothing and writes nothing."""
+    from widebasin.studies.costs import cost_sentences, cost_table
+    from widebasin.studies.running import RESULTS, cost, folder_name
+
+    path = output.out if output.out is not None else RESULTS / folder_name(spec)
+    device = forecast.accelerator, forecast.accelerators, forecast.efficiency
+    found = cost(spec, execution, device)
+    console.print(cost_table(found).rich())
+    for sentence in cost_sentences(found, path, *device):
+        say(console, sentence)
+
+
 def _parsed(arguments: Sequence[str]) -> Any:
     """The command. What is said of a mistake quotes the arguments as they are shown."""
     readable = [shown(argument) for argument in arguments]
@@ -379,10 +470,12 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
     named = _named_workload(arguments)
     spec = _file_spec(arguments, named)
     own = own_of(spec.axes) if named is None else _own_axes(named)
+    _check_numbers(arguments, (*AXES, *own))
     subcommands = (
         subcommand("study", _study_command(own)),
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
-        subcommand("train", _train_command(own)),
+        subcommand("train", _of_one_network(Train, own)),
+        subcommand("import", _of_one_network(Import, own)),
         subcommand("report", Report),
         subcommand("compare", Compare),
         subcommand("status", Status),
@@ -410,6 +503,25 @@ def _known_study(name: str) -> None:
         raise nearest_name("study", name, STUDIES)
 
 
+def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Raises ``UsageError`` where an axis of numbers is given another word, before tyro tells of its types."""
+    if list(arguments[:1]) not in TRAINING:
+        return
+    one = list(arguments[:1]) not in (["study"], ["sweep"])
+    flags = {f"--{(axis.name if one else axis.flag).replace('_', '-')}": axis for axis in axes if axis.kind is not str}
+    for position, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in flags:
+            words = itertools.takewhile(lambda word: not word.startswith("--"), arguments[position + 1 :])
+            axis = flags[flag]
+            for word in [value] if equals else list(words)[: 1 if one or axis.counted else None]:
+                try:
+                    axis.kind(word)
+                except ValueError as error:
+                    name = axis.name if one else axis.flag
+                    raise UsageError(name, word, f"must be {axis.wanted}") from error
+
+
 def _given(arguments: Sequence[str], flag: str) -> str | None:
     """The value of a flag on the command line, before it is parsed."""
     for position, argument in enumerate(arguments):
@@ -422,7 +534,7 @@ def _given(arguments: Sequence[str], flag: str) -> str | None:
 
 def _named_workload(arguments: Sequence[str]) -> str | None:
     """The workload that the command line of what trains names."""
-    if list(arguments[:1]) not in (["study"], ["sweep"], ["train"]):
+    if list(arguments[:1]) not in TRAINING:
         return None
     return _given(arguments, "--workload")
 

@@ -1,12 +1,14 @@
 """The laboratory from Python and notebooks: what the commands do, with the answers as objects.
 
-``widebasin.study``, ``sweep``, ``train``, ``report``, ``compare``, ``measure``, ``status`` and ``load_network`` are
-these. They take the flags of the commands by name, with underscores; folders are continued, grow or are refused alike.
+``widebasin.study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``, ``measure``, ``status``,
+``import_network`` and ``load_network`` are these. They take the flags of the commands by name, with underscores;
+folders are continued, grow or are refused alike.
 """
 
 import base64
 import dataclasses
 import html
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +19,48 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from widebasin.data import DataError
 from widebasin.data.places import look_in
 from widebasin.report.page import Answer, image
 from widebasin.shown import shown
 from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.trends import slope_per_decade
-from widebasin.studies import STUDIES, Options, comparing
+from widebasin.studies import STUDIES, Options, comparing, running
 from widebasin.studies.answering import Answered, write_answer
 from widebasin.studies.findings import series_of
 from widebasin.studies.questions.measured import STUDY as MEASURED
 from widebasin.studies.running import RESULTS, folder_name, single_network, train_and_answer
 from widebasin.studies.study import Epoch, Measures, Split
-from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
+from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES
+from widebasin.sweep.cost import Cost
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import tracker
 from widebasin.sweep.spec import Shared, fitted, workload_named
 from widebasin.sweep.spec_file import typed_fields, typed_value
 from widebasin.sweep.status import Status, status_of
+from widebasin.training import CheckpointError
 from widebasin.training.compilation import keep_compiled_programs
 from widebasin.workloads.files import forget_files
 
-__all__ = ["Results", "compare", "load_network", "measure", "report", "status", "study", "sweep", "train"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Results",
+    "SweepError",
+    "UsageError",
+    "compare",
+    "cost",
+    "import_network",
+    "load_network",
+    "measure",
+    "report",
+    "status",
+    "study",
+    "sweep",
+    "train",
+]
 
 
 @dataclass(frozen=True)
@@ -136,7 +157,7 @@ def study(
         >>> found = widebasin.study("overparam", widths=(4, 16), rhos=(0.05, 0.1), seeds=3)  # doctest: +SKIP
         >>> found.slopes[["method", "slope", "low", "high"]]  # doctest: +SKIP
     """
-    if name not in STUDIES:
+    if not isinstance(name, str) or name not in STUDIES:
         raise nearest_name("name", name, STUDIES)
     return _answer(STUDIES[name].spec, choices, out, overwrite, extend_radii, track, progress)
 
@@ -163,7 +184,7 @@ def sweep(
         choices: see ``study``.
     """
     named = choices.get("workload")
-    start = Spec() if file is None else read_spec(Path(file), named if isinstance(named, str) else None)
+    start = Spec() if file is None else read_spec(_path("file", file), named if isinstance(named, str) else None)
     return _answer(start, choices, out, overwrite, extend_radii, track, progress)
 
 
@@ -191,26 +212,89 @@ def train(
     Raises:
         UsageError, DataError, SweepError: as ``study``.
     """
-    look_in(None if data_dir is None else Path(data_dir))
-    forget_files()
-    named = workload_named(workload)
-    shared = {field.name for field in dataclasses.fields(Shared)}
-    axes = {axis.name: axis for axis in (*AXES, *named.axes)}
-    for name in choices:
-        if name not in shared and name not in axes:
-            raise nearest_name("argument", name, (*axes, *shared))
-    given = {name: value for name, value in choices.items() if value is not None}
-    spec, folder = single_network(
-        workload,
-        typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
-        {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
-    )
-    path = RESULTS / folder if out is None else Path(out)
-    execution = Execution(keep_parameters=True, data_dir=None if data_dir is None else Path(data_dir))
+    where = None if data_dir is None else _path("data_dir", data_dir)
+    look_in(where)
+    spec, folder = single_network(*_single(workload, choices))
+    path = RESULTS / folder if out is None else _path("out", out)
+    execution = Execution(keep_parameters=True, data_dir=where)
     train_and_answer(
         spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track
     )
     return load_network(path)
+
+
+def cost(study: str | None = None, *, calibrate: bool = True, **choices: Any) -> Cost:
+    """What a study or a sweep would cost: networks, operations, memory, disk, time. Trains and writes nothing.
+
+    Args:
+        study: its name; a sweep of your own without.
+        calibrate: whether to train some networks for some seconds, for the time on this machine.
+        choices: see ``study``.
+
+    Returns:
+        ``seconds`` here, ``seconds_on("h100", 8)``, ``operations``, ``memory``, ``disk``, and the ``cells`` one by one.
+
+    Raises:
+        UsageError, DataError: as ``study``.
+    """
+    if study is not None and (not isinstance(study, str) or study not in STUDIES):
+        raise nearest_name("study", study, STUDIES)
+    start = Spec() if study is None else STUDIES[study].spec
+    spec, _, execution = _asked(start, choices)
+    return running.cost(spec, execution, calibrate=calibrate)
+
+
+def import_network(
+    network: Any,
+    *,
+    workload: str,
+    state: Any = None,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    **choices: Any,
+) -> Results:
+    """Takes in a network that was trained elsewhere: judged, kept in a results folder, ready to be measured.
+
+    Args:
+        network: its parameters: a pytree of arrays, such as an Equinox model or the parameters of Flax, or the path of
+            an npz file of them.
+        workload: its name, or your file, which builds the model and has the data.
+        state: what is no parameter, where the model has it: running statistics of batch normalization.
+        out: results folder; by default named by the file, or by what the network is.
+        data_dir: folder of data sets, looked into before the cache.
+        choices: ``width``, and what it was trained with: ``batch_size``, ``learning_rate``, ``method``, ``seed`` of the
+            split ..., see ``widebasin import --help``.
+
+    Raises:
+        UsageError: if the arrays are not those of the model, or the folder holds a sweep.
+        DataError: if the data are not here, or the file is damaged.
+
+    Example:
+        >>> widebasin.import_network(model, workload="mine.py", width=64, out="results/mine")  # doctest: +SKIP
+        >>> widebasin.measure("results/mine").findings  # doctest: +SKIP
+    """
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
+    given = Path(network) if isinstance(network, (str, os.PathLike)) else network
+    place = None if out is None else _path("out", out)
+    answered, folder = running.imported(given, *_single(workload, choices), place, state)
+    return _results(answered, folder, Options())
+
+
+def _single(workload: str, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Of the arguments for one network: its workload, what it shares with others, its value on every axis."""
+    forget_files()
+    named = workload_named(_name(workload))
+    shared = {field.name for field in dataclasses.fields(Shared)}
+    axes = {axis.name: axis for axis in (*AXES, *named.axes)}
+    for name in choices:
+        if name not in shared and name not in axes:
+            raise nearest_name("argument", name, (*axes, *shared, *_OUTPUT))
+    given = {name: value for name, value in choices.items() if value is not None}
+    return (
+        workload,
+        typed_fields(Spec, {name: value for name, value in given.items() if name in shared}),
+        {name: typed_value(name, value, axes[name].kind) for name, value in given.items() if name in axes},
+    )
 
 
 def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **reading: Any) -> Results:
@@ -226,9 +310,9 @@ def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | 
         UsageError: if the folder holds no sweep.
         SweepError: if it is damaged.
     """
-    _check_names(reading, Options)
-    look_in(None if data_dir is None else Path(data_dir))
-    where = ResultsFolder(Path(folder), "folder")
+    _check_names(reading, Options, "progress", "data_dir")
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
+    where = _folder(folder)
     options = Options(**reading)
     return _results(write_answer(where, options, tracker(Console(), not progress)), where, options)
 
@@ -251,9 +335,9 @@ def measure(
     Raises:
         UsageError, SweepError: see ``widebasin.studies.answering.write_answer``.
     """
-    look_in(None if data_dir is None else Path(data_dir))
+    look_in(None if data_dir is None else _path("data_dir", data_dir))
     keep_compiled_programs()
-    where = ResultsFolder(Path(folder), "folder")
+    where = _folder(folder)
     names = [axis.name for axis in where.spec().axes]
     which = {name: choices.pop(name) for name in names if name in choices}
     _check_names(choices, Measures, *names)
@@ -266,7 +350,7 @@ def measure(
 
 def status(folder: Path | str) -> Status:
     """How far a sweep is; another process may train it meanwhile. Raises what ``report`` does."""
-    return status_of(ResultsFolder(Path(folder), "folder"))
+    return status_of(_folder(folder))
 
 
 def compare(
@@ -288,14 +372,17 @@ def compare(
         SweepError: if one is not finished or damaged.
     """
     options = Options(select, at)
-    if out is not None and (Path(out) / "spec.toml").exists():
+    place = None if out is None else _path("out", out)
+    if place is not None and (place / "spec.toml").exists():
         raise UsageError("out", str(out), "holds a sweep; choose another folder")
-    sweeps = [ResultsFolder(Path(folder), "folder") for folder in folders]
+    if len(folders) == 1 and not isinstance(folders[0], (str, os.PathLike)):
+        raise UsageError("folders", folders[0], "must be paths, one by one: compare(one, other)")
+    sweeps = [_folder(folder) for folder in folders]
     found = comparing.compare(sweeps, options)
-    if out is not None:
-        comparing.write_comparison(found, sweeps, options, Path(out))
+    if place is not None:
+        comparing.write_comparison(found, sweeps, options, place)
     return Results(
-        folder=Path(folders[0] if out is None else out),
+        folder=place or sweeps[0].path,
         answer=found.answer,
         results=found.tables.results,
         history=found.tables.history,
@@ -314,26 +401,12 @@ def _answer(
     track: Sequence[str],
     progress: bool,
 ) -> Results:
-    reading, how = (
-        {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
-        for kind in (Options, Execution)
-    )
-    if how.get("data_dir") is not None:
-        how["data_dir"] = Path(how["data_dir"])
-    look_in(how.get("data_dir"))
-    forget_files()
-    workload = choices.get("workload", start.workload)
-    if not isinstance(workload, str):
-        raise UsageError("workload", workload, "must be its name, or the path of a file of your own arrays")
-    base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
-    _check_names(choices, type(base), *reading, *how)
-    spec = dataclasses.replace(base, **typed_fields(type(base), choices))
-    options = Options(**reading)
-    path = RESULTS / folder_name(spec) if out is None else Path(out)
+    spec, options, execution = _asked(start, choices)
+    path = RESULTS / folder_name(spec) if out is None else _path("out", out)
     found, folder = train_and_answer(
         spec,
         options,
-        Execution(**how),
+        execution,
         path,
         overwrite=overwrite,
         console=Console(),
@@ -342,6 +415,43 @@ def _answer(
         track=track,
     )
     return _results(found, folder, options)
+
+
+def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Execution]:
+    """What is trained, how it is read and how it is carried out, from the arguments of a study or a sweep."""
+    reading, how = (
+        {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
+        for kind in (Options, Execution)
+    )
+    if how.get("data_dir") is not None:
+        how["data_dir"] = _path("data_dir", how["data_dir"])
+    look_in(how.get("data_dir"))
+    forget_files()
+    workload = _name(choices.get("workload", start.workload))
+    base = fitted(dataclasses.replace(start, workload=workload), workload_named(workload).axes)
+    others = [field.name for kind in (Options, Execution) for field in dataclasses.fields(kind)]
+    _check_names(choices, type(base), *others, *_OUTPUT)
+    return dataclasses.replace(base, **typed_fields(type(base), choices)), Options(**reading), Execution(**how)
+
+
+# Arguments beside those of the spec, the reading and the execution.
+_OUTPUT = ("out", "overwrite", "extend_radii", "track", "progress")
+
+
+def _name(workload: Any) -> str:
+    if not isinstance(workload, str):
+        raise UsageError("workload", workload, "must be its name, or the path of a file of your own")
+    return workload
+
+
+def _path(argument: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(argument, value, "must be a path")
+    return Path(value)
+
+
+def _folder(value: Any) -> ResultsFolder:
+    return ResultsFolder(_path("folder", value), "folder")
 
 
 def _check_names(given: Mapping[str, Any], kind: type, *others: str) -> None:

@@ -101,8 +101,9 @@ class Status:
         columns = ("width", *status.own, "method", "networks", "trained", "missing")
         rows = [tuple(map(str, row)) for row in status.parts[list(columns)].itertuples(index=False)]
         console.print(Table(f"{status.trained} of {status.networks} networks are trained", columns, tuple(rows)).rich())
-        for group in status.training:
-            say(console, f"In training: {group.cell}, {group.epoch} of {group.epochs} epochs on the disk")
+        for group in status.begun:
+            state = "In training" if status.holder else "Begun"
+            say(console, f"{state}: {group.cell}, {group.epoch} of {group.epochs} epochs on the disk")
         if status.holder:
             say(console, f"In use by {status.holder}.")
         elif status.trained < status.networks:

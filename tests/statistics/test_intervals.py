@@ -99,3 +99,12 @@ def test_an_interval_survives_a_row_of_a_table():
     assert interval_of({"pairs": 1, "x": 2.0, "x_low": math.nan, "x_high": math.nan}, "x").words(".1f") == (
         "one seed, no interval"
     )
+
+
+def test_two_equal_values_say_nothing_of_their_spread():
+    one = t_interval([0.1 + 0.2, 0.3])
+    assert (one.mean, one.standard_error, one.count) == (pytest.approx(0.3), 0.0, 2)
+    assert not one.certain
+    assert not one.above()
+    assert one.words("+.1f") == "two equal values, no interval"
+    assert t_interval([0.3, 0.3, 0.3]).above()

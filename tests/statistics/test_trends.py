@@ -14,7 +14,7 @@ from widebasin.statistics.trends import slope_difference, slope_per_decade, slop
 numbers = st.integers(-(10**6), 10**6).map(lambda n: n / 1000)
 
 
-@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=4))
+@given(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=4))
 def test_slope_of_a_straight_line_is_exact(lines):
     paired = pd.DataFrame(
         [

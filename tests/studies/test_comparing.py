@@ -11,6 +11,7 @@ from widebasin.statistics.intervals import t_interval
 from widebasin.studies.comparing import compare, labels_of
 from widebasin.studies.study import Options
 from widebasin.sweep import Spec, SweepError, UsageError
+from widebasin.sweep.description import AxisFacts
 
 SPEC = Spec(
     study="overparam", epochs=2, widths=(10, 100), rhos=(0.05, 0.2), seeds=3, label_noise=(0.0,), weight_decay=(1e-4,)
@@ -71,6 +72,15 @@ def test_what_cannot_be_compared_is_refused(folders, tmp_path):
     (folders[1].path / "results.parquet").unlink()
     with pytest.raises(SweepError, match="not finished"):
         compare(folders, Options())
+
+
+def test_an_axis_that_a_sweep_lacks_has_no_value_there(folders, tmp_path):
+    said = dataclasses.replace(description(), axes=(*description().axes, AxisFacts("depth", "depth {}")))
+    deep = folder_of(tmp_path / "deep", SPEC, better(RESULTS).assign(depth=2), said)
+    found = compare((folders[0], deep), Options())
+    values = found.tables.results.groupby("sweep")["depth"].unique().map(list).to_dict()
+    assert values == {"one": ["none"], "deep": ["2"]}
+    assert {row[found.answer.tables[0].columns.index("depth")] for row in found.answer.tables[0].rows} == {"none", "2"}
 
 
 def test_labels_are_as_short_as_tells_them_apart(folders, tmp_path):

@@ -60,7 +60,9 @@ def test_sentence_has_the_numbers_of_the_table():
 
 
 def test_a_loss_is_in_its_own_unit():
-    table = results(lambda n: 1.0 - 0.1 * linear(1.0)(n), metric="loss", valid=lambda n: abs(n.rho - 0.1), seeds=(0, 1))
+    table = results(
+        lambda n: 1.0 - 0.1 * linear(1.0)(n), metric="loss", valid=lambda n: abs(n.rho - 0.1), seeds=(0, 1, 2)
+    )
     (sentence,) = found(table)
     assert "points" not in sentence
     assert "grows" in sentence
@@ -79,12 +81,14 @@ def test_one_seed_has_no_verdict():
 
 
 def test_one_width_has_no_trend():
-    (sentence,) = found(results(linear(0.02, start=0.03), widths=(10,), seeds=(0, 1)))
+    (sentence,) = found(results(linear(0.02, start=0.03), widths=(10,), seeds=(0, 1, 2)))
     assert sentence == (
         "The gain of SAM over SGD is +3.0 ± 0.0 points at 1,000 parameters (95% interval +3.0 to +3.0)."
     )
     (sentence,) = found(results(linear(0.02, start=0.03), widths=(10,), seeds=(0,)))
-    assert sentence.endswith("; one seed gives no interval.")
+    assert sentence.endswith("(one seed, no interval).")
+    (sentence,) = found(results(linear(0.02, start=0.03), widths=(10,), seeds=(0, 1)))
+    assert sentence.endswith("(two equal values, no interval).")
 
 
 def test_radius_that_moves_is_told():

@@ -169,7 +169,7 @@ def test_of_a_sweep_that_is_not_finished_the_trained_networks_are_measured(folde
     shutil.rmtree(folder.path / "measurements")
     for path in (folder.path / "cells" / "line-mlp-width-2-sgd").glob("*.parquet"):
         path.unlink()
-    found = measure(folder, Counting().instrument, folder.finished_results(), design_of(description()))
+    found = measure(folder, Counting().instrument, folder.finished_results(folder.spec()), design_of(description()))
     pd.testing.assert_frame_equal(found, whole.query("width == 3").reset_index(drop=True))
     (one,) = stored_networks(folder.path, seed=1)
     for left, right in zip(jax.tree.leaves(one.load().model), jax.tree.leaves(expected.model), strict=True):

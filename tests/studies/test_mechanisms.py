@@ -361,5 +361,5 @@ def test_functions_are_drawn_of_inputs_of_one_number():
 
 
 def test_a_study_that_measures_wants_two_examples_at_least():
-    with pytest.raises(UsageError, match="samples = 1: must be at least 2"):
+    with pytest.raises(UsageError, match="samples = 1: must be a whole number of at least 2"):
         Options(samples=1).check()

@@ -10,7 +10,7 @@ from report.explored import embedded
 from report.results_tables import growing, history_table, results_table
 from studies.described import folder_of
 
-from widebasin.studies.answering import write_answer
+from widebasin.studies.answering import continuing, write_answer
 from widebasin.studies.questions.networks import STUDY as NETWORKS
 from widebasin.studies.registry import STUDIES
 from widebasin.studies.study import Measures, Options
@@ -18,7 +18,7 @@ from widebasin.studies.unfinished import finished_part
 from widebasin.sweep import Spec, SweepError, resolve
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import rows_of_spec
-from widebasin.sweep.status import Training, status_of
+from widebasin.sweep.status import Begun, status_of
 
 SPEC = Spec(
     study="overparam",
@@ -128,9 +128,41 @@ def test_status_counts_what_is_trained_and_in_training(unfinished):
         [100, "sgd", 3, 3, 0],
         [100, "sam", 6, 0, 6],
     ]
-    assert status.training == (Training("digits-mlp-width-100-sam", 1, 2),)
+    assert status.begun == (Begun("digits-mlp-width-100-sam", 1, 2),)
     with ResultsFolder(folder.path).locked():
         assert status_of(folder).holder.startswith("process ")
+    # As a process leaves it that is killed when the group is finished.
+    folder.group("digits-mlp-width-10-sam", 0, "checkpoint").mkdir()
+    (folder.group("digits-mlp-width-10-sam", 0, "checkpoint") / "2.seal").write_bytes(b"")
+    assert status_of(folder).begun == status.begun
+
+
+def test_epochs_of_a_budget_of_gradients_are_those_of_the_method(tmp_path):
+    spec = dataclasses.replace(SPEC, budget="gradients", epochs=4)
+    folder = folder_of(tmp_path / "r", spec, RESULTS)
+    for name in ("sgd", "sam", "sgd-and-sam", "sam-stage-2"):
+        checkpoint = folder.group(f"digits-mlp-width-100-{name}", 0, "checkpoint")
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "3.seal").write_bytes(b"")
+    epochs = {begun.cell.removeprefix("digits-mlp-width-100-"): begun.epochs for begun in status_of(folder).begun}
+    assert epochs == {"sgd": 8, "sam": 4, "sgd-and-sam": 4, "sam-stage-2": 4}
+
+
+def test_the_longest_run_of_seeds_is_taken(unfinished):
+    folder = unfinished(RESULTS.query("seed != 1"))
+    spec = dataclasses.replace(folder.spec(), seeds=5)
+    rows = rows_of_spec(spec)
+    have = rows[rows["seed"].isin([0, 2, 3, 4])]
+    _, part, _ = finished_part(spec, STUDIES["overparam"], have, measurable=True)
+    assert (part.first_seed, part.seeds) == (2, 3)
+
+
+def test_the_command_that_continues_has_what_the_last_one_had(unfinished):
+    folder = unfinished(RESULTS.query("width == 10"))
+    assert continuing(folder).endswith(f" --out {folder.path}")
+    folder.write_run_record(folder.run_record() | {"keep_parameters": True})
+    (folder.path / "tensorboard").mkdir()
+    assert continuing(folder).endswith(f" --out {folder.path} --keep-parameters --track tensorboard")
 
 
 def test_a_damaged_group_is_named(unfinished):

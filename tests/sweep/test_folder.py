@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import shutil
+import socket
+import subprocess
 
 import pytest
 from report.results_tables import growing, results_table
@@ -133,13 +135,24 @@ def test_without_file_locks_work_goes_on_and_it_is_said(number, no_locks, tmp_pa
     caplog.clear()
     with caplog.at_level(logging.WARNING), folder.locked():
         folder.write("a", b"content")
+        assert folder.holder() == (tmp_path / ".owner").read_text()
+    assert folder.holder() == ""
     assert "no file locks (flock)" in caplog.text
     with written_aside(tmp_path / "data", ".writing-") as aside:
         (aside / "a").touch()
 
 
+def test_a_process_of_this_machine_that_has_ended_holds_nothing(no_locks, tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for host, holds in ((socket.gethostname(), False), ("another", True)):
+        owner = f"process {ended.pid} on {host}"
+        (tmp_path / ".owner").write_text(owner)
+        assert ResultsFolder(tmp_path).holder() == (owner if holds else "")
+
+
 def test_a_lock_is_held_by_one_at_a_time(tmp_path):
-    with locked(tmp_path / "lock"), pytest.raises(TimeoutError), locked(tmp_path / "lock", wait=False):
+    with locked(tmp_path / "lock"), pytest.raises(TimeoutError), locked(tmp_path / "lock", wait=0.0):
         pass
 
 

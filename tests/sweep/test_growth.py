@@ -185,10 +185,14 @@ def test_a_record_of_stages_is_read_as_far_as_the_spec_says(tmp_path):
     small, larger = resolve(SMALL), resolve(LARGER)
     environment = {"versions": {"widebasin": "0"}, "data": {"name": "made up", "sha256": "0"}}
     folder.begin(small, description(), {"a": {}}, [environment])
+    described = (tmp_path / "description.json").read_bytes()
     text = (tmp_path / "spec.toml").read_bytes()
     folder.write_table(tmp_path / "results.parquet", rows_of_spec(small))
-    folder.begin(larger, description(), {"a": {}}, [environment])
+    folder.begin(larger, dataclasses.replace(description(), title="larger"), {"a": {}}, [environment])
     assert folder.stages() == [small, larger]
+    # What a reader has read just before, the description of the smaller sweep, is as good.
+    (tmp_path / "description.json").write_bytes(described)
+    assert folder.description() == description()
     assert not (tmp_path / "results.parquet").exists()
     (tmp_path / "spec.toml").write_bytes(text)
     assert folder.stages() == [small]

@@ -152,6 +152,17 @@ def test_overwrite_continues_results_of_the_same_spec(finished):
     assert before == {path: path.stat().st_mtime_ns for path in (finished.path / "cells").rglob("*.parquet")}
 
 
+def test_overwrite_deletes_nothing_where_a_sweep_cannot_grow_for_another_reason(finished, monkeypatch):
+    import widebasin.sweep.folder as module
+
+    before = finished.results()
+    usage = module.shutil.disk_usage(finished.path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=10 * 2**20))
+    with pytest.raises(UsageError, match="10 MiB free"):
+        run(dataclasses.replace(SPEC, seeds=3), finished.path, overwrite=True)
+    pd.testing.assert_frame_equal(finished.results(), before, check_exact=True)
+
+
 @pytest.mark.slow
 def test_overwrite_deletes_nothing_where_there_are_other_files(tmp_path):
     small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)

@@ -63,7 +63,7 @@ def discard_partial(target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial")
     if partial.exists():
         # Also a lock that another process holds is an OSError.
-        with contextlib.suppress(OSError), locked(target.parent / ".download.lock", wait=False):
+        with contextlib.suppress(OSError), locked(target.parent / ".download.lock", wait=0.0):
             partial.unlink(missing_ok=True)
 
 

@@ -13,35 +13,39 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.E
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: float = -1.0) -> Iterator[None]:
     """Holds a lock file, which one process at a time does.
 
     Where the file system has no locks, as some of clusters and containers, it says so and goes on without.
 
     Args:
         path: of the file, in a folder that is there.
-        wait: until another process lets go of it.
+        wait: so many seconds at most until another process lets go of it; below 0 as long as it takes.
 
     Raises:
-        TimeoutError: if another process holds it, and is not waited for.
+        TimeoutError: if another process holds it longer.
         OSError: if the file cannot be written.
     """
     from filelock import FileLock
 
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder in the place of a lock file: delete it", str(path))
-    if not _has_locks(path.parent):
+    if not has_locks(path.parent):
         logging.getLogger("widebasin").warning(
             "the file system of %s has no file locks (flock): see to it that no other process writes there", path.parent
         )
         yield
         return
-    with FileLock(path, blocking=wait):
+    with FileLock(path, timeout=wait):
         yield
 
 
-def _has_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked, tried with one of no name."""
+def has_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked, tried with one of no name.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
     try:
         import fcntl
     except ImportError:

@@ -9,6 +9,8 @@ import pandas as pd
 from scipy import special
 
 CONFIDENCE = 0.95
+# Standard errors below this share of the values are those of rounding.
+ROUNDING = 1e-12
 # In place of a number that there is none of.
 NONE = "—"
 
@@ -25,7 +27,7 @@ class Interval:
     Attributes:
         mean: of the values.
         standard_error: sample standard deviation over sqrt(count); NaN for one value.
-        low: lower end of the Student t interval; NaN for one value.
+        low: lower end of the Student t interval; NaN for one value, and for two that are the same.
         high: upper end.
         count: number of values.
         confidence: that the interval covers the mean of all values there could be.
@@ -40,7 +42,7 @@ class Interval:
 
     @property
     def certain(self) -> bool:
-        """Whether there is an interval: of one value, or of values that are not finite, there is none."""
+        """Whether there is an interval: of one value, two equal ones or some that are not finite there is none."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     @property
@@ -64,7 +66,9 @@ class Interval:
         """``95% interval 1.0 to 7.0``, for sentences, or why there is none."""
         if self.certain:
             return f"{self.name} {self.ends(form)}"
-        return "one seed, no interval" if self.count == 1 else "no interval"
+        if self.count == 1:
+            return "one seed, no interval"
+        return "two equal values, no interval" if self.standard_error == 0 else "no interval"
 
     def with_error(self, digits: int) -> str:
         """``+4.0 ± 1.0``: the mean with its sign, and its standard error where there is one."""
@@ -85,6 +89,9 @@ NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
     """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
 
+    Two values that are the same, as accuracies on few examples may be by chance, have no interval: it would have no
+    width, and be taken for certain.
+
     Raises:
         ValueError: without values.
     """
@@ -96,6 +103,8 @@ def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: flo
         return Interval(mean, float("nan"), float("nan"), float("nan"), count, confidence)
     with np.errstate(invalid="ignore"):
         error = float(array.std(ddof=1) / np.sqrt(count))
+    if count == 2 and error <= ROUNDING * np.abs(array).max():
+        return Interval(mean, 0.0, float("nan"), float("nan"), count, confidence)
     half = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     return Interval(mean, error, mean - half, mean + half, count, confidence)
 

@@ -111,17 +111,18 @@ def _write_partial(
     which: Mapping[str, Any],
 ) -> Answered:
     """The answer of a part of a sweep that is not finished, marked as such."""
-    results, again = folder.finished_results(), continuing(folder)
+    results, again = folder.finished_results(spec), continuing(folder)
     if results.empty:
-        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress()}; continue it with: {again}")
+        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress(0)}; continue it with: {again}")
     measuring = isinstance(options, Measures)
+    progress = folder.progress(len(results))
     # A process that trains holds the folder, and no other one may write measurements then.
     holder = folder.holder()
     if holder and measuring:
-        raise SweepError(f"{folder.path} is in use by {holder} ({folder.progress()}); measure when it has ended")
+        raise SweepError(f"{folder.path} is in use by {holder} ({progress}); measure when it has ended")
     part = (study, spec, results) if measuring else finished_part(spec, study, results, measurable=not holder)
     chosen, smaller, results = part
-    history = folder.finished_history()
+    history = folder.finished_history(spec)
     identity = [axis.name for axis in spec.axes]
     history = history.merge(results[identity], on=identity)
     tables = Tables(results, history, folder.description())
@@ -130,7 +131,7 @@ def _write_partial(
         marked = dataclasses.replace(
             answered.answer,
             title=f"Not finished: {answered.answer.title}",
-            findings=(_partial_note(folder, spec, smaller, results, holder, again), *answered.answer.findings),
+            findings=(_partial_note(progress, spec, smaller, results, holder, again), *answered.answer.findings),
         )
         explorer = f"{PARTIAL}{EXPLORER}" if answered.explorer else ""
         answered = dataclasses.replace(answered, answer=marked, page=f"{PARTIAL}{answered.page}", explorer=explorer)
@@ -139,7 +140,7 @@ def _write_partial(
 
 
 def _partial_note(
-    folder: ResultsFolder, spec: Resolved, smaller: Resolved, results: pd.DataFrame, holder: str, again: str
+    progress: str, spec: Resolved, smaller: Resolved, results: pd.DataFrame, holder: str, again: str
 ) -> str:
     """What a partial answer is of, and how the sweep goes on."""
     different = [
@@ -150,8 +151,7 @@ def _partial_note(
     shown_of = f", those of {' and '.join(different)}" if different else ""
     going_on = f"{holder} trains the others." if holder else f"Continue it with: {again}"
     return (
-        f"The sweep is not finished: {folder.progress()}, and this is the answer of {len(results)} of them{shown_of}. "
-        f"{going_on}"
+        f"The sweep is not finished: {progress}, and this is the answer of {len(results)} of them{shown_of}. {going_on}"
     )
 
 
@@ -280,8 +280,9 @@ def command(spec: Resolved, options: Options) -> str:
 
 def continuing(folder: ResultsFolder) -> str:
     """The command that continues the sweep in a folder."""
-    keeping = " --keep-parameters" if folder.keeps_parameters() else ""
-    return f"{command(folder.spec(), Options())} --out {shlex.quote(str(folder.path))}{keeping}"
+    told = ["--track", *folder.trackers()] if folder.trackers() else []
+    keeping = ["--keep-parameters"] if folder.keeps_parameters() else []
+    return f"{command(folder.spec(), Options())} {shlex.join(['--out', str(folder.path), *keeping, *told])}"
 
 
 def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:

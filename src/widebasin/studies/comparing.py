@@ -24,7 +24,7 @@ from widebasin.studies.findings import selection_note, trends, unit_after
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
 from widebasin.sweep import UsageError, spec_toml
-from widebasin.sweep.description import Description, MethodFacts
+from widebasin.sweep.description import AxisFacts, Description, MethodFacts
 from widebasin.sweep.folder import ResultsFolder
 
 # The column that says which sweep a network is of.
@@ -76,7 +76,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
         raise UsageError("folders", [str(folder.path) for folder in folders], "give two or more to compare")
     labels = labels_of(folders)
     tables = _together(folders, labels)
-    wording = tables.wording.read_by(**{SWEEP: "{}"})
+    wording = tables.wording.read_by(**{SWEEP: "sweep {}"})
     for label, rows in tables.results.groupby(SWEEP, sort=False):
         methods = set(rows["method"])
         if wording.design.baseline not in methods or len(methods) < 2:
@@ -126,18 +126,32 @@ def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables
             mine, other = one.metric.title, first.metric.title
             raise UsageError("folders", label, f"is judged by {mine}, and {labels[0]} by {other}: compare sweeps alike")
     axes = {axis.column: axis for one in descriptions for axis in one.axes}
-    results, histories = [], []
-    for label, folder in zip(labels, folders, strict=True):
-        for tables, table in ((results, folder.results()), (histories, folder.history())):
-            missing = {name: 0.0 for name in axes if name not in table}
-            tables.append(table.assign(**missing, **{SWEEP: label}))
+    tables = [(folder.results(), folder.history()) for folder in folders]
+    for name, axis in axes.items():
+        # In words, as one that a sweep lacks has no value there.
+        if any(name not in results for results, _ in tables):
+            tables = [(_in_words(results, axis), _in_words(history, axis)) for results, history in tables]
+            axes[name] = dataclasses.replace(axis, percent=False)
+    together = (
+        pd.concat([each.assign(**{SWEEP: label}) for label, each in zip(labels, part, strict=True)], ignore_index=True)
+        for part in zip(*tables, strict=True)
+    )
     said: Description = dataclasses.replace(
         first,
         axes=tuple(axes.values()),
         methods=_methods(descriptions),
         published=None,
     )
-    return Tables(pd.concat(results, ignore_index=True), pd.concat(histories, ignore_index=True), said)
+    return Tables(*together, said)
+
+
+def _in_words(table: pd.DataFrame, axis: AxisFacts) -> pd.DataFrame:
+    """The table with the values of an axis as text, ``none`` where it has no such axis."""
+    if axis.column not in table:
+        return table.assign(**{axis.column: "none"})
+    scale, unit = (100, "%") if axis.percent else (1, "")
+    words = [f"{scale * value:.6g}{unit}" if isinstance(value, float) else str(value) for value in table[axis.column]]
+    return table.assign(**{axis.column: words})
 
 
 def _methods(descriptions: Sequence[Description]) -> dict[str, MethodFacts]:

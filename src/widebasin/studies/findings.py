@@ -175,8 +175,7 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     counts = one.rows["num_params"]
     start = f"{_with_error(first, digits)}{unit_after(wording.metric)} at {counts.iloc[0]:,} parameters"
     if counts.nunique() < 2:
-        doubt = f" ({first.words(f'+.{digits}f')})" if first.certain else "; one seed gives no interval"
-        return f"{subject} is {start}{doubt}."
+        return f"{subject} is {start} ({first.words(f'+.{digits}f')})."
     course = f"from {start} to {_with_error(last, digits)} at {counts.iloc[-1]:,}"
     slope = slope_per_decade(one.paired)
     if slope is None:

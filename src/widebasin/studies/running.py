@@ -17,7 +17,9 @@ from widebasin.studies.study import Options
 from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
+from widebasin.sweep.cost import EFFICIENCY, Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
@@ -55,9 +57,10 @@ def train_and_answer(
         extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
-    for name, flag in (("overwrite", overwrite), ("keep_parameters", execution.keep_parameters)):
+    for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
         if not isinstance(flag, bool):
             raise UsageError(name, flag, "must be True or False")
+    execution.check()
     look_in(execution.data_dir)
     use_every_core()
     keep_compiled_programs()
@@ -71,7 +74,7 @@ def train_and_answer(
     if asked.measures:
         execution = dataclasses.replace(execution, keep_parameters=True)
     while True:
-        listeners = [*progress_for(console, quiet), *listeners_of((track,) if isinstance(track, str) else track, path)]
+        listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
         folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
         overwrite = False  # what is there now is this sweep
         answered = write_answer(folder, options, tracker(console, quiet))
@@ -82,6 +85,58 @@ def train_and_answer(
             more = " and ".join(f"{radius:g}" for radius in further)
             say(console, f"A chosen radius is at an edge of those tried: also {more}", "dim")
         resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
+
+
+def cost(
+    spec: Spec,
+    execution: Execution,
+    device: tuple[str | None, int, float] = (None, 1, EFFICIENCY),
+    *,
+    calibrate: bool = True,
+) -> Cost:
+    """What ``train_and_answer`` would cost: trains nothing and writes nothing.
+
+    Args:
+        spec: what to train.
+        execution: how.
+        device: of an accelerator, checked before any work: name, number and efficiency, see ``Cost.seconds_on``.
+        calibrate: see ``sweep.cost.cost_of``.
+    """
+    execution.check()
+    look_in(execution.data_dir)
+    use_every_core()
+    keep_compiled_programs()
+    resolved = resolve(spec)
+    asked = study_of(resolved)
+    asked.check(resolved)
+    if device[0] is not None:
+        Cost((), 0, "float32").seconds_on(device[0], *device[1:])
+    if asked.measures:
+        execution = dataclasses.replace(execution, keep_parameters=True)
+    return cost_of(resolved, execution, calibrate=calibrate)
+
+
+def imported(
+    given: Any,
+    workload: str,
+    shared: Mapping[str, Any],
+    values: Mapping[str, Any],
+    out: Path | None,
+    state: Any = None,
+) -> tuple[Answered, ResultsFolder]:
+    """A results folder of a network that was trained elsewhere, and what it reaches.
+
+    Args:
+        given: its parameters, see ``sweep.importing.import_network``; so is ``state``.
+        workload: see ``single_network``; so are ``shared`` and ``values``.
+        out: the folder; by default named by the file.
+        state: what is no parameter.
+    """
+    keep_compiled_programs()
+    spec, name = single_network(workload, shared, values)
+    path = out or RESULTS / f"imported-{file_name(given.stem) if isinstance(given, Path) else name}"
+    folder = import_network(resolve(spec), given, path, state)
+    return write_answer(folder, Options()), folder
 
 
 def _check_gains(spec: Resolved) -> None:

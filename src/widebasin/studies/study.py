@@ -150,8 +150,8 @@ def _input_shape(workload: "Workload") -> tuple[int, ...] | None:
 
 def check_samples(samples: int) -> None:
     """Raises ``UsageError`` if curvature cannot be measured on so few examples."""
-    if samples < 2:
-        raise UsageError("samples", samples, "must be at least 2: uneven Hessians take two examples")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
+        raise UsageError("samples", samples, "must be a whole number of at least 2: uneven Hessians take two examples")
 
 
 def check_curvature(spec: Resolved, *, streamed: bool, sparsities: Iterable[float]) -> None:

@@ -1,6 +1,7 @@
 """What can be answered of a sweep that is not finished: the largest part of its grid all of whose networks are."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import pandas as pd
@@ -43,9 +44,9 @@ def _smaller(spec: Resolved, trained: pd.DataFrame, wanted: pd.DataFrame) -> Ite
         if axis.name == "rho":  # that of the baseline is no value of the axis
             values = [value for value in spec.rhos if have.get(value, 0) == need.get(value, -1)]
         if values and axis.counted:
-            first = values[0]
-            together = [value for place, value in enumerate(values) if value == first + place]
-            yield dataclasses.replace(spec, **{axis.flag: len(together), f"first_{axis.name}": first})
+            for _, run in itertools.groupby(enumerate(values), lambda placed: placed[1] - placed[0]):
+                together = [value for _, value in run]
+                yield dataclasses.replace(spec, **{axis.flag: len(together), f"first_{axis.name}": together[0]})
         elif values:
             yield dataclasses.replace(spec, **{axis.flag: tuple(values)})
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from widebasin.models import is_convolutional
 from widebasin.sam import METHODS, SAM, SGD, Method
-from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS
+from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
+from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
 from widebasin.training import Point, Problem, Recipe
 from widebasin.workloads import WORKLOADS, Settings
@@ -56,8 +57,7 @@ class Cell:
     @property
     def title(self) -> str:
         """Workload, width and methods: the name without the stage."""
-        own = "".join(f"-{name}-{file_name(str(value))}" for name, value in self.settings.own)
-        return f"{file_name(self.workload)}-width-{self.width}{own}-{'-and-'.join(self.methods)}"
+        return title(self.workload, self.width, self.settings.own, self.methods)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -86,6 +86,12 @@ class Cell:
         if self.m is None or isinstance(method, SGD):
             return method
         return dataclasses.replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
+
+
+def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:
+    """The name of a cell without the stage; ``own`` are values of the workload's axes that split cells."""
+    values = "".join(f"-{name}-{file_name(str(value))}" for name, value in own)
+    return f"{file_name(workload)}-width-{width}{values}-{'-and-'.join(methods)}"
 
 
 def file_name(workload: str) -> str:
@@ -189,8 +195,26 @@ def _network(cell: Cell, point: Point) -> tuple[Any, ...]:
     return (cell.width, cell.settings.own, point)
 
 
+def check_names(spec: Resolved) -> None:
+    """Raises ``UsageError`` if two values of an axis give cells one name."""
+    for axis in own_of(spec.axes):
+        names = [file_name(str(value)) for value in spec.values(axis)]
+        if not axis.traced and len(set(names)) < len(names):
+            raise UsageError(
+                axis.flag,
+                spec.values(axis),
+                "has values that are alike as names of files; let them differ by letters, digits or dots within their "
+                "first 100",
+            )
+
+
 def cells(spec: Resolved) -> list[Cell]:
-    """The cells of a spec, in the order of its parts."""
+    """The cells of a spec, in the order of its parts.
+
+    Raises:
+        UsageError: if two have one name.
+    """
+    check_names(spec)
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
     recipe = dataclasses.replace(WORKLOADS[spec.workload].recipe, **given)
     found: list[Cell] = []

@@ -24,6 +24,14 @@ class SweepError(RuntimeError):
     """A sweep cannot go on; the message says why and what to do."""
 
 
+class OtherResults(UsageError):
+    """The folder holds results of another sweep, or one trained in another way, which overwriting deletes."""
+
+
+class DamagedResults(SweepError):
+    """The records or tables of a sweep are damaged; overwriting deletes them."""
+
+
 def cannot_write(path: Path, error: OSError) -> SweepError:
     """The error for a file of a sweep that the disk does not take."""
     remedy = WRITABLE.get(error.errno or 0, "make it writable")
@@ -33,9 +41,9 @@ def cannot_write(path: Path, error: OSError) -> SweepError:
     )
 
 
-def nearest_name(argument: str, name: str, known: Iterable[str]) -> UsageError:
+def nearest_name(argument: str, name: Any, known: Iterable[str]) -> UsageError:
     """The error for an unknown name, with the nearest known one."""
     known = list(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return UsageError(argument, name, f"unknown; {meant}Known: {', '.join(known)}")

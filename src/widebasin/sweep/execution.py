@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from widebasin.sweep.errors import UsageError
+from widebasin.sweep.errors import UsageError, nearest_name
 
+LOOPS = ("scan", "step")
 CHOSEN = "(default: chosen from platform and model)"
 
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: $WIDEBASIN_DATA)")]
@@ -43,13 +44,14 @@ class Execution:
 
     def check(self) -> None:
         """Raises ``UsageError`` where a value cannot be."""
-        if self.networks_at_once is not None and self.networks_at_once < 1:
-            raise UsageError("networks_at_once", self.networks_at_once, "must be at least 1")
-        if self.devices is not None and self.devices < 1:
-            raise UsageError("devices", self.devices, "must be at least 1")
-        if self.microbatch is not None and self.microbatch < 1:
-            raise UsageError("microbatch", self.microbatch, "must be at least 1")
-        if self.workers is not None and self.workers < 0:
-            raise UsageError("workers", self.workers, "must be at least 0")
-        if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):
-            raise UsageError("checkpoint_seconds", self.checkpoint_seconds, "must be a finite number >= 0")
+        for argument, least in (("networks_at_once", 1), ("devices", 1), ("microbatch", 1), ("workers", 0)):
+            value = getattr(self, argument)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise UsageError(argument, value, f"must be a whole number of at least {least}")
+        if self.loop not in (None, *LOOPS):
+            raise nearest_name("loop", self.loop, LOOPS)
+        seconds = self.checkpoint_seconds
+        if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
+            raise UsageError("checkpoint_seconds", seconds, "must be a finite number >= 0")
+        if not isinstance(self.keep_parameters, bool):
+            raise UsageError("keep_parameters", self.keep_parameters, "must be True or False")

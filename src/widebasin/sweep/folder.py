@@ -26,11 +26,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from widebasin.data.writing import locked
+from widebasin.data.writing import has_locks, locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
-from widebasin.sweep.errors import SweepError, UsageError, cannot_write
+from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError, cannot_write
 from widebasin.sweep.rows import PARAMETERS, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
@@ -41,6 +41,8 @@ from widebasin.sweep.trackers import ALWAYS, TRACKERS
 RECORD_FORMAT = 4
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
+# Seconds for which a process that only looks who holds the folder may hold it.
+LOOKED_AT = 0.5
 TABLES = ("results.parquet", "history.parquet")
 PAGES = ("report.html", "explore.html", "measure.html")
 RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
@@ -88,14 +90,14 @@ class ResultsFolder:
         with contextlib.ExitStack() as held:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(self.path / ".lock", wait=False))
+                held.enter_context(locked(self.path / ".lock", wait=LOOKED_AT))
             except TimeoutError:
                 owner = self._bytes(".owner").decode(errors="replace") or "another process"
                 other = ", or choose another folder with --out" if self.argument == "out" else self._how_far()
                 raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
             except OSError as error:
                 raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
-            owner = f"process {os.getpid()} on {socket.gethostname()}".encode()
+            owner = f"process {os.getpid()}{_here()}".encode()
             self.write(".owner", owner)
             self._owner = owner
             try:
@@ -110,6 +112,12 @@ class ResultsFolder:
         with contextlib.suppress(UsageError, SweepError):
             return f" ({self.progress()})"
         return ""
+
+    def _what(self) -> str:
+        """What is there in place of a sweep."""
+        if self.path.is_dir():
+            return "holds no sweep (no spec.toml)"
+        return "is a file, not a folder" if self.path.exists() else "is not there"
 
     def _why(self, error: OSError) -> str:
         """Why the folder cannot be held."""
@@ -157,21 +165,39 @@ class ResultsFolder:
         return all((self.path / name).exists() for name in TABLES)
 
     def keeps_parameters(self) -> bool:
-        """Whether the parameters of some networks were kept."""
-        return any((self.path / "cells").glob("*/group-*.parameters"))
+        """Whether the process that trained last was to keep parameters."""
+        return bool(self.run_record().get("keep_parameters"))
 
-    def progress(self) -> str:
-        """How far a sweep that is not finished is, in words."""
-        trained = sum(len(self.read_table(path)) for path in self._finished_groups("results"))
+    def trackers(self) -> list[str]:
+        """Names of the trackers that were told of the training, besides the log that always is."""
+        return [name for name in TRACKERS if (self.path / name).exists()]
+
+    def progress(self, trained: int | None = None) -> str:
+        """How far a sweep that is not finished is, in words.
+
+        Args:
+            trained: how many networks are, where that is known.
+        """
+        if trained is None:
+            trained = sum(len(self.read_table(path)) for path in self._finished_groups("results"))
         return f"{trained} of {len(rows_of_spec(self.spec()))} networks are trained"
 
     def holder(self) -> str:
-        """Which process trains or reads the sweep now; empty if none does."""
+        """Which process trains or reads the sweep now; empty if none does.
+
+        Where that cannot be tried, without file locks or in a folder that is not writable, it is the process that said
+        so last, unless it ran on this machine and has ended.
+        """
+        owner = self._bytes(".owner").decode(errors="replace")
         try:
-            with locked(self.path / ".lock", wait=False):
-                return ""
-        except (TimeoutError, OSError):
-            return self._bytes(".owner").decode(errors="replace")
+            if owner and has_locks(self.path):
+                with locked(self.path / ".lock", wait=0.0):
+                    return ""
+        except TimeoutError:
+            return owner
+        except OSError:
+            pass
+        return "" if _has_ended(owner) else owner
 
     def check_foreign(self, own: Sequence[str]) -> None:
         """Raises ``UsageError`` if the folder holds files other than widebasin's own that are named."""
@@ -182,17 +208,20 @@ class ResultsFolder:
                 "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
             )
 
-    def refused(self, which: str, remedy: str = "") -> UsageError:
+    def refused(self, which: str, remedy: str = "") -> OtherResults:
         """The error of a folder that holds other results, with what else to do about it."""
         said = f"holds results {which}; {remedy and remedy + ', '}{self._another}, or give --overwrite to delete them"
-        return UsageError(self.argument, str(self.path), said)
+        return OtherResults(self.argument, str(self.path), said)
 
     def check_grows_to(self, spec: Resolved) -> None:
         """Raises ``UsageError`` unless the folder holds the results of this spec, or of one that this one contains."""
         here = self.spec()
         if not contains(spec, here):
             different = "; ".join(differences(here, spec))
-            raise self.refused(f"of another spec ({different})", "give its values and more, so that the sweep grows")
+            axes = {axis.flag for axis in spec.axes} | {"first_seed"}
+            grows = {name for name, value in here.given().items() if value != spec.given().get(name)} <= axes
+            more = "give its values and more, so that the sweep grows" if grows else ""
+            raise self.refused(f"of another spec ({different})", more)
 
     def clear(self) -> None:
         """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""
@@ -225,7 +254,7 @@ class ResultsFolder:
             own = self._own_axes()
             return [parse_resolved(record["spec"], own) for record in records]
         except ValueError as error:
-            raise SweepError(f"{self.path / 'spec.toml'} cannot be read ({error}); {self.remedy}") from error
+            raise DamagedResults(f"{self.path / 'spec.toml'} cannot be read ({error}); {self.remedy}") from error
 
     def description(self) -> Description:
         """What the sweep held here says of itself.
@@ -234,14 +263,15 @@ class ResultsFolder:
             UsageError: if the folder holds no sweep.
             SweepError: if it is damaged, was changed, or is of another format.
         """
-        records, next_one = self._stage_records()
+        # Read before the records: it is written after them, by a process that lets the sweep grow just now.
         content = self._bytes("description.json")
-        if digest_of(content) not in {record["description"] for record in (records[-1], *next_one)}:
-            raise SweepError(self._changed("description.json"))
+        records, next_ones = self._stage_records()
+        if digest_of(content) not in {record["description"] for record in (*records, *next_ones)}:
+            raise DamagedResults(self._changed("description.json"))
         try:
             return Description.from_record(unsealed(content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SweepError(f"{self.path / 'description.json'} is damaged ({error}); {self.remedy}") from error
+            raise DamagedResults(f"{self.path / 'description.json'} is damaged ({error}); {self.remedy}") from error
 
     def begin(
         self,
@@ -249,6 +279,7 @@ class ResultsFolder:
         description: Description,
         plans: Mapping[str, Mapping[str, Any]],
         environments: Sequence[Mapping[str, Any]],
+        keep_parameters: bool = False,
     ) -> None:
         """Records what is about to run; the spec last: it marks the folder as a sweep's, or as one that has grown.
 
@@ -257,6 +288,7 @@ class ResultsFolder:
             description: of the sweep.
             plans: name of a cell -> how its networks are trained, of all stages.
             environments: those in which it was trained.
+            keep_parameters: whether those of its networks are kept.
         """
         stages = self._stage_records()[0] if self.holds_sweep() else []
         text, facts = spec_toml(spec), sealed(description.record())
@@ -267,6 +299,7 @@ class ResultsFolder:
                 "axes": record_of(own_of(spec.axes)),
                 "plans": plans,
                 "environments": environments,
+                "keep_parameters": keep_parameters,
             }
         )
         self.write("description.json", facts)
@@ -287,12 +320,12 @@ class ResultsFolder:
         except ValueError as error:
             version = _format(self._bytes("run.json"))
             if version not in (None, RECORD_FORMAT):
-                raise SweepError(self._of_format(version)) from error
-            raise SweepError(f"{path} is damaged or was changed ({error}); {self.remedy}") from error
+                raise DamagedResults(self._of_format(version)) from error
+            raise DamagedResults(f"{path} is damaged or was changed ({error}); {self.remedy}") from error
         if record.get("format") != RECORD_FORMAT:
-            raise SweepError(self._of_format(record.get("format")))
+            raise DamagedResults(self._of_format(record.get("format")))
         if not all(record.get(name) for name in ("stages", "plans", "environments")):
-            raise SweepError(f"{path} is not complete; {self.remedy}")
+            raise DamagedResults(f"{path} is not complete; {self.remedy}")
         return record
 
     def write_run_record(self, record: dict[str, Any]) -> None:
@@ -302,14 +335,14 @@ class ResultsFolder:
     def _stage_records(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The stages up to that of spec.toml, and the next one, where its beginning was interrupted."""
         if not self.holds_sweep():
-            raise UsageError(
-                "folder", str(self.path), "holds no sweep (no spec.toml); give the folder of a finished one"
-            )
-        records, text = self.run_record()["stages"], self._bytes("spec.toml")
+            raise UsageError(self.argument, str(self.path), f"{self._what()}; give the results folder of a sweep")
+        # In this order: see ``description``.
+        text = self._bytes("spec.toml")
+        records = self.run_record()["stages"]
         for count, record in enumerate(records, start=1):
             if record["spec"].encode() == text:
                 return records[:count], records[count:]
-        raise SweepError(self._changed("spec.toml"))
+        raise DamagedResults(self._changed("spec.toml"))
 
     def _changed(self, name: str) -> str:
         return (
@@ -321,7 +354,7 @@ class ResultsFolder:
         try:
             return from_record(self.run_record()["axes"])
         except (KeyError, TypeError, ValueError) as error:
-            raise SweepError(f"{self.path / 'run.json'} has damaged axes ({error}); {self.remedy}") from error
+            raise DamagedResults(f"{self.path / 'run.json'} has damaged axes ({error}); {self.remedy}") from error
 
     def _of_format(self, version: Any) -> str:
         path = self.path / "run.json"
@@ -386,33 +419,36 @@ class ResultsFolder:
         """One row per network and epoch; raises what ``results`` does."""
         return self._table("history.parquet")
 
-    def finished_results(self) -> pd.DataFrame:
+    def finished_results(self, spec: Resolved) -> pd.DataFrame:
         """One row per network that is trained so far, with its number among those of the whole sweep as index.
+
+        Args:
+            spec: of the sweep, which may grow while its tables are read.
 
         Raises:
             UsageError: if the folder holds no sweep.
             SweepError: if it or a table is damaged, or has other networks than the spec.
         """
-        return self._so_far("results", [])
+        return self._so_far("results", spec, [])
 
-    def finished_history(self) -> pd.DataFrame:
+    def finished_history(self, spec: Resolved) -> pd.DataFrame:
         """One row per epoch of the networks of ``finished_results``, in their order; raises what that does."""
-        return self._so_far("history", ["epoch"]).reset_index(drop=True)
+        return self._so_far("history", spec, ["epoch"]).reset_index(drop=True)
 
-    def _so_far(self, part: str, besides: list[str]) -> pd.DataFrame:
-        wanted = rows_of_spec(self.spec()).drop(columns="epochs")
+    def _so_far(self, part: str, spec: Resolved, besides: list[str]) -> pd.DataFrame:
+        wanted = rows_of_spec(spec).drop(columns="epochs")
         columns = list(wanted)
         tables = []
         for path in self._finished_groups(part):
             tables.append(self.read_table(path))
             if not {*columns, *besides} <= set(tables[-1]):
-                raise SweepError(f"{path} is damaged: columns are missing; {TRAIN_AGAIN}")
+                raise DamagedResults(f"{path} is damaged: columns are missing; {TRAIN_AGAIN}")
         if not tables:
             return wanted.iloc[:0]
         table = pd.concat(tables, ignore_index=True)
         numbers = table[columns].merge(wanted.reset_index(names="number"), on=columns, how="left")["number"]
         if numbers.isna().any() or table[besides].assign(number=numbers).duplicated().any():
-            raise SweepError(f"{self.path / 'cells'} has networks that spec.toml has not, or twice; {TRAIN_AGAIN}")
+            raise DamagedResults(f"{self.path / 'cells'} has networks that spec.toml has not, or twice; {TRAIN_AGAIN}")
         return table.set_index(numbers.astype(int).rename(None)).sort_index(kind="stable")
 
     def _finished_groups(self, part: str) -> list[Path]:
@@ -435,9 +471,9 @@ class ResultsFolder:
             name in table and table[name].tolist() == expected[name].tolist() for name in expected
         )
         if not same:
-            raise SweepError(f"{path} is damaged: its rows are not those of the networks of spec.toml; {remedy}")
+            raise DamagedResults(f"{path} is damaged: its rows are not those of the networks of spec.toml; {remedy}")
         if "results" in path.name and not _names_places(table):
-            raise SweepError(f"{path} is damaged: it does not say where parameters are; {remedy}")
+            raise DamagedResults(f"{path} is damaged: it does not say where parameters are; {remedy}")
         return table
 
     def measurements(self, name: str) -> pd.DataFrame | None:
@@ -501,7 +537,7 @@ class ResultsFolder:
         except OSError as error:
             raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         except TableError as error:
-            raise SweepError(f"{path} {error}; {remedy}") from error
+            raise DamagedResults(f"{path} {error}; {remedy}") from error
 
     def _bytes(self, name: str) -> bytes:
         """The content of a file; empty if there is none."""
@@ -519,6 +555,24 @@ def _format(content: bytes) -> Any:
         return json.loads(content)["format"]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _here() -> str:
+    return f" on {socket.gethostname()}"
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether a process of this machine is there no longer."""
+    number = owner.removeprefix("process ").removesuffix(_here())
+    if os.name != "posix" or not owner.endswith(_here()) or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
 
 
 def _names_places(table: pd.DataFrame) -> bool:

@@ -15,6 +15,7 @@ from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import PARAMETERS
+from widebasin.sweep.spec import Resolved
 from widebasin.training import Checkpoints, Examples, Point, Supervised, computing_in
 
 
@@ -45,7 +46,7 @@ class TrainedNetwork:
     @property
     def problem(self) -> Supervised:
         """Data, model and objective, without what wraps them."""
-        return _supervised(self.cell)
+        return supervised(self.cell)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class StoredNetwork:
             return self._load()
 
     def _load(self) -> TrainedNetwork:
-        problem = _supervised(self.cell)
+        problem = supervised(self.cell)
         shapes = (problem.network.shapes, problem.network.state_shapes)
         like = jax.tree.map(lambda leaf: np.zeros((self.together, *leaf.shape), leaf.dtype), shapes)
         place, _, position = self.parameters.rpartition(":")
@@ -100,7 +101,7 @@ def _model(problem: Supervised, point: Point, params: PyTree, state: list[Array]
     return problem.network.inference_model(params, state, {name: float(point[name]) for name in problem.given})
 
 
-def _supervised(cell: Cell) -> Supervised:
+def supervised(cell: Cell) -> Supervised:
     """What a cell trains on.
 
     Raises:
@@ -126,7 +127,8 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
         SweepError: if it is damaged.
     """
     folder = ResultsFolder(Path(path), "folder")
-    spec, results = folder.spec(), _trained(folder)
+    spec = folder.spec()
+    results = _trained(folder, spec)
     names = [axis.name for axis in spec.axes]
     for name in which:
         if name not in names:
@@ -147,9 +149,9 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
     return found
 
 
-def _trained(folder: ResultsFolder) -> pd.DataFrame:
+def _trained(folder: ResultsFolder, spec: Resolved) -> pd.DataFrame:
     """The results of the networks that are trained."""
-    return folder.results() if folder.is_finished() else folder.finished_results()
+    return folder.results() if folder.is_finished() else folder.finished_results(spec)
 
 
 def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork:
@@ -173,7 +175,8 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
     """
     found = stored_networks(path, **which)
     if len(found) != 1:
-        spec, results = found[0].folder.spec(), _trained(found[0].folder)
+        spec = found[0].folder.spec()
+        results = _trained(found[0].folder, spec)
         for name, value in which.items():
             results = results[results[name] == value]
         several = _choice(results, [axis.name for axis in spec.axes])

@@ -116,7 +116,7 @@ class _Words(rich.progress.ProgressColumn):
 
     def render(self, task: rich.progress.Task) -> Text:
         fields = task.fields
-        parts = (f"{task.percentage:>3.0f}%", _duration(task.elapsed or 0.0), fields["left"], shown(task.description))
+        parts = (f"{task.percentage:>3.0f}%", duration(task.elapsed or 0.0), fields["left"], shown(task.description))
         text = Text(" ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
         for part in (fields["doing"], fields["rate"]):
             text.append(f" {shown(part)}" if part else "", "dim")
@@ -154,7 +154,7 @@ class TerminalProgress:
                 self.line,
                 completed=counter.done,
                 rate=f"{_rate(counter.images / counter.seconds())} examples/s",
-                left="" if left is None else f"{_duration(left)} left",
+                left="" if left is None else f"{duration(left)} left",
                 doing=counter.metrics(event.report),
             )
         elif isinstance(event, GroupFinished):
@@ -193,8 +193,8 @@ class PlainProgress:
         counter = self.counter
         share = 100 * counter.done / counter.total
         left = counter.seconds_left()
-        rest = f", {_duration(left)} left" if left is not None and share < 100 else ""
-        say(self.console, f"[{share:3.0f}%] {text} ({_duration(counter.seconds())}{rest})")
+        rest = f", {duration(left)} left" if left is not None and share < 100 else ""
+        say(self.console, f"[{share:3.0f}%] {text} ({duration(counter.seconds())}{rest})")
         self.last_line = time.perf_counter()
 
 
@@ -226,7 +226,8 @@ def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], It
     return track
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``1m05s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

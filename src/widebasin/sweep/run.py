@@ -13,7 +13,7 @@ import pandas as pd
 
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.describing import description_of
-from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.errors import DamagedResults, OtherResults, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Executor, LocalExecutor
@@ -115,7 +115,7 @@ def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Executi
     if folder.holds_sweep():
         try:
             return _continue(folder, spec, execution)
-        except (UsageError, SweepError):
+        except (OtherResults, DamagedResults):
             # Where nothing was trained yet, as after an error in the first step, there is nothing to lose.
             if not overwrite and (folder.holds_work() or folder.is_finished()):
                 raise
@@ -125,7 +125,8 @@ def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Executi
     folder.check_space(bytes_needed(grid, plans, execution))
     if folder.holds_sweep():
         folder.clear()
-    folder.begin(spec, description_of(spec), _records(plans), [_environment(spec)])
+    environments, keep = [environment(spec)], execution.keep_parameters
+    folder.begin(spec, description_of(spec), _records(plans), environments, keep)
     return plans
 
 
@@ -139,7 +140,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     folder.description()  # damaged, it would be noticed only when all is trained
     used = {name: Plan(**plan) for name, plan in record["plans"].items()}
     if missing := {cell.name for cell in before} - set(used):
-        raise SweepError(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
+        raise DamagedResults(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
     used = {cell.name: used[cell.name] for cell in before}
     _check_microbatch(used, execution)
     # What is trained in a sweep that grows stays as it is, whatever is asked for now.
@@ -148,10 +149,10 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
         [cell for cell in before if not (several and _trained(folder, cell, used, execution))], used, execution
     )
     new = {cell.name: _plan_beside(cell, before, used, execution) for cell in after[len(before) :]}
-    environments = _continue_record(folder, record, spec)
+    environments = _continue_record(folder, record, spec, execution.keep_parameters)
     if grows:
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
-        folder.begin(spec, description_of(spec), _records(used | new), environments)
+        folder.begin(spec, description_of(spec), _records(used | new), environments, execution.keep_parameters)
     return {name: _here(plan, execution) for name, plan in (used | new).items()}
 
 
@@ -184,20 +185,24 @@ def _check_microbatch(plans: Mapping[str, Plan], execution: Execution) -> None:
     (before,) = {plan.microbatch for plan in plans.values()}
     if (execution.microbatch or before) != before:
         remedy = f"the sweep in this folder was begun with {before}; leave it out, or choose another --out"
-        raise UsageError("microbatch", execution.microbatch, remedy)
+        raise OtherResults("microbatch", execution.microbatch, remedy)
 
 
 def _records(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
     return {name: dataclasses.asdict(plan) for name, plan in plans.items()}
 
 
-def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolved) -> list[dict[str, Any]]:
-    """Adds this process's environment to the record where it is a new one; recipes belong to widebasin's version.
+def _continue_record(
+    folder: ResultsFolder, record: dict[str, Any], spec: Resolved, keep_parameters: bool
+) -> list[dict[str, Any]]:
+    """Records what is new of this process: its environment, and whether parameters are kept.
+
+    Recipes belong to widebasin's version.
 
     Returns:
         The environments of the record.
     """
-    here = _environment(spec)
+    here = environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
             theirs, ours = there["versions"].get("widebasin"), here["versions"]["widebasin"]
@@ -214,7 +219,9 @@ def _continue_record(folder: ResultsFolder, record: dict[str, Any], spec: Resolv
     environments = record["environments"]
     if here not in environments:
         environments = [*environments, here]
-        folder.write_run_record(record | {"environments": environments})
+    now = record | {"environments": environments, "keep_parameters": keep_parameters}
+    if now != record:
+        folder.write_run_record(now)
     return environments
 
 
@@ -283,7 +290,7 @@ def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Exe
             ("microbatch", asked.microbatch or used.microbatch, used.microbatch),
         ):
             if value != before:
-                raise UsageError(
+                raise OtherResults(
                     argument,
                     value,
                     f"the sweep in this folder was begun with {before}; leave it out, or choose another --out",
@@ -300,7 +307,8 @@ def _here(plan: Plan, execution: Execution) -> Plan:
     )
 
 
-def _environment(spec: Resolved) -> dict[str, Any]:
+def environment(spec: Resolved) -> dict[str, Any]:
+    """What of this process and machine is recorded with a sweep."""
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
     return {

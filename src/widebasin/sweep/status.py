@@ -2,19 +2,23 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
+from widebasin.statistics import BASELINE
 from widebasin.sweep.axes import own_of
+from widebasin.sweep.cells import parts, title
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import rows_of_spec
+from widebasin.sweep.spec import Resolved
 
 SEAL = re.compile(r"(\d+)\.seal")
+# The number of a group, and the stage at the end of a cell's name.
+GROUP, STAGE = re.compile(r"group-(\d+)\.checkpoint"), re.compile(r"-stage-\d+$")
 
 
 @dataclass(frozen=True)
-class Training:
+class Begun:
     """A group of networks that has begun and is not finished.
 
     Attributes:
@@ -38,7 +42,7 @@ class Status:
         own: the workload's own axes among its columns.
         networks: of the sweep.
         trained: of them.
-        training: groups with a checkpoint.
+        begun: groups with a checkpoint; in training if a process holds the folder.
         holder: the process that holds the folder; empty if none does.
     """
 
@@ -46,7 +50,7 @@ class Status:
     own: tuple[str, ...]
     networks: int
     trained: int
-    training: tuple[Training, ...]
+    begun: tuple[Begun, ...]
     holder: str
 
 
@@ -58,7 +62,7 @@ def status_of(folder: ResultsFolder) -> Status:
         SweepError: if it is damaged.
     """
     spec = folder.spec()
-    wanted, done = rows_of_spec(spec), folder.finished_results()
+    wanted, done = rows_of_spec(spec), folder.finished_results(spec)
     own = tuple(axis.name for axis in own_of(spec.axes) if not axis.traced)
     columns = ["width", *own, "method"]
     trained = wanted.assign(trained=wanted.index.isin(done.index))
@@ -69,15 +73,23 @@ def status_of(folder: ResultsFolder) -> Status:
         own=own,
         networks=len(wanted),
         trained=len(done),
-        training=tuple(_training(folder.path, int(wanted["epochs"].max()))),
+        begun=tuple(_begun(folder, spec)),
         holder=folder.holder(),
     )
 
 
-def _training(path: Path, epochs: int) -> list[Training]:
+def _begun(folder: ResultsFolder, spec: Resolved) -> list[Begun]:
+    epochs = {}
+    for part in parts(spec):
+        # Small networks of the baseline train along with those of a method.
+        for methods in ((part.method,), (BASELINE, part.method)):
+            epochs[title(spec.workload, part.width, part.own, methods)] = part.epochs
     found = []
-    for checkpoint in sorted((path / "cells").glob("*/group-*.checkpoint")):
+    for checkpoint in sorted((folder.path / "cells").glob("*/group-*.checkpoint")):
+        cell, number = checkpoint.parent.name, GROUP.fullmatch(checkpoint.name)
         saved = [int(match[1]) for file in checkpoint.glob("*.seal") if (match := SEAL.fullmatch(file.name))]
-        if saved:
-            found.append(Training(checkpoint.parent.name, max(saved), epochs))
+        of = epochs.get(STAGE.sub("", cell))
+        # A process that was killed may have left that of a group which is finished.
+        if saved and number and of and not folder.finished(cell, int(number[1])):
+            found.append(Begun(cell, max(saved), of))
     return found

@@ -196,6 +196,17 @@ class Dispatched(Loop):
                 metrics |= values
         return state._replace(epoch=state.epoch + 1), metrics
 
+    def judged(
+        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
+    ) -> dict[str, np.ndarray]:
+        """The metrics of networks as they are, on all parts."""
+        with self.problem.reading(self.placement.plan.workers) as rows:
+            found = [
+                self._evaluated(rows, part, prefix, state, source, hyperparameters, data)
+                for part, prefix in PREFIXES.items()
+            ]
+        return {name: values for metrics in found for name, values in metrics.items()}
+
     def _evaluated(
         self,
         rows: Callable[..., Any],

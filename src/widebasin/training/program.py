@@ -180,3 +180,24 @@ class Program:
         """
         with self.computing():
             return self.loop.epoch(state, source, hyperparameters, self.data, last)
+
+    def judged(self, points: Sequence[Point], params: PyTree, model: PyTree) -> dict[str, np.ndarray]:
+        """The metrics of networks whose parameters come from elsewhere, without training.
+
+        Args:
+            points: which networks they are, as many as one program trains.
+            params: leading axis over networks.
+            model: the leaves of their states, likewise.
+
+        Returns:
+            ``valid_*``, ``test_*`` and ``final_train_*``.
+
+        Raises:
+            ValueError: if the plan is not step by step.
+        """
+        if self.plan.loop != "step" or not isinstance(self.loop, Dispatched):
+            raise ValueError(f"loop = {self.plan.loop!r} judges after an epoch: give Plan(..., 'step', ...)")
+        with self.computing():
+            state, source, hyperparameters = self._start(points)
+            state = state._replace(params=self.placement.own(params), model=self.placement.own(model))
+            return self.loop.judged(state, source, hyperparameters, self.data)

@@ -17,6 +17,7 @@ CIFAR10_RESNET18 = SupervisedWorkload(
     model="resnet18",
     description="CIFAR-10, ResNet-18 with h filters in the first stage",
     load=cifar10,
+    input_shape=(32, 32, 3),
     build=lambda width, key: ResNet.cifar(width, key=key),
     sizes=SplitSizes(train=45_000, valid=5_000, test=10_000),
     objective=CLASSIFICATION,

@@ -17,6 +17,7 @@ CIFAR10_VGG11_LAZY = SupervisedWorkload(
     model="vgg11",
     description="CIFAR-10, squared error, VGG-11 with h filters in the first stage, centered and scaled",
     load=cifar10,
+    input_shape=(32, 32, 3),
     build=lambda width, key: VGG11(width=width, key=key),
     sizes=SplitSizes(train=45_000, valid=5_000, test=10_000),
     objective=SQUARED_CLASSIFICATION,

@@ -16,6 +16,7 @@ CIFAR10_VIT = SupervisedWorkload(
     model="vit",
     description="CIFAR-10, vision transformer of dimension h, 6 layers",
     load=cifar10,
+    input_shape=(32, 32, 3),
     build=lambda width, key: ViT(width, key=key),
     sizes=SplitSizes(train=45_000, valid=5_000, test=10_000),
     objective=CLASSIFICATION,

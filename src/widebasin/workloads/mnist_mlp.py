@@ -18,6 +18,7 @@ MNIST_MLP = SupervisedWorkload(
     model="mlp",
     description="MNIST, MLP 784-3h-h-10",
     load=mnist,
+    input_shape=(28, 28, 1),
     build=lambda width, key: MLP.ladder(784, 10, width, key=key),
     sizes=SplitSizes(train=55_000, valid=5_000, test=10_000),
     objective=CLASSIFICATION,

@@ -176,6 +176,7 @@ class SupervisedWorkload(Workload):
         objective: loss and metrics.
         augment: see ``training.Supervised``.
         given: see ``training.Supervised``.
+        input_shape: of one image as bytes, where costs are to be known without the data.
     """
 
     load: Callable[[], Dataset]
@@ -184,6 +185,7 @@ class SupervisedWorkload(Workload):
     objective: Objective
     augment: Callable[[Key[Array, ""], Array], Array] | None = None
     given: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for an axis of its own whose values would not reach the model."""

@@ -25,7 +25,7 @@ ALWAYS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if 
 """What keeps every sweep."""
 
 
-def listeners_of(names: Sequence[str], folder: Path) -> list[Listener]:
+def listeners_of(names: Sequence[str] | str, folder: Path) -> list[Listener]:
     """The listeners of trackers that keep a sweep in its results folder, for ``listeners`` of ``run``.
 
     >>> from pathlib import Path
@@ -33,13 +33,16 @@ def listeners_of(names: Sequence[str], folder: Path) -> list[Listener]:
     []
 
     Args:
-        names: of the trackers, each taken once.
+        names: of the trackers, each taken once; or one of them.
         folder: the results folder; it need not be there yet.
 
     Raises:
         UsageError: for a name that there is not, a package that is missing, or a tracker that cannot be used as
             things are.
     """
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, Sequence):
+        raise UsageError("track", names, f"must be names of trackers: {', '.join(TRACKERS)}")
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in TRACKERS:

@@ -1,0 +1,92 @@
+"""What a sweep will cost, as a table and in words."""
+
+import math
+import shutil
+from pathlib import Path
+
+from widebasin.report.tables import Table
+from widebasin.statistics.intervals import NONE
+from widebasin.sweep.cost import EFFICIENCY, Cost, accelerator_named
+from widebasin.sweep.progress import duration
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def bytes_in_words(count: float) -> str:
+    """``3.5 MiB``."""
+    power = min(len(UNITS) - 1, int(math.log2(max(count, 1)) // 10))
+    scaled = count / 1024**power
+    return f"{scaled:.0f} {UNITS[power]}" if scaled >= 100 else f"{scaled:.3g} {UNITS[power]}"
+
+
+def cost_table(cost: Cost) -> Table:
+    """A row for every part of the grid, and one for all."""
+    rows = [
+        (
+            str(one.width),
+            ", ".join(one.methods),
+            str(one.networks),
+            f"{one.parameters:,}",
+            f"{one.operations:.2g}",
+            bytes_in_words(one.memory),
+            _time(one.seconds),
+        )
+        for one in cost.cells
+    ]
+    whole = (str(cost.networks), "", f"{cost.operations:.2g}", bytes_in_words(cost.memory), _time(cost.seconds))
+    return Table(
+        title="What this takes",
+        columns=("width", "methods", "networks", "parameters", "FLOPs", "memory on a device", "time here"),
+        rows=(*rows, ("all", "", *whole)),
+        note="FLOPs: of training and evaluation, as XLA counts them. Memory: parameters, states and what a gradient "
+        "keeps of a batch, before XLA saves any; the largest. Time: compilation included.",
+    )
+
+
+def cost_sentences(
+    cost: Cost, path: Path, accelerator: str | None = None, count: int = 1, efficiency: float = EFFICIENCY
+) -> list[str]:
+    """How the time was estimated, the time on an accelerator, the room on the disk.
+
+    Args:
+        cost: of a sweep.
+        path: of its results folder, which need not be there.
+        accelerator: name, see ``sweep.cost.ACCELERATORS``; ``None`` for none.
+        count: how many of them.
+        efficiency: share of the peak rate that is reached.
+
+    Raises:
+        UsageError: see ``Cost.seconds_on``.
+    """
+    sentences = []
+    if cost.calibrated:
+        widths = " and ".join(map(str, cost.calibrated))
+        sentences.append(
+            f"The time here was estimated from training networks of width {widths} for a moment "
+            f"({cost.calibration_seconds:.0f} s, compilation included)."
+        )
+    else:
+        sentences.append("The time here is not known, as the data are not here.")
+    if accelerator is not None:
+        device = accelerator_named(accelerator)
+        seconds = cost.seconds_on(accelerator, count, efficiency)
+        peak = device.half if cost.precision == "bfloat16" else device.single
+        sentences.append(
+            f"On {count} {accelerator}: {duration(seconds)} in all, if each is busy at {100 * efficiency:g}% of its "
+            f"{peak / 1e12:g} TFLOP/s. That share is assumed, not measured; small networks reach less."
+        )
+        if cost.memory > device.memory:
+            sentences.append(
+                f"The largest network takes {bytes_in_words(cost.memory)} and {accelerator} has "
+                f"{bytes_in_words(device.memory)}: give --microbatch, or split its batches with --devices."
+            )
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    sentences.append(
+        f"Disk: at most {bytes_in_words(cost.disk)} beside tables and figures; {bytes_in_words(free)} are free."
+    )
+    return sentences
+
+
+def _time(seconds: float) -> str:
+    return duration(seconds) if math.isfinite(seconds) else NONE

@@ -1,0 +1,419 @@
+"""What a sweep will cost, before any work: operations, memory, disk, and time here or on an accelerator."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from widebasin.data import DataError, Dataset, Normalization, SplitSizes
+from widebasin.statistics import LOSS
+from widebasin.sweep.cells import Cell, cells
+from widebasin.sweep.errors import UsageError, nearest_name
+from widebasin.sweep.execution import Execution
+from widebasin.sweep.run import bytes_needed, plan_for
+from widebasin.sweep.spec import Resolved
+from widebasin.training import Centered, Plan, Problem, Program, Supervised, computing_in
+from widebasin.training.plan import COPIES_OF_PARAMETERS
+from widebasin.training.problem import Model
+from widebasin.workloads import WORKLOADS, SupervisedWorkload
+
+# Operations that an epoch of a calibration may take, a second or some on a core.
+CALIBRATED = 5e9
+# Short epochs are timed as often as fits these seconds, and no further cell after so many.
+REPEATED, ENOUGH = 0.5, 15.0
+# Share of its peak rate that an accelerator is taken to reach, where nothing else is said.
+EFFICIENCY = 0.3
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One device, from its maker's data sheet.
+
+    Attributes:
+        single: peak operations per second of matrix products of float32, as JAX computes them by default.
+        half: of bfloat16.
+        memory: bytes.
+    """
+
+    single: float
+    half: float
+    memory: float
+
+
+ACCELERATORS = {
+    "v100": Accelerator(15.7e12, 15.7e12, 32e9),
+    "a100": Accelerator(156e12, 312e12, 80e9),
+    "h100": Accelerator(494.5e12, 989e12, 80e9),
+    "h200": Accelerator(494.5e12, 989e12, 141e9),
+    "tpu-v4": Accelerator(275e12, 275e12, 32e9),
+    "tpu-v5e": Accelerator(197e12, 197e12, 16e9),
+    "tpu-v5p": Accelerator(459e12, 459e12, 95e9),
+}
+"""Name -> peak rates without sparsity. JAX multiplies float32 in TF32 on an A100 and later, in bfloat16 on a TPU."""
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """What one network takes.
+
+    Attributes:
+        gradient: floating-point operations of the gradient of one batch.
+        judged: of the loss and metrics of one example.
+        activations: bytes that are kept of a batch for its gradient, parameters among them.
+    """
+
+    gradient: float
+    judged: float
+    activations: int
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """What the networks of a cell take.
+
+    Attributes:
+        width: of the model.
+        methods: that the networks are of.
+        networks: how many.
+        parameters: of one of them, those that are pruned included.
+        operations: floating-point operations of the training and the evaluations of all.
+        memory: bytes on a device, data included that are here.
+        seconds: on this machine; NaN where that was not estimated.
+    """
+
+    width: int
+    methods: tuple[str, ...]
+    networks: int
+    parameters: int
+    operations: float
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sweep takes.
+
+    Attributes:
+        cells: its parts.
+        disk: bytes at most.
+        precision: in which networks compute.
+        calibrated: widths whose training was timed here; empty where none was.
+        calibration_seconds: that it took.
+    """
+
+    cells: tuple[CellCost, ...]
+    disk: int
+    precision: str
+    calibrated: tuple[int, ...] = ()
+    calibration_seconds: float = 0.0
+
+    @property
+    def networks(self) -> int:
+        """How many are trained."""
+        return sum(one.networks for one in self.cells)
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of all."""
+        return sum(one.operations for one in self.cells)
+
+    @property
+    def memory(self) -> int:
+        """Bytes on a device, of the largest."""
+        return max(one.memory for one in self.cells)
+
+    @property
+    def seconds(self) -> float:
+        """On this machine, compilation included; NaN where that was not estimated."""
+        return sum(one.seconds for one in self.cells)
+
+    def seconds_on(self, name: str, count: int = 1, efficiency: float = EFFICIENCY) -> float:
+        """Estimated time on accelerators that share the networks: operations over ``count x efficiency x peak``.
+
+        Args:
+            name: of ``ACCELERATORS``.
+            count: how many there are, on however many hosts.
+            efficiency: share of the peak rate that is reached; widebasin has not measured it.
+
+        Raises:
+            UsageError: for an unknown name, or a number that cannot be.
+        """
+        accelerator = accelerator_named(name)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError("accelerators", count, "must be a whole number of at least 1")
+        if not 0 < efficiency <= 1:
+            raise UsageError("efficiency", efficiency, "must be a share in (0, 1], such as 0.3")
+        peak = accelerator.half if self.precision == "bfloat16" else accelerator.single
+        return self.operations / (count * efficiency * peak)
+
+
+def accelerator_named(name: str) -> Accelerator:
+    """The accelerator of a name.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name not in ACCELERATORS:
+        raise nearest_name("accelerator", name, ACCELERATORS)
+    return ACCELERATORS[name]
+
+
+def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> Cost:
+    """What the networks of a spec take, without training them.
+
+    Operations are those that XLA counts in the gradient of a batch and in the loss of a block, so often as a recipe
+    takes them. For the time here, two epochs, or a part of one, of the smallest and the largest network of every plan
+    are timed, compilation included; between them seconds per operation are interpolated.
+
+    Args:
+        spec: of the sweep.
+        execution: how it would be trained.
+        calibrate: whether to time anything. Without the data, nothing is.
+
+    Raises:
+        DataError: if the data are not here and the workload does not say of what shape they are.
+    """
+    execution.check()
+    grid = cells(spec)
+    problems, here = _problems(grid)
+    plans = {cell.name: plan_for(cell, execution) for cell in grid} if here else dict.fromkeys(_names(grid), _ONE)
+    steps: dict[tuple[Any, ...], OneStep] = {}
+    for cell, problem in zip(grid, problems, strict=True):
+        if (key := (cell.width, cell.settings)) not in steps:
+            with computing_in(cell.recipe.precision):
+                steps[key] = _one_step(problem)
+    of_cells = [
+        _Counted(cell, problem, plans[cell.name], steps[cell.width, cell.settings], here and not problem.from_disk)
+        for cell, problem in zip(grid, problems, strict=True)
+    ]
+    started, timed = time.perf_counter(), []
+    for one in _chosen(of_cells) if calibrate and here else ():
+        if not timed or time.perf_counter() - started < ENOUGH:
+            timed.append(_timed(one))
+    return Cost(
+        cells=tuple(one.cost(timed) for one in of_cells),
+        disk=bytes_needed(grid, plans, execution),
+        precision=grid[0].recipe.precision,
+        calibrated=tuple(sorted({one.of.cell.width for one in timed})),
+        calibration_seconds=time.perf_counter() - started,
+    )
+
+
+# Where the data are not here, the plan cannot be chosen.
+_ONE = Plan(1, "step", "cpu")
+
+
+def _names(grid: Sequence[Cell]) -> list[str]:
+    return [cell.name for cell in grid]
+
+
+def _problems(grid: Sequence[Cell]) -> tuple[list[Problem], bool]:
+    """What the cells are trained on, and whether the data are here; if not, of arrays of their shape."""
+    try:
+        return [cell.problem() for cell in grid], True
+    except DataError:
+        workload = WORKLOADS[grid[0].workload]
+        if not isinstance(workload, SupervisedWorkload) or workload.input_shape is None:
+            raise
+    shape, examples = workload.input_shape, workload.sizes.train + workload.sizes.valid + workload.sizes.test
+    dataset = Dataset(
+        "data that are not here",
+        np.broadcast_to(np.uint8(0), (examples, *shape)),
+        np.broadcast_to(np.int32(0), (examples,)),
+        None,
+        normalization=Normalization(),
+    )
+    like = dataclasses.replace(workload, load=lambda: dataset)
+    return [like.problem(cell.width, cell.recipe, cell.settings) for cell in grid], False
+
+
+def _in_memory(problem: Problem) -> Problem:
+    """The problem with images in the place of the numbers of their files: a batch is traced as it is trained."""
+    if not problem.from_disk or not isinstance(problem, Supervised):
+        return problem
+    size = problem.dataset.image_size
+    dataset = dataclasses.replace(
+        problem.dataset, inputs=np.broadcast_to(np.uint8(0), (len(problem.dataset), size, size, 3)), files=None
+    )
+    kept: dict[str, Any] = {field.name: getattr(problem, field.name) for field in dataclasses.fields(Supervised)}
+    kept["dataset"] = dataset
+    return Supervised(**kept)
+
+
+def _one_step(problem: Problem) -> OneStep:
+    """Traced, not run: no parameters are made."""
+    problem = _in_memory(problem)
+    data = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), problem.data)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    point = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in problem.axes}
+    model = jax.eval_shape(problem.init, key)
+    source = jax.eval_shape(problem.source, data, key, point, model.params)
+
+    def trained(data: Any, source: Any, model: Model, key: Any, number: Any) -> Any:
+        _, rows = problem.epoch(data, source, problem.carry(source, key), model, key, number)
+        return problem.batch(data, source, jax.tree.map(lambda leaf: leaf[0], rows), None, "train")
+
+    def judged(data: Any, source: Any) -> Any:
+        row = jax.tree.map(lambda leaf: leaf[0], problem.blocks("valid"))
+        return problem.batch(data, source, jax.tree.map(jnp.asarray, row), None, "valid")
+
+    def loss(params: Any, state: Any, source: Any, batch: Any) -> Any:
+        totals, state = problem.losses(Model(params, state), source, batch, None, training=True)
+        return problem.minimized(totals, source), state
+
+    def kept(params: Any, *rest: Any) -> Any:
+        return jax.vjp(lambda params: loss(params, *rest)[0], params)[1]
+
+    def metrics(model: Model, source: Any, batch: Any) -> Any:
+        return problem.losses(model, source, batch, None, training=False)[0][LOSS.name]
+
+    batch = jax.eval_shape(trained, data, source, model, key, number)
+    block = jax.eval_shape(judged, data, source)
+    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*model, source, batch)
+    evaluation = jax.jit(metrics).lower(model, source, block)
+    return OneStep(
+        gradient=_operations(gradient),
+        judged=_operations(evaluation) / jax.tree.leaves(block)[0].shape[0],
+        activations=_bytes(jax.eval_shape(kept, *model, source, batch)),
+    )
+
+
+def _operations(lowered: Any) -> float:
+    return float((lowered.cost_analysis() or {}).get("flops", 0.0))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A cell with what one step of it takes."""
+
+    cell: Cell
+    problem: Problem
+    plan: Plan
+    step: OneStep
+    in_memory: bool
+
+    @property
+    def lanes(self) -> int:
+        """Networks that a program trains, those that fill it up included."""
+        devices = self.plan.devices if self.plan.networks_at_once > 1 else 1
+        return -(-self.plan.networks_at_once // devices) * devices
+
+    @property
+    def groups(self) -> int:
+        return len(list(self.plan.groups(self.cell.points)))
+
+    @property
+    def operations_of_step(self) -> float:
+        """Of one network."""
+        return self.cell.with_radius(0.0).gradients_per_step * self.step.gradient
+
+    def operations_of_epoch(self, problem: Problem) -> float:
+        """Of one network: the steps, then validation and test."""
+        judged = sum(_examples(problem, part) for part in ("valid", "test"))
+        return problem.steps_per_epoch * self.operations_of_step + judged * self.step.judged
+
+    def cost(self, timed: Sequence["_Timed"]) -> CellCost:
+        epochs = self.cell.recipe.epochs
+        of_network = epochs * self.operations_of_epoch(self.problem)
+        of_network += _examples(self.problem, "train") * self.step.judged
+        size = 8 if self.cell.recipe.precision == "float64" else 4
+        parameters = self.cell.dense_params
+        # On several devices one network splits its batches, several are shared out.
+        share = self.lanes // self.plan.devices if self.lanes > 1 else 1 / self.plan.devices
+        part = (self.plan.microbatch or self.cell.recipe.batch_size) / self.cell.recipe.batch_size
+        memory = max(share, 1) * COPIES_OF_PARAMETERS * size * parameters + share * part * self.step.activations
+        data = _bytes(self.problem.data) if self.in_memory else 0
+        seconds = float("nan")
+        if timed:
+            rate, compiling = (self._between(timed, name) for name in ("seconds_per_operation", "compiling"))
+            seconds = self.groups * self.lanes * of_network * rate + compiling
+        return CellCost(
+            width=self.cell.width,
+            methods=self.cell.methods,
+            networks=len(self.cell.points),
+            parameters=parameters,
+            operations=len(self.cell.points) * of_network,
+            memory=int(memory + data),
+            seconds=seconds,
+        )
+
+    def _between(self, timed: Sequence["_Timed"], name: str) -> float:
+        """Interpolated on logarithmic scales, among cells of the same plan where there are such."""
+        alike = [one for one in timed if _kind(one.of.plan) == _kind(self.plan)] or timed
+        known = sorted({one.of.operations_of_step: getattr(one, name) for one in alike}.items())
+        sizes, values = np.log([one for one, _ in known]), np.log([value for _, value in known])
+        return float(np.exp(np.interp(np.log(self.operations_of_step), sizes, values)))
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What training took here."""
+
+    of: _Counted
+    seconds_per_operation: float
+    compiling: float
+
+
+def _kind(plan: Plan) -> tuple[Any, ...]:
+    return plan.networks_at_once, plan.loop, plan.devices
+
+
+def _chosen(of_cells: Sequence[_Counted]) -> Iterator[_Counted]:
+    """The largest and the smallest cell of every plan, those first that take longest."""
+    plans: dict[tuple[Any, ...], list[_Counted]] = {}
+    for one in of_cells:
+        plans.setdefault(_kind(one.plan), []).append(one)
+    ends = [sorted(alike, key=lambda one: one.operations_of_step) for alike in plans.values()]
+    yield from sorted((alike[-1] for alike in ends), key=lambda one: -one.operations_of_step)
+    yield from (alike[0] for alike in ends if alike[0].operations_of_step < alike[-1].operations_of_step)
+
+
+def _timed(one: _Counted) -> _Timed:
+    """Trains the first group for some epochs, or a part of one."""
+    problem = _shorter(one)
+    group = next(iter(one.plan.groups(one.cell.points)))
+    with computing_in(one.cell.recipe.precision):
+        started = time.perf_counter()
+        program = Program(problem, one.cell.with_radius, one.plan)
+        program.prepare(group)
+        state, source, hyperparameters = program.start(group)
+        state, _ = program.epoch(state, source, hyperparameters, last=False)
+        first, epochs = time.perf_counter() - started, []
+        while not epochs or sum(epochs) < REPEATED:
+            before = time.perf_counter()
+            state, _ = program.epoch(state, source, hyperparameters, last=False)
+            epochs.append(time.perf_counter() - before)
+    epoch = float(np.median(epochs))
+    return _Timed(
+        one,
+        seconds_per_operation=epoch / (one.lanes * one.operations_of_epoch(problem)),
+        compiling=max(first - epoch, 1e-3),
+    )
+
+
+def _shorter(one: _Counted) -> Problem:
+    """The problem with as many steps to an epoch as a calibration may take."""
+    steps = max(1, int(CALIBRATED / (one.lanes * one.operations_of_step)))
+    plain = one.problem.plain
+    if steps >= one.problem.steps_per_epoch or not isinstance(plain, Supervised):
+        return one.problem
+    batch = plain.recipe.batch_size
+    sizes = SplitSizes(steps * batch, min(batch, plain.sizes.valid), min(batch, plain.sizes.test))
+    shorter = dataclasses.replace(plain, sizes=sizes)
+    return dataclasses.replace(one.problem, problem=shorter) if isinstance(one.problem, Centered) else shorter
+
+
+def _examples(problem: Problem, part: str) -> int:
+    """How many examples an evaluation has."""
+    return jax.tree.leaves(problem.blocks(part))[0].size

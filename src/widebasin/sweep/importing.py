@@ -1,0 +1,140 @@
+"""A network that was trained elsewhere, as a results folder of one network: it is judged, and may be measured."""
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from widebasin.data.npz import read_npz
+from widebasin.sweep.cells import cells
+from widebasin.sweep.describing import description_of
+from widebasin.sweep.errors import UsageError
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.networks import supervised
+from widebasin.sweep.rows import history_rows, results_rows, rows_of_group
+from widebasin.sweep.run import environment
+from widebasin.sweep.spec import Resolved
+from widebasin.training import Checkpoints, Plan, Program, Trained, computing_in
+
+ENDING = ".npz"
+
+
+def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTree = None) -> ResultsFolder:
+    """Writes a results folder with one network whose parameters are given, judged on its examples.
+
+    Args:
+        spec: of one network: its workload, which builds the model and has the data, its width, and the recipe that it
+            was trained with, such as batch size and learning rate, at which its stability is judged.
+        given: its parameters: a pytree of arrays, such as an Equinox model or the variables of Flax; or an npz file.
+            Arrays are taken by their names (the path in the tree, parts with a dot between) where all have those of
+            the model, else in their order; shapes must be the model's.
+        path: the folder; must hold no sweep.
+        state: likewise, what is no parameter: running statistics of batch normalization. Needed where the model has it.
+
+    Raises:
+        UsageError: if the arrays are not those of the model, the workload is no data set of examples, or the folder is
+            in use.
+        DataError: if the file cannot be read.
+    """
+    (cell,) = cells(spec)
+    (point,) = cell.points
+    problem = supervised(cell)
+    name = str(given) if isinstance(given, Path) else "a pytree"
+    folder = ResultsFolder(path)
+    if folder.holds_sweep():
+        raise UsageError("out", str(path), "holds a sweep; choose another folder")
+    with computing_in(cell.recipe.precision):
+        network = problem.network
+        params = _fitted("network", name, _read(given), network.shapes, "parameters")
+        kept = _fitted("state", "a pytree", _read(state), network.state_shapes, "arrays of state")
+        started = time.perf_counter()
+        program = Program(cell.problem(), cell.with_radius, Plan(1, "step", jax.default_backend()))
+        params, kept = (jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree) for tree in (params, kept))
+        metrics = program.judged((point,), params, kept)
+    with folder.locked():
+        folder.check_foreign(())
+        epochs = cell.recipe.epochs
+        history = {
+            f"{part}_{one}": np.full((1, epochs), np.nan, np.float32) for part in _PARTS for one in problem.names
+        }
+        history["gradient_norm"] = np.full((1, epochs), np.nan, np.float32)
+        for key, values in metrics.items():
+            if key in history:
+                history[key][:, -1] = values
+        trained = Trained(
+            points=(point,),
+            params=params,
+            model=kept,
+            history=history,
+            final={f"train_{one}": metrics[f"final_train_{one}"] for one in problem.names},
+            diverged_epoch=np.zeros(1, np.int32),
+            seconds=time.perf_counter() - started,
+        )
+        description = description_of(spec)
+        description = dataclasses.replace(description, recipe=(*description.recipe, f"parameters of {name}"))
+        plans = {cell.name: dataclasses.asdict(program.plan)}
+        folder.begin(spec, description, plans, [environment(spec)], keep_parameters=True)
+        place = folder.group(cell.name, 0, "parameters")
+        checkpoints = Checkpoints(place)
+        checkpoints.save(epochs, (params, kept))
+        checkpoints.close()
+        folder.write_group(
+            cell.name, 0, results_rows(cell, trained, folder.relative(place)), history_rows(cell, trained)
+        )
+        folder.merge([(cell.name, 0, rows_of_group(cell, cell.points))])
+    return folder
+
+
+_PARTS = ("train", "valid", "test")
+
+
+def _read(given: Path | PyTree) -> list[tuple[str, Any]]:
+    """Name -> array, in order; of a pytree its floating-point arrays."""
+    if isinstance(given, Path):
+        if given.suffix != ENDING:
+            remedy = f"must be a file {ENDING}: write it with numpy.savez, or give the arrays from Python"
+            raise UsageError("network", str(given), remedy)
+        if not given.exists():
+            raise UsageError("network", str(given), "is not there")
+        return list(read_npz(given).items())
+    arrays = eqx.filter(given, eqx.is_array)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)]
+
+
+def _plain(name: str) -> str:
+    """A path in a tree as others may write it: parts with a dot between."""
+    return re.sub(r"[^A-Za-z0-9_]+", ".", name).strip(".")
+
+
+def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: PyTree, what: str) -> PyTree:
+    """The arrays that are given in the places of the model's.
+
+    Raises:
+        UsageError: if their number or shapes are others.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    wanted = [(_plain(jax.tree_util.keystr(path)), leaf) for path, leaf in paths]
+    if len(found) != len(wanted):
+        listed = ", ".join(f"{place} {list(leaf.shape)}" for place, leaf in wanted[:8]) + ", ..." * (len(wanted) > 8)
+        has = f"the model has {len(wanted)} ({listed})" if wanted else "the model has none"
+        raise UsageError(argument, name, f"has {len(found)} {what}, and {has}; give those of the same model and width")
+    by_name: Mapping[str, Any] = {_plain(one): array for one, array in found}
+    named = all(place in by_name for place, _ in wanted)
+    arrays = []
+    for (place, leaf), (own, array) in zip(wanted, found, strict=True):
+        chosen, source = (by_name[place], place) if named else (array, own)
+        if tuple(np.shape(chosen)) != tuple(leaf.shape):
+            remedy = f"has {source} of shape {list(np.shape(chosen))}, and {place} of the model is {list(leaf.shape)}"
+            raise UsageError(argument, name, f"{remedy}; give those of the same model and width")
+        if not np.isfinite(np.asarray(chosen, np.float64)).all():
+            raise UsageError(argument, name, f"has {source} with values that are not finite: the network has diverged")
+        arrays.append(np.asarray(chosen).astype(leaf.dtype))
+    return jax.tree_util.tree_unflatten(structure, arrays)

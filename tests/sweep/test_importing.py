@@ -1,0 +1,98 @@
+"""A network that was trained elsewhere is judged and measured as one that was trained here."""
+
+import equinox as eqx
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import widebasin
+from widebasin.sweep.importing import import_network
+from widebasin.sweep.spec import resolve, single_spec
+from widebasin.workloads import WORKLOADS
+
+CHOICES = {"width": 3, "method": "sam", "rho": 0.1, "seed": 1}
+
+
+def spec_of(workload="digits-mlp", shared=None, **given):
+    return resolve(single_spec(WORKLOADS[workload], {"study": "", **(shared or {})}, given))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained") / "r"
+    return path, widebasin.train(**CHOICES, epochs=2, out=path, progress=False)
+
+
+def arrays_of(model):
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
+    return {jax.tree_util.keystr(path).strip("."): np.asarray(leaf) for path, leaf in leaves}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["a model", "named arrays", "arrays in order"])
+def test_it_is_judged_and_loaded_as_it_was(form, trained, tmp_path):
+    path, network = trained
+    given, arrays = network.model, arrays_of(network.model)
+    if form != "a model":
+        given = tmp_path / "mine.npz"
+        if form == "named arrays":  # in whatever order
+            np.savez(given, **dict(reversed(arrays.items())))
+        else:
+            np.savez(given, *arrays.values())
+    found = widebasin.import_network(given, workload="digits-mlp", epochs=2, out=tmp_path / "r", **CHOICES)
+    columns = [name for name in found.results if name.startswith(("train_", "valid_", "test_"))]
+    before = widebasin.report(path, progress=False).results
+    pd.testing.assert_frame_equal(found.results[columns], before[columns], rtol=1e-5)
+    again = widebasin.load_network(tmp_path / "r")
+    for mine, theirs in zip(jax.tree.leaves(again.model), jax.tree.leaves(network.model), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert "parameters of" in found.answer.setting
+
+
+@pytest.mark.slow
+def test_it_is_measured_as_it_was(trained, tmp_path):
+    path, network = trained
+    widebasin.import_network(network.model, workload="digits-mlp", epochs=2, out=tmp_path / "r", **CHOICES)
+    mine, theirs = (widebasin.measure(place, samples=32, progress=False).measured for place in (tmp_path / "r", path))
+    for name, table in theirs.items():
+        pd.testing.assert_frame_equal(mine[name], table, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_running_statistics_are_its_state(tmp_path):
+    spec = spec_of("digits-resnet", width=2, method="sgd")
+    network = WORKLOADS["digits-resnet"].network(2)
+    params, state = network.initialize(jax.random.key(0))
+    shifted = [leaf + 1 for leaf in state]
+    with pytest.raises(widebasin.UsageError, match=r"state = 'a pytree': has 0 arrays of state, and the model has"):
+        import_network(spec, params, tmp_path / "none")
+    losses = []
+    for number, one in enumerate((state, shifted)):
+        folder = import_network(spec, params, tmp_path / str(number), one)
+        losses.append(folder.results()["test_loss"].item())
+    assert losses[0] != losses[1]
+
+
+def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
+    spec = spec_of(width=3)
+    params, _ = WORKLOADS["digits-mlp"].network(3).initialize(jax.random.key(0))
+    larger, _ = WORKLOADS["digits-mlp"].network(4).initialize(jax.random.key(0))
+    (tmp_path / "damaged.npz").write_bytes(b"no archive")
+    (tmp_path / "mine.pt").touch()
+    for given, words in (
+        (larger, r"has .*weights.* of shape \[12, 64\], and weights.* of the model is \[9, 64\]"),
+        (jax.tree.leaves(params)[1:], r"has 5 parameters, and the model has 6 \("),
+        (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite: the network has diverged"),
+        (tmp_path / "none.npz", "is not there"),
+        (tmp_path / "mine.pt", r"must be a file \.npz"),
+    ):
+        with pytest.raises(widebasin.UsageError, match=words):
+            import_network(spec, given, tmp_path / "r")
+    with pytest.raises(widebasin.DataError, match=r"damaged\.npz"):
+        import_network(spec, tmp_path / "damaged.npz", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "spec.toml").touch()
+    with pytest.raises(widebasin.UsageError, match=r"out = .*: holds a sweep"):
+        import_network(spec, params, tmp_path / "r")
