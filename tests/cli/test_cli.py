@@ -155,7 +155,7 @@ def test_a_study_prints_its_answer_and_writes_its_folder(tmp_path):
     tables = {"results.parquet", "history.parquet"}
     records = {"spec.toml", "run.json", "description.json"}
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert there == {*records, *tables, "report.html", "figures", "cells", "log.jsonl"}
+    assert there == {*records, *tables, "report.html", "explore.html", "figures", "tables", "cells", "log.jsonl"}
     assert len(pd.read_parquet(folder / "results.parquet")) == 2 * 3 * 2
     assert "Gain in test accuracy over SGD" in done.stdout
     assert re.search(r"\[100%\] digits-mlp width 8 sgd and sam: 6 networks trained", done.stdout)

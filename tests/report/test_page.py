@@ -88,6 +88,12 @@ def test_page_needs_nothing_but_itself(document):
         assert "@import" not in style
 
 
+def test_page_links_to_the_interactive_one_beside_it():
+    assert parsed(answer()).all("a") == []
+    linked = Parsed(page(answer(pictures=()), {}, (), SPEC, COMMAND, "explore.html"))
+    assert [link["href"] for link in linked.all("a")] == ["explore.html"]
+
+
 def test_pictures_are_embedded_with_a_text_in_their_place(document):
     images = document.all("img")
     assert [picture["alt"] for picture in images] == ["Gain against size", "Radius against size"]

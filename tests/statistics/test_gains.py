@@ -289,12 +289,15 @@ def test_radius_table_has_mean_and_error_at_every_radius():
         values = 100 * (key[1] + 0.1 * np.arange(3))
         assert table.loc[key, "value"] == pytest.approx(values.mean())
         assert table.loc[key, "standard_error"] == pytest.approx(stats.sem(values))
-        assert table.loc[key, "seeds"] == 3
+        ends = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+        assert tuple(table.loc[key, ["low", "high"]]) == pytest.approx(ends)
+        assert tuple(table.loc[key, ["seeds", "diverged"]]) == (3, 0)
 
 
 def test_radius_table_shows_no_mean_of_survivors():
     table = radii_of(results_table(growing, metric="loss", diverged=lambda n: n.rho == 0.2 and n.seed == 1))
     assert table.loc[table["rho"] == 0.2, "value"].isna().all()
+    assert (table["diverged"] == (table["rho"] == 0.2)).all()
     assert table.loc[table["rho"] != 0.2, "value"].notna().all()
 
 

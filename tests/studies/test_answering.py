@@ -3,11 +3,15 @@ import io
 import re
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
+from report.explored import embedded
 from report.results_tables import growing, results_table
 from rich.console import Console
 from studies.described import folder_of
 
+from widebasin.statistics.gains import gain_table
 from widebasin.studies import Options
 from widebasin.studies.answering import command, print_answer, write_answer
 from widebasin.sweep import Spec, resolve
@@ -50,6 +54,18 @@ def test_writes_every_picture_and_the_page(folder, answered, page):
         assert f"<td>{cell}</td>" in page
 
 
+def test_the_interactive_page_and_the_gains_lie_beside_it(folder, answered, page):
+    assert 'href="explore.html"' in page
+    data = embedded((folder.path / answered.explorer).read_text())
+    gains = gain_table(folder.results(), answered.tables.design)
+    np.testing.assert_allclose(data["gains"][0][0][0]["value"], gains["gain"], rtol=1e-5)
+    assert data["curves"]["counts"] == [2] * len(folder.results())
+    written = {path.name for path in (folder.path / "tables").iterdir()}
+    assert written == {"gains.csv", "gains.json", "gains.tex"}
+    rows = pd.read_csv(folder.path / "tables" / "gains.csv", keep_default_na=False)
+    np.testing.assert_allclose(rows.loc[rows["in_report"], "gain"], gains["gain"], rtol=1e-14)
+
+
 def test_the_page_says_what_the_folder_says_of_its_sweep(answered):
     assert answered.answer.title.endswith("a made-up problem")
     assert answered.answer.setting == "Data: made-up data. A made-up problem; 60 epochs; batch 32; seeds 0 to 2."
@@ -57,7 +73,7 @@ def test_the_page_says_what_the_folder_says_of_its_sweep(answered):
 
 @pytest.mark.slow
 def test_writes_the_same_bytes_again_and_needs_no_data(folder, page, monkeypatch):
-    paths = [*(folder.path / "figures").iterdir(), folder.path / "report.html"]
+    paths = [*(folder.path / "figures").iterdir(), *(folder.path / "tables").iterdir(), *folder.path.glob("*.html")]
     before = {path.name: path.read_bytes() for path in paths}
 
     def gone():
@@ -104,3 +120,4 @@ def test_prints_table_findings_and_the_place_of_the_page(folder, answered):
     assert all(finding in text for finding in answered.answer.findings)
     assert answered.answer.tables[0].title in text
     assert str(folder.path / "report.html") in printed
+    assert str(folder.path / "explore.html") in printed

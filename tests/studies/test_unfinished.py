@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report.explored import embedded
 from report.results_tables import growing, history_table, results_table
 from studies.described import folder_of
 
@@ -62,8 +63,10 @@ def test_it_is_the_answer_of_the_smaller_grid_and_marked(unfinished, tmp_path):
     assert found.tables == whole.tables
     assert [picture.name for picture in found.pictures] == [picture.name for picture in whole.pictures]
     written = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*.*") if path.is_file()}
-    assert {"partial-report.html", "partial-figures/gain.png"} <= written
-    assert not {"report.html", "figures/gain.png"} & written
+    assert {"partial-report.html", "partial-explore.html", "partial-figures/gain.png"} <= written
+    assert not {"report.html", "explore.html", "figures/gain.png", "tables/gains.csv"} & written
+    explored = embedded((folder.path / "partial-explore.html").read_text())
+    assert len(explored["curves"]["counts"]) == 9
 
 
 def test_while_another_process_trains_the_page_says_so(unfinished):

@@ -1,5 +1,6 @@
 """Killing the process, a second process on the same folder, disks that refuse."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -118,7 +119,8 @@ def test_a_report_killed_at_any_moment_and_made_again_has_the_same_bytes(tmp_pat
         widebasin("study", "overparam", *SWEEP[1:], "--out", folder, check=0)
     expected = content(folder)
     shutil.copytree(folder, tmp_path / "r")
-    for written in (*(tmp_path / "r" / "figures").iterdir(), tmp_path / "r" / "report.html"):
+    reported = [(tmp_path / "r" / name).iterdir() for name in ("figures", "tables")]
+    for written in (*itertools.chain(*reported), *(tmp_path / "r").glob("*.html")):
         written.unlink()
     for event, count in kills:
         killed(event, count, "report", tmp_path / "r", "--at", "best")

@@ -216,3 +216,49 @@ def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
         assert words in line
         assert "Traceback" not in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.npz"]
+
+
+def test_inputs_and_numbers_to_regress_on_are_standardized_but_for_the_official_test_set(tmp_path):
+    inputs, targets = 1e4 * np.exp(3 * floats(60, 4)), 1e6 + floats(60, 2)
+    inputs[:, 1] = 7.0
+    path = write(tmp_path / "a.npz", inputs=inputs, targets=targets, test_inputs=2 * inputs, test_targets=targets)
+    dataset = arrays_workload(path).load()
+    mean, deviation = inputs.mean(0), np.where(np.arange(4) == 1, 1, inputs.std(0))
+    np.testing.assert_allclose(dataset.inputs[:60], (inputs - mean) / deviation, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dataset.inputs[60:], (2 * inputs - mean) / deviation, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dataset.targets[:60].mean(0), 0, atol=1e-2)
+    np.testing.assert_allclose(dataset.targets[:60].std(0), 1, rtol=1e-2)
+
+
+def test_images_are_standardized_channel_by_channel(tmp_path):
+    dataset = arrays_workload(write(tmp_path / "a.npz")).load()
+    assert dataset.inputs.dtype == np.uint8
+    seen = np.asarray(dataset.prepared(dataset.inputs))
+    np.testing.assert_allclose(seen.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std((0, 1, 2)), 1, rtol=1e-5)
+    photographs = arrays_workload(write(tmp_path / "b.npz", inputs=5 + floats(60, 8, 8, 3))).load()
+    np.testing.assert_allclose(photographs.inputs.mean((0, 1, 2)), 0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_recipe_trains_at_all_widths_whatever_the_scales(tmp_path):
+    inputs = np.exp(floats(400, 5)) * [1e-4, 1, 1e4, 1, 1]
+    path = write(tmp_path / "a.npz", inputs=inputs, targets=1e3 * np.log(inputs[:, 2]) + 1e5)
+    widebasin(
+        "sweep",
+        "--workload",
+        path,
+        "--seeds",
+        "1",
+        "--rhos",
+        "0.05",
+        "0.2",
+        "--out",
+        tmp_path / "r",
+        "--quiet",
+        check=0,
+    )
+    results = ResultsFolder(tmp_path / "r").results()
+    assert not results["diverged"].any()
+    # Of a variance of 1, the mean alone leaves half.
+    assert (results["train_loss"] < 0.4).all()

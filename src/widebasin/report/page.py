@@ -65,8 +65,15 @@ def image(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def page(answer: Answer, images: Mapping[str, bytes], facts: Sequence[tuple[str, str]], spec: str, command: str) -> str:
-    """The HTML page: no scripts, no links to other files, readable on a phone and in print.
+def page(
+    answer: Answer,
+    images: Mapping[str, bytes],
+    facts: Sequence[tuple[str, str]],
+    spec: str,
+    command: str,
+    explorer: str = "",
+) -> str:
+    """The HTML page: no scripts, nothing of it in other files, readable on a phone and in print.
 
     Args:
         answer: what to show.
@@ -74,6 +81,7 @@ def page(answer: Answer, images: Mapping[str, bytes], facts: Sequence[tuple[str,
         facts: name and value of everything needed to run it again: versions, device ...
         spec: the spec as TOML.
         command: the command that computes it again.
+        explorer: name of the interactive page beside it, which it links to; empty if there is none.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_finalized
@@ -81,7 +89,9 @@ def page(answer: Answer, images: Mapping[str, bytes], facts: Sequence[tuple[str,
     template = environment.from_string(files("widebasin.report").joinpath("page.html").read_text("utf-8"))
     pictures = [(p, base64.b64encode(images[p.name]).decode()) for p in answer.pictures]
     spec_lines = Markup("\n").join(map(shown, spec.split("\n")))
-    return template.render(answer=answer, pictures=pictures, facts=facts, spec=spec_lines, command=command)
+    return template.render(
+        answer=answer, pictures=pictures, facts=facts, spec=spec_lines, command=command, explorer=explorer
+    )
 
 
 def _finalized(value: Any) -> Any:

@@ -19,7 +19,7 @@ from widebasin.shown import shown, shown_lines
 from widebasin.statistics import Metric
 from widebasin.statistics.design import check_once
 from widebasin.statistics.gains import gain_interval
-from widebasin.statistics.intervals import NONE, interval_name, t_interval
+from widebasin.statistics.intervals import NONE, Interval, interval_name, t_interval
 
 # On a terminal no word of a cell is broken that is no longer, such as a number; of a heading, so many letters stay.
 WHOLE, HEADING = 20, 10
@@ -146,29 +146,41 @@ def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
 
 def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:
     """The answer of a study: rows of ``statistics.gains.gain_table`` as text, setting by setting."""
-    metric, name = wording.metric, wording.baseline
-    digits = gain_decimals(metric, gains)
     settings = wording.design.varying(gains)
     several = gains["method"].nunique() > 1
     gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")
-    one = "method" if several else wording.method(str(gains["method"].iloc[0]))
-    diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
     named = [*settings, "width", "num_params", *(["method"] if several else [])]
-    columns = [
-        *wording.headings(named),
+    headings, cells = gain_cells(gains, wording)
+    return Table(
+        title=_gain_heading(wording),
+        columns=(*wording.headings(named), *headings),
+        rows=tuple(
+            (*wording.cells(row, named), *measured)
+            for row, measured in zip(gains.to_dict("records"), cells, strict=True)
+        ),
+        note=gains_note(gains, wording),
+    )
+
+
+def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What ``gain_table`` found, without what it is of: headings, and the cells of every row."""
+    metric, name = wording.metric, wording.baseline
+    digits = gain_decimals(metric, gains)
+    one = "method" if gains["method"].nunique() > 1 else wording.method(str(gains["method"].iloc[0]))
+    diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
+    headings = (
         f"{name} {metric.short}",
         f"{one} {metric.short}",
         *_gain_headings(metric),
         "rho*",
         f"train loss {name} → {one}",
         *([f"diverged {name}+{one}"] if diverged else []),
-    ]
-    rows = []
+    )
+    cells = []
     for row in gains.to_dict("records"):
         gain = gain_interval(row)
-        rows.append(
+        cells.append(
             (
-                *wording.cells(row, named),
                 _number(row["baseline_value"], f".{digits}f"),
                 _number(row["value"], f".{digits}f"),
                 gain.with_error(digits),
@@ -178,15 +190,37 @@ def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:
                 *([f"{row['baseline_diverged']}+{row['diverged']}"] if diverged else []),
             )
         )
+    return headings, cells
+
+
+def gains_note(gains: pd.DataFrame, wording: Wording) -> str:
+    """What gains and their doubt are, and over how many seeds."""
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))
     doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
     doubt += " Two seeds say little about either." if gains["seeds"].max() == 2 else ""
-    return Table(
-        title=_gain_heading(wording),
-        columns=tuple(columns),
-        rows=tuple(rows),
-        note=f"Gain: {metric.gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}",
+    return (
+        f"Gain: {wording.metric.gain}, mean paired difference over {seeds} seed{'' if seeds == '1' else 's'}. {doubt}"
     )
+
+
+def radius_cells(radii: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What ``radius_table`` found, without what it is of: headings, and the cells of every row."""
+    metric = wording.metric
+    digits = decimals(metric, radii["value"])
+    headings = (f"test {metric.label}", "± s.e.", interval_name(), "seeds", "diverged")
+    cells = []
+    for row in radii.to_dict("records"):
+        one = Interval(row["value"], row["standard_error"], row["low"], row["high"], row["seeds"])
+        cells.append(
+            (
+                _number(one.mean, f".{digits}f"),
+                _number(one.standard_error, f".{digits}f"),
+                one.ends(f".{digits}f"),
+                str(one.count),
+                str(row["diverged"]),
+            )
+        )
+    return headings, cells
 
 
 def methods_table(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, tuple[float, int]]) -> Table:

@@ -5,6 +5,7 @@ This package itself loads nothing but ``Metric`` and ``Design``, so that trainin
 * ``design``: what of a table is compared, and by which metric;
 * ``intervals``: a mean with its doubt, which says itself what it is;
 * ``gains``: chosen radii, gains over the baseline paired by seed;
+* ``readings``: gains by every metric, at every epoch, with radii chosen on every split;
 * ``trends``: how gains move with the number of parameters;
 * ``measurements``: means over seeds, ratios and distances to the baseline, of what was measured of networks;
 * ``decay``: how fast a loss falls.

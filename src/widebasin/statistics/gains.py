@@ -19,6 +19,10 @@ EPOCHS = ("final", "best")
 TIE = 1e-6
 
 
+class NothingToPair(ValueError):
+    """A table of results in which no network of the baseline has the setting and seed of one of another method."""
+
+
 def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
     """The metric for choosing, highest best. A network that diverged, at any epoch, counts as infinitely bad."""
     values = results[design.column(part, at)].astype(float) * design.metric.sign
@@ -65,13 +69,14 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
         ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement.
 
     Raises:
-        ValueError: if the table has no network of the baseline, none of another method, no seed of both in a common
-            setting, or a network twice.
+        NothingToPair: if the table has no network of the baseline, none of another method, or no seed of both in a
+            common setting.
+        ValueError: if it has a network twice.
     """
     check_once(results, design.identity)
     methods, baseline = list(dict.fromkeys(results["method"])), design.baseline
     if baseline not in methods or len(methods) < 2:
-        raise ValueError(
+        raise NothingToPair(
             f"a gain needs the baseline {baseline!r} and another method; the results have {', '.join(methods)}"
         )
     test = design.metric.scale * results[design.column("test", at)].astype(float)
@@ -82,7 +87,7 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
     best = others.merge(chosen_radii(results, design, select, at), on=[*design.setting, "method", "rho"])
     paired = best.merge(base, on=[*design.setting, "seed"])
     if paired.empty:
-        raise ValueError(
+        raise NothingToPair(
             f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair"
         )
     paired["gain"] = (paired["value"] - paired["baseline_value"]) * design.metric.sign
@@ -199,7 +204,8 @@ def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd
 
     Returns:
         The setting, ``method``, ``rho``, ``value`` (mean in the metric's unit; NaN if a network has no finite one),
-        ``standard_error`` and ``seeds``.
+        ``standard_error``, ``low``, ``high`` (t interval over seeds), ``seeds`` and ``diverged``, the number of
+        networks that diverged.
     """
     check_once(results, design.identity)
     values = results.assign(value=design.metric.scale * results[design.column("test", at)].astype(float))
@@ -208,6 +214,13 @@ def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd
         over_seeds = t_interval(group["value"])
         rows.append(
             dict(zip([*design.setting, "method", "rho"], key, strict=True))
-            | {"value": over_seeds.mean, "standard_error": over_seeds.standard_error, "seeds": over_seeds.count}
+            | {
+                "value": over_seeds.mean,
+                "standard_error": over_seeds.standard_error,
+                "low": over_seeds.low,
+                "high": over_seeds.high,
+                "seeds": over_seeds.count,
+                "diverged": int(group["diverged"].sum()),
+            }
         )
     return pd.DataFrame(rows)

@@ -13,9 +13,12 @@ from rich.console import Console
 
 from widebasin.data import DataError
 from widebasin.report.drawing import own_style
+from widebasin.report.explorer import Explored, explorer
+from widebasin.report.gain_files import TITLES, gain_files
 from widebasin.report.mechanism_tables import undecided
 from widebasin.report.page import Answer, image, page
 from widebasin.shown import say
+from widebasin.statistics.readings import metrics_in, readings
 from widebasin.studies.chance import with_chance
 from widebasin.studies.measuring import Track, measure
 from widebasin.studies.registry import study_of
@@ -28,6 +31,7 @@ from widebasin.sweep.networks import stored_networks
 
 # How the names of pages and figures begin while a sweep is not finished.
 PARTIAL = "partial-"
+EXPLORER = "explore.html"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Answered:
         tables: of the sweep.
         study: whose answer it is.
         spec: of the networks that it is of.
+        explorer: the file that shows their results to explore; empty for what was measured of them.
     """
 
     answer: Answer
@@ -47,6 +52,7 @@ class Answered:
     tables: Tables
     study: Study
     spec: Resolved
+    explorer: str = ""
 
     def numbers(self) -> dict[str, list[dict[str, Any]]]:
         """What was measured as plain numbers: the rows of every table by its name.
@@ -127,7 +133,8 @@ def _write_partial(
             title=f"Not finished: {answered.answer.title}",
             findings=(_partial_note(progress, spec, smaller, results, holder, again), *answered.answer.findings),
         )
-        answered = dataclasses.replace(answered, answer=marked, page=f"{PARTIAL}{answered.page}")
+        explorer = f"{PARTIAL}{EXPLORER}" if answered.explorer else ""
+        answered = dataclasses.replace(answered, answer=marked, page=f"{PARTIAL}{answered.page}", explorer=explorer)
         _write_page(folder, answered, smaller, options, which)
     return answered
 
@@ -166,7 +173,8 @@ def _answered(
         answer = with_chance(answer, tables, options, study.compares)
     setting = answer.setting[:1].upper() + answer.setting[1:]
     answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
-    return Answered(answer, study.page, tables, study, spec)
+    explorer = EXPLORER if isinstance(options, Options) else ""
+    return Answered(answer, study.page, tables, study, spec, explorer)
 
 
 def _measured(
@@ -192,12 +200,39 @@ def _measured(
 def _write_page(
     folder: ResultsFolder, answered: Answered, spec: Resolved, options: Options | Measures, which: Mapping[str, Any]
 ) -> None:
-    """Writes an answer's figures and its page into its results folder."""
+    """Writes an answer's figures and its pages into its results folder."""
     record = folder.run_record()
     facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
     again = measure_command(folder, options, which) if isinstance(options, Measures) else command(spec, options)
     figures = f"{PARTIAL if answered.page.startswith(PARTIAL) else ''}figures"
-    write_page(folder, answered.answer, answered.page, figures, facts, spec_toml(spec), again)
+    write_page(folder, answered.answer, answered.page, figures, facts, spec_toml(spec), again, answered.explorer)
+    if isinstance(options, Options):
+        _write_explorer(folder, answered, options)
+
+
+def _write_explorer(folder: ResultsFolder, answered: Answered, options: Options) -> None:
+    """Writes the interactive page and, of a finished sweep that has gains, these as files."""
+    tables, answer = answered.tables, answered.answer
+    results, wording = tables.results, tables.wording
+    metrics = metrics_in(results, tables.description.metrics)
+    read = readings(results, tables.design, metrics)
+    contents = gain_files(read, wording, options.select, options.at) if read and folder.is_finished() else {}
+    for name, content in contents.items():
+        folder.write(f"tables/{name}", content)
+    explored = Explored(
+        title=answer.title,
+        setting=answer.setting,
+        results=results,
+        history=tables.history,
+        wording=wording,
+        metrics=metrics,
+        readings=read,
+        select=options.select,
+        at=options.at,
+        report=answered.page,
+        files={TITLES[name.rpartition(".")[2]]: f"tables/{name}" for name in contents},
+    )
+    folder.write(answered.explorer, explorer(explored).encode())
 
 
 def write_page(
@@ -208,6 +243,7 @@ def write_page(
     facts: Sequence[tuple[str, str]],
     spec: str,
     again: str,
+    explorer: str = "",
 ) -> None:
     """Writes an answer as files.
 
@@ -219,12 +255,13 @@ def write_page(
         facts: see ``report.page.page``; so are the others.
         spec: what was trained, as TOML.
         again: the command that answers again.
+        explorer: name of the interactive page that it links to, if there is one.
     """
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
         folder.write(f"{figures}/{picture.name}.png", images[picture.name])
         folder.write(f"{figures}/{picture.name}.svg", image(picture.figure, "svg"))
-    folder.write(name, page(answer, images, facts, spec, again).encode())
+    folder.write(name, page(answer, images, facts, spec, again, explorer).encode())
 
 
 def command(spec: Resolved, options: Options) -> str:
@@ -293,6 +330,8 @@ def print_answer(answered: Answered, folder: ResultsFolder, console: Console) ->
     """Shows findings and tables, and says where the rest is."""
     print_findings(answered.answer, console)
     say(console, f"Page, figures and tables: {folder.path / answered.page}")
+    if answered.explorer:
+        say(console, f"To explore: {folder.path / answered.explorer}")
 
 
 def print_findings(answer: Answer, console: Console) -> None:

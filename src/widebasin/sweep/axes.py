@@ -131,7 +131,7 @@ AXES: tuple[Axis, ...] = (
         "seed",
         "seeds",
         int,
-        "at least 1",
+        "a whole number of at least 1",
         lambda value: value >= 1,
         (SEEDS,),
         help="Number of seeds: networks of one seed share split, initialization, batch order and noisy labels.",

@@ -44,8 +44,9 @@ REPORT_BYTES = 50 * 2**20
 # Seconds for which a process that only looks who holds the folder may hold it.
 LOOKED_AT = 0.5
 TABLES = ("results.parquet", "history.parquet")
-RESULT_FILES = (*TABLES, "report.html", "measure.html", "partial-report.html", "partial-measure.html", *ALWAYS)
-OWN_FOLDERS = ("cells", "figures", "partial-figures", "measurements", *TRACKERS)
+PAGES = ("report.html", "explore.html", "measure.html")
+RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
+OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"

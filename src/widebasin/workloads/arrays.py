@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from widebasin.data import DATASETS, Dataset, DatasetSource, SplitSizes, arrays, crop_and_flip
+import numpy as np
+
+from widebasin.data import DATASETS, Dataset, DatasetSource, Normalization, SplitSizes, arrays, crop_and_flip
 from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
@@ -84,7 +86,7 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         tasks = "" if source is not None else f", then one of {', '.join(TASKS)} or nothing"
         known = f"one of {', '.join(ARCHITECTURES)}{tasks}"
         raise ValueError(f"the model after {separator} must be {known}, got {chosen.removeprefix(':')!r}")
-    dataset = _with_flat_targets(arrays(path + ENDING, task) if source is None else source.load())
+    dataset = _with_flat_targets(_standardized(arrays(path + ENDING, task)) if source is None else source.load())
     if dataset.files is not None:
         raise ValueError(f"the photographs of {path} stay on the disk; take {path}-resnet50")
     shape = dataset.inputs.shape[1:]
@@ -110,11 +112,42 @@ def arrays_workload(name: str) -> SupervisedWorkload:
             batch_size=min(128, sizes.train),
             learning_rate=0.01 if dataset.num_classes is None else 0.1,
             weight_decay=5e-4,
+            warmup_steps=100,
+            clip=1.0,
         ),
         widths=widths,
         rhos=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
         augment=crop_and_flip if source is not None and source.name in CROPPED else None,
     )
+
+
+def _standardized(dataset: Dataset) -> Dataset:
+    """Inputs, and targets that are regressed on, less their mean and over their standard deviation.
+
+    Of every feature, of images of every channel; of all examples but an official test set.
+    """
+    pool = len(dataset) - dataset.fixed_test
+    inputs, targets = dataset.inputs, dataset.targets
+    images = inputs.ndim > IMAGE_DIMENSIONS
+    if inputs.dtype == np.uint8:
+        mean, deviation = (one.ravel() / 255 for one in _moments(inputs[:pool], images))
+        dataset = replace(dataset, normalization=Normalization(tuple(mean.tolist()), tuple(deviation.tolist())))
+    else:
+        dataset = replace(dataset, inputs=_scaled(inputs, *_moments(inputs[:pool], images)))
+    if dataset.num_classes is None:
+        dataset = replace(dataset, targets=_scaled(targets, *_moments(targets[:pool], False)))
+    return dataset
+
+
+def _moments(values: np.ndarray, images: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation; of what does not vary 1."""
+    axes = tuple(range(values.ndim - 1)) if images else 0
+    mean, deviation = values.mean(axes, np.float64), values.std(axes, np.float64)
+    return mean, np.where(deviation > 0, deviation, 1.0)
+
+
+def _scaled(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    return ((values - mean) / deviation).astype(np.float32)
 
 
 def _with_flat_targets(dataset: Dataset) -> Dataset:
