@@ -30,7 +30,14 @@ def test_every_block_says_what_is_done_with_it(page):
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES])
 def test_blocks_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page(ROOT / name, tmp_path)
+    check_page(ROOT / name, tmp_path)
+
+
+def check_page(page, folder):
+    """That its blocks run, and print what the page shows."""
+    now = run_page(page, folder)
+    for shown, printed in zip(blocks_of(page.read_text(encoding="utf-8")), blocks_of(now), strict=True):
+        check_output(shown.source, printed.source)
 
 
 def page_with(tmp_path, text):
@@ -58,7 +65,7 @@ FAILING = {
 @together("text", FAILING.values(), ids=list(FAILING))
 def test_a_block_that_does_not_do_what_it_says_fails(tmp_path, text):
     with pytest.raises((AssertionError, SystemExit, ValueError)):
-        run_page(page_with(tmp_path, text), tmp_path)
+        check_page(page_with(tmp_path, text), tmp_path)
 
 
 def test_files_and_what_is_printed(tmp_path):
