@@ -42,6 +42,10 @@ def explained(console: Console) -> Iterator[None]:
                 console, f"widebasin: {error.strerror or error}{where}; mend this and run the same command again", "red"
             )
         raise SystemExit(FAILED) from error
+    except SystemExit as error:
+        # Not of the command but of a file of the user's, which would end it without a word.
+        _say_own_line(console, error)
+        raise
     except Exception as error:
         # Only now: the help needs neither.
         from widebasin.data import DataError
@@ -54,11 +58,10 @@ def explained(console: Console) -> Iterator[None]:
         raise SystemExit(FAILED) from error
 
 
-def _say_own_line(console: Console, error: Exception) -> None:
+def _say_own_line(console: Console, error: BaseException) -> None:
     """Ends with the line of a user's own workload where an error came up, if it did; ``TRACEBACK`` shows the rest."""
-    from widebasin.workloads.files import line_of
-
-    where = line_of(error)
+    files = sys.modules.get("widebasin.workloads.files")
+    where = files.line_of(error) if files is not None else ""
     if where and not os.environ.get(TRACEBACK):
         text = (str(error).splitlines() or [""])[0]
         say(console, f"widebasin: {where}", "red")

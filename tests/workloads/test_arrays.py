@@ -156,9 +156,13 @@ def test_what_does_not_suit_is_an_error_of_the_argument(tmp_path, name, content,
     assert (error.value.argument, error.value.value) == ("workload", str(tmp_path / name))
 
 
+@together("name", ["none.npz", "none.npz:mlp", "none.csv", "none.parquet:y:regression"])
+def test_a_file_that_is_not_there_is_an_error_of_the_argument(tmp_path, name):
+    with pytest.raises(UsageError, match="there is no such file"):
+        workload_named(str(tmp_path / name))
+
+
 def test_a_file_that_cannot_be_read_is_an_error_of_the_data(tmp_path):
-    with pytest.raises(DataError, match=r"none\.npz: cannot be read .No such file"):
-        workload_named(str(tmp_path / "none.npz"))
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match=r"broken\.npz"):
         workload_named(str(tmp_path / "broken.npz:mlp"))
@@ -209,7 +213,11 @@ def test_the_command_trains_a_network_on_a_file_of_numbers(tmp_path):
 def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
     write(tmp_path / "my.npz", inputs=floats(60, 5))
     environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
-    for name, code, words in (("none.npz", 1, "No such file"), ("my.npz:vit", 2, "take mlp"), ("my.npz:x", 2, "'x'")):
+    for name, code, words in (
+        ("none.npz", 2, "there is no such file"),
+        ("my.npz:vit", 2, "take mlp"),
+        ("my.npz:x", 2, "'x'"),
+    ):
         done = widebasin("train", "--workload", name, cwd=tmp_path, env=environment, check=code)
         (line,) = done.stderr.strip().splitlines()
         assert line.startswith("\x1b[31m")

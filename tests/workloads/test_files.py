@@ -6,16 +6,11 @@ import sys
 from importlib.metadata import EntryPoint
 from importlib.resources import files
 
-import flax.linen
-import jax
-import numpy as np
 import pytest
 from sweep.commands import widebasin
 
-from widebasin.models import Applied
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
-from widebasin.training.network import Network
 from widebasin.workloads import WORKLOADS, registry
 from widebasin.workloads.files import code_digest, forget_files, names_file
 
@@ -111,31 +106,6 @@ def test_a_package_makes_its_workloads_known(monkeypatch):
         workload_named("wrong")
     with pytest.raises(UsageError, match="cannot be loaded: No module named 'nowhere'"):
         workload_named("broken")
-
-
-def test_a_flax_module_goes_in_as_it_is():
-    module = flax.linen.Sequential([flax.linen.Dense(5), flax.linen.relu, flax.linen.Dense(3)])
-    inputs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    params = module.init(jax.random.key(0), inputs)
-    model = Applied(params, module.apply)
-    np.testing.assert_allclose(jax.vmap(model)(inputs), module.apply(params, inputs), rtol=1e-6)
-    pair = Applied({"scale": np.float32(2.0)}, lambda params, x: {"twice": params["scale"] * x["a"] + x["b"]})
-    outputs = jax.vmap(pair)({"a": inputs, "b": 1 + inputs})
-    np.testing.assert_allclose(outputs["twice"], 3 * inputs + 1, rtol=1e-6)
-
-
-def test_a_function_may_be_made_anew_whenever_a_network_is_built():
-    """As the methods of a module of Flax, and the closures of Haiku, are."""
-
-    def build(key):
-        module = flax.linen.Dense(3)
-        return Applied(module.init(key, np.zeros((1, 4), np.float32)), lambda params, x: module.apply(params, x))
-
-    network = Network(build)
-    params, state = network.initialize(jax.random.key(1))
-    inputs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    outputs, _ = network.outputs(params, state, inputs, training=True)
-    np.testing.assert_allclose(outputs, jax.vmap(build(jax.random.key(1)))(inputs), rtol=1e-6)
 
 
 @pytest.mark.slow

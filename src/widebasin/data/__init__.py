@@ -17,6 +17,7 @@ from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.randomness import key_for, permutation
 from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
 from widebasin.data.streaming import ImageReader
+from widebasin.data.tables import Table, table
 from widebasin.data.teacher import teacher_regression
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Normalization",
     "Split",
     "SplitSizes",
+    "Table",
     "arrays",
     "cifar10",
     "cifar100",
@@ -52,5 +54,6 @@ __all__ = [
     "random_flip",
     "split_examples",
     "split_fits",
+    "table",
     "teacher_regression",
 ]

@@ -61,7 +61,10 @@ class Dataset:
     image_size: int = 224
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` unless all arrays have as many examples: what is missing would be read as the last."""
+        """Raises ``ValueError`` unless all arrays have as many examples, and labels are below the number of classes.
+
+        What is missing would be read as the last, and a label beyond the outputs makes the loss NaN.
+        """
         lengths = {
             f"{name}{jax.tree_util.keystr(path)}": len(leaf)
             for name, tree in (("inputs", self.inputs), ("targets", self.targets))
@@ -70,6 +73,14 @@ class Dataset:
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
             raise ValueError(f"numbers of examples of {self.name} differ: {found}; give as many of each")
+        if self.num_classes is None or not len(self):
+            return
+        lowest, highest = (int(one(self.targets)) for one in (np.min, np.max))
+        if lowest < 0 or highest >= self.num_classes:
+            raise ValueError(
+                f"num_classes of {self.name} is {self.num_classes}, and targets run from {lowest} to {highest}; they "
+                "must be 0 to num_classes - 1"
+            )
 
     def __len__(self) -> int:
         """Number of examples."""

@@ -1,6 +1,6 @@
 """Architectures as Equinox modules for one example; width is an argument. Batches come from ``jax.vmap``."""
 
-from widebasin.models.applied import Applied
+from widebasin.models.applied import Applied, from_haiku, from_linen, from_nnx
 from widebasin.models.convolution import Convolution, is_convolutional
 from widebasin.models.linear import LinearNetwork, LinearRegression
 from widebasin.models.mlp import MLP
@@ -23,5 +23,8 @@ __all__ = [
     "ResidualBlock",
     "ViT",
     "count_parameters",
+    "from_haiku",
+    "from_linen",
+    "from_nnx",
     "is_convolutional",
 ]

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from widebasin.models.applied import is_convolution_of_another_library
+
 # Sides and channels change from layer to layer: any three numbers.
 Image = Float[Array, "_height _width _channels"]
 
@@ -93,9 +95,9 @@ class Convolution(eqx.Module):
 
 
 def is_convolutional(model: PyTree) -> bool:
-    """Whether a model has convolutions, ours or ``equinox``'s, whose kernels ``vmap`` makes grouped convolutions."""
+    """Whether a model has convolutions, whose kernels ``vmap`` makes grouped convolutions."""
     return any(map(_is_convolution, jax.tree.leaves(model, is_leaf=_is_convolution)))
 
 
 def _is_convolution(node: object) -> bool:
-    return isinstance(node, Convolution | eqx.nn.Conv)
+    return isinstance(node, Convolution | eqx.nn.Conv) or is_convolution_of_another_library(node)

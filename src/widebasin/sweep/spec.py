@@ -205,6 +205,8 @@ def resolve(spec: Spec | Resolved) -> Resolved:
     """
     if isinstance(spec, Resolved):
         return spec
+    from widebasin.workloads.files import line_of
+
     workload = workload_named(spec.workload)
     spec = fitted(spec, workload.axes)
     given = _filled(spec, workload)
@@ -215,7 +217,8 @@ def resolve(spec: Spec | Resolved) -> Resolved:
         try:
             workload.check_width(width)
         except ValueError as error:
-            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}") from error
+            where = f" ({line})" if (line := line_of(error)) else ""
+            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}{where}") from error
     if given["sparsity"] is None:
         matching = workload.matching_sparsities(given["widths"]) if given["prune"] == "largest" else ()
         given["sparsity"] = (0.0, *matching)

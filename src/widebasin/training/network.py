@@ -51,13 +51,21 @@ class Network:
         num_params: number of its parameters.
 
     Raises:
-        ValueError: if the model has arrays that are no floating-point numbers, which would be neither trained nor kept.
+        ValueError: if what is built is no model, or has arrays that are no floating-point numbers, which would be
+            neither trained nor kept.
     """
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
-        self._build = eqx.nn.make_with_state(build)
+        # Libraries such as Flax make float32 parameters whatever JAX's default type is.
+        own = _in_double_precision(build) if precision == "float64" else build
+        self._build = eqx.nn.make_with_state(own)
         with computing_in(precision):
             model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
+        if not callable(model):
+            raise ValueError(  # noqa: TRY004 (shown like other models that do not fit)
+                f"build must return a model that is called with one example, got {_kind(model)}; of parameters and a "
+                "function of them and a batch models.Applied(params, apply) makes one"
+            )
         _refuse_other_arrays(model)
         self.structure: Any = model
         self.static: Any = eqx.filter(model, _is_shape, inverse=True)
@@ -156,9 +164,7 @@ class InferenceModel(eqx.Module):
         self.given = tuple((given or {}).items())
         self.params, self._static = eqx.partition(model, eqx.is_array)
         self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
-        self.state_bits = jax.tree.map(
-            lambda leaf: jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}"), state
-        )
+        self.state_bits = jax.tree.map(_bits, state)
 
     def __call__(self, example: Array) -> Array:
         """The outputs for one example.
@@ -172,8 +178,29 @@ class InferenceModel(eqx.Module):
         bits, structure = jax.tree.flatten(self.state_bits)
         if not bits:
             return model(example, **dict(self.given))
-        state = [jax.lax.bitcast_convert_type(*pair) for pair in zip(bits, self._state_dtypes, strict=True)]
+        state = [_of_bits(*pair) for pair in zip(bits, self._state_dtypes, strict=True)]
         return model(example, jax.tree.unflatten(structure, state), **dict(self.given))[0]
+
+
+def _bits(leaf: Array) -> Array:
+    """Floating-point numbers as whole numbers of the same bits; others as they are."""
+    floating = jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}") if floating else leaf
+
+
+def _of_bits(bits: Array, dtype: str) -> Array:
+    return bits if bits.dtype == dtype else jax.lax.bitcast_convert_type(bits, dtype)
+
+
+def _in_double_precision(build: Callable[[Key[Array, ""]], eqx.Module]) -> Callable[[Key[Array, ""]], Any]:
+    def widened(key: Key[Array, ""]) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(float) if eqx.is_inexact_array(leaf) else leaf, build(key))
+
+    return widened
+
+
+def _kind(model: Any) -> str:
+    return "None: end it with return" if model is None else f"a {type(model).__name__}"
 
 
 def _refuse_other_arrays(model: PyTree) -> None:

@@ -50,6 +50,12 @@ class Recipe:
     warmup_steps: int = 0
     precision: str = "float32"
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where nothing would be trained."""
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} of a recipe must be at least 1, got {value}")
+
     def warmup(self, steps_per_epoch: int) -> int:
         """How many steps the warmup takes: a tenth of all steps at most."""
         return min(self.warmup_steps, self.epochs * steps_per_epoch // 10)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.data import key_for
-from widebasin.sam import Method, microbatched
+from widebasin.sam import Method, average_over_groups, microbatched
 from widebasin.sparsity import apply_mask
 from widebasin.statistics import LOSS
 from widebasin.training.placement import Placement
@@ -107,9 +108,10 @@ def update(
         problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
     )
     microbatch = placement.plan.microbatch
-    base = jax.value_and_grad if microbatch is None else microbatched(microbatch, group_weight=_weight)
+    merging = {"merge_aux": _merged, "group_weight": _weight}
+    base = jax.value_and_grad if microbatch is None else microbatched(microbatch, **merging)
     (_, (totals, model)), gradients, method_state = method.value_and_grad(
-        loss_fn, True, base, example_losses=compares, group_weight=_weight
+        loss_fn, True, base, example_losses=compares, **merging
     )(
         state.params,
         state.method,
@@ -131,3 +133,13 @@ def _weight(aux: tuple[Totals, PyTree]) -> Any:
     """The weight of a group of examples in the mean over groups: that of its loss."""
     totals, _ = aux
     return totals[LOSS.name][1]
+
+
+def _merged(aux: tuple[Totals, PyTree]) -> tuple[Totals, PyTree]:
+    """Totals and states averaged over groups; counts in a state, such as of steps, are the same in all groups."""
+    totals, state = aux
+
+    def merged(leaf: Array) -> Array:
+        return average_over_groups(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
+
+    return average_over_groups(totals), jax.tree.map(merged, state)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.point import Point
@@ -47,7 +47,7 @@ class Trained:
 
     points: tuple[Point, ...]
     params: PyTree
-    model: list[Array]
+    model: PyTree
     history: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     diverged_epoch: np.ndarray

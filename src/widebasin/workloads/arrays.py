@@ -10,9 +10,11 @@ validate. Recipe and radii are those of a first try, to be changed by flags; CIF
 """
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,17 @@ import numpy as np
 from widebasin.data import DATASETS, Dataset, DatasetSource, Normalization, SplitSizes, arrays, crop_and_flip
 from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
+from widebasin.shown import shown
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
 from widebasin.workloads.workload import SupervisedWorkload
 
 ENDING = ".npz"
 IMAGE_DIMENSIONS = 3
+# Examples to validate or to test on, below which a note is due: one of them is more than 3 points.
+FEW_TO_JUDGE = 30
 # Data sets of photographs, which are customarily cropped and flipped.
 CROPPED = ("cifar10", "cifar100")
+LOGGER = logging.getLogger("widebasin")
 
 
 def _mlp(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> MLP:
@@ -74,10 +80,7 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         DataError: if the file cannot be read, or the data set is not here.
         ValueError: if there is no such model, it does not take such examples, or they are too few.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("its name is not UTF-8 and cannot be kept with the results; rename the file") from error
+    refuse_other_encodings(name)
     source = _source(name)
     path, separator, chosen = name.partition(ENDING if source is None else ":")
     words = chosen.split(":")[1:] if source is None else chosen.split(":")
@@ -86,6 +89,8 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         tasks = "" if source is not None else f", then one of {', '.join(TASKS)} or nothing"
         known = f"one of {', '.join(ARCHITECTURES)}{tasks}"
         raise ValueError(f"the model after {separator} must be {known}, got {chosen.removeprefix(':')!r}")
+    if source is None:
+        refuse_absent(path + ENDING)
     dataset = _with_flat_targets(_standardized(arrays(path + ENDING, task)) if source is None else source.load())
     if dataset.files is not None:
         raise ValueError(f"the photographs of {path} stay on the disk; take {path}-resnet50")
@@ -95,14 +100,41 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         raise ValueError(f"{model} takes images (height, width, channels), the inputs have shape {shape}; take mlp")
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
         raise ValueError(f"{model} takes square images, the inputs have shape {shape}; take resnet18 or mlp")
+    taken = "regression" if dataset.num_classes is None else f"{dataset.num_classes} classes"
+    augment = crop_and_flip if source is not None and source.name in CROPPED else None
+    return first_try(name, dataset, model, f"{dataset.name}, {model}, {taken}", augment)
+
+
+def refuse_other_encodings(name: str) -> None:
+    """Raises ``ValueError`` where the name of a file cannot be recorded."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("its name is not UTF-8 and cannot be kept with the results; rename the file") from error
+
+
+def refuse_absent(path: str) -> None:
+    """Raises ``ValueError`` where there is no such file."""
+    if not Path(path).exists():
+        raise ValueError("there is no such file")
+
+
+def first_try(
+    name: str,
+    dataset: Dataset,
+    model: str,
+    description: str,
+    augment: Callable[[Any, Any], Any] | None = None,
+) -> SupervisedWorkload:
+    """The workload of a data set of which no more is known than its arrays, with the recipe of a first try."""
+    shape = dataset.inputs.shape[1:]
     build, widths = ARCHITECTURES[model]
     outputs = dataset.num_classes or dataset.targets.shape[1]
-    taken = "regression" if dataset.num_classes is None else f"{dataset.num_classes} classes"
     sizes = _sizes(dataset)
     return SupervisedWorkload(
         name=name,
         model=model,
-        description=f"{dataset.name}, {model}, {taken}",
+        description=description,
         load=lambda: dataset,
         build=lambda width, key: build(shape, outputs, width, key),
         sizes=sizes,
@@ -117,7 +149,7 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         ),
         widths=widths,
         rhos=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
-        augment=crop_and_flip if source is not None and source.name in CROPPED else None,
+        augment=augment,
     )
 
 
@@ -164,4 +196,11 @@ def _sizes(dataset: Dataset) -> SplitSizes:
         raise ValueError(f"{pool} examples are too few to train, validate and test on; give at least {fewest}")
     valid = max(1, round(0.1 * pool))
     test = dataset.fixed_test or valid
+    if min(valid, test) < FEW_TO_JUDGE:
+        LOGGER.warning(
+            shown(
+                f"{dataset.name}: of {len(dataset):,} examples {valid} validate and {test:,} test; so few tell methods "
+                "apart by large differences alone"
+            )
+        )
     return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)

@@ -102,9 +102,10 @@ def _module(path: Path, content: bytes) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         exec(compile(content, where, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[key]
-        raise ValueError(f"cannot be run: {type(error).__name__}: {error} ({line_of(error)})") from error
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ValueError(f"cannot be run: {type(error).__name__}: {text} ({line_of(error)})") from error
     finally:
         sys.path.remove(str(path.parent))
     return module

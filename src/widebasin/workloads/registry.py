@@ -9,6 +9,7 @@ from pathlib import Path
 
 from widebasin.workloads.arrays import arrays_workload, names_arrays
 from widebasin.workloads.files import file_workload, names_file
+from widebasin.workloads.tables import names_table, table_workload
 from widebasin.workloads.workload import Workload
 
 # Packages make their workloads known by entry points of this group.
@@ -22,12 +23,14 @@ class Workloads(dict[str, Workload]):
         """Whether it is a workload's name, or that of a file, which may yet be missing or unreadable."""
         if super().__contains__(name) or not isinstance(name, str):
             return super().__contains__(name)
-        return names_arrays(name) or names_file(name) or name in _of_packages()
+        return names_arrays(name) or names_table(name) or names_file(name) or name in _of_packages()
 
     def __missing__(self, name: str) -> Workload:
         """The workload of a file, or of another package."""
         if names_arrays(name):
             return arrays_workload(name)
+        if names_table(name):
+            return table_workload(name)
         if names_file(name):
             return file_workload(name)
         if name in _of_packages():

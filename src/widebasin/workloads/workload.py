@@ -3,12 +3,14 @@
 import abc
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -17,6 +19,9 @@ from widebasin.data import DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
 from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
+    CLASSIFICATION,
+    REGRESSION,
+    SQUARED_CLASSIFICATION,
     Centered,
     Network,
     Objective,
@@ -24,6 +29,7 @@ from widebasin.training import (
     Recipe,
     Streamed,
     Supervised,
+    computing_in,
     pruned_parameters,
 )
 
@@ -77,6 +83,17 @@ class Workload(abc.ABC):
     quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for an attribute that is not what it must be."""
+        _refuse_unless("recipe", self.recipe, isinstance(self.recipe, Recipe), "a Recipe(epochs=, batch_size=, ...)")
+        for name, kinds, wanted in (
+            ("widths", int, "a tuple of whole numbers of at least 1, such as (4, 16)"),
+            ("rhos", int | float, "a tuple of numbers of at least 0, such as (0.05, 0.2)"),
+        ):
+            values = getattr(self, name)
+            holds = isinstance(values, tuple) and values and all(isinstance(value, kinds) for value in values)
+            _refuse_unless(name, values, bool(holds) and min(values) >= (1 if kinds is int else 0), wanted)
 
     @property
     @abc.abstractmethod
@@ -189,7 +206,16 @@ class SupervisedWorkload(Workload):
     input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for an axis of its own whose values would not reach the model."""
+        """Raises ``ValueError`` for an attribute that is not as it must be, or an axis whose values reach no model."""
+        super().__post_init__()
+        _refuse_unless("sizes", self.sizes, isinstance(self.sizes, SplitSizes), "SplitSizes(train=, valid=, test=)")
+        wanted = "CLASSIFICATION, REGRESSION or an Objective(loss=, ...)"
+        _refuse_unless("objective", self.objective, isinstance(self.objective, Objective), wanted)
+        wanted = "a function without arguments that returns a Dataset"
+        _refuse_unless("load", self.load, _takes(self.load), wanted)
+        own = {axis.name: None for axis in self.axes if not axis.traced}
+        wanted = f"a function of {', '.join(('width', 'key', *own))} that returns a model"
+        _refuse_unless("build", self.build, _takes(self.build, 1, None, **own), wanted)
         for axis in self.axes:
             if axis.traced and (axis.name not in self.given or axis.kind is str):
                 raise ValueError(
@@ -208,22 +234,37 @@ class SupervisedWorkload(Workload):
         return self.sizes.train
 
     @property
+    def dataset(self) -> Dataset:
+        """What ``load`` gives.
+
+        Raises:
+            DataError: if it is no ``Dataset``.
+        """
+        dataset = self.load()
+        if not isinstance(dataset, Dataset):
+            line = getattr(getattr(inspect.unwrap(self.load), "__code__", None), "co_firstlineno", None)
+            where = f" (from line {line} on)" if line else ""
+            given = "None: end it with return" if dataset is None else f"a {type(dataset).__name__}"
+            raise DataError(f"load of {self.name}{where} must return a Dataset, and returns {given}")
+        return dataset
+
+    @property
     def has_classes(self) -> bool:
         """See ``Workload``."""
-        return self.load().num_classes is not None
+        return self.dataset.num_classes is not None
 
     @property
     def chance(self) -> float | None:
         """See ``Workload``."""
         if not self.has_classes or self.metrics[0].name != ACCURACY.name:
             return None
-        targets = np.asarray(self.load().targets)
+        targets = np.asarray(self.dataset.targets)
         return float(np.bincount(targets).max() / len(targets))
 
     @property
     def streamed(self) -> bool:
         """See ``Workload``."""
-        return self.load().files is not None
+        return self.dataset.files is not None
 
     def can_be_centered(self, width: int) -> bool:
         """Where the model has no state."""
@@ -231,7 +272,7 @@ class SupervisedWorkload(Workload):
 
     def data_record(self) -> dict[str, str]:
         """See ``Workload``."""
-        dataset = self.load()
+        dataset = self.dataset
         return {"name": dataset.name, "sha256": dataset.digest()}
 
     def structure(self, width: int, settings: Settings = Settings()) -> Any:
@@ -248,11 +289,12 @@ class SupervisedWorkload(Workload):
 
     def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
         """See ``Workload``."""
-        dataset = self.load()
+        dataset = self.dataset
         sizes = self.sizes
         if settings.train_examples is not None:
             sizes = dataclasses.replace(sizes, train=settings.train_examples)
         self._check_examples(dataset, sizes)
+        self._check_outputs(width, settings)
         supervised = (Supervised if dataset.files is None else Streamed)(
             build=self._build(width, settings),
             dataset=dataset,
@@ -271,5 +313,61 @@ class SupervisedWorkload(Workload):
                 f"{self.name} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
                 f"examples; of {dataset.name} there are {len(dataset):,} here"
                 + f", {dataset.fixed_test:,} of them to test on" * (dataset.fixed_test > 0)
-                + ": complete the data"
+                + ": complete the data, or take smaller sizes"
             )
+        if dataset.num_classes is not None and np.min(dataset.targets) == np.max(dataset.targets):
+            raise DataError(f"all targets of {dataset.name} are of class {np.min(dataset.targets)}: nothing to learn")
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
+    def _check_outputs(self, width: int, settings: Settings) -> None:
+        """Raises ``DataError`` where a loss of ours would take outputs for what they are not, in silence."""
+        dataset, network = self.dataset, self.network(width, settings)
+        classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION)
+        if not classifies and self.objective is not REGRESSION:
+            return
+        inputs = np.zeros((1, *(dataset.image_size,) * 2, 3), np.uint8) if dataset.files else _one(dataset.inputs)
+
+        def outputs(params: Any, state: Any, inputs: Any) -> Any:
+            given = {name: jnp.zeros(()) for name in self.given}
+            return network.outputs(params, state, dataset.prepared(inputs), training=False, given=given)[0]
+
+        with computing_in("float32"):
+            found = jax.eval_shape(outputs, network.shapes, network.state_shapes, inputs)
+        shape = found.shape[1:] if isinstance(found, jax.ShapeDtypeStruct) else ()
+        wanted = np.shape(_one(dataset.targets))[1:]
+        which = f"the model of width {width} of {self.name} gives outputs of shape {shape} for an example"
+        if not classifies and shape != wanted:
+            raise DataError(f"{which}, and targets of {dataset.name} have shape {wanted}; they must be alike")
+        if classifies:
+            classes = dataset.num_classes or int(np.max(dataset.targets)) + 1
+            if wanted != () or not np.issubdtype(np.asarray(dataset.targets).dtype, np.integer):
+                raise DataError(f"targets of {dataset.name} must be one integer for each example, its class")
+            if len(shape) != 1 or shape[0] < classes:
+                raise DataError(
+                    f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape ({classes},)"
+                )
+
+
+def _one(tree: Any) -> Any:
+    """The first example, as a batch."""
+    return jax.tree.map(lambda leaf: leaf[:1], tree)
+
+
+def _refuse_unless(name: str, value: Any, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"{name} of a workload must be {wanted}, got {getattr(value, '__name__', None) or repr(value)}"
+        )
+
+
+def _takes(function: Any, *arguments: Any, **keywords: Any) -> bool:
+    """Whether this is a function of such arguments."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # of a function that does not say what it takes
+        return True
+    return True

@@ -1,0 +1,363 @@
+"""Tables in files of comma-separated values and in parquet files."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from widebasin.data.archives import ALLOWANCE, LARGEST_RATIO, explained
+from widebasin.data.arrays import CLASSIFICATION, FEW, REGRESSION, TASKS
+from widebasin.data.dataset import Dataset
+from widebasin.data.errors import DataError
+from widebasin.shown import shown
+
+# Names of the column that is the target where none is named.
+TARGETS = ("target", "label", "y")
+# Different texts of a column that are encoded, an input for each.
+MOST_CATEGORIES = 50
+# Different integers of a target that are taken for classes.
+MOST_CLASSES = 20
+# Examples times inputs.
+MOST_NUMBERS = 1 << 30
+# Bytes of a file that are parsed at a time, of which a row must have fewer.
+BLOCK = 1 << 24
+LOGGER = logging.getLogger("widebasin")
+
+
+class Table(NamedTuple):
+    """A table as a data set.
+
+    Attributes:
+        dataset: the examples, a row each.
+        inputs: names of the inputs: of a column of numbers its own, of a column of texts ``column=text`` for each.
+        target: name of the column.
+        classes: what the labels mean; ``None`` of numbers to regress on.
+        deviation: of the numbers to regress on, which are given over it, less their mean; 1 of labels.
+    """
+
+    dataset: Dataset
+    inputs: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...] | None
+    deviation: float
+
+
+def table(path: Path | str, target: str | None = None, task: str | None = None) -> Table:
+    """The table in a .csv or .parquet file as a data set, named like the file.
+
+    Columns of numbers are inputs less their mean and over their standard deviation, those of texts, categories and
+    truth values one input for each value, 1 where it is the row's. Means and deviations are those of all rows. Columns
+    that have one value are left out. The target is of classes where it has texts, categories, truth values or at most
+    20 different integers, numbered in their order; of numbers to regress on where it has floats or more integers.
+
+    Args:
+        path: the file; of comma-separated values in UTF-8 the first line names the columns.
+        target: name of the column; by default the one that is called target, label or y.
+        task: "classification" or "regression", if it is not the one that the target says.
+
+    Raises:
+        DataError: if the file cannot be read or holds no table; a value is missing or infinite; a column has more than
+            50 different texts, or is of dates, lists or anything else; all targets are one.
+        ValueError: if there is no such column, or no such task.
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+    path = Path(path)
+    read = _read(path)
+    target = chosen_target(path, read.column_names, target)
+    _refuse_missing(path, read)
+    values, names = _inputs(path, read.drop_columns([target]))
+    found = _target(path, target, read.column(target), task)
+    return Table(
+        Dataset(path.stem, values, found.values, None if found.classes is None else len(found.classes)),
+        names,
+        target,
+        found.classes,
+        found.deviation,
+    )
+
+
+def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str:
+    """The column that is the target.
+
+    Raises:
+        ValueError: if there is no such column, or none is named and not one of the usual names is there.
+    """
+    there = f"the columns of {path.name} are {_listed(columns)}"
+    if target is not None:
+        if target not in columns:
+            raise ValueError(f"there is no column {target!r}; {there}")
+        return target
+    usual = [name for name in columns if name in TARGETS]
+    if len(usual) != 1:
+        why = f"{_listed(usual)} may all be the target" if usual else f"no column is called {', '.join(TARGETS)}"
+        raise ValueError(f"{why}; name the target, as in {path.name}:{(usual or columns)[-1]}; {there}")
+    return usual[0]
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Any:
+    """The table of a file, of pyarrow."""
+    with explained(path):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: no file but a folder or a device")
+    read = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    names = read.column_names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
+    if any(not name.strip() for name in names):
+        raise DataError(
+            f"{path}: a column has no name; if it numbers the rows, write the table without it, as to_csv(index=False) "
+            "of pandas does"
+        )
+    if len(names) < 2:
+        raise DataError(
+            f"{path}: there is one column, {_listed(names)}; columns are separated by commas, and there must be inputs "
+            "beside the target"
+        )
+    if all(map(_is_number, names)):
+        raise DataError(f"{path}: the first line holds numbers, {_listed(names)}; it must name the columns")
+    if not read.num_rows:
+        raise DataError(f"{path}: there are columns, {_listed(names)}, and no rows")
+    return read
+
+
+def _csv(path: Path) -> Any:
+    from pyarrow import csv
+
+    with explained(path, "cannot be read as comma-separated values"), path.open("rb") as stream:
+        if not stream.read(1).strip():
+            raise DataError(f"{path}: is empty")
+        stream.seek(0)
+        read = csv.read_csv(
+            stream,
+            # Threads do not know the numbers of rows that errors name.
+            csv.ReadOptions(use_threads=False, block_size=BLOCK),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(strings_can_be_null=True),
+        )
+        try:
+            read.column_names  # noqa: B018 (decodes the names)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: the first line is no text in UTF-8; save the file in this encoding") from error
+        return read
+
+
+def _parquet(path: Path) -> Any:
+    from pyarrow import parquet
+
+    with explained(path, "no parquet file, or a damaged one"), path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        file = parquet.ParquetFile(stream)
+        facts, schema = file.metadata, file.schema_arrow
+        needed = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+        if facts.num_rows * facts.num_columns > MOST_NUMBERS or needed > LARGEST_RATIO * size + ALLOWANCE:
+            raise DataError(
+                f"{path}: {facts.num_rows:,} rows of {facts.num_columns:,} columns in {size:,} bytes are too many to "
+                f"be read at once; at most {MOST_NUMBERS:,} numbers are"
+            )
+        # What pandas keeps as the index of rows is no column.
+        kept = (schema.pandas_metadata or {}).get("index_columns", [])
+        names = [name for name in schema.names if name not in kept]
+        texts = [name for name in names if _is_text(schema.field(name).type)] if len(set(names)) == len(names) else []
+        return parquet.ParquetFile(stream, read_dictionary=texts).read(names)
+
+
+def _refuse_missing(path: Path, read: Any) -> None:
+    import pyarrow.compute
+    from pyarrow import types
+
+    compute: Any = pyarrow.compute  # whose functions are made at run time
+    missing = {}
+    for name, column in zip(read.column_names, read.columns, strict=True):
+        count = column.null_count
+        if types.is_floating(column.type):
+            count += compute.sum(compute.is_nan(column)).as_py() or 0
+        if count:
+            missing[name] = count
+    if missing:
+        found = ", ".join(f"{name} in {count:,}" for name, count in list(missing.items())[:5])
+        more = f" and {len(missing) - 5} further columns" if len(missing) > 5 else ""
+        raise DataError(
+            f"{path}: values are missing, of {found}{more} of {read.num_rows:,} rows; fill them, or leave out these "
+            "rows or columns, as with fillna or dropna of pandas"
+        )
+
+
+# Columns -------------------------------------------------------------------------------------------------------------
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _is_categorical(kind: Any) -> bool:
+    from pyarrow import types
+
+    return _is_text(kind) or types.is_dictionary(kind) or types.is_boolean(kind)
+
+
+class _Categories(NamedTuple):
+    """The different values of a column as texts, in their order, and the number of that of every row."""
+
+    names: list[str]
+    codes: np.ndarray
+
+
+def _categories(path: Path, name: str, column: Any, most: int | None = MOST_CATEGORIES) -> _Categories:
+    from pyarrow import types
+
+    encoded = column.unify_dictionaries() if types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
+    used, codes = np.unique(codes, return_inverse=True)
+    dictionary = encoded.chunk(0).dictionary
+    if most is not None and len(used) > most:
+        raise DataError(
+            f"{path}: column {name} has {len(used):,} different texts, such as {str(dictionary[0])!r}, and at most "
+            f"{most} are encoded; leave it out, or write numbers in it, with a decimal point"
+        )
+    texts = np.array([str(dictionary[int(one)]) for one in used], object)
+    order = np.argsort(texts, kind="stable")
+    return _Categories(texts[order].tolist(), np.argsort(order)[codes])
+
+
+def _floats(path: Path, name: str, column: Any) -> np.ndarray:
+    """A column of numbers in float64."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_binary(kind) and path.suffix == ".csv":
+        raise DataError(f"{path}: column {name} is no text in UTF-8; save the file in this encoding")
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
+        raise DataError(
+            f"{path}: column {name} is of {kind}, which is no input; make numbers or texts of it, or leave it out"
+        )
+    values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), float)
+    wrong = int((~np.isfinite(values)).sum())
+    if wrong:
+        raise DataError(f"{path}: column {name} holds {wrong:,} infinite values; replace them, or leave out their rows")
+    return values
+
+
+def _standardized(path: Path, name: str, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Values less their mean and over their standard deviation, and that."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        deviation = float(values.std())
+        standardized = (values - values.mean()) / deviation
+    if not 0 < deviation < np.inf or not np.isfinite(standardized).all():
+        raise DataError(f"{path}: numbers of column {name} are too large or too small to be brought to deviation 1")
+    return standardized.astype(np.float32), deviation
+
+
+def _inputs(path: Path, read: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The inputs of all rows, and their names."""
+    blocks, names, constant = [], [], []
+    for name, column in zip(read.column_names, read.columns, strict=True):
+        if _is_categorical(column.type):
+            found = _categories(path, name, column)
+            own = [f"{name}={text}" for text in found.names]
+            block = np.zeros((read.num_rows, len(own)), np.float32) if len(own) > 1 else None
+            if block is not None:
+                block[np.arange(read.num_rows), found.codes] = 1
+        else:
+            values, own = _floats(path, name, column), [name]
+            block = None if values.min() == values.max() else _standardized(path, name, values)[0][:, None]
+        if block is None:
+            constant.append(name)
+            continue
+        blocks.append(block)
+        names += own
+        if read.num_rows * len(names) > MOST_NUMBERS:
+            raise DataError(
+                f"{path}: {read.num_rows:,} examples with all inputs are more than {MOST_NUMBERS:,} numbers; leave out "
+                "rows or columns"
+            )
+    if constant:
+        LOGGER.warning(shown(f"{path}: left out, as all rows have one value in it: {_listed(constant)}"))
+    if not names:
+        raise DataError(f"{path}: no column beside the target tells rows apart; there must be inputs")
+    return np.concatenate(blocks, axis=1), tuple(names)
+
+
+# The target ----------------------------------------------------------------------------------------------------------
+
+
+class _Target(NamedTuple):
+    """Labels or numbers, see ``Table``."""
+
+    values: np.ndarray
+    classes: tuple[str, ...] | None
+    deviation: float
+
+
+def _target(path: Path, name: str, column: Any, task: str | None) -> _Target:
+    from pyarrow import types
+
+    if _is_categorical(column.type):
+        if task == REGRESSION:
+            raise DataError(f"{path}: the target {name} holds texts, which are no numbers to regress on")
+        found = _categories(path, name, column, most=None)
+        _say(path, name, f"texts, taken for {_classes(found.names)}", len(found.codes) < FEW * len(found.names))
+        return _labels(path, name, found)
+    values = _floats(path, name, column)
+    different, codes = np.unique(values, return_inverse=True)
+    whole = bool((different == np.round(different)).all())
+    if task == CLASSIFICATION and not whole:
+        part = different[different != np.round(different)][0]
+        raise DataError(f"{path}: the target {name} holds numbers such as {part:g}, which are no labels")
+    integers = types.is_integer(column.type)
+    few = len(different) <= MOST_CLASSES
+    if task == CLASSIFICATION or (task is None and integers and few):
+        found = _Categories([f"{value:.0f}" for value in different], codes)
+        if task is None and not np.array_equal(different, np.arange(len(different))):
+            _say(path, name, f"integers, taken for {_classes(found.names)}; {_instead(path, name, REGRESSION)}")
+        return _labels(path, name, found)
+    if len(different) == 1:
+        raise DataError(f"{path}: all targets, column {name}, are {different[0]:g}; there is nothing to learn")
+    if task is None and whole and (integers or few):
+        kind = "integers" if integers else "floats, and whole numbers"
+        which = f"{kind} with {len(different):,} different values"
+        _say(path, name, f"{which}, taken for numbers to regress on; {_instead(path, name, CLASSIFICATION)}")
+    standardized, deviation = _standardized(path, name, values)
+    return _Target(standardized[:, None], None, deviation)
+
+
+def _labels(path: Path, name: str, found: _Categories) -> _Target:
+    if len(found.names) == 1:
+        raise DataError(f"{path}: all targets, column {name}, are {found.names[0]!r}; there is nothing to learn")
+    return _Target(found.codes.astype(np.int32), tuple(found.names), 1.0)
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"{len(names)} classes in this order: {_listed(names)}"
+
+
+def _instead(path: Path, name: str, task: str) -> str:
+    return (
+        f"if they are {'classes' if task == CLASSIFICATION else 'numbers to regress on'}, say {path.name}:{name}:{task}"
+    )
+
+
+def _say(path: Path, name: str, taken: str, few: bool = False) -> None:
+    fewer = f"; these are fewer than {FEW} examples of a class" if few else ""
+    LOGGER.warning(shown(f"{path}: the target {name} holds {taken}{fewer}"))
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

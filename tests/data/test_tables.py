@@ -1,0 +1,177 @@
+"""Tables in .csv and .parquet files."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from together import together
+
+from widebasin.data import DataError, table
+
+FRAME = pd.DataFrame(
+    {
+        "age": [20, 30, 50, 40],
+        "grade": ["b", "a", "b", "c"],
+        "height": [1.5, 1.75, 2.0, 1.75],
+        "member": [True, False, False, True],
+        "same": [1, 1, 1, 1],
+        "y": ["no", "yes", "no", "yes"],
+    }
+)
+
+
+def written(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@together("ending", ["csv", "parquet"])
+def test_numbers_are_standardized_and_texts_get_an_input_each(tmp_path, ending):
+    path = tmp_path / f"people.{ending}"
+    FRAME.to_csv(path, index=False) if ending == "csv" else FRAME.astype({"grade": "category"}).to_parquet(path)
+    found = table(path)
+    assert found.inputs == ("age", "grade=a", "grade=b", "grade=c", "height", "member=False", "member=True")
+    age, height = np.array([-15, -5, 15, 5]) / np.sqrt(125), np.array([-0.25, 0, 0.25, 0]) / np.sqrt(0.03125)
+    grade, member = [[0, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1], [1, 0], [1, 0], [0, 1]]
+    np.testing.assert_allclose(found.dataset.inputs, np.column_stack([age, grade, height, member]), rtol=1e-6)
+    assert (found.target, found.classes, found.dataset.num_classes, found.deviation) == ("y", ("no", "yes"), 2, 1.0)
+    assert found.dataset.targets.tolist() == [0, 1, 0, 1]
+    assert (found.dataset.name, found.dataset.inputs.dtype) == ("people", np.float32)
+
+
+def test_a_csv_and_a_parquet_file_of_one_table_are_the_same_data(tmp_path):
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    FRAME.set_index(pd.Index([7, 8, 9, 10], name="id")).to_parquet(tmp_path / "t.parquet")  # an index is no column
+    digests = [table(tmp_path / f"t.{ending}").dataset.digest() for ending in ("csv", "parquet")]
+    assert digests[0] == digests[1]
+    FRAME.replace({"age": {20: 21}}).to_csv(tmp_path / "t.csv", index=False)
+    assert table(tmp_path / "t.csv").dataset.digest() != digests[0]
+
+
+def column(values):
+    return "a,y\n" + "".join(f"{number},{value}\n" for number, value in enumerate(values))
+
+
+@together(
+    ("values", "task", "classes", "said"),
+    [
+        ([0, 1, 2] * 4, None, ("0", "1", "2"), ""),
+        ([3, 8, 5] * 4, None, ("3", "5", "8"), "integers, taken for 3 classes in this order: '3', '5', '8'; if they"),
+        (["u", "v"] * 12, None, ("u", "v"), "texts, taken for 2 classes in this order: 'u', 'v'"),
+        (["u", "v"], None, ("u", "v"), "fewer than 10 examples of a class"),
+        (["true", "false"] * 12, None, ("False", "True"), "texts, taken for 2 classes"),
+        (range(21), None, None, "integers with 21 different values, taken for numbers to regress on; if they are cla"),
+        (range(21), "classification", tuple(map(str, range(21))), ""),
+        ([3, 8, 5], "regression", None, ""),
+        ([1.0, 2.0, 1.0], None, None, "floats, and whole numbers with 2 different values, taken for numbers"),
+        ([1.0, 2.0, 1.0], "classification", ("1", "2"), ""),
+        ([0.5, 2.5, 1.0], None, None, ""),
+    ],
+)
+def test_what_targets_are_taken_for_is_said(tmp_path, values, task, classes, said):
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger("widebasin").addHandler(handler)
+    try:
+        found = table(written(tmp_path / "t.csv", column(values)), task=task)
+    finally:
+        logging.getLogger("widebasin").removeHandler(handler)
+    assert found.classes == classes
+    if said:
+        assert said in heard[0]
+    else:
+        assert heard == []
+    if classes is None:
+        numbers = np.array(list(values), float)
+        assert found.deviation == pytest.approx(numbers.std())
+        np.testing.assert_allclose(found.dataset.targets[:, 0] * found.deviation + numbers.mean(), numbers, atol=1e-5)
+    else:
+        names = [f"{value:g}" if isinstance(value, float) else str(value).capitalize() for value in values]
+        assert [classes[label].capitalize() for label in found.dataset.targets] == names
+
+
+BAD = {
+    "": "is empty",
+    "\n\n": "is empty",
+    "a,y\n": "'a', 'y', and no rows",
+    "a,a,y\n1,2,0\n": "several columns are called 'a'",
+    ",a,y\n0,2,0\n": r"a column has no name; .*to_csv\(index=False\)",
+    "a;y\n1;2\n": "there is one column, 'a;y'; columns are separated by commas",
+    "1.5,2\n1,2\n": "the first line holds numbers, '1.5', '2'; it must name the columns",
+    "a,b,y\n1,2,0\n3,1\n": "Row #3: Expected 3 columns, got 2",
+    "a,b,y\n1,2,0\n3,1,2,4\n": "Row #3: Expected 3 columns, got 4",
+    "a,b,y\n1,,0\nNA,u,1\n,v,1\n": "values are missing, of a in 2, b in 1 of 3 rows; fill them",
+    "a,y\n1,0\ninf,1\n": "column a holds 1 infinite values",
+    "a,y\n1,0\n2,0\n": "all targets, column y, are '0'; there is nothing to learn",
+    "a,y\n1,0.5\n2,0.5\n": "all targets, column y, are 0.5",
+    "a,y\n1,0\n1,1\n": "no column beside the target tells rows apart",
+    "a,y\n2020-01-01,0\n2020-01-02,1\n": r"column a is of date32\[day\], which is no input",
+    "a,y\n1e308,1\n-1e308,0\n": "numbers of column a are too large",
+    "a,y\n"
+    + "".join(f"n{number},{number % 2}\n" for number in range(51)): "column a has 51 different texts, such as 'n0'",
+    b"a,y\n\xe9,0\n1,1\n": "column a is no text in UTF-8",
+    b"\xe9,y\n2,0\n1,1\n": "the first line is no text in UTF-8",
+    b"\x00\x01\x02\xff" * 50: "t.csv",
+}
+
+
+@together("text", BAD)
+def test_what_is_no_table_is_an_error_with_file_and_column(tmp_path, text):
+    with pytest.raises(DataError, match=BAD[text]) as error:
+        table(written(tmp_path / "t.csv", text))
+    assert "t.csv: " in str(error.value)
+
+
+@together(
+    ("text", "target", "message"),
+    [
+        ("a,b\n1,2\n", None, r"no column is called target, label, y; name the target, as in t\.csv:b; .*'a', 'b'"),
+        ("label,y,b\n1,2,3\n", None, r"'label', 'y' may all be the target; name the target, as in t\.csv:y"),
+        ("a,b\n1,2\n", "c", r"there is no column 'c'; the columns of t\.csv are 'a', 'b'"),
+    ],
+)
+def test_a_target_that_is_not_there_is_refused_with_the_columns(tmp_path, text, target, message):
+    with pytest.raises(ValueError, match=message):
+        table(written(tmp_path / "t.csv", text), target)
+
+
+@together(
+    ("task", "text", "message"),
+    [
+        ("classification", "a,y\n1,0.5\n2,1\n", r"y holds numbers such as 0\.5, which are no labels"),
+        ("regression", "a,y\n1,u\n2,v\n", "the target y holds texts, which are no numbers to regress on"),
+    ],
+)
+def test_a_task_that_the_target_does_not_bear_is_refused(tmp_path, task, text, message):
+    with pytest.raises(DataError, match=message):
+        table(written(tmp_path / "t.csv", text), task=task)
+
+
+def test_parquet_files_that_are_none_or_hold_other_things(tmp_path):
+    path = written(tmp_path / "t.parquet", "PAR1 no parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: no parquet file, or a damaged one"):
+        table(path)
+    FRAME.assign(parts=[[1], [2], [3], [4]]).to_parquet(path)
+    with pytest.raises(DataError, match=r"column parts is of list<element: int64>, which is no input"):
+        table(path)
+    FRAME.assign(age=[1.0, np.nan, 2.0, None], grade=pd.Categorical(["a", None, "b", "a"])).to_parquet(path)
+    with pytest.raises(DataError, match="of age in 2, grade in 1 of 4 rows"):
+        table(path)
+
+
+def test_a_parquet_file_that_holds_far_more_than_its_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("widebasin.data.tables.MOST_NUMBERS", 1_000)
+    pd.DataFrame({"a": np.zeros(501), "y": np.zeros(501)}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"501 rows of 2 columns .* are too many"):
+        table(tmp_path / "t.parquet")
+    written(tmp_path / "t.csv", "a,b,y\n" + "".join(f"{n},t{n % 40},{n % 2}\n" for n in range(50)))
+    with pytest.raises(DataError, match="50 examples with all inputs are more than 1,000 numbers"):
+        table(tmp_path / "t.csv")
+
+
+def test_a_folder_is_no_table(tmp_path):
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(DataError, match="no file but a folder"):
+        table(tmp_path / "t.csv")
