@@ -168,6 +168,13 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_data(tmp_path):
         workload_named(str(tmp_path / "broken.npz:mlp"))
 
 
+def test_targets_that_are_all_one_are_refused(tmp_path):
+    for name, targets in (("labels", np.zeros(60, int)), ("floats", np.full(60, 0.5))):
+        path = write(tmp_path / f"{name}.npz", targets=targets, **({"num_classes": 3} if name == "labels" else {}))
+        with pytest.raises(DataError, match=f"{name}.npz: all targets are .*; there is nothing to learn"):
+            workload_named(path)
+
+
 def test_an_image_too_small_for_a_model_is_an_error_before_training(tmp_path):
     name = write(tmp_path / "my.npz", inputs=np.zeros((60, 1, 1), np.uint8)) + ":vgg11"
     with pytest.raises(UsageError, match="image_size at least 2"):

@@ -1,6 +1,7 @@
 """A workload in a user's own file."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -9,10 +10,11 @@ from importlib.resources import files
 import pytest
 from sweep.commands import widebasin
 
+from widebasin.data import DataError
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
 from widebasin.workloads import WORKLOADS, registry
-from widebasin.workloads.files import code_digest, forget_files, names_file
+from widebasin.workloads.files import code_digest, forget_files, line_of, names_file
 
 TEMPLATE = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", "mine")
 
@@ -56,15 +58,96 @@ def test_what_names_a_file():
         ),
         ("rhos=(0.02, 0.05, 0.1, 0.2)", "radii=(0.1,)", r"radii.*mine\.py, line \d+: WORKLOAD = SupervisedWorkload\("),
         ("WORKLOAD = ", "SECOND = WORKLOAD = ", r"defines .*SECOND.*; name one of several, such as .*mine\.py:"),
+        ("widths=(4, 16, 64, 256)", "widths=4", r"widths of a workload must be a tuple.*, got 4 \(mine\.py, line \d+"),
+        ("rhos=(0.02, 0.05, 0.1, 0.2)", "rhos=0.1", r"rhos of a workload must be a tuple.*, got 0\.1 \(mine"),
+        ("epochs=40", "epochs=0", r"epochs of a recipe must be at least 1, got 0 \(mine\.py, line \d+: recipe="),
+        (
+            "def build(width, key)",
+            "def build(width)",
+            "build of a workload must be a function of width, key .* got build",
+        ),
+        ("load=load,", "load=load(),", "load of a workload must be a function without arguments"),
+        ("objective=CLASSIFICATION", "objective='accuracy'", "objective of a workload must be CLASSIFICATION, REGRESS"),
+        ("# 1. Data", "raise SystemExit(3)  # Data", r"SystemExit: 3 \(mine\.py, line \d+: raise SystemExit\(3\)"),
         ("\nWORKLOAD = ", "\n_ = lambda: ", "defines no workload; define one"),
     ],
-    ids=["import", "syntax", "argument", "several", "none"],
+    ids=[
+        "import",
+        "syntax",
+        "argument",
+        "several",
+        "widths",
+        "rhos",
+        "epochs",
+        "build",
+        "load",
+        "objective",
+        "exit",
+        "none",
+    ],
 )
 def test_a_mistake_in_the_file_is_shown_with_its_line(mine, old, new, words):
     assert old in TEMPLATE
     mine.write_text(TEMPLATE.replace(old, new))
     with pytest.raises(UsageError, match=words):
         workload_named(str(mine))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "    return Applied(params, apply)",
+            "    return params",
+            "build must return a model .* got a dict; of parameters",
+        ),
+        (
+            "Applied(params, apply)",
+            "Applied(apply, params)",
+            r"got dict; it comes second \(mine\.py, line \d+: return A",
+        ),
+    ],
+    ids=["no model", "swapped"],
+)
+def test_a_model_that_is_none_is_an_error_of_the_width(mine, old, new, words):
+    mine.write_text(TEMPLATE.replace(old, new))
+    with pytest.raises(UsageError, match=words):
+        resolve(Spec(workload=str(mine)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "    return Dataset(",
+            "    Dataset(",
+            r"load of .*mine\.py \(from line 22 on\) must return a Dataset, and returns None",
+        ),
+        (
+            "(width, 2)) /",
+            "(width, 1)) /",
+            r"gives outputs of shape \(1,\) for an example, and two spirals has 2 classes",
+        ),
+        ("objective=CLASSIFICATION", "objective=REGRESSION", r"outputs of shape \(2,\) .* targets .* have shape \(\)"),
+        ("np.arange(600) % 2", "np.arange(600) * 0", "all targets of two spirals are of class 0: nothing to learn"),
+        ("train=300", "train=600", "trains on 600.* there are 600 here: complete the data, or take smaller sizes"),
+    ],
+    ids=["load", "outputs", "regression", "one class", "sizes"],
+)
+def test_data_and_model_that_do_not_fit_are_found_before_training(mine, old, new, words):
+    assert old in TEMPLATE
+    text = TEMPLATE.replace("import CLASSIFICATION, Recipe", "import CLASSIFICATION, REGRESSION, Recipe")
+    mine.write_text(text.replace(old, new))
+    workload = workload_named(str(mine))
+    with pytest.raises(DataError, match=words):
+        workload.problem(4, workload.recipe)
+
+
+def test_labels_beyond_the_classes_are_an_error_at_her_line(mine):
+    mine.write_text(TEMPLATE.replace("np.arange(600) % 2", "np.arange(600) % 4"))
+    with pytest.raises(ValueError, match="num_classes of two spirals is 2, and targets run from 0 to 3") as error:
+        workload_named(str(mine)).data_record()
+    assert re.match(r"mine\.py, line \d+: return Dataset\(", line_of(error.value))
 
 
 def test_a_file_or_name_that_is_not_there_is_refused(mine):
@@ -122,6 +205,10 @@ def test_from_an_empty_folder_to_an_answer_and_an_error_at_her_line(tmp_path, mo
     assert "jax.nn.rleu" in failed
     assert "AttributeError" in failed
     assert "Traceback" not in failed
+    (tmp_path / "mine.py").write_text(TEMPLATE.replace("np.arange(600) % 2", "exit(3)"))
+    ended = widebasin(*quick, check=1).stderr
+    assert "mine.py, line" in ended
+    assert "SystemExit: 3" in ended
     # Nothing was trained: the mended file begins anew in the same folder.
     (tmp_path / "mine.py").write_text(TEMPLATE)
     done = widebasin(*quick, check=0)

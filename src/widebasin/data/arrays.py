@@ -63,8 +63,6 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
                     f"{other.dtype} of shape {other.shape[1:]}; they must be alike"
                 )
     num_classes = _num_classes(path, targets, given.get("num_classes"))
-    if min(part.min() for part in targets) == max(part.max() for part in targets):
-        raise DataError(f"{path}: all targets are {targets[0].flat[0]:g}; there is nothing to learn")
     if task is None:
         _say_what_may_not_be_meant(path, targets, num_classes, given["targets"].dtype)
     return Dataset(

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from widebasin.data import DATASETS, Dataset, DatasetSource, Normalization, SplitSizes, arrays, crop_and_flip
+from widebasin.data import DATASETS, DataError, Dataset, DatasetSource, Normalization, SplitSizes, arrays, crop_and_flip
 from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
 from widebasin.shown import shown
@@ -126,7 +126,14 @@ def first_try(
     description: str,
     augment: Callable[[Any, Any], Any] | None = None,
 ) -> SupervisedWorkload:
-    """The workload of a data set of which no more is known than its arrays, with the recipe of a first try."""
+    """The workload of a data set of which no more is known than its arrays, with the recipe of a first try.
+
+    Raises:
+        DataError: if all targets are one.
+        ValueError: if the examples are too few.
+    """
+    if (dataset.targets == dataset.targets[:1]).all():
+        raise DataError(f"{name}: all targets are {dataset.targets[0]}; there is nothing to learn")
     shape = dataset.inputs.shape[1:]
     build, widths = ARCHITECTURES[model]
     outputs = dataset.num_classes or dataset.targets.shape[1]
