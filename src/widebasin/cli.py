@@ -96,6 +96,18 @@ class Forecast:
     efficiency: float = 0.3
     """Share of its peak rate that one reaches."""
 
+    @property
+    def asked(self) -> bool:
+        """Whether costs are to be shown and nothing is to be trained.
+
+        Raises:
+            UsageError: if an accelerator is named and a sweep would begin.
+        """
+        if self != Forecast(dry_run=self.dry_run) and not self.dry_run:
+            name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
+            raise UsageError(name, value, "needs --dry-run, which shows costs and trains nothing")
+        return self.dry_run
+
 
 @dataclass(frozen=True)
 class StudyCommand:
@@ -110,7 +122,7 @@ class StudyCommand:
 
     def run(self, console: Console) -> None:
         """Trains the grid and gives the answer, or says what that will cost."""
-        if self.forecast.dry_run:
+        if self.forecast.asked:
             _forecast(self.grid, self.execution, self.output, self.forecast, console)
         else:
             _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
@@ -172,7 +184,7 @@ class Sweep:
 
     def run(self, console: Console) -> None:
         """Trains the grid and shows what every group of networks reached, or says what that will cost."""
-        if self.forecast.dry_run:
+        if self.forecast.asked:
             _forecast(self.grid, self.execution, self.output, self.forecast, console)
         else:
             _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
@@ -572,7 +584,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # What a notebook has set for the processes that it starts; nothing is shown in a window.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
-        # A letter that the terminal's encoding has not is shown as a question mark, and never an error.
+        # A letter that the terminal's encoding lacks is shown as a question mark, and never an error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if list(arguments) == ["--version"]:

@@ -6,6 +6,7 @@ folders are continued, grow or are refused alike.
 """
 
 import base64
+import contextlib
 import dataclasses
 import html
 import os
@@ -23,7 +24,7 @@ from widebasin.data import DataError
 from widebasin.data.places import look_in
 from widebasin.report.page import Answer, image
 from widebasin.shown import shown
-from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.statistics.gains import NothingToPair, gain_table, paired_gains
 from widebasin.statistics.trends import slope_per_decade
 from widebasin.studies import STUDIES, Options, comparing, running
 from widebasin.studies.answering import Answered, write_answer
@@ -464,14 +465,16 @@ def _check_names(given: Mapping[str, Any], kind: type, *others: str) -> None:
 def _results(answered: Answered, folder: ResultsFolder, options: Options | Measures) -> Results:
     tables = answered.tables
     gains, slopes = pd.DataFrame(), []
-    if isinstance(options, Options) and answered.study.compares:
-        gains = gain_table(tables.results, tables.design, options.select, options.at)
-        paired = paired_gains(tables.results, tables.design, options.select, options.at)
-        for series in series_of(gains, paired, tables.wording):
-            if (slope := slope_per_decade(series.paired)) is not None:
-                setting = {name: series.rows[name].iloc[0] for name in (*tables.design.varying(gains), "method")}
-                interval = {"slope": slope.mean, "low": slope.low, "high": slope.high, "seeds": slope.count}
-                slopes.append(setting | interval)
+    # Of a part of a grid that is not whole there are none.
+    if isinstance(options, Options) and (answered.study.compares or folder.is_finished()):
+        with contextlib.suppress(NothingToPair):
+            gains = gain_table(tables.results, tables.design, options.select, options.at)
+            paired = paired_gains(tables.results, tables.design, options.select, options.at)
+            for series in series_of(gains, paired, tables.wording):
+                if (slope := slope_per_decade(series.paired)) is not None:
+                    setting = {name: series.rows[name].iloc[0] for name in (*tables.design.varying(gains), "method")}
+                    interval = {"slope": slope.mean, "low": slope.low, "high": slope.high, "seeds": slope.count}
+                    slopes.append(setting | interval)
     return Results(
         folder=folder.path,
         answer=answered.answer,

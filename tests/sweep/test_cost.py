@@ -88,6 +88,14 @@ def test_without_data_and_their_shape_it_says_so(monkeypatch):
         counted(Spec(workload="shapeless", label_noise=(0.0,)))
 
 
+def test_what_is_asked_of_the_execution_counts_without_the_data_too():
+    grid = Spec(workload="imagenet-resnet50", widths=(16,), methods=("sam",), seeds=1, rhos=(0.05,), batch_size=32)
+    whole, part = (counted(grid, **given).memory for given in ({}, {"microbatch": 8}))
+    assert part < whole / 2
+    with pytest.raises(UsageError, match="microbatch = 7: must divide"):
+        counted(grid, microbatch=7)
+
+
 @pytest.mark.slow
 def test_time_here_is_estimated_from_the_smallest_and_the_largest(tmp_path):
     found = cost_of(resolve(Spec(widths=(4, 8, 16), rhos=(0.05,), seeds=2, epochs=3)), Execution())
@@ -113,6 +121,10 @@ def test_bytes_in_words(count, words):
 def test_what_cannot_be_is_said_before_any_work(monkeypatch):
     found = dataclasses.replace(counted(GRID), precision="bfloat16")
     assert found.seconds_on("h100") == pytest.approx(found.operations / (0.3 * 989e12))
+    double = dataclasses.replace(found, precision="float64")
+    assert double.seconds_on("h100") == pytest.approx(double.operations / (0.3 * 67e12))
+    with pytest.raises(UsageError, match="precision = 'float64': is not computed by this accelerator"):
+        double.seconds_on("tpu-v4")
     for arguments, words in (
         (("h10",), "accelerator = 'h10': unknown; did you mean 'h100'"),
         (("h100", 0), "accelerators = 0: must be a whole number of at least 1"),

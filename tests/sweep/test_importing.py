@@ -48,6 +48,8 @@ def test_it_is_judged_and_loaded_as_it_was(form, trained, tmp_path):
     for mine, theirs in zip(jax.tree.leaves(again.model), jax.tree.leaves(network.model), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert "parameters of" in found.answer.setting
+    with pytest.raises(widebasin.UsageError, match="of a network that was not trained here"):
+        widebasin.train(**CHOICES, epochs=2, out=tmp_path / "r", progress=False)
 
 
 @pytest.mark.slow
@@ -78,10 +80,15 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
     spec = spec_of(width=3)
     params, _ = WORKLOADS["digits-mlp"].network(3).initialize(jax.random.key(0))
     larger, _ = WORKLOADS["digits-mlp"].network(4).initialize(jax.random.key(0))
+    swapped = dict(reversed(arrays_of(params).items()))
+    swapped["more"] = swapped.pop(next(iter(swapped)))
+    np.savez(tmp_path / "swapped.npz", **swapped)
+    swapped = tmp_path / "swapped.npz"
     (tmp_path / "damaged.npz").write_bytes(b"no archive")
     (tmp_path / "mine.pt").touch()
     for given, words in (
         (larger, r"has .*weights.* of shape \[12, 64\], and weights.* of the model is \[9, 64\]"),
+        (swapped, "has .* in another place than the model"),
         (jax.tree.leaves(params)[1:], r"has 5 parameters, and the model has 6 \("),
         (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite: the network has diverged"),
         (tmp_path / "none.npz", "is not there"),
@@ -92,6 +99,9 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(widebasin.DataError, match=r"damaged\.npz"):
         import_network(spec, tmp_path / "damaged.npz", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+    pruned = spec_of(width=3, sparsity=0.5)
+    with pytest.raises(widebasin.UsageError, match=r"sparsity = .*must be left out"):
+        import_network(pruned, params, tmp_path / "r")
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "spec.toml").touch()
     with pytest.raises(widebasin.UsageError, match=r"out = .*: holds a sweep"):

@@ -255,6 +255,18 @@ def test_images_are_standardized_channel_by_channel(tmp_path):
     np.testing.assert_allclose(photographs.inputs.mean((0, 1, 2)), 0, atol=1e-5)
 
 
+def test_bytes_that_are_constant_where_it_trains_stay_small(tmp_path):
+    """As pixels at the border of an image, which a test set may have."""
+    inputs = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    inputs[:, 0, 0] = 0
+    test = inputs.copy()
+    test[:, 0, 0] = 255
+    labels = np.arange(60) % 2
+    path = write(tmp_path / "a.npz", inputs=inputs, targets=labels, test_inputs=test, test_targets=labels)
+    dataset = arrays_workload(path).load()
+    assert np.abs(np.asarray(dataset.prepared(dataset.inputs))).max() < 4
+
+
 @pytest.mark.slow
 def test_the_recipe_trains_at_all_widths_whatever_the_scales(tmp_path):
     inputs = np.exp(floats(400, 5)) * [1e-4, 1, 1e4, 1, 1]

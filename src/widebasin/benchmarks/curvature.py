@@ -17,10 +17,11 @@ from widebasin.benchmarks import step
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import WIDTH, ProgramSAM, gradient_flops, program_sam, torch_sam
 from widebasin.benchmarks.synthetic import CLASSES, FEATURES
-from widebasin.benchmarks.timing import Timing, interleave, without_compilation_cache
+from widebasin.benchmarks.timing import Timing, interleave
 from widebasin.benchmarks.torch_curvature import CurvlinopsHessian, PyHessian, TorchHessian, installed
 from widebasin.benchmarks.torch_sam import torch_threads
 from widebasin.training import CLASSIFICATION
+from widebasin.training.compilation import without_compilation_cache
 
 EXAMPLES, CHUNK_SIZE = 1_024, 128
 # Enough to fit nearly all examples: nine eigenvalues, one less than classes, stand out.

@@ -9,9 +9,10 @@ import jax
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import point_of
-from widebasin.benchmarks.timing import interleave, without_compilation_cache
+from widebasin.benchmarks.timing import interleave
 from widebasin.sam import METHODS
 from widebasin.training import Plan, Point, Program, choose_plan, devices_of_one, train
+from widebasin.training.compilation import without_compilation_cache
 from widebasin.workloads import WORKLOADS
 
 WORKLOAD = WORKLOADS["digits-mlp"]

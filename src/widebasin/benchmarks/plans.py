@@ -9,10 +9,11 @@ import jax
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import point_of
 from widebasin.benchmarks.synthetic import on_random_images, supervised
-from widebasin.benchmarks.timing import interleave, without_compilation_cache
+from widebasin.benchmarks.timing import interleave
 from widebasin.data import SplitSizes
 from widebasin.sam import METHODS
 from widebasin.training import LOOPS, Plan, Program, Supervised, choose_plan, devices_of_one
+from widebasin.training.compilation import without_compilation_cache
 
 NETWORKS, RHO = 6, 0.05
 # Workload -> width; all are trained on the embedded digits, or on images like CIFAR's that are made here.

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +77,3 @@ def interleave(
             jax.block_until_ready(call())
             samples[name].append((clock() - started) / units)
     return {name: Timing(tuple(values)) for name, values in samples.items()}
-
-
-@contextmanager
-def without_compilation_cache() -> Iterator[None]:
-    """Without JAX's persistent cache of compiled programs, should the user have set one up."""
-    before = jax.config.values["jax_enable_compilation_cache"]
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)

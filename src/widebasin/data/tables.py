@@ -34,7 +34,7 @@ class Table(NamedTuple):
         inputs: names of the inputs: of a column of numbers its own, of a column of texts ``column=text`` for each.
         target: name of the column.
         classes: what the labels mean; ``None`` of numbers to regress on.
-        deviation: of the numbers to regress on, which are given over it, less their mean; 1 of labels.
+        deviation: of the numbers to regress on, targets are standardized: less their mean, divided by this; 1 of labels.
     """
 
     dataset: Dataset
@@ -105,7 +105,7 @@ def _read(path: Path) -> Any:
     with explained(path):
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path}: no file but a folder or a device")
-    read = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    read = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     names = read.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
@@ -205,7 +205,7 @@ def _is_categorical(kind: Any) -> bool:
 
 
 class _Categories(NamedTuple):
-    """The different values of a column as texts, in their order, and the number of that of every row."""
+    """The different values of a column as texts, in their order, and for every row the index of its value."""
 
     names: list[str]
     codes: np.ndarray
@@ -234,7 +234,7 @@ def _floats(path: Path, name: str, column: Any) -> np.ndarray:
     from pyarrow import types
 
     kind = column.type
-    if types.is_binary(kind) and path.suffix == ".csv":
+    if types.is_binary(kind) and path.suffix.lower() == ".csv":
         raise DataError(f"{path}: column {name} is no text in UTF-8; save the file in this encoding")
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
         raise DataError(

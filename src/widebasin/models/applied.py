@@ -136,7 +136,7 @@ def from_nnx(module: Any) -> Applied:
     Args:
         module: called with a batch.
     """
-    nnx: Any = importlib.import_module("flax.nnx")  # who has a module has it
+    nnx: Any = importlib.import_module("flax.nnx")  # Flax is installed where there is a module
     told = _telling(type(module).__call__)
     graph, *parts = nnx.split(module, nnx.Param, nnx.RngState, ...)
     # As plain dictionaries: arrays have readable names in them, and files keep them.
@@ -172,7 +172,7 @@ def from_haiku(transformed: Any, key: Key[Array, ""], inputs: PyTree) -> Applied
     """
     names = inspect.signature(transformed.apply).parameters
     told, has_state, has_key = _telling(transformed.apply), "state" in names, "rng" in names
-    # Averages of batch normalization come to be in training alone.
+    # Haiku creates the averages only in training mode.
     made = transformed.init(key, inputs, **told(True))
     params, state = made if has_state else (made, None)
 

@@ -28,6 +28,7 @@ from widebasin.studies.unfinished import finished_part
 from widebasin.sweep import Resolved, SweepError, UsageError, resolve, spec_toml, workload_named
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import stored_networks
+from widebasin.sweep.rows import rows_of_spec
 
 # How the names of pages and figures begin while a sweep is not finished.
 PARTIAL = "partial-"
@@ -215,7 +216,9 @@ def _write_explorer(folder: ResultsFolder, answered: Answered, options: Options)
     tables, answer = answered.tables, answered.answer
     results, wording = tables.results, tables.wording
     metrics = metrics_in(results, tables.description.metrics)
-    read = readings(results, tables.design, metrics)
+    # Of a part of a grid that is not whole, radii would be chosen from more seeds of one than of another.
+    whole = folder.is_finished() or len(results) == len(rows_of_spec(answered.spec))
+    read = readings(results, tables.design, metrics) if whole else ()
     contents = gain_files(read, wording, options.select, options.at) if read and folder.is_finished() else {}
     for name, content in contents.items():
         folder.write(f"tables/{name}", content)

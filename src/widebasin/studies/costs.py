@@ -66,14 +66,14 @@ def cost_sentences(
             f"({cost.calibration_seconds:.0f} s, compilation included)."
         )
     else:
-        sentences.append("The time here is not known, as the data are not here.")
+        sentences.append("The time here is not known: the data are not here, or nothing was timed.")
     if accelerator is not None:
         device = accelerator_named(accelerator)
         seconds = cost.seconds_on(accelerator, count, efficiency)
-        peak = device.half if cost.precision == "bfloat16" else device.single
         sentences.append(
             f"On {count} {accelerator}: {duration(seconds)} in all, if each is busy at {100 * efficiency:g}% of its "
-            f"{peak / 1e12:g} TFLOP/s. That share is assumed, not measured; small networks reach less."
+            f"{device.peak(cost.precision) / 1e12:g} TFLOP/s. That share is assumed, not measured; small networks "
+            "reach less."
         )
         if cost.memory > device.memory:
             sentences.append(

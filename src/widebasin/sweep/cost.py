@@ -18,13 +18,14 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.run import bytes_needed, plan_for
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Centered, Plan, Problem, Program, Supervised, computing_in
+from widebasin.training.compilation import without_compilation_cache
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.training.problem import Model
 from widebasin.workloads import WORKLOADS, SupervisedWorkload
 
-# Operations that an epoch of a calibration may take, a second or some on a core.
+# Operations that an epoch of a calibration may take, about a second on one core.
 CALIBRATED = 5e9
-# Short epochs are timed as often as fits these seconds, and no further cell after so many.
+# Short epochs are repeated for so many seconds, and no further cell is timed after so many.
 REPEATED, ENOUGH = 0.5, 15.0
 # Share of its peak rate that an accelerator is taken to reach, where nothing else is said.
 EFFICIENCY = 0.3
@@ -37,22 +38,35 @@ class Accelerator:
     Attributes:
         single: peak operations per second of matrix products of float32, as JAX computes them by default.
         half: of bfloat16.
+        double: of float64; ``None`` where it has no units for it.
         memory: bytes.
     """
 
     single: float
     half: float
+    double: float | None
     memory: float
+
+    def peak(self, precision: str) -> float:
+        """Its rate in a precision.
+
+        Raises:
+            UsageError: if it has none.
+        """
+        rate = {"float32": self.single, "bfloat16": self.half, "float64": self.double}[precision]
+        if rate is None:
+            raise UsageError("precision", precision, "is not computed by this accelerator; choose another")
+        return rate
 
 
 ACCELERATORS = {
-    "v100": Accelerator(15.7e12, 15.7e12, 32e9),
-    "a100": Accelerator(156e12, 312e12, 80e9),
-    "h100": Accelerator(494.5e12, 989e12, 80e9),
-    "h200": Accelerator(494.5e12, 989e12, 141e9),
-    "tpu-v4": Accelerator(275e12, 275e12, 32e9),
-    "tpu-v5e": Accelerator(197e12, 197e12, 16e9),
-    "tpu-v5p": Accelerator(459e12, 459e12, 95e9),
+    "v100": Accelerator(15.7e12, 15.7e12, 7.8e12, 32e9),
+    "a100": Accelerator(156e12, 312e12, 19.5e12, 80e9),
+    "h100": Accelerator(494.5e12, 989e12, 67e12, 80e9),
+    "h200": Accelerator(494.5e12, 989e12, 67e12, 141e9),
+    "tpu-v4": Accelerator(275e12, 275e12, None, 32e9),
+    "tpu-v5e": Accelerator(197e12, 197e12, None, 16e9),
+    "tpu-v5p": Accelerator(459e12, 459e12, None, 95e9),
 }
 """Name -> peak rates without sparsity. JAX multiplies float32 in TF32 on an A100 and later, in bfloat16 on a TPU."""
 
@@ -64,7 +78,7 @@ class OneStep:
     Attributes:
         gradient: floating-point operations of the gradient of one batch.
         judged: of the loss and metrics of one example.
-        activations: bytes that are kept of a batch for its gradient, parameters among them.
+        activations: bytes that are kept of a batch for its gradient; parameters are among them, an upper bound.
     """
 
     gradient: float
@@ -149,8 +163,7 @@ class Cost:
             raise UsageError("accelerators", count, "must be a whole number of at least 1")
         if not 0 < efficiency <= 1:
             raise UsageError("efficiency", efficiency, "must be a share in (0, 1], such as 0.3")
-        peak = accelerator.half if self.precision == "bfloat16" else accelerator.single
-        return self.operations / (count * efficiency * peak)
+        return self.operations / (count * efficiency * accelerator.peak(self.precision))
 
 
 def accelerator_named(name: str) -> Accelerator:
@@ -167,9 +180,9 @@ def accelerator_named(name: str) -> Accelerator:
 def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> Cost:
     """What the networks of a spec take, without training them.
 
-    Operations are those that XLA counts in the gradient of a batch and in the loss of a block, so often as a recipe
-    takes them. For the time here, two epochs, or a part of one, of the smallest and the largest network of every plan
-    are timed, compilation included; between them seconds per operation are interpolated.
+    Operations are those that XLA counts in the gradient of a batch and in the loss of a block, times the number that
+    the recipe takes. For the time here, some epochs of the smallest and the largest network of every plan are timed, or
+    a part of one, and their compilation; between them seconds per operation are interpolated.
 
     Args:
         spec: of the sweep.
@@ -182,7 +195,7 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
     execution.check()
     grid = cells(spec)
     problems, here = _problems(grid)
-    plans = {cell.name: plan_for(cell, execution) for cell in grid} if here else dict.fromkeys(_names(grid), _ONE)
+    plans = {cell.name: plan_for(cell, execution, problem) for cell, problem in zip(grid, problems, strict=True)}
     steps: dict[tuple[Any, ...], OneStep] = {}
     for cell, problem in zip(grid, problems, strict=True):
         if (key := (cell.width, cell.settings)) not in steps:
@@ -193,7 +206,8 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
         for cell, problem in zip(grid, problems, strict=True)
     ]
     started, timed = time.perf_counter(), []
-    for one in _chosen(of_cells) if calibrate and here else ():
+    calibrate = calibrate and here and all(one.operations_of_step > 0 for one in of_cells)
+    for one in _chosen(of_cells) if calibrate else ():
         if not timed or time.perf_counter() - started < ENOUGH:
             timed.append(_timed(one))
     return Cost(
@@ -203,14 +217,6 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
         calibrated=tuple(sorted({one.of.cell.width for one in timed})),
         calibration_seconds=time.perf_counter() - started,
     )
-
-
-# Where the data are not here, the plan cannot be chosen.
-_ONE = Plan(1, "step", "cpu")
-
-
-def _names(grid: Sequence[Cell]) -> list[str]:
-    return [cell.name for cell in grid]
 
 
 def _problems(grid: Sequence[Cell]) -> tuple[list[Problem], bool]:
@@ -383,7 +389,7 @@ def _timed(one: _Counted) -> _Timed:
     """Trains the first group for some epochs, or a part of one."""
     problem = _shorter(one)
     group = next(iter(one.plan.groups(one.cell.points)))
-    with computing_in(one.cell.recipe.precision):
+    with computing_in(one.cell.recipe.precision), without_compilation_cache():
         started = time.perf_counter()
         program = Program(problem, one.cell.with_radius, one.plan)
         program.prepare(group)

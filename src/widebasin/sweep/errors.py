@@ -29,7 +29,7 @@ class OtherResults(UsageError):
 
 
 class DamagedResults(SweepError):
-    """The records or tables of a sweep are damaged; overwriting deletes them."""
+    """The records or tables of a sweep are damaged; where its records are, overwriting deletes it."""
 
 
 def cannot_write(path: Path, error: OSError) -> SweepError:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,7 +47,7 @@ class Execution:
         """Raises ``UsageError`` where a value cannot be."""
         for argument, least in (("networks_at_once", 1), ("devices", 1), ("microbatch", 1), ("workers", 0)):
             value = getattr(self, argument)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
                 raise UsageError(argument, value, f"must be a whole number of at least {least}")
         if self.loop not in (None, *LOOPS):
             raise nearest_name("loop", self.loop, LOOPS)

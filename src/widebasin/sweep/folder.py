@@ -280,6 +280,7 @@ class ResultsFolder:
         plans: Mapping[str, Mapping[str, Any]],
         environments: Sequence[Mapping[str, Any]],
         keep_parameters: bool = False,
+        imported: str = "",
     ) -> None:
         """Records what is about to run; the spec last: it marks the folder as a sweep's, or as one that has grown.
 
@@ -289,6 +290,7 @@ class ResultsFolder:
             plans: name of a cell -> how its networks are trained, of all stages.
             environments: those in which it was trained.
             keep_parameters: whether those of its networks are kept.
+            imported: where its network comes from, if it was not trained here.
         """
         stages = self._stage_records()[0] if self.holds_sweep() else []
         text, facts = spec_toml(spec), sealed(description.record())
@@ -300,6 +302,7 @@ class ResultsFolder:
                 "plans": plans,
                 "environments": environments,
                 "keep_parameters": keep_parameters,
+                "imported": imported,
             }
         )
         self.write("description.json", facts)

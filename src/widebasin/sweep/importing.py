@@ -1,6 +1,8 @@
 """A network that was trained elsewhere, as a results folder of one network: it is judged, and may be measured."""
 
+import contextlib
 import dataclasses
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -16,8 +18,8 @@ from jaxtyping import PyTree
 from widebasin.data.npz import read_npz
 from widebasin.sweep.cells import cells
 from widebasin.sweep.describing import description_of
-from widebasin.sweep.errors import UsageError
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.errors import SweepError, UsageError
+from widebasin.sweep.folder import RECORD_FILES, ResultsFolder
 from widebasin.sweep.networks import supervised
 from widebasin.sweep.rows import history_rows, results_rows, rows_of_group
 from widebasin.sweep.run import environment
@@ -25,6 +27,8 @@ from widebasin.sweep.spec import Resolved
 from widebasin.training import Checkpoints, Plan, Program, Trained, computing_in
 
 ENDING = ".npz"
+_PARTS = ("train", "valid", "test")
+LOGGER = logging.getLogger("widebasin")
 
 
 def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTree = None) -> ResultsFolder:
@@ -46,10 +50,12 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
     """
     (cell,) = cells(spec)
     (point,) = cell.points
+    if any(spec.sparsity):
+        raise UsageError("sparsity", spec.sparsity, "must be left out: the network is judged as it is given")
     problem = supervised(cell)
     name = str(given) if isinstance(given, Path) else "a pytree"
     folder = ResultsFolder(path)
-    if folder.holds_sweep():
+    if folder.holds_sweep() and not _interrupted(folder):
         raise UsageError("out", str(path), "holds a sweep; choose another folder")
     with computing_in(cell.recipe.precision):
         network = problem.network
@@ -60,7 +66,9 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         params, kept = (jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree) for tree in (params, kept))
         metrics = program.judged((point,), params, kept)
     with folder.locked():
-        folder.check_foreign(())
+        if folder.holds_sweep():
+            folder.clear()
+        folder.check_foreign(RECORD_FILES)
         epochs = cell.recipe.epochs
         history = {
             f"{part}_{one}": np.full((1, epochs), np.nan, np.float32) for part in _PARTS for one in problem.names
@@ -81,7 +89,7 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         description = description_of(spec)
         description = dataclasses.replace(description, recipe=(*description.recipe, f"parameters of {name}"))
         plans = {cell.name: dataclasses.asdict(program.plan)}
-        folder.begin(spec, description, plans, [environment(spec)], keep_parameters=True)
+        folder.begin(spec, description, plans, [environment(spec)], keep_parameters=True, imported=name)
         place = folder.group(cell.name, 0, "parameters")
         checkpoints = Checkpoints(place)
         checkpoints.save(epochs, (params, kept))
@@ -93,11 +101,15 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
     return folder
 
 
-_PARTS = ("train", "valid", "test")
+def _interrupted(folder: ResultsFolder) -> bool:
+    """Whether the folder is that of an import which has not come to its end."""
+    with contextlib.suppress(SweepError):  # a damaged one is not ours to delete
+        return bool(folder.run_record().get("imported")) and not folder.is_finished()
+    return False
 
 
 def _read(given: Path | PyTree) -> list[tuple[str, Any]]:
-    """Name -> array, in order; of a pytree its floating-point arrays."""
+    """Name -> array, in order."""
     if isinstance(given, Path):
         if given.suffix != ENDING:
             remedy = f"must be a file {ENDING}: write it with numpy.savez, or give the arrays from Python"
@@ -125,9 +137,22 @@ def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: 
     if len(found) != len(wanted):
         listed = ", ".join(f"{place} {list(leaf.shape)}" for place, leaf in wanted[:8]) + ", ..." * (len(wanted) > 8)
         has = f"the model has {len(wanted)} ({listed})" if wanted else "the model has none"
-        raise UsageError(argument, name, f"has {len(found)} {what}, and {has}; give those of the same model and width")
+        remedy = "give those of the same model and width"
+        if argument == "state":
+            remedy = "give its running statistics, in their order: import_network(..., state=...) from Python"
+        raise UsageError(argument, name, f"has {len(found)} {what}, and {has}; {remedy}")
     by_name: Mapping[str, Any] = {_plain(one): array for one, array in found}
-    named = all(place in by_name for place, _ in wanted)
+    places = [place for place, _ in wanted]
+    named = len(by_name) == len(found) and set(by_name) == set(places)
+    if not named:
+        moved = [
+            own for place, (own, _) in zip(places, found, strict=True) if _plain(own) in places and _plain(own) != place
+        ]
+        if moved:
+            remedy = f"has {moved[0]} in another place than the model, and not all of its names; name all, or none"
+            raise UsageError(argument, name, f"{remedy}: {', '.join(places[:8])}")
+        if wanted and any(_plain(own) != place for place, (own, _) in zip(places, found, strict=True)):
+            LOGGER.warning("the arrays of %s have other names than those of the model: taken in their order", name)
     arrays = []
     for (place, leaf), (own, array) in zip(wanted, found, strict=True):
         chosen, source = (by_name[place], place) if named else (array, own)

@@ -22,7 +22,7 @@ from widebasin.sweep.rows import rows_of_group
 from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
 from widebasin.sweep.trackers import ALWAYS
-from widebasin.training import Plan, choose_plan, devices_of_one
+from widebasin.training import Plan, Problem, choose_plan, devices_of_one
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.files import code_digest, names_file
@@ -53,8 +53,8 @@ def run(
         execution: how.
         executor: where; here by default.
         listeners: are told what happens, see ``widebasin.sweep.events``; those of ``trackers.listeners_of`` among them.
-        overwrite: delete the results of another spec or plan, or damaged ones, that are in the folder. Results that
-            this spec has too are continued all the same.
+        overwrite: delete the results of another spec or plan, or those whose records are damaged, that are in the
+            folder. Results that this spec has too are continued all the same.
 
     Raises:
         UsageError: for a bad spec or folder, before anything is trained.
@@ -137,6 +137,8 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     grows = bool(differences(stages[-1], spec))
     before, after = cells_of(stages), cells_of([*stages, spec] if grows else stages)
     record = folder.run_record()
+    if record.get("imported"):
+        raise folder.refused(f"of a network that was not trained here ({record['imported']})")
     folder.description()  # damaged, it would be noticed only when all is trained
     used = {name: Plan(**plan) for name, plan in record["plans"].items()}
     if missing := {cell.name for cell in before} - set(used):
@@ -225,10 +227,17 @@ def _continue_record(
     return environments
 
 
-def plan_for(cell: Cell, execution: Execution) -> Plan:
-    """The plan of a cell: chosen from platform and model, with the execution's overrides."""
-    plan = choose_plan(cell.problem(), len(cell.points))
-    if WORKLOADS[cell.workload].streamed:
+def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -> Plan:
+    """The plan of a cell: chosen from platform and model, with the execution's overrides.
+
+    Args:
+        cell: of networks.
+        execution: how they are trained.
+        problem: on what; the cell's own by default.
+    """
+    problem = cell.problem() if problem is None else problem
+    plan = choose_plan(problem, len(cell.points))
+    if problem.from_disk:
         for argument, value, only in (
             ("networks_at_once", execution.networks_at_once, 1),
             ("loop", execution.loop, "step"),
@@ -236,7 +245,7 @@ def plan_for(cell: Cell, execution: Execution) -> Plan:
             if value not in (None, only):
                 raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
     at_once = _at_once(execution, len(cell.points)) or plan.networks_at_once
-    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(cell.problem()))
+    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(problem))
     available = jax.local_device_count()
     if devices > available:
         raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")

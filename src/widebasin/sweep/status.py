@@ -41,7 +41,7 @@ class Status:
             ``trained`` and how many ``missing``.
         own: the workload's own axes among its columns.
         networks: of the sweep.
-        trained: of them.
+        trained: how many of them are.
         begun: groups with a checkpoint; in training if a process holds the folder.
         holder: the process that holds the folder; empty if none does.
     """
@@ -84,12 +84,12 @@ def _begun(folder: ResultsFolder, spec: Resolved) -> list[Begun]:
         # Small networks of the baseline train along with those of a method.
         for methods in ((part.method,), (BASELINE, part.method)):
             epochs[title(spec.workload, part.width, part.own, methods)] = part.epochs
-    found = []
+    found, kept = [], folder.keeps_parameters()
     for checkpoint in sorted((folder.path / "cells").glob("*/group-*.checkpoint")):
         cell, number = checkpoint.parent.name, GROUP.fullmatch(checkpoint.name)
         saved = [int(match[1]) for file in checkpoint.glob("*.seal") if (match := SEAL.fullmatch(file.name))]
         of = epochs.get(STAGE.sub("", cell))
         # A process that was killed may have left that of a group which is finished.
-        if saved and number and of and not folder.finished(cell, int(number[1])):
+        if saved and number and of and not folder.finished(cell, int(number[1]), kept):
             found.append(Begun(cell, max(saved), of))
     return found

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,6 +21,17 @@ def keep_compiled_programs() -> None:
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@contextlib.contextmanager
+def without_compilation_cache() -> Iterator[None]:
+    """Without JAX's persistent cache of compiled programs, should the user have set one up."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
 
 
 def use_every_core() -> None:

@@ -169,7 +169,7 @@ def _standardized(dataset: Dataset) -> Dataset:
     inputs, targets = dataset.inputs, dataset.targets
     images = inputs.ndim > IMAGE_DIMENSIONS
     if inputs.dtype == np.uint8:
-        mean, deviation = (one.ravel() / 255 for one in _moments(inputs[:pool], images))
+        mean, deviation = (one.ravel() for one in _moments(inputs[:pool], images, 255))
         dataset = replace(dataset, normalization=Normalization(tuple(mean.tolist()), tuple(deviation.tolist())))
     else:
         dataset = replace(dataset, inputs=_scaled(inputs, *_moments(inputs[:pool], images)))
@@ -178,10 +178,10 @@ def _standardized(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _moments(values: np.ndarray, images: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation; of what does not vary 1."""
+def _moments(values: np.ndarray, images: bool, scale: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of values over the scale; of what does not vary 1."""
     axes = tuple(range(values.ndim - 1)) if images else 0
-    mean, deviation = values.mean(axes, np.float64), values.std(axes, np.float64)
+    mean, deviation = values.mean(axes, np.float64) / scale, values.std(axes, np.float64) / scale
     return mean, np.where(deviation > 0, deviation, 1.0)
 
 
@@ -206,8 +206,8 @@ def _sizes(dataset: Dataset) -> SplitSizes:
     if min(valid, test) < FEW_TO_JUDGE:
         LOGGER.warning(
             shown(
-                f"{dataset.name}: of {len(dataset):,} examples {valid} validate and {test:,} test; so few tell methods "
-                "apart by large differences alone"
+                f"{dataset.name}: of {len(dataset):,} examples {valid} validate and {test:,} test; with so few, only "
+                "large differences between methods can be seen"
             )
         )
     return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)

@@ -37,7 +37,11 @@ def file_workload(name: str) -> Workload:
 
 def forget_files() -> None:
     """From now on files are read as they are: for a process that trains again after a file was edited."""
-    _read.cache_clear()
+    from widebasin.workloads.arrays import arrays_workload
+    from widebasin.workloads.tables import table_workload
+
+    for read in (_read, arrays_workload, table_workload):
+        read.cache_clear()
 
 
 @functools.cache

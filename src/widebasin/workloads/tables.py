@@ -14,7 +14,7 @@ from widebasin.workloads.arrays import first_try, refuse_absent, refuse_other_en
 from widebasin.workloads.workload import SupervisedWorkload
 
 # The file, a column of it or nothing, a task or nothing.
-NAME = re.compile(rf"(.*[^/:]\.(?:csv|parquet))(?::(.*?))??(?::({'|'.join(TASKS)}))?", re.DOTALL)
+NAME = re.compile(rf"(.*[^/:]\.(?i:csv|parquet))(?::(.*?))??(?::({'|'.join(TASKS)}))?", re.DOTALL)
 
 
 def names_table(name: str) -> bool:
