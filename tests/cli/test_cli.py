@@ -118,7 +118,7 @@ def test_a_mistake_is_quoted_as_it_is_shown(value, here):
         (("sweep", "--seeds", value), 2),
         (("sweep", f"--{value}", "1"), 2),
         ((value,), 2),
-        (("sweep", "--workload", f"{value}.npz"), 1),
+        (("sweep", "--workload", f"{value}.npz"), 2),
         (("sweep", "--file", value), 2),
         (("report", value), 2),
         (("measure", value), 2),

@@ -4,11 +4,12 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from widebasin.cli import _parse
+from widebasin.data.image_files import ImageFiles
 from widebasin.studies import STUDIES
 from widebasin.studies.registry import NETWORKS, declared, study_of
 from widebasin.sweep import Spec, UsageError, resolve
@@ -102,9 +103,12 @@ def test_the_curvature_of_pruned_or_centered_networks_is_not_asked_for(name):
 
 
 @pytest.mark.parametrize("name", ["stability", "convergence"])
-def test_the_curvature_on_streamed_images_is_not_asked_for(name, monkeypatch):
+def test_the_curvature_on_streamed_images_is_not_asked_for(name, monkeypatch, tmp_path):
     spec = resolve(STUDIES[name].spec)
-    streamed = dataclasses.replace(WORKLOADS[spec.workload], load=lambda: SimpleNamespace(files="some"))
+    workload = WORKLOADS[spec.workload]
+    files = ImageFiles(tmp_path, ("a.png",), np.zeros(1, np.int32), ("a",), 0)
+    dataset = dataclasses.replace(workload.load(), files=files)
+    streamed = dataclasses.replace(workload, load=lambda: dataset)
     monkeypatch.setitem(WORKLOADS, spec.workload, streamed)
     with pytest.raises(UsageError, match=r"workload = .* must hold its data in memory"):
         STUDIES[name].check(spec)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from together import together
 
-from widebasin.data import DataError, ImageFiles, SplitSizes, digits
+from widebasin.data import DataError, Dataset, ImageFiles, Normalization, SplitSizes, digits
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.executor import LocalExecutor
@@ -253,13 +253,13 @@ def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
 
 @pytest.mark.parametrize("execution", [Execution(networks_at_once=2), Execution(loop="scan")])
 def test_streamed_images_have_one_way_to_be_trained_on(execution, monkeypatch, tmp_path):
-    workload = WORKLOADS["digits-mlp"]
+    workload, numbers = WORKLOADS["cifar10-resnet18"], np.arange(60_000, dtype=np.int32)
     files = ImageFiles(tmp_path, ("a.png",), np.zeros(1, np.int32), ("a",), 0)
-    streamed = dataclasses.replace(workload.load(), files=files)
-    monkeypatch.setitem(WORKLOADS, "digits-mlp", dataclasses.replace(workload, load=lambda: streamed))
-    (cell,) = cells(resolve(Spec(widths=(3,), methods=("sgd",))))
+    streamed = Dataset("made up", numbers, numbers % 10, 10, normalization=Normalization(), files=files, image_size=32)
+    monkeypatch.setitem(WORKLOADS, workload.name, dataclasses.replace(workload, load=lambda: streamed))
+    (cell,) = cells(resolve(Spec(workload=workload.name, widths=(2,), methods=("sgd",))))
     assert plan_for(cell, Execution(networks_at_once=1, loop="step")).loop == "step"
-    with pytest.raises(UsageError, match="digits-mlp streams its images"):
+    with pytest.raises(UsageError, match="cifar10-resnet18 streams its images"):
         plan_for(cell, execution)
 
 

@@ -34,7 +34,7 @@ class Table(NamedTuple):
         inputs: names of the inputs: of a column of numbers its own, of a column of texts ``column=text`` for each.
         target: name of the column.
         classes: what the labels mean; ``None`` of numbers to regress on.
-        deviation: of the numbers to regress on, targets are standardized: less their mean, divided by this; 1 of labels.
+        deviation: of the numbers to regress on; targets are these less their mean, divided by it. 1 of labels.
     """
 
     dataset: Dataset
