@@ -15,7 +15,7 @@ FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = [ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("**/*.md"))]
 
 # The others train networks and measure them.
-QUICK = ("benchmarks/README.md", "docs/studies.md", "docs/results/README.md")
+QUICK = ("benchmarks/README.md", "docs/results/README.md")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES if blocks_of(page.read_text(encoding="utf-8"))]
 
 

@@ -260,6 +260,10 @@ def test_what_convolves_is_found_in_any_library():
     [
         (lambda: Applied(lambda params, x: x, {"w": INPUTS}), "apply must be a function .* got dict; it comes second"),
         (lambda: Applied({"w": INPUTS}, flax.linen.Dense(3)), "got Dense; give its apply, as Applied"),
+        (
+            lambda: Applied({"params": INPUTS, "batch_stats": INPUTS}, len),
+            "batch_stats beside params, .* take from_linen",
+        ),
         (lambda: Network(lambda key: {"w": jnp.zeros(3)}), "build must return a model .* got a dict"),
         (lambda: Network(lambda key: None), "build must return a model .* got None: end it with return"),
     ],

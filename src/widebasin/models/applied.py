@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -56,6 +56,12 @@ class Applied(eqx.Module):
                 "give its apply, as Applied(params, module.apply)" if hasattr(apply, "apply") else "it comes second"
             )
             raise ValueError(f"apply must be a function (params, inputs) -> outputs, got {given}; {remedy}")
+        others = sorted(set(params) - {"params"}) if isinstance(params, Mapping) and "params" in params else []
+        if others and not jax.tree.leaves(state):
+            raise ValueError(
+                f"params has the collections {', '.join(map(str, others))} beside params, which would be trained like "
+                "parameters; take from_linen(module, key, inputs)"
+            )
         self.params, self.apply = params, apply
         self.state = eqx.nn.StateIndex(state) if jax.tree.leaves(state) else None
         self.inference = False

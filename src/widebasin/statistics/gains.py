@@ -29,12 +29,6 @@ def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Ser
     return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
 
 
-def _smallest_of_the_best(means: pd.DataFrame) -> float:
-    best = means["score"].max()
-    threshold = best - TIE * abs(best) if np.isfinite(best) else best
-    return means.loc[means["score"] >= threshold, "rho"].min()
-
-
 def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
     """rho* of every setting and method: the radius with the best mean of the selection metric over seeds.
 
@@ -57,8 +51,10 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
     scores = results[[*design.setting, "method", "rho"]].assign(score=_scores(results, design, select, at))
     # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
     means = scores.groupby([*design.setting, "method", "rho"])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
-    chosen = means.groupby([*design.setting, "method"])[["rho", "score"]].apply(_smallest_of_the_best)
-    return chosen.rename("rho").reset_index()
+    keys = [*design.setting, "method"]
+    best = means.groupby(keys)["score"].transform("max")
+    near = means[means["score"] >= (best - TIE * best.abs()).where(np.isfinite(best), best)]
+    return near.groupby(keys)["rho"].min().reset_index()
 
 
 def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
