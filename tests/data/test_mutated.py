@@ -26,11 +26,12 @@ import zlib
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from data.files import encoded, idx_bytes
 from data.image_folders import pixels
 
-from widebasin.data import DataError, ImageReader, arrays, list_image_files
+from widebasin.data import DataError, ImageReader, arrays, list_image_files, table
 from widebasin.data.cifar import CIFAR10, read_cifar
 from widebasin.data.class_folders import decode_image, fingerprint, read_class_folders
 from widebasin.data.decoding import UnreadableImage, decode_batch
@@ -46,6 +47,8 @@ QUICK, MANY = 200, int(os.environ.get("WIDEBASIN_MUTATIONS", "2000"))
 # Seconds until one file counts as a hang, and MiB that all files of a reader may add to the peak of the process.
 HANG, MEMORY = 20, 256
 SIZE = (6, 5)
+PEOPLE = pd.DataFrame({"age": [1.5, 2, 4] * 9, "city": ["Bern", "Rome", "Oslo"] * 9, "label": [0, 1, 1] * 9})
+TABLES = {"csv": PEOPLE.to_csv(index=False).encode(), "parquet": PEOPLE.to_parquet()}
 SMALL_MNIST = dataclasses.replace(MNIST, train_examples=12, test_examples=5)
 SMALL_CIFAR = dataclasses.replace(CIFAR10, examples=(10, 10))
 RANDOM = np.random.default_rng(0)
@@ -439,11 +442,22 @@ def spec(folder, draw):
     read_spec(written(folder, "mutant.toml", content))
 
 
+def tables(folder, draw):
+    kind = draw.choice(list(TABLES))
+    path = written(folder, f"mutant.{kind}", bytes_mutated(TABLES[kind], draw))
+    try:
+        table(path, draw.choice((None, "label", "age")))
+    except ValueError as error:
+        if isinstance(error, DataError) or "column" not in str(error):
+            raise
+        raise UsageError("workload", str(path), str(error)) from error  # as its workload does
+
+
 READERS = {
     reader.__name__: reader
     for reader in (
         *(own_arrays, any_arrays, idx, mnist, cifar_batches, class_archive, class_folders, image, photograph),
-        *(photographs, photograph_archive, spec),
+        *(photographs, photograph_archive, spec, tables),
     )
 }
 
