@@ -69,16 +69,20 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
             common setting.
         ValueError: if it has a network twice.
     """
-    check_once(results, design.identity)
+    return _paired(results, design, select, at)
+
+
+def _paired(results: pd.DataFrame, design: Design, select: str, at: str, besides: Sequence[str] = ()) -> pd.DataFrame:
+    """``paired_gains``, with further columns of both networks; those of the baseline end in ``_of_baseline``."""
     methods, baseline = list(dict.fromkeys(results["method"])), design.baseline
     if baseline not in methods or len(methods) < 2:
         raise NothingToPair(
             f"a gain needs the baseline {baseline!r} and another method; the results have {', '.join(methods)}"
         )
     test = design.metric.scale * results[design.column("test", at)].astype(float)
-    values = results[[*design.identity]].assign(value=test)
+    values = results[[*design.identity, *besides]].assign(value=test)
     base = values[values["method"] == baseline].drop(columns=["method", "rho"])
-    base = base.rename(columns={"value": "baseline_value"})
+    base = base.rename(columns={"value": "baseline_value"} | {name: f"{name}_of_baseline" for name in besides})
     others = values[values["method"] != baseline]
     best = others.merge(chosen_radii(results, design, select, at), on=[*design.setting, "method", "rho"])
     paired = best.merge(base, on=[*design.setting, "seed"])
@@ -120,11 +124,7 @@ def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at:
         ``baseline_diverged`` and ``diverged``, numbers of diverged networks. Means over seeds; NaN where a network
         has no finite value: none is left out.
     """
-    paired = paired_gains(results, design, select, at)
-    losses = results[[*design.identity, "train_loss", "diverged"]]
-    base = losses[losses["method"] == design.baseline].drop(columns=["method", "rho"])
-    paired = paired.merge(losses, on=[*design.identity])
-    paired = paired.merge(base, on=[*design.setting, "seed"], suffixes=("", "_of_baseline"))
+    paired = _paired(results, design, select, at, ("train_loss", "diverged"))
     rows = []
     for key, group in paired.groupby([*design.setting, "method", "rho"], sort=False):
         gain = t_interval(group["gain"])
