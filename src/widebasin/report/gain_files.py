@@ -140,7 +140,8 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
     words = table.columns[[not pd.api.types.is_numeric_dtype(gains[name]) for name in named] + [False] * 6]
     text = table.to_latex(
         index=False,
-        header=headings,
+        # Pandas takes braces in headings for places to fill.
+        header=[heading.replace("{", "{{").replace("}", "}}") for heading in headings],
         escape=False,
         column_format="".join("l" if column in words else "r" for column in table),
         caption=_caption(reading, wording),
