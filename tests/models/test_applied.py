@@ -164,6 +164,7 @@ def test_what_dropout_drops_is_the_examples_own_and_no_state(library):
     assert not np.allclose(outputs(), judged)
 
 
+@pytest.mark.slow
 @together("library", LIBRARIES)
 def test_with_a_state_dropout_takes_the_steps_key(library):
     network = Network(lambda key: built(library, key, drop=0.5))

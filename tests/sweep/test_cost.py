@@ -55,6 +55,7 @@ def test_operations_grow_with_what_is_asked_for(change, factor):
     assert other == pytest.approx(factor * found, rel=0.05)
 
 
+@pytest.mark.slow
 def test_memory_is_at_least_what_xla_says_and_not_much_more():
     spec = resolve(Spec(widths=(64,), methods=("sam",), rhos=(0.05,), seeds=6, epochs=2))
     (cell,) = cells(spec)
@@ -89,6 +90,7 @@ def test_without_data_and_their_shape_it_says_so(monkeypatch):
         counted(Spec(workload="shapeless", label_noise=(0.0,)))
 
 
+@pytest.mark.slow
 def test_what_is_asked_of_the_execution_counts_without_the_data_too():
     grid = Spec(workload="cifar10-vit", methods=("sam",), seeds=1, rhos=(0.05,), batch_size=32)
     grid = dataclasses.replace(grid, widths=WORKLOADS["cifar10-vit"].widths[:1])
