@@ -28,6 +28,7 @@ from widebasin.reading_commands import Compare, Report, Status
 from widebasin.shown import say, shown
 from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
+from widebasin.sweep.accelerators import ACCELERATORS, EFFICIENCY, Accelerators
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
 from widebasin.sweep.spec import (
@@ -86,14 +87,13 @@ class Forecast:
         str | None,
         tyro.conf.arg(
             metavar="NAME",
-            help="With --dry-run: estimate the time on this device too: v100, a100, h100, h200, tpu-v4, tpu-v5e or "
-            "tpu-v5p.",
+            help=f"With --dry-run: estimate the time on this device too: {', '.join(ACCELERATORS)}.",
             help_behavior_hint="(default: none)",
         ),
     ] = None
     accelerators: int = 1
     """How many of them share the networks, on however many hosts."""
-    efficiency: float = 0.3
+    efficiency: float = EFFICIENCY
     """Share of its peak rate that one reaches."""
 
     @property
@@ -107,6 +107,11 @@ class Forecast:
             name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
             raise UsageError(name, value, "needs --dry-run, which shows costs and trains nothing")
         return self.dry_run
+
+    @property
+    def devices(self) -> Accelerators | None:
+        """The accelerators that are named."""
+        return None if self.accelerator is None else Accelerators(self.accelerator, self.accelerators, self.efficiency)
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,7 @@ class StudyCommand:
 
     def run(self, console: Console) -> None:
         """Trains the grid and gives the answer, or says what that will cost."""
-        if self.forecast.asked:
-            _forecast(self.grid, self.execution, self.output, self.forecast, console)
-        else:
-            _sweep(self.grid, self.answer, self.execution, self.output, console, self.growth.extend_radii)
+        _train_or_forecast(self, self.answer, console)
 
 
 def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
@@ -184,10 +186,7 @@ class Sweep:
 
     def run(self, console: Console) -> None:
         """Trains the grid and shows what every group of networks reached, or says what that will cost."""
-        if self.forecast.asked:
-            _forecast(self.grid, self.execution, self.output, self.forecast, console)
-        else:
-            _sweep(self.grid, Options(), self.execution, self.output, console, self.growth.extend_radii)
+        _train_or_forecast(self, Options(), console)
 
 
 @dataclass(frozen=True)
@@ -446,16 +445,20 @@ def _sweep(
     print_answer(answered, folder, console)
 
 
-def _forecast(spec: Spec, execution: Execution, output: Output, forecast: Forecast, console: Console) -> None:
-    """Shows what a sweep will cost; trains nothing and writes nothing."""
+def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
+    """Trains a grid and shows its answer, or shows what that will cost; then nothing is trained or written."""
+    if not command.forecast.asked:
+        growth = command.growth.extend_radii
+        _sweep(command.grid, options, command.execution, command.output, console, growth)
+        return
     from widebasin.studies.costs import cost_sentences, cost_table
     from widebasin.studies.running import RESULTS, cost, folder_name
 
-    path = output.out if output.out is not None else RESULTS / folder_name(spec)
-    device = forecast.accelerator, forecast.accelerators, forecast.efficiency
-    found = cost(spec, execution, device)
+    path = command.output.out if command.output.out is not None else RESULTS / folder_name(command.grid)
+    accelerators = command.forecast.devices
+    found = cost(command.grid, command.execution, accelerators)
     console.print(cost_table(found).rich())
-    for sentence in cost_sentences(found, path, *device):
+    for sentence in cost_sentences(found, path, accelerators):
         say(console, sentence)
 
 

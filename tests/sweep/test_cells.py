@@ -1,9 +1,14 @@
+import dataclasses
+
 import pytest
 
+from widebasin.axis import Axis
 from widebasin.sam import ASAM, METHODS, SGD
-from widebasin.sweep import Spec, resolve
+from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells, file_name
+from widebasin.sweep.spec import spec_type
 from widebasin.training import Centered, Supervised
+from widebasin.workloads import WORKLOADS
 
 
 def test_the_default_study_has_every_network_once():
@@ -143,3 +148,15 @@ def test_scales_make_the_task_centered_and_precision_and_examples_reach_it():
 )
 def test_names_of_files_of_arrays_are_names_of_one_folder(workload, name):
     assert file_name(workload) == name
+
+
+def test_values_that_would_share_a_folder_are_refused(monkeypatch):
+    usual = WORKLOADS["line-mlp"]
+    axis = Axis("layout", "layouts", str, "a text", lambda value: True, ("a", "b"), traced=False)
+    own = dataclasses.replace(usual, axes=(axis,), build=lambda width, key, layout="a": usual.build(width, key))
+    monkeypatch.setitem(WORKLOADS, "line-mlp", own)
+    kind = spec_type((axis,))
+    grid = {"workload": "line-mlp", "widths": (2,), "methods": ("sgd",)}
+    assert len({cell.name for cell in cells(resolve(kind(layouts=("a-b", "a.b"), **grid)))}) == 2
+    with pytest.raises(UsageError, match=r"layouts = \('a b', 'a_b'\): has values that are alike as names of files"):
+        cells(resolve(kind(layouts=("a b", "a_b"), **grid)))

@@ -11,6 +11,7 @@ import widebasin
 from widebasin.data import DataError
 from widebasin.studies.costs import bytes_in_words, cost_sentences, cost_table
 from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep.accelerators import Accelerators
 from widebasin.sweep.cells import cells
 from widebasin.sweep.cost import cost_of
 from widebasin.training import Program, choose_plan
@@ -109,7 +110,7 @@ def test_time_here_is_estimated_from_the_smallest_and_the_largest(tmp_path):
     table = cost_table(found)
     assert table.rows[-1][0] == "all"
     assert len(table.rows) == 4
-    sentences = cost_sentences(found, tmp_path / "not" / "there", "a100", 2, 0.5)
+    sentences = cost_sentences(found, tmp_path / "not" / "there", Accelerators("a100", 2, 0.5))
     assert "On 2 a100: " in sentences[1]
     assert "at 50% of its 156 TFLOP/s" in sentences[1]
     assert not (tmp_path / "not").exists()

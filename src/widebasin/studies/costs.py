@@ -6,7 +6,8 @@ from pathlib import Path
 
 from widebasin.report.tables import Table
 from widebasin.statistics.intervals import NONE
-from widebasin.sweep.cost import EFFICIENCY, Cost, accelerator_named
+from widebasin.sweep.accelerators import Accelerators
+from widebasin.sweep.cost import Cost
 from widebasin.sweep.progress import duration
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -43,20 +44,13 @@ def cost_table(cost: Cost) -> Table:
     )
 
 
-def cost_sentences(
-    cost: Cost, path: Path, accelerator: str | None = None, count: int = 1, efficiency: float = EFFICIENCY
-) -> list[str]:
-    """How the time was estimated, the time on an accelerator, the room on the disk.
+def cost_sentences(cost: Cost, path: Path, accelerators: Accelerators | None = None) -> list[str]:
+    """How the time was estimated, the time on accelerators, the room on the disk.
 
     Args:
         cost: of a sweep.
         path: of its results folder, which need not be there.
-        accelerator: name, see ``sweep.cost.ACCELERATORS``; ``None`` for none.
-        count: how many of them.
-        efficiency: share of the peak rate that is reached.
-
-    Raises:
-        UsageError: see ``Cost.seconds_on``.
+        accelerators: that were checked.
     """
     sentences = []
     if cost.calibrated:
@@ -67,18 +61,17 @@ def cost_sentences(
         )
     else:
         sentences.append("The time here is not known: the data are not here, or nothing was timed.")
-    if accelerator is not None:
-        device = accelerator_named(accelerator)
-        seconds = cost.seconds_on(accelerator, count, efficiency)
+    if accelerators is not None:
+        seconds = duration(accelerators.seconds(cost.operations, cost.precision))
+        peak = f"{100 * accelerators.efficiency:g}% of its {accelerators.peak(cost.precision) / 1e12:g} TFLOP/s"
         sentences.append(
-            f"On {count} {accelerator}: {duration(seconds)} in all, if each is busy at {100 * efficiency:g}% of its "
-            f"{device.peak(cost.precision) / 1e12:g} TFLOP/s. That share is assumed, not measured; small networks "
-            "reach less."
+            f"On {accelerators.count} {accelerators.name}: {seconds} in all, if each is busy at {peak}. That share is "
+            "assumed, not measured; small networks reach less."
         )
-        if cost.memory > device.memory:
+        if cost.memory > accelerators.memory:
             sentences.append(
-                f"The largest network takes {bytes_in_words(cost.memory)} and {accelerator} has "
-                f"{bytes_in_words(device.memory)}: give --microbatch, or split its batches with --devices."
+                f"The largest network takes {bytes_in_words(cost.memory)} and {accelerators.name} has "
+                f"{bytes_in_words(accelerators.memory)}: give --microbatch, or split its batches with --devices."
             )
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free

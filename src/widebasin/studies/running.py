@@ -15,9 +15,10 @@ from widebasin.studies.answering import Answered, write_answer
 from widebasin.studies.registry import STUDIES, study_of
 from widebasin.studies.study import Options
 from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, resolve
+from widebasin.sweep.accelerators import Accelerators
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
-from widebasin.sweep.cost import EFFICIENCY, Cost, cost_of
+from widebasin.sweep.cost import Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
@@ -60,19 +61,11 @@ def train_and_answer(
     for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
         if not isinstance(flag, bool):
             raise UsageError(name, flag, "must be True or False")
-    execution.check()
-    look_in(execution.data_dir)
-    use_every_core()
-    keep_compiled_programs()
-    resolved = resolve(spec)
-    asked = study_of(resolved)
-    asked.check(resolved)
     options.check()
+    resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
         resolved = _extended_before(resolved, path)
-    if asked.measures:
-        execution = dataclasses.replace(execution, keep_parameters=True)
     while True:
         listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
         folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
@@ -87,20 +80,11 @@ def train_and_answer(
         resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
 
 
-def cost(
-    spec: Spec,
-    execution: Execution,
-    device: tuple[str | None, int, float] = (None, 1, EFFICIENCY),
-    *,
-    calibrate: bool = True,
-) -> Cost:
-    """What ``train_and_answer`` would cost: trains nothing and writes nothing.
+def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
+    """The spec, checked, and how it is trained; JAX is set up for it.
 
-    Args:
-        spec: what to train.
-        execution: how.
-        device: of an accelerator, checked before any work: name, number and efficiency, see ``Cost.seconds_on``.
-        calibrate: see ``sweep.cost.cost_of``.
+    Raises:
+        UsageError: where it cannot be trained or its study not be answered.
     """
     execution.check()
     look_in(execution.data_dir)
@@ -109,10 +93,22 @@ def cost(
     resolved = resolve(spec)
     asked = study_of(resolved)
     asked.check(resolved)
-    if device[0] is not None:
-        Cost((), 0, "float32").seconds_on(device[0], *device[1:])
-    if asked.measures:
-        execution = dataclasses.replace(execution, keep_parameters=True)
+    keep = execution.keep_parameters or asked.measures
+    return resolved, dataclasses.replace(execution, keep_parameters=keep)
+
+
+def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = None, *, calibrate: bool = True) -> Cost:
+    """What ``train_and_answer`` would cost: trains nothing and writes nothing.
+
+    Args:
+        spec: what to train.
+        execution: how.
+        accelerators: whose time will be asked for; checked before any work.
+        calibrate: see ``sweep.cost.cost_of``.
+    """
+    resolved, execution = _resolved(spec, execution)
+    if accelerators is not None:
+        accelerators.check(resolved.precision)
     return cost_of(resolved, execution, calibrate=calibrate)
 
 

@@ -195,7 +195,7 @@ def _network(cell: Cell, point: Point) -> tuple[Any, ...]:
     return (cell.width, cell.settings.own, point)
 
 
-def check_names(spec: Resolved) -> None:
+def _check_names(spec: Resolved) -> None:
     """Raises ``UsageError`` if two values of an axis give cells one name."""
     for axis in own_of(spec.axes):
         names = [file_name(str(value)) for value in spec.values(axis)]
@@ -214,7 +214,7 @@ def cells(spec: Resolved) -> list[Cell]:
     Raises:
         UsageError: if two have one name.
     """
-    check_names(spec)
+    _check_names(spec)
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
     recipe = dataclasses.replace(WORKLOADS[spec.workload].recipe, **given)
     found: list[Cell] = []

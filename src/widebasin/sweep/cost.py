@@ -12,8 +12,8 @@ import numpy as np
 
 from widebasin.data import DataError, Dataset, Normalization, SplitSizes
 from widebasin.statistics import LOSS
+from widebasin.sweep.accelerators import EFFICIENCY, Accelerators
 from widebasin.sweep.cells import Cell, cells
-from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.run import bytes_needed, plan_for
 from widebasin.sweep.spec import Resolved
@@ -27,48 +27,6 @@ from widebasin.workloads import WORKLOADS, SupervisedWorkload
 CALIBRATED = 5e9
 # Short epochs are repeated for so many seconds, and no further cell is timed after so many.
 REPEATED, ENOUGH = 0.5, 15.0
-# Share of its peak rate that an accelerator is taken to reach, where nothing else is said.
-EFFICIENCY = 0.3
-
-
-@dataclass(frozen=True)
-class Accelerator:
-    """One device, from its maker's data sheet.
-
-    Attributes:
-        single: peak operations per second of matrix products of float32, as JAX computes them by default.
-        half: of bfloat16.
-        double: of float64; ``None`` where it has no units for it.
-        memory: bytes.
-    """
-
-    single: float
-    half: float
-    double: float | None
-    memory: float
-
-    def peak(self, precision: str) -> float:
-        """Its rate in a precision.
-
-        Raises:
-            UsageError: if it has none.
-        """
-        rate = {"float32": self.single, "bfloat16": self.half, "float64": self.double}[precision]
-        if rate is None:
-            raise UsageError("precision", precision, "is not computed by this accelerator; choose another")
-        return rate
-
-
-ACCELERATORS = {
-    "v100": Accelerator(15.7e12, 15.7e12, 7.8e12, 32e9),
-    "a100": Accelerator(156e12, 312e12, 19.5e12, 80e9),
-    "h100": Accelerator(494.5e12, 989e12, 67e12, 80e9),
-    "h200": Accelerator(494.5e12, 989e12, 67e12, 141e9),
-    "tpu-v4": Accelerator(275e12, 275e12, None, 32e9),
-    "tpu-v5e": Accelerator(197e12, 197e12, None, 16e9),
-    "tpu-v5p": Accelerator(459e12, 459e12, None, 95e9),
-}
-"""Name -> peak rates without sparsity. JAX multiplies float32 in TF32 on an A100 and later, in bfloat16 on a TPU."""
 
 
 @dataclass(frozen=True)
@@ -151,30 +109,16 @@ class Cost:
         """Estimated time on accelerators that share the networks: operations over ``count x efficiency x peak``.
 
         Args:
-            name: of ``ACCELERATORS``.
+            name: of ``sweep.accelerators.ACCELERATORS``.
             count: how many there are, on however many hosts.
             efficiency: share of the peak rate that is reached; widebasin has not measured it.
 
         Raises:
-            UsageError: for an unknown name, or a number that cannot be.
+            UsageError: see ``Accelerators.check``.
         """
-        accelerator = accelerator_named(name)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UsageError("accelerators", count, "must be a whole number of at least 1")
-        if not 0 < efficiency <= 1:
-            raise UsageError("efficiency", efficiency, "must be a share in (0, 1], such as 0.3")
-        return self.operations / (count * efficiency * accelerator.peak(self.precision))
-
-
-def accelerator_named(name: str) -> Accelerator:
-    """The accelerator of a name.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    if name not in ACCELERATORS:
-        raise nearest_name("accelerator", name, ACCELERATORS)
-    return ACCELERATORS[name]
+        accelerators = Accelerators(name, count, efficiency)
+        accelerators.check(self.precision)
+        return accelerators.seconds(self.operations, self.precision)
 
 
 def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> Cost:
