@@ -372,7 +372,7 @@
     const sorted = columns.find((one) => one.name === state.sort);
     if (sorted) {
       const sign = state.descending ? -1 : 1;
-      const order = (row) => { const value = sorted.value(row); return value in words ? null : value; };
+      const order = (row) => { const value = sorted.value(row); return Object.hasOwn(words, value) ? null : value; };
       // What is no number comes last, whichever way.
       rows.sort((a, b) => {
         const [one, other] = [order(a), order(b)];

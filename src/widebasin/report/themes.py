@@ -72,15 +72,3 @@ def style_of_themes(shades: int) -> str:
             *classes,
         )
     )
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast of two colours in hexadecimal digits, from 1 to 21, as the WCAG 2 define it."""
-    low, high = sorted(_luminance(colour) for colour in (one, other))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    channels = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
