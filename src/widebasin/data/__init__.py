@@ -3,17 +3,20 @@
 from widebasin.data.arrays import arrays
 from widebasin.data.augmentation import crop_and_flip, random_crop, random_flip
 from widebasin.data.batching import epoch_batches
+from widebasin.data.buckets import Buckets
 from widebasin.data.catalogue import DATASETS, DatasetSource
 from widebasin.data.cifar import cifar10, cifar100
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digit_images, digits
 from widebasin.data.errors import DataError
+from widebasin.data.grammar import grammar
 from widebasin.data.image_files import ImageFiles, list_image_files
 from widebasin.data.imagenet import imagenet, imagenette
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
 from widebasin.data.mnist import fashion_mnist, mnist
 from widebasin.data.one_dimensional import points_on_a_line
+from widebasin.data.phrases import phrases
 from widebasin.data.randomness import key_for, permutation
 from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
 from widebasin.data.streaming import ImageReader
@@ -23,6 +26,7 @@ from widebasin.data.teacher import teacher_regression
 __all__ = [
     "DATASETS",
     "LABEL_NOISE_KINDS",
+    "Buckets",
     "DataError",
     "Dataset",
     "DatasetSource",
@@ -41,6 +45,7 @@ __all__ = [
     "digits",
     "epoch_batches",
     "fashion_mnist",
+    "grammar",
     "imagenet",
     "imagenette",
     "key_for",
@@ -49,6 +54,7 @@ __all__ = [
     "mnist",
     "noisy_linear_targets",
     "permutation",
+    "phrases",
     "points_on_a_line",
     "random_crop",
     "random_flip",

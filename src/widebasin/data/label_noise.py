@@ -11,12 +11,15 @@ LABEL_NOISE_KINDS = ("symmetric", "asymmetric")
 
 def corrupt_labels(
     key: Key[Array, ""],
-    labels: Int[Array, " examples"],
+    labels: Int[Array, "examples ..."],
     num_classes: int,
     rate: float | Float[Array, ""],
     kind: str = "symmetric",
-) -> Int[Array, " examples"]:
+) -> Int[Array, "examples ..."]:
     """Gives ``floor(rate * examples)`` of the labels a wrong class (off by one at most beyond 100,000 examples).
+
+    Of examples with several labels, such as the tags of a sentence, every label is wrong with probability ``rate``
+    instead, independently. A label of -1 is missing, and stays so.
 
     * ``symmetric``: a class drawn uniformly among the ``num_classes - 1`` others.
     * ``asymmetric``: the next class, ``(label + 1) mod num_classes``.
@@ -26,15 +29,17 @@ def corrupt_labels(
 
     Args:
         key: decides which labels and, for symmetric noise, which classes.
-        labels: true classes in ``0 .. num_classes - 1``.
+        labels: true classes in ``0 .. num_classes - 1``; of several labels for an example, -1 where one is missing.
         num_classes: at least 2.
         rate: share of wrong labels in [0, 1); a number or a traced scalar.
         kind: one of ``LABEL_NOISE_KINDS``.
     """
     which, classes = jax.random.split(key)
-    order = permutation(which, labels.shape[0])
-    # The small term keeps 0.3 * 1000 at 300 where float32 puts it just below.
-    corrupted = order < jnp.floor(rate * labels.shape[0] + 1e-3)
+    if labels.ndim == 1:
+        # The small term keeps 0.3 * 1000 at 300 where float32 puts it just below.
+        corrupted = permutation(which, labels.shape[0]) < jnp.floor(rate * labels.shape[0] + 1e-3)
+    else:
+        corrupted = (jax.random.uniform(which, labels.shape) < rate) & (labels >= 0)
     if kind == "symmetric":
         shift = jax.random.randint(classes, labels.shape, 1, num_classes, dtype=labels.dtype)
     elif kind == "asymmetric":

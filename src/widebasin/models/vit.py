@@ -6,45 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from widebasin.models.convolution import Image
-
-
-class EncoderBlock(eqx.Module):
-    """Attention and a perceptron, each behind layer normalization and beside a shortcut.
-
-    ``x <- x + attention(norm(x))``, then ``x <- x + W_2 gelu(W_1 norm(x) + b_1) + b_2`` for every token.
-    """
-
-    attention_norm: eqx.nn.LayerNorm
-    attention: eqx.nn.MultiheadAttention
-    mlp_norm: eqx.nn.LayerNorm
-    expand: eqx.nn.Linear
-    contract: eqx.nn.Linear
-
-    def __init__(self, dimension: int, heads: int, *, key: Key[Array, ""]) -> None:
-        """A block on tokens with ``dimension`` features; twice as many are hidden in the perceptron."""
-        keys = jax.random.split(key, 3)
-        self.attention_norm = eqx.nn.LayerNorm(dimension)
-        self.attention = eqx.nn.MultiheadAttention(
-            heads,
-            dimension,
-            use_query_bias=True,
-            use_key_bias=True,
-            use_value_bias=True,
-            use_output_bias=True,
-            key=keys[0],
-        )
-        self.mlp_norm = eqx.nn.LayerNorm(dimension)
-        self.expand = eqx.nn.Linear(dimension, 2 * dimension, key=keys[1])
-        self.contract = eqx.nn.Linear(2 * dimension, dimension, key=keys[2])
-
-    def __call__(self, tokens: Float[Array, "tokens dimension"]) -> Float[Array, "tokens dimension"]:
-        """The tokens after the block."""
-        normalized = jax.vmap(self.attention_norm)(tokens)
-        tokens = tokens + self.attention(normalized, normalized, normalized)
-        return tokens + jax.vmap(self._perceptron)(tokens)
-
-    def _perceptron(self, token: Float[Array, " dimension"]) -> Float[Array, " dimension"]:
-        return self.contract(jax.nn.gelu(self.expand(self.mlp_norm(token))))
+from widebasin.models.encoder import EncoderBlock
 
 
 class ViT(eqx.Module):

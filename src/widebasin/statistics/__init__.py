@@ -12,6 +12,6 @@ This package itself loads nothing but ``Metric`` and ``Design``, so that trainin
 """
 
 from widebasin.statistics.design import BASELINE, Design
-from widebasin.statistics.metric import ACCURACY, LOSS, Metric, recorded
+from widebasin.statistics.metric import ACCURACY, LOSS, MEAN_AVERAGE_PRECISION, ROC_AUC, Metric, recorded
 
-__all__ = ["ACCURACY", "BASELINE", "LOSS", "Design", "Metric", "recorded"]
+__all__ = ["ACCURACY", "BASELINE", "LOSS", "MEAN_AVERAGE_PRECISION", "ROC_AUC", "Design", "Metric", "recorded"]

@@ -17,12 +17,14 @@ class Metric:
         higher_is_better: the direction.
         unit: of values as they are shown, such as ``%``; empty if they have none.
         scale: factor from the stored value to the unit shown: 100 for a share shown in percent.
+        words: what it is called in text; by default the name in words.
     """
 
     name: str
     higher_is_better: bool
     unit: str = ""
     scale: float = 1.0
+    words: str = ""
 
     @property
     def percent(self) -> bool:
@@ -36,8 +38,8 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The name in words."""
-        return shown(self.name.replace("_", " "))
+        """What it is called in text."""
+        return shown(self.words or self.name.replace("_", " "))
 
     @property
     def label(self) -> str:
@@ -72,6 +74,8 @@ class Metric:
 
 ACCURACY = Metric("accuracy", True, PERCENT, 100.0)
 LOSS = Metric("loss", False)
+MEAN_AVERAGE_PRECISION = Metric("map", True, PERCENT, 100.0, "mean average precision")
+ROC_AUC = Metric("roc_auc", True, PERCENT, 100.0, "mean ROC-AUC")
 
 
 def recorded(metrics: Sequence[Metric]) -> tuple[str, ...]:

@@ -1,9 +1,17 @@
 """Training: one network, or many networks of one architecture in one compiled program."""
 
+from widebasin.training.bucketed import Bucketed, Cut, shortened
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
 from widebasin.training.lazy import Centered
 from widebasin.training.network import PRECISIONS, Network, computing_in
-from widebasin.training.objective import CLASSIFICATION, REGRESSION, SQUARED_CLASSIFICATION, Objective
+from widebasin.training.objective import (
+    BINARY_TASKS,
+    CLASSIFICATION,
+    REGRESSION,
+    SQUARED_CLASSIFICATION,
+    TAGGING,
+    Objective,
+)
 from widebasin.training.optimizers import OPTIMIZERS, NamedOptimizer
 from widebasin.training.plan import LOOPS, Plan, choose_plan, devices_of_one
 from widebasin.training.point import Point
@@ -17,6 +25,7 @@ from widebasin.training.supervised import Batch, Examples, Supervised, initializ
 from widebasin.training.train import EpochReport, Trained, train
 
 __all__ = [
+    "BINARY_TASKS",
     "CLASSIFICATION",
     "LOOPS",
     "OPTIMIZERS",
@@ -25,10 +34,13 @@ __all__ = [
     "REGRESSION",
     "SCHEDULES",
     "SQUARED_CLASSIFICATION",
+    "TAGGING",
     "Batch",
+    "Bucketed",
     "Centered",
     "CheckpointError",
     "Checkpoints",
+    "Cut",
     "EpochReport",
     "Examples",
     "Hyperparameters",
@@ -52,5 +64,6 @@ __all__ = [
     "devices_of_one",
     "initialization_key",
     "pruned_parameters",
+    "shortened",
     "train",
 ]

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from widebasin.statistics import ACCURACY, LOSS, Metric
+from widebasin.statistics import ACCURACY, LOSS, MEAN_AVERAGE_PRECISION, ROC_AUC, Metric
+from widebasin.statistics.ranking import mean_average_precision, mean_roc_auc
 
 PerExample = Callable[[Any, Any], Any]
 """(outputs, target) of an example -> its value, or (sum of values, sum of weights) of its positions, such as tokens."""
@@ -76,6 +77,38 @@ def one_hot_squared_error(outputs: Float[Array, " classes"], label: Int[Array, "
     return squared_error(outputs, jax.nn.one_hot(label, outputs.shape[0], dtype=outputs.dtype))
 
 
+def tags_cross_entropy(
+    logits: Float[Array, "positions tags"], tags: Int[Array, " positions"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The sum of the cross entropies of the positions that have a tag, and their number; -1 is no tag."""
+    return _over_known(jax.vmap(cross_entropy)(logits, jnp.maximum(tags, 0)), tags)
+
+
+def tags_accuracy(
+    logits: Float[Array, "positions tags"], tags: Int[Array, " positions"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How many of the positions that have a tag get it, and how many have one; -1 is no tag."""
+    return _over_known(jax.vmap(accuracy)(logits, tags), tags)
+
+
+def binary_cross_entropy(
+    logits: Float[Array, " tasks"], labels: Int[Array, " tasks"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The sum of ``-log p(label)`` over the tasks with a known label, 0 or 1, and their number; -1 is not known."""
+    return _over_known(optax.sigmoid_binary_cross_entropy(logits, labels), labels)
+
+
+def _over_known(values: Float[Array, " n"], labels: Int[Array, " n"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    known = labels >= 0
+    return jnp.sum(jnp.where(known, values, 0)), jnp.sum(known, dtype=values.dtype)
+
+
 CLASSIFICATION = Objective(cross_entropy, {ACCURACY: accuracy})
 SQUARED_CLASSIFICATION = Objective(one_hot_squared_error, {ACCURACY: accuracy})
 REGRESSION = Objective(squared_error)
+TAGGING = Objective(tags_cross_entropy, {ACCURACY: tags_accuracy})
+"""A class for every position of an example; -1 where there is none."""
+BINARY_TASKS = Objective(
+    binary_cross_entropy, of_dataset={MEAN_AVERAGE_PRECISION: mean_average_precision, ROC_AUC: mean_roc_auc}
+)
+"""Several labels, each 0 or 1, for every example; -1 where one is missing."""

@@ -15,14 +15,16 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from widebasin.axis import Axis
-from widebasin.data import DataError, Dataset, SplitSizes, split_fits
+from widebasin.data import Buckets, DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
 from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
     CLASSIFICATION,
     REGRESSION,
     SQUARED_CLASSIFICATION,
+    Bucketed,
     Centered,
+    Cut,
     Network,
     Objective,
     Problem,
@@ -31,6 +33,7 @@ from widebasin.training import (
     Supervised,
     computing_in,
     pruned_parameters,
+    shortened,
 )
 
 # To which share of each other numbers of parameters are matched by pruning.
@@ -195,6 +198,8 @@ class SupervisedWorkload(Workload):
         augment: see ``training.Supervised``.
         given: see ``training.Supervised``.
         input_shape: of one image as bytes, where costs are to be known without the data.
+        buckets: the sizes of examples that have different ones, such as sentences, see ``training.Bucketed``.
+        cut: how such examples are shortened, see ``training.Bucketed``.
     """
 
     load: Callable[[], Dataset]
@@ -204,6 +209,8 @@ class SupervisedWorkload(Workload):
     augment: Callable[[Key[Array, ""], Array], Array] | None = None
     given: tuple[str, ...] = ()
     input_shape: tuple[int, ...] | None = None
+    buckets: Callable[[], Buckets] | None = None
+    cut: Cut = shortened
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for an attribute that is not as it must be, or an axis whose values reach no model."""
@@ -259,7 +266,8 @@ class SupervisedWorkload(Workload):
         if not self.has_classes or self.metrics[0].name != ACCURACY.name:
             return None
         targets = np.asarray(self.dataset.targets)
-        return float(np.bincount(targets).max() / len(targets))
+        known = targets[targets >= 0]
+        return float(np.bincount(known).max() / len(known))
 
     @property
     def streamed(self) -> bool:
@@ -295,16 +303,20 @@ class SupervisedWorkload(Workload):
             sizes = dataclasses.replace(sizes, train=settings.train_examples)
         self._check_examples(dataset, sizes)
         self._check_outputs(width, settings)
-        supervised = (Supervised if dataset.files is None else Streamed)(
-            build=self._build(width, settings),
-            dataset=dataset,
-            sizes=sizes,
-            objective=self.objective,
-            recipe=recipe,
-            label_noise_kind=settings.label_noise_kind,
-            augment=self.augment,
-            given=self.given,
-        )
+        of_problem: dict[str, Any] = {
+            "build": self._build(width, settings),
+            "dataset": dataset,
+            "sizes": sizes,
+            "objective": self.objective,
+            "recipe": recipe,
+            "label_noise_kind": settings.label_noise_kind,
+            "augment": self.augment,
+            "given": self.given,
+        }
+        if self.buckets is not None:
+            supervised = Bucketed(buckets=self.buckets(), cut=self.cut, **of_problem)
+        else:
+            supervised = (Supervised if dataset.files is None else Streamed)(**of_problem)
         return Centered(supervised) if settings.centered else supervised
 
     def _check_examples(self, dataset: Dataset, sizes: SplitSizes) -> None:
@@ -315,8 +327,11 @@ class SupervisedWorkload(Workload):
                 + f", {dataset.fixed_test:,} of them to test on" * (dataset.fixed_test > 0)
                 + ": complete the data, or take smaller sizes"
             )
-        if dataset.num_classes is not None and np.min(dataset.targets) == np.max(dataset.targets):
-            raise DataError(f"all targets of {dataset.name} are of class {np.min(dataset.targets)}: nothing to learn")
+        if dataset.num_classes is not None:
+            known = np.asarray(dataset.targets)[np.asarray(dataset.targets) >= 0]
+            if not len(known) or np.min(known) == np.max(known):
+                which = f"are of class {known[0]}" if len(known) else "are missing"
+                raise DataError(f"all targets of {dataset.name} {which}: nothing to learn")
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
     def _check_outputs(self, width: int, settings: Settings) -> None:

@@ -1,0 +1,194 @@
+"""Training on examples of different sizes: sentences, graphs."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from widebasin.data.buckets import Buckets
+from widebasin.training.problem import Model
+from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Positions, Supervised
+
+Cut = Callable[[PyTree, int], PyTree]
+"""(inputs of a batch, length) -> the same examples, padded to this length."""
+
+
+def shortened(inputs: PyTree, length: int) -> PyTree:
+    """Inputs whose arrays have their positions along the second axis, cut to a length."""
+    return jax.tree.map(lambda leaf: leaf[:, :length], inputs)
+
+
+class BucketedExamples(NamedTuple):
+    """Which examples a network trains, validates and tests on, see ``Examples``; those of evaluations by bucket.
+
+    Attributes:
+        train: positions in the data set.
+        train_targets: of the training examples, in their order.
+        by_bucket: positions in ``train``, sorted by bucket.
+        valid: positions in the data set, sorted by bucket.
+        test: likewise.
+        given: what the model is called with by name.
+    """
+
+    train: Int[Array, "..."]
+    train_targets: PyTree
+    by_bucket: Int[Array, "..."]
+    valid: Int[Array, "..."]
+    test: Int[Array, "..."]
+    given: Mapping[str, Float[Array, "..."]]
+
+
+class BucketedBatch(eqx.Module):
+    """Examples with their targets, see ``Batch``, and how long each of them may be.
+
+    Attributes:
+        inputs: see ``Batch``.
+        targets: see ``Batch``.
+        counted: see ``Batch``.
+        columns: pairs (number of examples, length), in the order of the examples.
+    """
+
+    inputs: PyTree
+    targets: PyTree
+    counted: Any
+    columns: tuple[tuple[int, int], ...] = eqx.field(static=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Bucketed(Supervised):
+    """A data set of padded examples, of which every batch computes most at less than the full length.
+
+    Every batch takes about as many examples of every size as every other: an epoch is a random permutation of the
+    training examples, stably sorted by bucket, of which batch ``s`` of ``S`` takes those at ``s, s + S, s + 2 S ...``.
+    All batches have one shape then, and each example is at most once in an epoch. Padding has no effect on the results,
+    so neither have buckets, but for that choice and for rounding.
+
+    A group of examples of a batch (``m``, microbatches) is computed at the full length.
+
+    Attributes:
+        buckets: the sizes.
+        cut: shortens inputs; outputs may be shorter then along their first axis, and are filled up with 0.
+    """
+
+    buckets: Buckets = dataclasses.field(kw_only=True)
+    cut: Cut = dataclasses.field(default=shortened, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for a model with a state: it would be that of a part of the batch."""
+        if self.network.stateful:
+            raise ValueError("examples of different sizes need a model without state: leave batch normalization out")
+
+    @property
+    def data(self) -> tuple[PyTree, PyTree, np.ndarray]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Inputs, targets and buckets."""
+        return (*super().data, self.buckets.of_example)
+
+    def source(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
+    ) -> BucketedExamples:
+        """See ``Supervised``."""
+        found = super().source(data[:2], key, point, params)
+        order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
+        return BucketedExamples(
+            train=found.train,
+            train_targets=found.train_targets,
+            by_bucket=order["train"],
+            valid=found.valid[order["valid"]],
+            test=found.test[order["test"]],
+            given=found.given,
+        )
+
+    def epoch(
+        self, data: PyTree, source: Any, carry: PyTree, model: Model, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[PyTree, Positions]:
+        """A fresh permutation of the training examples, dealt out bucket by bucket."""
+        carry, index = super().epoch(data[:2], source, carry, model, key, number)
+        positions = index.positions.ravel()
+        positions = positions[jnp.argsort(data[2][source.train[positions]], stable=True)]
+        return carry, Positions(positions.reshape(self.recipe.batch_size, self.steps_per_epoch).T)
+
+    def batch(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, data: PyTree, source: BucketedExamples, index: Positions, key: Key[Array, ""] | None, part: str
+    ) -> BucketedBatch:
+        """The examples at positions of a part; of a block of training examples, by their order in ``by_bucket``."""
+        of_step = part == "train" and index.counted is None
+        if part == "train" and not of_step:
+            index = Positions(source.by_bucket[index.positions], index.counted)
+        found = super().batch(data[:2], source, index, key, part)  # pyright: ignore[reportArgumentType]
+        return BucketedBatch(*found, columns=self.columns["steps" if of_step else part])
+
+    @functools.cached_property
+    def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """How long the examples are of the batches of training (``steps``), and of the blocks of every part."""
+        sizes, pool = self.sizes, len(self.dataset) - self.dataset.fixed_test
+        # Where the examples of a part may lie in the data set.
+        within = {"train": (0, pool), "valid": (0, pool), "test": (pool, len(self.dataset))}
+        if not self.dataset.fixed_test:
+            within["test"] = (0, pool)
+        if not self.dataset.shuffled:
+            first = pool if self.dataset.fixed_test else sizes.train + sizes.valid
+            within = {
+                "train": (0, sizes.train),
+                "valid": (sizes.train, sizes.train + sizes.valid),
+                "test": (first, first + sizes.test),
+            }
+        beyond = {part: self.buckets.beyond(slice(*ends)) for part, ends in within.items()}
+        found = {"steps": self.buckets.columns(beyond["train"], self.recipe.batch_size, max(self.steps_per_epoch, 1))}
+        for part in within:
+            rows, columns = np.shape(self.blocks(part).positions)
+            found[part] = self.buckets.columns(beyond[part], columns, rows)
+        return found
+
+    def blocks(self, part: str) -> Positions:
+        """The examples of a part, by bucket, in blocks of one size that have about as many of every bucket."""
+        examples = getattr(self.sizes, part)
+        rows = -(-examples // EVALUATION_BLOCK)
+        columns = -(-examples // rows)
+        # What does not count comes first, where examples are shortest.
+        positions = np.arange(rows * columns).reshape(columns, rows).T - (rows * columns - examples)
+        return Positions(np.maximum(positions, 0), positions >= 0)
+
+    def outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        model: Model,
+        source: BucketedExamples,
+        batch: BucketedBatch | Batch,
+        keys: Key[Array, " examples"] | None,
+        *,
+        training: bool,
+    ) -> tuple[PyTree, PyTree]:
+        """See ``Supervised``; bucket by bucket."""
+        inputs = self.dataset.prepared(batch.inputs)
+        size = jax.tree.leaves(inputs)[0].shape[0]
+        columns = batch.columns if isinstance(batch, BucketedBatch) else ()
+        if sum(number for number, _ in columns) != size:
+            columns = ((size, self.buckets.lengths[-1]),)
+        found, start = [], 0
+        for number, length in columns:
+            own, own_keys = jax.tree.map(lambda leaf, at=start, n=number: leaf[at : at + n], (inputs, keys))
+            outputs, _ = self.network.outputs(
+                model.params,
+                model.state,
+                self.cut(own, length),
+                training=training,
+                keys=own_keys,
+                given=source.given,
+            )
+            found.append(outputs)
+            start += number
+        return jax.tree.map(lambda *leaves: jnp.concatenate(_filled(leaves)), *found), model.state
+
+
+def _filled(leaves: tuple[Array, ...]) -> list[Array]:
+    """Outputs of all buckets, those of shorter ones filled up with 0 along their second axis."""
+    if leaves[0].ndim < 2:
+        return list(leaves)
+    longest = max(leaf.shape[1] for leaf in leaves)
+    return [jnp.pad(leaf, [(0, 0), (0, longest - leaf.shape[1])] + [(0, 0)] * (leaf.ndim - 2)) for leaf in leaves]

@@ -1,0 +1,26 @@
+"""The axes of dropout: rates that a grid may vary, within one program."""
+
+from widebasin.axis import Axis
+
+
+def dropout(*rates: float) -> Axis:
+    """The rate at which features are dropped in training; these by default."""
+    return _rate("dropout", rates, "Rate at which hidden features are dropped in training.")
+
+
+def word_dropout(*rates: float) -> Axis:
+    """The rate at which words become the unknown word in training; these by default."""
+    return _rate("word_dropout", rates, "Rate at which words become the unknown word in training.")
+
+
+def _rate(name: str, rates: tuple[float, ...], sentence: str) -> Axis:
+    return Axis(
+        name=name,
+        flag=name,
+        kind=float,
+        wanted="a number from 0 to below 1",
+        holds=lambda rate: 0 <= rate < 1,
+        default=rates,
+        phrase=f"{name.replace('_', ' ')} {{}}",
+        help=sentence,
+    )
