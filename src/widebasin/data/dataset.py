@@ -39,7 +39,9 @@ class Dataset:
             of arrays, such as the tokens of sentences beside their lengths, or the nodes and edges of graphs.
         targets: integer labels (classification) or float32 targets (regression); or a pytree of arrays, such as tags
             beside their weights.
-        num_classes: number of classes of one label per example, which can be made wrong; ``None`` for everything else.
+        num_classes: number of classes of labels; ``None`` for everything else. One label per example is 0 to
+            ``num_classes - 1``; where targets have more axes, such as one for the words of a sentence, -1 is a label
+            that is missing.
         fixed_test: the last so many examples are the official test set; 0 if there is none, then the test set is
             drawn by seed like the others.
         shuffled: whether the split is drawn by seed; if not, the training examples come first, those to validate on
@@ -63,7 +65,8 @@ class Dataset:
     def __post_init__(self) -> None:
         """Raises ``ValueError`` unless all arrays have as many examples, and labels are below the number of classes.
 
-        What is missing would be read as the last, and a label beyond the outputs makes the loss NaN.
+        A label below 0 would be read as one of the last, and one beyond the outputs makes the loss NaN; -1 is allowed
+        where targets have more than one axis.
         """
         lengths = {
             f"{name}{jax.tree_util.keystr(path)}": len(leaf)
@@ -76,10 +79,12 @@ class Dataset:
         if self.num_classes is None or not len(self):
             return
         lowest, highest = (int(one(self.targets)) for one in (np.min, np.max))
-        if lowest < 0 or highest >= self.num_classes:
+        several = self.targets.ndim > 1
+        if lowest < -several or highest >= self.num_classes:
+            missing = ", or -1 where one is missing" if several else ""
             raise ValueError(
                 f"num_classes of {self.name} is {self.num_classes}, and targets run from {lowest} to {highest}; they "
-                "must be 0 to num_classes - 1"
+                f"must be 0 to num_classes - 1{missing}"
             )
 
     def __len__(self) -> int:
