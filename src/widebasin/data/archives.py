@@ -140,6 +140,11 @@ class Decompressed:
         self.stream.close()
 
     def read(self, size: int) -> bytes:
+        """The next so many bytes; fewer at the end.
+
+        Raises:
+            DataError: if there are far more than the file's size allows for.
+        """
         content = self.stream.read(size)
         self.given += len(content)
         if self.given > self.most:

@@ -45,7 +45,7 @@ def tfidf_logistic_regression(
 
 
 def majority_tag(train: Sentences, test: Sentences) -> float:
-    """Accuracy of the tag that every word, as spelled, has most often; a word not met gets the most frequent tag of all.
+    """Accuracy of the tag that every word, as spelled, has most often; a word not met gets the commonest tag of all.
 
     Of tags that are equally frequent the first in alphabetical order is taken. Words without a tag count neither in
     training nor in testing.
@@ -57,7 +57,7 @@ def majority_tag(train: Sentences, test: Sentences) -> float:
 
 
 def majority_tag_with_suffixes(train: Sentences, test: Sentences, length: int = 3) -> float:
-    """As ``majority_tag``, but a word not met gets the most frequent tag of its last characters, if these have been met.
+    """As ``majority_tag``, but a word not met gets the commonest tag of its last characters, if these have been met.
 
     Args:
         train: tagged sentences.

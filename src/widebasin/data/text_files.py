@@ -19,8 +19,8 @@ def either(path: Path) -> Path | None:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file in UTF-8, without their ends.
 
-    The file may be compressed by gzip, bzip2 or xz, told by its first bytes. Lines end with a line feed, with or without
-    a carriage return before it; other characters that Unicode takes for the end of a line do not end one.
+    The file may be compressed by gzip, bzip2 or xz, told by its first bytes. Lines end with a line feed, with or
+    without a carriage return before it; other characters that Unicode takes for the end of a line do not end one.
 
     Raises:
         DataError: if it cannot be read, is truncated or damaged, or is not in UTF-8, with the number of the line.

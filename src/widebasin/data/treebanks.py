@@ -81,7 +81,10 @@ def treebank(
             raise ValueError(f"{argument} must be at least 1, got {value}")
     if column not in TAG_COLUMNS:
         raise ValueError(f"column must be one of {', '.join(TAG_COLUMNS)}, got {column!r}")
-    folder, code = _place(name)
+    place = _place(name)
+    if place is None:
+        raise _absent(name)
+    folder, code = place
     files = _files(folder, code)
     missing = [f"{code}-ud-{part}.conllu" for part in PARTS if part not in files]
     if missing:
@@ -93,12 +96,13 @@ def treebank(
 
 
 def find_treebank(name: str) -> Found | None:
-    """Where a treebank with all its three files is; see ``treebank`` for its name."""
-    try:
-        folder, code = _place(name)
-    except DataError:
-        return None
-    return Found(folder, KIND) if len(_files(folder, code)) == len(PARTS) else None
+    """Where a treebank with all its three files is; see ``treebank`` for its name.
+
+    Raises:
+        DataError: if a folder cannot be looked into, or the one named by its path holds several treebanks.
+    """
+    place = _place(name)
+    return Found(place[0], KIND) if place is not None and len(_files(*place)) == len(PARTS) else None
 
 
 def word_suffixes(sentences: Iterable[Sequence[str]], suffix: int = 3) -> list[list[str]]:
@@ -106,26 +110,32 @@ def word_suffixes(sentences: Iterable[Sequence[str]], suffix: int = 3) -> list[l
     return [[word[-suffix:].lower() for word in sentence] for sentence in sentences]
 
 
-def _place(name: str) -> tuple[Path, str]:
+def _place(name: str) -> tuple[Path, str] | None:
     """The folder of a treebank, and its code."""
     if not name:
         raise ValueError("name must be that of a treebank, such as UD_English-LinES or en_lines, got ''")
-    here = folders_here(FOLDER)
-    if os.sep not in name:
-        for base in here:
-            inside = sorted(path for path in _entries(base) if path.is_dir() and path.name.startswith("UD_"))
-            for folder in (base, *inside):
-                if name in _codes(folder) or (folder.name == name and _codes(folder)):
-                    return folder, name if name in _codes(folder) else _only_code(folder)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path, _only_code(path)
-    there = sorted({folder.name for base in here for folder in _entries(base) if folder.name.startswith("UD_")})
+    for base in () if os.sep in name else folders_here(FOLDER):
+        for folder in (base, *_treebanks_in(base)):
+            codes = _codes(folder)
+            if name in codes:
+                return folder, name
+            if codes and folder.name == name:
+                return folder, _only_code(folder)
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  without a home, ~ is a name
+    return (path, _only_code(path)) if path.is_dir() else None
+
+
+def _absent(name: str) -> DataError:
+    there = sorted({folder.name for base in folders_here(FOLDER) for folder in _treebanks_in(base)})
     looked = ", ".join(map(str, folders_of(FOLDER)))
-    raise DataError(
-        f"the treebank {name} is not here; put its folder, from https://github.com/UniversalDependencies, into a folder "
-        f"{FOLDER} in ${ENVIRONMENT} (looked in {looked}{'; there: ' if there else ''}{', '.join(there)})"
+    return DataError(
+        f"the treebank {name} is not here; put its folder, from https://github.com/UniversalDependencies, into a "
+        f"folder {FOLDER} in ${ENVIRONMENT} (looked in {looked}; there: {', '.join(there) or 'none'})"
     )
+
+
+def _treebanks_in(folder: Path) -> list[Path]:
+    return sorted(path for path in _entries(folder) if path.name.startswith("UD_") and path.is_dir())
 
 
 def _entries(folder: Path) -> list[Path]:
