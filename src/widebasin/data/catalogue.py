@@ -179,7 +179,7 @@ class ImageCounts:
         counts = [np.bincount(labels, minlength=self.num_classes) for labels in parts(data)]
         if self.published is not None:
             self._compare(data, counts)
-        train, test = (_range(count.min(), count.max()) for count in counts)
+        train, test = (_range(int(count.min()), int(count.max())) for count in counts)
         what = f"examples of shape {_product(self.shape)}" if data.files is None else "files, not opened"
         return f"{len(data):,} {what}; per class {train} to train and {test} to test on"
 
