@@ -78,7 +78,8 @@ def _names_of_flags() -> dict[str, list[str]]:
 
     known = {axis.flag: axis.names() for axis in AXES if axis.names is not None}
     # Photographs, which are not downloaded, stay on the disk and go with no other model.
-    arrays = [f"{source.name}:{model}" for source in DATASETS.values() if source.files for model in ARCHITECTURES]
+    images = [source.name for source in DATASETS.values() if source.files and source.images]
+    arrays = [f"{name}:{model}" for name in images for model in ARCHITECTURES]
     known |= {"workload": [*WORKLOADS, *arrays], "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
     known |= {"method": known["methods"], "pruner": PRUNERS, "pruners": PRUNERS, "preset": PRESETS, "prune": PRUNE}
     known |= {"budget": BUDGETS, "label_noise_kind": LABEL_NOISE_KINDS, "precision": PRECISIONS, "track": TRACKERS}

@@ -43,15 +43,18 @@ class ListCommand:
             rows.append(
                 (
                     source.name,
-                    f"{source.title}: {source.description}, {source.num_classes} classes",
+                    f"{source.title}: {source.description}",
                     " + ".join(f"{examples:,}" for examples in source.examples),
-                    " x ".join(map(str, source.shape)),
+                    source.shape,
                     _megabytes(source.size) if source.files else "no",
                     "not here" if found is None else f"{found.path} ({found.kind})",
                 )
             )
-        columns = ("name", "what", "training + test examples", "shape", "download", "where")
-        note = "Download: widebasin data fetch NAME, which says how to get what cannot be downloaded."
+        columns = ("name", "what", "examples", "shape", "download", "where")
+        note = (
+            "Examples: training + test, or training + validation + test. Download: widebasin data fetch NAME, which "
+            "says how to get what cannot be downloaded."
+        )
         console.print(Table("Data sets", columns, tuple(rows), note).rich("left"))
 
 
@@ -91,7 +94,7 @@ class FetchCommand:
 
 @dataclass(frozen=True)
 class CheckCommand:
-    """Read data sets wholly: checksums where published, shapes, number of examples per class.
+    """Read data sets wholly: checksums where published, shapes, numbers of examples.
 
     Examples:
       widebasin data check
@@ -129,20 +132,9 @@ class CheckCommand:
             raise DataError("; ".join(faults))
 
     def _check(self, source: "DatasetSource", console: Console) -> None:
-        import numpy as np
-
-        from widebasin.data.catalogue import parts
-
         with console.status(f"reading {source.title}"):
-            data, found = source.check()
-        counts = [np.bincount(labels, minlength=source.num_classes) for labels in parts(data)]
-        train, test = (_range(count.min(), count.max()) for count in counts)
-        what = f"examples of shape {' x '.join(map(str, source.shape))}" if data.files is None else "files, not opened"
-        say(
-            console,
-            f"{data.name}: sound ({found.path}, {found.kind}): {len(data):,} {what}; per class {train} to train and "
-            f"{test} to test on",
-        )
+            data, found, contents = source.check()
+        say(console, f"{data.name}: sound ({found.path}, {found.kind}): {contents}")
 
 
 COMMANDS = {"list": ListCommand, "fetch": FetchCommand, "check": CheckCommand}
@@ -154,7 +146,7 @@ def _data_subcommand(name: str, command: Any) -> Any:
 
 @dataclass(frozen=True)
 class DataCommand:
-    """List, download and check data sets: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, ImageNet.
+    """List, download and check data sets: MNIST, Fashion-MNIST, CIFAR, ImageNet, SST-2, treebanks.
 
     Examples:
       widebasin data list
@@ -212,7 +204,3 @@ def _progress(console: Console, quiet: bool) -> "Iterator[Callable[[str, int, in
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def _range(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -5,6 +5,7 @@ import io
 import os
 import struct
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def write_tar(path, folder, inside="", mode="w:gz", **options):
     with tarfile.open(path, mode, **options) as archive:
         archive.add(folder, arcname=inside or ".")
     return path
+
+
+def zipped_glue(**changes):
+    """The archive SST-2.zip with an example in each part, that to test on without its label."""
+    texts = {
+        "train": "sentence\tlabel\na good film \t1\n",
+        "dev": "sentence\tlabel\na bad film \t0\n",
+        "test": "index\tsentence\n0\tfine .\n",
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, text in (texts | changes).items():
+            if text is not None:
+                archive.writestr(f"SST-2/{part}.tsv", text)
+    return file.getvalue()
 
 
 def real(name):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.files import needs_data, real, write_binary, write_mnist, write_tar
+from data.files import needs_data, real, write_binary, write_mnist, write_tar, zipped_glue
 from data.server import Server
 
 from widebasin.data import DATASETS, DataError, Dataset
-from widebasin.data.catalogue import parts
+from widebasin.data.catalogue import ImageCounts, PublishedFile, parts
 from widebasin.data.cifar import CIFAR10
 from widebasin.data.places import Found, folders_of
 
@@ -48,12 +48,16 @@ def served(tmp_path, folder):
 def test_sources_agree_with_themselves(name):
     source = DATASETS[name]
     assert source.name == name
-    if source.class_counts is not None:
-        assert tuple(map(sum, source.class_counts)) == source.examples
-        assert [len(counts) for counts in source.class_counts] == [source.num_classes] * 2
+    assert len(source.examples) in (2, 3)
+    assert bool(source.files) != bool(source.obtain)
+    if source.images:
+        assert source.shape == " x ".join(map(str, source.inspect.shape))
+        published = source.inspect.published
+        assert published is None or tuple(map(sum, published)) == source.examples
+        assert published is None or [len(counts) for counts in published] == [source.inspect.num_classes] * 2
     for file in source.files:
         algorithm, digest = file.checksum.split(":")
-        assert (algorithm, len(bytes.fromhex(digest))) == ("md5", 16)
+        assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[algorithm]
         assert all(url.startswith("http") and url.endswith(f"/{file.name}") for url in file.urls)
         assert file.size > 0
 
@@ -84,10 +88,19 @@ def test_what_was_half_fetched_and_has_come_otherwise_leaves_nothing_in_any_fold
     assert list(tmp_path.rglob("*.partial")) == []
 
 
-@pytest.mark.parametrize(("name", "home"), [("imagenet", "image-net.org"), ("imagenette", "github.com/fastai")])
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("imagenet", "image-net.org"),
+        ("imagenette", "github.com/fastai"),
+        ("ud-english-lines", "github.com/UniversalDependencies/UD_English-LinES and put them into a folder ud/UD_Engl"),
+    ],
+)
 def test_what_cannot_be_downloaded_says_where_to_get_it(folder, name, home):
     with pytest.raises(DataError, match=f"cannot be downloaded by this program: .*https://{home}"):
         DATASETS[name].fetch()
+    if not DATASETS[name].images:
+        return
     for part in ("train", "val"):
         (folder / name / part / "n01440764").mkdir(parents=True)
     assert DATASETS[name].fetch() == Found(folder / name, "class folders")
@@ -96,8 +109,9 @@ def test_what_cannot_be_downloaded_says_where_to_get_it(folder, name, home):
 @needs_data
 def test_the_real_image_files_are_found_and_counted(folder, monkeypatch):
     monkeypatch.setenv("WIDEBASIN_DATA", str(real("imagenette").parent))
-    data, found = DATASETS["imagenette"].check()
+    data, found, contents = DATASETS["imagenette"].check()
     assert found.kind == "tar archive"
+    assert contents.startswith("1,500 files, not opened; per class 100 to train")
     assert [np.bincount(labels).tolist() for labels in parts(data)] == [[100] * 10, [50] * 10]
 
 
@@ -160,18 +174,16 @@ def source_of(targets, shape=(2, 2, 1), fixed_test=3):
     data = Dataset("small", np.zeros((len(targets), *shape), np.uint8), np.asarray(targets, np.int32), 3, fixed_test)
     return dataclasses.replace(
         DATASETS["mnist"],
-        examples=(6, 3),
-        shape=(2, 2, 1),
-        num_classes=3,
         load=lambda: data,
         find=lambda: Found(Path("nowhere"), "idx files"),
-        class_counts=((2, 2, 2), (1, 1, 1)),
+        inspect=ImageCounts((2, 2, 1), 3, ((2, 2, 2), (1, 1, 1))),
     )
 
 
 def test_a_sound_data_set_is_given_back():
-    data, found = source_of([0, 0, 1, 1, 2, 2, 0, 1, 2]).check()
+    data, found, contents = source_of([0, 0, 1, 1, 2, 2, 0, 1, 2]).check()
     assert (data.name, found.path.name) == ("small", "nowhere")
+    assert contents == "9 examples of shape 2 x 2 x 1; per class 2 to train and 1 to test on"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +218,46 @@ def test_the_real_mnist_is_downloaded_from_its_second_home_and_sound(folder):
         )
         source = dataclasses.replace(DATASETS["mnist"], files=files)
         source.fetch()
-        data, found = source.check()
+        data, found, _ = source.check()
     assert found == Found(folder / "mnist", "idx files")
     assert data.name == "MNIST"
     assert server.served < sum(map(len, content.values())) + 4 * 65_536
+
+
+@needs_data
+def test_the_real_sentences_are_found_and_counted(folder, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(real("sst2").parent))
+    data, found, contents = DATASETS["sst2"].check()
+    assert (data.name, found) == ("SST-2", Found(real("sst2"), "tsv files"))
+    assert contents.startswith("67,349 phrases to train, 872 sentences to validate and 1,821 to test on; in favour are")
+    one_less = dataclasses.replace(
+        data, inputs=data.inputs[:-1], targets=data.targets[:-1], fixed_test=data.fixed_test - 1
+    )
+    with pytest.raises(DataError, match="70,041 phrases and sentences, 1,820 of them to test on, where 70,042 and"):
+        dataclasses.replace(DATASETS["sst2"], load=lambda: one_less).check()
+
+
+@needs_data
+def test_the_real_treebanks_are_found_and_counted(folder, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(real("ud").parent))
+    _, _, contents = DATASETS["ud-english-partut"].check()
+    assert contents == "2,090 sentences of 49,634 words; 49,634 have a tag, of 17 tags"
+    for name in ("ud-english-lines", "ud-english-partut"):
+        assert len(DATASETS[name].load()) == sum(DATASETS[name].examples)
+
+
+def test_sst2_is_fetched_from_its_homes_and_read(folder):
+    content = {"SST-2.zip": zipped_glue(), "stsa.binary.test": b"1 fine .\n"}
+    with Server(content) as server:
+        files = tuple(
+            PublishedFile(name, (server.url,), f"sha256:{hashlib.sha256(one).hexdigest()}", len(one))
+            for name, one in content.items()
+        )
+        source = dataclasses.replace(DATASETS["sst2"], files=files)
+        assert source.fetch() == Found(folder / "sst2", "archive of GLUE")
+        source.fetch()
+        assert len(server.requests) == 2
+    assert source.load().targets.tolist() == [1, 0, 1]
+    (folder / "sst2" / "stsa.binary.test").write_bytes(b"0 fine .\n")
+    (damaged,) = source.damaged(source.find())
+    assert "stsa.binary.test: does not have the published checksum" in damaged

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.image_folders import write_folders
+from together import together
 
 from widebasin.data import DataError, Dataset, ImageReader, Normalization, arrays, list_image_files
 
@@ -122,3 +123,23 @@ def test_arrays_of_several_lengths_are_refused():
         in_memory(targets=LABELS[:11])
     with pytest.raises(ValueError, match=r"targets\['tags'\] 12, targets\['weights'\] 3"):
         in_memory(targets={"tags": LABELS, "weights": LABELS[:3]})
+
+
+def test_a_label_may_be_missing_where_an_example_has_several():
+    tags = np.array([[0, 1, -1], [2, -1, -1]], np.int32)
+    tagged = Dataset("tagged", np.zeros((2, 3), np.int32), tags, 3)
+    assert tagged.targets is tags
+
+
+@together(
+    ("targets", "message"),
+    [
+        ([0, -1, 2], "num_classes of small is 3, and targets run from -1 to 2; they must be 0 to num_classes - 1$"),
+        ([0, 3], "targets run from 0 to 3; they must be 0 to num_classes - 1$"),
+        ([[0, -2], [1, 2]], "targets run from -2 to 2; they must be 0 to num_classes - 1, or -1 where one is missing"),
+        ([[0, -1], [1, 3]], "targets run from -1 to 3"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(targets, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset("small", np.zeros((len(targets), 2), np.float32), np.array(targets, np.int32), 3)

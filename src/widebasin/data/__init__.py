@@ -2,12 +2,15 @@
 
 from widebasin.data.arrays import arrays
 from widebasin.data.augmentation import crop_and_flip, random_crop, random_flip
+from widebasin.data.baselines import majority_tag, majority_tag_with_suffixes, tfidf_logistic_regression
 from widebasin.data.batching import epoch_batches
 from widebasin.data.buckets import Buckets
 from widebasin.data.catalogue import DATASETS, DatasetSource
 from widebasin.data.cifar import cifar10, cifar100
+from widebasin.data.conllu import Sentences, read_conllu
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digit_images, digits
+from widebasin.data.embeddings import embeddings
 from widebasin.data.errors import DataError
 from widebasin.data.grammar import grammar
 from widebasin.data.image_files import ImageFiles, list_image_files
@@ -19,9 +22,12 @@ from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.phrases import phrases
 from widebasin.data.randomness import key_for, permutation
 from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
+from widebasin.data.sst2 import Phrases, read_sst2, read_sst2_sentences, sst2, sst2_sentences
 from widebasin.data.streaming import ImageReader
 from widebasin.data.tables import Table, table
 from widebasin.data.teacher import teacher_regression
+from widebasin.data.treebanks import Treebank, treebank, word_suffixes
+from widebasin.data.vocabulary import Vocabulary
 
 __all__ = [
     "DATASETS",
@@ -33,9 +39,13 @@ __all__ = [
     "ImageFiles",
     "ImageReader",
     "Normalization",
+    "Phrases",
+    "Sentences",
     "Split",
     "SplitSizes",
     "Table",
+    "Treebank",
+    "Vocabulary",
     "arrays",
     "cifar10",
     "cifar100",
@@ -43,6 +53,7 @@ __all__ = [
     "crop_and_flip",
     "digit_images",
     "digits",
+    "embeddings",
     "epoch_batches",
     "fashion_mnist",
     "grammar",
@@ -50,6 +61,8 @@ __all__ = [
     "imagenette",
     "key_for",
     "list_image_files",
+    "majority_tag",
+    "majority_tag_with_suffixes",
     "matrix_targets",
     "mnist",
     "noisy_linear_targets",
@@ -58,8 +71,16 @@ __all__ = [
     "points_on_a_line",
     "random_crop",
     "random_flip",
+    "read_conllu",
+    "read_sst2",
+    "read_sst2_sentences",
     "split_examples",
     "split_fits",
+    "sst2",
+    "sst2_sentences",
     "table",
     "teacher_regression",
+    "tfidf_logistic_regression",
+    "treebank",
+    "word_suffixes",
 ]

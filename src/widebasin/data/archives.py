@@ -120,7 +120,7 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-class _Decompressed:
+class Decompressed:
     """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed."""
 
     def __init__(self, source: Path) -> None:
@@ -131,7 +131,7 @@ class _Decompressed:
         opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
         self.stream = source.open("rb") if opener is None else opener(source, "rb")
 
-    def __enter__(self) -> "_Decompressed":
+    def __enter__(self) -> "Decompressed":
         return self
 
     def __exit__(
@@ -140,6 +140,11 @@ class _Decompressed:
         self.stream.close()
 
     def read(self, size: int) -> bytes:
+        """The next so many bytes; fewer at the end.
+
+        Raises:
+            DataError: if there are far more than the file's size allows for.
+        """
         content = self.stream.read(size)
         self.given += len(content)
         if self.given > self.most:
@@ -155,7 +160,7 @@ def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
 
     Without that, a damaged header of a file in the middle would pass for the end of the archive.
     """
-    with _Decompressed(source) as stream:
+    with Decompressed(source) as stream:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
             yield archive
         # The checksum of what is compressed comes after the end of the archive.

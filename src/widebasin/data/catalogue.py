@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from widebasin.data.errors import DataError
 from widebasin.data.imagenet import IMAGENET, IMAGENETTE, find_image_folders, imagenet, imagenette
 from widebasin.data.mnist import FASHION_MNIST, MNIST, IdxImages, fashion_mnist, find_idx_images, mnist
 from widebasin.data.places import ENVIRONMENT, Found, folders_of
+from widebasin.data.sst2 import NAME as SST2
+from widebasin.data.sst2 import STSA_HOME, find_sst2, sst2
+from widebasin.data.sst2 import TITLE as SST2_TITLE
+from widebasin.data.treebanks import find_treebank, treebank
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class PublishedFile:
     Attributes:
         name: of the file.
         homes: addresses of the folders it is in, the first one to be asked first.
-        checksum: "md5:..." as published.
+        checksum: "md5:..." or "sha256:..." as published.
         size: in bytes.
     """
 
@@ -36,6 +41,20 @@ class PublishedFile:
         return tuple(f"{home}{self.name}" for home in self.homes)
 
 
+class Checked(NamedTuple):
+    """A data set that is sound.
+
+    Attributes:
+        dataset: the data set.
+        found: where it is.
+        contents: what is in it, in words.
+    """
+
+    dataset: Dataset
+    found: Found
+    contents: str
+
+
 @dataclass(frozen=True)
 class DatasetSource:
     """A data set that has a name.
@@ -43,28 +62,29 @@ class DatasetSource:
     Attributes:
         name: on the command line, and of its folder.
         title: what people call it.
-        description: one line.
-        examples: number of training and of test examples.
-        shape: of an example.
-        num_classes: number of classes.
+        description: one line, also of the classes.
+        examples: number of training and of test examples, or of those to train, to validate and to test on.
+        shape: of an example, in words, such as "28 x 28 x 1".
         load: reads it.
         find: where it is, or ``None``.
+        inspect: says in words what is in the data set that is read, and raises ``DataError`` if it is not what is
+            published.
         files: what is published; empty if it cannot be downloaded.
-        class_counts: number of examples per class, of training and of test; ``None`` if any number will do.
         obtain: how to get it, if it cannot be downloaded.
+        images: whether examples are images, and targets one label each.
     """
 
     name: str
     title: str
     description: str
-    examples: tuple[int, int]
-    shape: tuple[int, ...]
-    num_classes: int
+    examples: tuple[int, ...]
+    shape: str
     load: Callable[[], Dataset]
     find: Callable[[], Found | None]
+    inspect: Callable[[Dataset], str]
     files: tuple[PublishedFile, ...] = ()
-    class_counts: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     obtain: str = ""
+    images: bool = False
 
     @property
     def size(self) -> int:
@@ -109,8 +129,8 @@ class DatasetSource:
         assert found is not None
         return found
 
-    def check(self) -> tuple[Dataset, Found]:
-        """Reads it wholly, and compares checksums, shapes and numbers of examples per class with what is published.
+    def check(self) -> Checked:
+        """Reads it wholly, and compares checksums and what is in it with what is published.
 
         Of a data set of image files only the folders are read.
 
@@ -120,22 +140,14 @@ class DatasetSource:
         data = self.load()
         found = self.find()
         assert found is not None
-        if self.class_counts is None:
-            return data, found
-        faults = self.damaged(found)
-        if data.inputs.shape != (sum(self.examples), *self.shape):
-            faults.append(f"{found.path}: inputs have shape {data.inputs.shape}")
-        for part, labels, expected in zip(("train", "test"), parts(data), self.class_counts, strict=True):
-            counts = tuple(np.bincount(labels, minlength=self.num_classes).tolist())
-            if counts != expected:
-                label = next(i for i, (a, b) in enumerate(zip(counts, expected, strict=True)) if a != b)
-                faults.append(
-                    f"{found.path}: {counts[label]:,} {part} examples of class {label}, where {expected[label]:,} are "
-                    "published"
-                )
+        faults, contents = self.damaged(found), ""
+        try:
+            contents = self.inspect(data)
+        except DataError as error:
+            faults.append(f"{found.path}: {error}")
         if faults:
             raise DataError("; ".join(faults))
-        return data, found
+        return Checked(data, found, contents)
 
 
 def parts(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -144,18 +156,105 @@ def parts(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return data.targets[:start], data.targets[start:]
 
 
+@dataclass(frozen=True)
+class ImageCounts:
+    """Images, of which so many of every class are published.
+
+    Attributes:
+        shape: of an image.
+        num_classes: number of classes.
+        published: number of images per class, of training and of test; ``None`` if any number will do.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    published: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    def __call__(self, data: Dataset) -> str:
+        """Says how many images there are, and how many of a class.
+
+        Raises:
+            DataError: if shapes or numbers are others than published.
+        """
+        counts = [np.bincount(labels, minlength=self.num_classes) for labels in parts(data)]
+        if self.published is not None:
+            self._compare(data, counts)
+        train, test = (_range(int(count.min()), int(count.max())) for count in counts)
+        what = f"examples of shape {_product(self.shape)}" if data.files is None else "files, not opened"
+        return f"{len(data):,} {what}; per class {train} to train and {test} to test on"
+
+    def _compare(self, data: Dataset, counts: list[np.ndarray]) -> None:
+        assert self.published is not None
+        faults = []
+        if data.inputs.shape != (sum(map(sum, self.published)), *self.shape):
+            faults.append(f"inputs have shape {data.inputs.shape}")
+        for part, count, expected in zip(("train", "test"), counts, self.published, strict=True):
+            differ = np.flatnonzero(count != np.array(expected))
+            if len(differ):
+                label = differ[0]
+                faults.append(
+                    f"{count[label]:,} {part} examples of class {label}, where {expected[label]:,} are published"
+                )
+        if faults:
+            raise DataError("; ".join(faults))
+
+
+def _inspect_sst2(data: Dataset) -> str:
+    train, dev, test = SST2_SIZES
+    if (len(data), data.fixed_test) != (sum(SST2_SIZES), test):
+        raise DataError(
+            f"{len(data):,} phrases and sentences, {data.fixed_test:,} of them to test on, where "
+            f"{sum(SST2_SIZES):,} and {test:,} are published"
+        )
+    learnt, tested = (f"{labels.mean():.1%}" for labels in parts(data))
+    return (
+        f"{train:,} phrases to train, {dev:,} sentences to validate and {test:,} to test on; in favour are {learnt} of "
+        f"the first two, and {tested} of those to test on"
+    )
+
+
+def _inspect_treebank(data: Dataset) -> str:
+    words, tagged = int((data.inputs["words"] > 0).sum()), int((data.targets >= 0).sum())
+    return f"{len(data):,} sentences of {words:,} words; {tagged:,} have a tag, of {data.num_classes} tags"
+
+
+def _product(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _treebank_source(
+    name: str, folder: str, description: str, examples: tuple[int, int, int], column: str = "upos"
+) -> DatasetSource:
+    return DatasetSource(
+        name=name,
+        title=folder.replace("_", " "),
+        description=description,
+        examples=examples,
+        shape="tagged words",
+        load=lambda: treebank(folder, column).dataset,
+        find=lambda: find_treebank(folder),
+        inspect=_inspect_treebank,
+        obtain="get the files *-ud-train.conllu, *-ud-dev.conllu and *-ud-test.conllu from "
+        f"https://github.com/UniversalDependencies/{folder} and put them into a folder ud/{folder} in ${ENVIRONMENT}",
+    )
+
+
 def _idx_source(kind: IdxImages, load: Callable[[], Dataset], description: str, homes, files, counts) -> DatasetSource:
     return DatasetSource(
         name=kind.name,
         title=kind.title,
-        description=description,
+        description=f"{description}, 10 classes",
         examples=(kind.train_examples, kind.test_examples),
-        shape=(28, 28, 1),
-        num_classes=10,
+        shape=_product((28, 28, 1)),
         load=load,
         find=lambda: find_idx_images(kind),
+        inspect=ImageCounts((28, 28, 1), 10, counts),
         files=tuple(PublishedFile(name, homes, f"md5:{digest}", size) for name, digest, size in files),
-        class_counts=counts,
+        images=True,
     )
 
 
@@ -165,16 +264,20 @@ def _cifar_source(kind: Cifar, load: Callable[[], Dataset], description: str, di
     return DatasetSource(
         name=kind.name,
         title=kind.title,
-        description=description,
+        description=f"{description}, {kind.num_classes} classes",
         examples=kind.examples,
-        shape=(32, 32, 3),
-        num_classes=kind.num_classes,
+        shape=_product((32, 32, 3)),
         load=load,
         find=lambda: find_cifar(kind),
+        inspect=ImageCounts((32, 32, 3), kind.num_classes, ((train,) * kind.num_classes, (test,) * kind.num_classes)),
         files=(PublishedFile(kind.binary_archive, homes, f"md5:{digest}", size),),
-        class_counts=((train,) * kind.num_classes, (test,) * kind.num_classes),
+        images=True,
     )
 
+
+# Examples to train, to validate and to test on.
+SST2_SIZES = (67_349, 872, 1_821)
+_GLUE_HOMES = ("https://dl.fbaipublicfiles.com/glue/data/",)
 
 _SOURCES = (
     _idx_source(
@@ -214,12 +317,13 @@ _SOURCES = (
     DatasetSource(
         name=IMAGENET.name,
         title=IMAGENET.title,
-        description="photographs",
+        description="photographs, 1,000 classes",
         examples=(1_281_167, 50_000),
-        shape=(224, 224, 3),
-        num_classes=1_000,
+        shape=_product((224, 224, 3)),
         load=imagenet,
         find=lambda: find_image_folders(IMAGENET),
+        inspect=ImageCounts((224, 224, 3), 1_000),
+        images=True,
         obtain="only people who have agreed to its terms may. Sign in at https://image-net.org, get "
         "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into train/<class>/ and val/<class>/ of "
         f"a folder imagenet in ${ENVIRONMENT}",
@@ -227,14 +331,51 @@ _SOURCES = (
     DatasetSource(
         name=IMAGENETTE.name,
         title=IMAGENETTE.title,
-        description="photographs, easy classes of ImageNet",
+        description="photographs, easy classes of ImageNet, 10 classes",
         examples=(9_469, 3_925),
-        shape=(224, 224, 3),
-        num_classes=10,
+        shape=_product((224, 224, 3)),
         load=imagenette,
         find=lambda: find_image_folders(IMAGENETTE),
+        inspect=ImageCounts((224, 224, 3), 10),
+        images=True,
         obtain="get imagenette2.tgz, imagenette2-320.tgz or imagenette2-160.tgz from "
         f"https://github.com/fastai/imagenette and put it into a folder imagenette in ${ENVIRONMENT}",
+    ),
+    DatasetSource(
+        name=SST2,
+        title=SST2_TITLE,
+        description="phrases and sentences about films, for or against",
+        examples=SST2_SIZES,
+        shape="60 words",
+        load=sst2,
+        find=find_sst2,
+        inspect=_inspect_sst2,
+        files=(
+            PublishedFile(
+                "SST-2.zip",
+                _GLUE_HOMES,
+                "sha256:d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa",
+                7_439_277,
+            ),
+            *(
+                PublishedFile(f"stsa.binary.{part}", (STSA_HOME,), f"sha256:{digest}", size)
+                for part, digest, size in (
+                    ("train", "71c04bcc41291fa47454dd670df701b14ee9249156babeaac404cfe2c8d74338", 738_844),
+                    ("dev", "02fedc82855dbdcabe82c65ed1af6c6570788eaac51073cdb35ee8c7784426d1", 94_400),
+                    ("test", "6a80dc9b9a0db2d3b37f2f809304febad31c90ab67a5b4157b7d9f881c53ef5b", 193_562),
+                )
+            ),
+        ),
+    ),
+    # Sizes are those of a release; others differ.
+    _treebank_source("ud-english-lines", "UD_English-LinES", "English with parts of speech", (3_457, 1_118, 1_121)),
+    _treebank_source("ud-english-partut", "UD_English-ParTUT", "English with parts of speech", (1_781, 156, 153)),
+    _treebank_source(
+        "ud-ancient-greek-perseus",
+        "UD_Ancient_Greek-Perseus",
+        "Ancient Greek with parts of speech and forms",
+        (11_476, 1_137, 1_306),
+        "xpos",
     ),
 )
 

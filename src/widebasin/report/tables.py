@@ -60,7 +60,7 @@ class _Fitted:
         room = options.max_width
         if Measurement.get(console, options.update(width=10_000), whole).maximum > room:
             edges = Measurement.get(console, options, self._as_it_is([""] * len(columns), [])).maximum
-            widths = _shared(_needs(columns, rows), room - edges)
+            widths = _shared(_needs(columns, rows, self.justify == "left"), room - edges)
             whole = self._upright(columns, rows, room) if widths is None else self._as_it_is(columns, rows, widths)
         if self.table.title:
             whole.title = Text(shown(self.table.title))
@@ -101,14 +101,18 @@ class _Fitted:
         return table
 
 
-def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """Of every column the least width, at which no short word of a cell is broken, and that at which nothing is."""
+def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]], named: bool) -> list[tuple[int, int]]:
+    """Of every column the least width, at which no short word of a cell is broken, and that at which nothing is.
+
+    Nothing of the first column is broken if rows are named.
+    """
     needs = []
     for number, column in enumerate(columns):
         cells = [row[number] for row in rows]
         words = [length for cell in cells for word in _words(cell) if (length := cell_len(word)) <= WHOLE]
         heading = [min(cell_len(word), HEADING) for word in column.split()]
-        needs.append((max([1, *words, *heading]), max(map(cell_len, [column, *cells]))))
+        whole = max(map(cell_len, [column, *cells]))
+        needs.append((whole if named and number == 0 else max([1, *words, *heading]), whole))
     return needs
 
 

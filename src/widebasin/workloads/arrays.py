@@ -67,9 +67,10 @@ def names_arrays(name: str) -> bool:
 
 
 def _source(name: str) -> DatasetSource | None:
-    """The data set of a name such as ``cifar100:resnet18``."""
+    """The data set of images of a name such as ``cifar100:resnet18``."""
     data, colon, _ = name.partition(":")
-    return DATASETS.get(data) if colon else None
+    source = DATASETS.get(data) if colon else None
+    return source if source is not None and source.images else None
 
 
 @functools.lru_cache(maxsize=8)

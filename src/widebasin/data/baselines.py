@@ -1,0 +1,106 @@
+"""What is reached on language data sets without a network: the figures to be above."""
+
+import collections
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from widebasin.data.conllu import Sentences
+
+
+def tfidf_logistic_regression(
+    train_sentences: Sequence[Sequence[str]],
+    train_labels: Sequence[int] | np.ndarray,
+    test_sentences: Sequence[Sequence[str]],
+    test_labels: Sequence[int] | np.ndarray,
+) -> float:
+    """Accuracy of logistic regression on the tf-idf of words and of pairs of neighbouring words.
+
+    Args:
+        train_sentences: of words.
+        train_labels: a label each.
+        test_sentences: of words.
+        test_labels: a label each.
+
+    Returns:
+        Part of the sentences to test on that get the right label.
+
+    Raises:
+        ValueError: if the numbers of sentences and labels differ, or all labels to train on are one.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    for part, sentences, labels in (
+        ("train", train_sentences, train_labels),
+        ("test", test_sentences, test_labels),
+    ):
+        if len(sentences) != len(labels):
+            raise ValueError(f"{part}_sentences are {len(sentences):,} and {part}_labels {len(labels):,}; give as many")
+    features = TfidfVectorizer(lowercase=False, token_pattern=r"\S+", ngram_range=(1, 2))
+    model = make_pipeline(features, LogisticRegression(max_iter=1000))
+    model.fit(list(map(" ".join, train_sentences)), np.asarray(train_labels))
+    return float(model.score(list(map(" ".join, test_sentences)), np.asarray(test_labels)))
+
+
+def majority_tag(train: Sentences, test: Sentences) -> float:
+    """Accuracy of the tag that every word, as spelled, has most often; a word not met gets the commonest tag of all.
+
+    Of tags that are equally frequent the first in alphabetical order is taken. Words without a tag count neither in
+    training nor in testing.
+
+    Raises:
+        ValueError: if no word of one of the two has a tag.
+    """
+    return _accuracy(train, test, None)
+
+
+def majority_tag_with_suffixes(train: Sentences, test: Sentences, length: int = 3) -> float:
+    """As ``majority_tag``, but a word not met gets the commonest tag of its last characters, if these have been met.
+
+    Args:
+        train: tagged sentences.
+        test: tagged sentences.
+        length: number of last characters, as spelled.
+
+    Raises:
+        ValueError: if no word of one of the two has a tag, or the length is below 1.
+    """
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    return _accuracy(train, test, length)
+
+
+def _accuracy(train: Sentences, test: Sentences, length: int | None) -> float:
+    met, judged = _tagged(train), _tagged(test)
+    for name, pairs in (("train", met), ("test", judged)):
+        if not pairs:
+            raise ValueError(f"no word of {name} has a tag")
+    tables = [_majority(met)]
+    if length is not None:
+        tables.append(_majority((word[-length:], tag) for word, tag in met))
+    overall = _majority(("", tag) for _, tag in met)[""]
+
+    def guess(word: str) -> str:
+        keys = (word,) if length is None else (word, word[-length:])
+        return next((table[key] for table, key in zip(tables, keys, strict=True) if key in table), overall)
+
+    return sum(guess(word) == tag for word, tag in judged) / len(judged)
+
+
+def _tagged(sentences: Sentences) -> list[tuple[str, str]]:
+    return [
+        (word, tag)
+        for words, tags in zip(sentences.words, sentences.tags, strict=True)
+        for word, tag in zip(words, tags, strict=True)
+        if tag is not None
+    ]
+
+
+def _majority(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The most frequent tag of every key."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for key, tag in pairs:
+        counts[key][tag] += 1
+    return {key: min(tags, key=lambda tag: (-tags[tag], tag)) for key, tags in counts.items()}

