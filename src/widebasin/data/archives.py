@@ -120,8 +120,13 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-class _Decompressed:
-    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed."""
+class Decompressed:
+    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed.
+
+    Compression by gzip, bzip2 or xz is told by the first bytes.
+    """
+
+    closed = False
 
     def __init__(self, source: Path) -> None:
         with source.open("rb") as file:
@@ -131,15 +136,21 @@ class _Decompressed:
         opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
         self.stream = source.open("rb") if opener is None else opener(source, "rb")
 
-    def __enter__(self) -> "_Decompressed":
+    def __enter__(self) -> "Decompressed":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stream.close()
+        self.closed = True
 
     def read(self, size: int) -> bytes:
+        """So many bytes of the content, fewer at its end.
+
+        Raises:
+            DataError: if the content is far larger than the file.
+        """
         content = self.stream.read(size)
         self.given += len(content)
         if self.given > self.most:
@@ -155,7 +166,7 @@ def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
 
     Without that, a damaged header of a file in the middle would pass for the end of the archive.
     """
-    with _Decompressed(source) as stream:
+    with Decompressed(source) as stream:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
             yield archive
         # The checksum of what is compressed comes after the end of the archive.

@@ -76,10 +76,11 @@ class Dataset:
         if self.num_classes is None or not len(self):
             return
         lowest, highest = (int(one(self.targets)) for one in (np.min, np.max))
-        if lowest < 0 or highest >= self.num_classes:
+        several = np.ndim(self.targets) > 1
+        if lowest < (-1 if several else 0) or highest >= self.num_classes:
             raise ValueError(
                 f"num_classes of {self.name} is {self.num_classes}, and targets run from {lowest} to {highest}; they "
-                "must be 0 to num_classes - 1"
+                f"must be 0 to num_classes - 1{', or -1 where missing' if several else ''}"
             )
 
     def __len__(self) -> int:
