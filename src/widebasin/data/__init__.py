@@ -8,27 +8,39 @@ from widebasin.data.cifar import cifar10, cifar100
 from widebasin.data.dataset import Dataset, Normalization
 from widebasin.data.digits import digit_images, digits
 from widebasin.data.errors import DataError
+from widebasin.data.graphs import PaddedGraphs, RaggedGraphs, padded_graphs, ragged_graphs
 from widebasin.data.image_files import ImageFiles, list_image_files
 from widebasin.data.imagenet import imagenet, imagenette
 from widebasin.data.label_noise import LABEL_NOISE_KINDS, corrupt_labels
 from widebasin.data.linear_targets import matrix_targets, noisy_linear_targets
 from widebasin.data.mnist import fashion_mnist, mnist
+from widebasin.data.molecule_tables import molecule_table
+from widebasin.data.molecules import ATOM_FEATURES, Molecules, scaffold_split
+from widebasin.data.ogb import ogb_molecules, ogbg_molpcba
 from widebasin.data.one_dimensional import points_on_a_line
 from widebasin.data.randomness import key_for, permutation
+from widebasin.data.rings import RING_TASKS, ring_graphs
 from widebasin.data.splits import Split, SplitSizes, split_examples, split_fits
 from widebasin.data.streaming import ImageReader
 from widebasin.data.tables import Table, table
 from widebasin.data.teacher import teacher_regression
+from widebasin.data.tu import ClassifiedGraphs, tu_graphs
 
 __all__ = [
+    "ATOM_FEATURES",
     "DATASETS",
     "LABEL_NOISE_KINDS",
+    "RING_TASKS",
+    "ClassifiedGraphs",
     "DataError",
     "Dataset",
     "DatasetSource",
     "ImageFiles",
     "ImageReader",
+    "Molecules",
     "Normalization",
+    "PaddedGraphs",
+    "RaggedGraphs",
     "Split",
     "SplitSizes",
     "Table",
@@ -47,13 +59,21 @@ __all__ = [
     "list_image_files",
     "matrix_targets",
     "mnist",
+    "molecule_table",
     "noisy_linear_targets",
+    "ogb_molecules",
+    "ogbg_molpcba",
+    "padded_graphs",
     "permutation",
     "points_on_a_line",
+    "ragged_graphs",
     "random_crop",
     "random_flip",
+    "ring_graphs",
+    "scaffold_split",
     "split_examples",
     "split_fits",
     "table",
     "teacher_regression",
+    "tu_graphs",
 ]

@@ -52,7 +52,7 @@ def padded_graphs(
     nodes: Shaped[np.ndarray, "all_nodes features"],
     node_counts: Int[np.ndarray, " graphs"],
     edges: Int[np.ndarray, "all_edges 2"],
-    edge_counts: Int[np.ndarray, " graphs"],
+    edge_counts: Int[np.ndarray, " edge_lists"],
     order: Int[np.ndarray, " graphs"] | None = None,
     source: str = "graphs",
 ) -> PaddedGraphs:
@@ -65,7 +65,7 @@ def padded_graphs(
         nodes: features of the nodes of all graphs, numbers or truth values.
         node_counts: number of nodes of every graph.
         edges: two nodes of every edge, numbered from 0 within their graph.
-        edge_counts: number of edges of every graph.
+        edge_counts: number of edges of every graph, as many as node counts.
         order: the graphs in the order that they are wanted in, each once; as they are given, by default.
         source: what errors call the graphs, such as their file.
 
@@ -167,7 +167,7 @@ def _smallest(source: str, nodes: np.ndarray) -> np.dtype:
         for dtype in (np.uint8, np.int16):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
                 return np.dtype(dtype)
-        exact = -EXACT <= low and high <= EXACT
+        exact = max(-low, high) <= EXACT
     else:
         exact = bool(np.abs([low, high]).max() <= np.finfo(np.float32).max)  # not of NaN
     if not exact:

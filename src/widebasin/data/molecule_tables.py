@@ -79,8 +79,8 @@ def molecule_table(
         raise DataError(f"{path}: no text of column {column} is a molecule; name the column that holds SMILES")
     order, sizes = _split(path, kept["scaffolds"], split)
     graphs = padded_graphs(*(kept[name] for name in KEPT[:4]), order=order, source=str(path))
-    name = path.name.removesuffix(path.suffix).removesuffix(".csv") if path.suffix != ".csv" else path.stem
-    targets = np.stack([labels for labels in chosen.values()], axis=1)[rows[order]]
+    name = path.stem.removesuffix(".csv")
+    targets = np.stack(list(chosen.values()), axis=1)[rows[order]]
     dataset = Dataset(name, graphs.inputs, targets, num_classes=2, shuffled=split == "random")
     return Molecules(dataset, tuple(texts[row] for row in rows[order]), tuple(chosen), sizes, skipped)
 
@@ -96,9 +96,8 @@ def _read(path: Path) -> Any:
     with explained(path):
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path}: no file but a folder or a device")
-    with explained(path):
-        with Decompressed(path) as stream:
-            names = _header(path, stream.read(BLOCK))
+    with explained(path), Decompressed(path) as stream:
+        names = _header(path, stream.read(BLOCK))
     with explained(path, "cannot be read as comma-separated values"), Decompressed(path) as stream:
         try:
             # Threads do not know the numbers of rows that errors name.
@@ -149,7 +148,9 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
     """The labels of every task, int8, -1 where missing."""
     if named is not None:
         unknown = [name for name in named if name not in read.column_names or name == smiles]
-        if unknown or not named:
+        if not named:
+            raise DataError(f"{path}: no task is named; name one, or leave the names out to have all")
+        if unknown:
             others = [name for name in read.column_names if name != smiles]
             raise DataError(f"{path}: there is no task {_listed(unknown)}; columns are {_listed(others)}")
     labels = {}
@@ -229,12 +230,14 @@ def _consistent(kept: dict[str, np.ndarray], rows: int) -> bool:
     )
 
 
-def _skipped(path: Path, texts: Sequence[str], rows: np.ndarray) -> tuple[tuple[int, str], ...]:
+def _skipped(path: Path, texts: list[str], rows: np.ndarray) -> tuple[tuple[int, str], ...]:
     skipped = tuple((int(row) + 1, texts[row]) for row in np.setdiff1d(np.arange(len(texts)), rows))
     if skipped:
         first = ", ".join(f"row {row:,} {text!r}" for row, text in skipped[:SHOWN])
         more = f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
-        LOGGER.warning(shown(f"{path}: {len(skipped):,} of {len(texts):,} rows are no molecules, skipped: {first}{more}"))
+        LOGGER.warning(
+            shown(f"{path}: {len(skipped):,} of {len(texts):,} rows are no molecules, skipped: {first}{more}")
+        )
     return skipped
 
 

@@ -14,7 +14,7 @@ from widebasin.data.errors import DataError
 from widebasin.data.graphs import RaggedGraphs
 from widebasin.data.splits import SplitSizes
 
-# Number of values of every feature of an atom, by name; the last one stands for anything else, if it is not a yes or no.
+# Number of values of every feature of an atom, by name; the last one stands for anything else, but of a yes or no.
 ATOM_FEATURES = {
     "atomic number": 119,
     "chirality": 5,
@@ -137,7 +137,7 @@ def fingerprints(smiles: Iterable[str], radius: int = 2, bits: int = 2_048) -> A
     from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
     generator = GetMorganGenerator(radius=radius, fpSize=bits)
-    columns, ends = array("i"), array("q", [0])
+    columns, ends = array("i"), array("i", [0])
     with base.BlockLogs():
         for text in smiles:
             molecule = chem.MolFromSmiles(text)

@@ -35,7 +35,7 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
     from pyarrow import csv, from_numpy_dtype
 
     dtype = np.dtype(dtype)
-    there = _columns(path)
+    there = _columns(path, missing)
     if there is None:
         return np.zeros((0, columns or 0), dtype)
     if columns is not None and there != columns:
@@ -55,7 +55,9 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
                 for number, column in enumerate(block.columns):
                     if column.null_count and not missing:
                         row = rows + int(np.asarray(column.is_null()).argmax())
-                        raise DataError(f"{path}: row {row + 1:,}, column {number + 1:,} is empty; a number must be there")
+                        raise DataError(
+                            f"{path}: row {row + 1:,}, column {number + 1:,} is empty; a number must be there"
+                        )
                     blocks[-1][:, number] = column.to_numpy(zero_copy_only=False)
                     if dtype.kind == "f":
                         _refuse_infinite(path, rows, number, blocks[-1][:, number], missing)
@@ -64,23 +66,22 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
             if not (found := VALUE.search(str(error))):
                 raise
             column, row, value = found.groups()
-            raise DataError(
-                f"{path}: row {int(row):,}, column {int(column) + 1:,}: {value}; it must be {KINDS[dtype.kind]} of {dtype}"
-            ) from error
+            where = f"row {int(row):,}, column {int(column) + 1:,}"
+            raise DataError(f"{path}: {where}: {value}; it must be {KINDS[dtype.kind]} of {dtype}") from error
     return np.concatenate(blocks) if blocks else np.zeros((0, there), dtype)
 
 
-def _columns(path: Path) -> int | None:
+def _columns(path: Path, missing: bool) -> int | None:
     """How many the first row has that holds anything, and ``None`` if there is none."""
     with explained(path):
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path}: no file but a folder or a device")
         with Decompressed(path) as stream:
             start = stream.read(BLOCK)
-    lines = start.split(b"\n")
     # A line without anything is a missing value where there is one column.
+    lines = start.split(b"\n")[: 1 if missing else None]
     first = next((line for line in lines if line.strip()), b"")
-    return first.count(b",") + 1 if first else (1 if len(lines) > 1 else None)
+    return first.count(b",") + 1 if first or (missing and start) else None
 
 
 def _refuse_infinite(path: Path, before: int, number: int, values: np.ndarray, missing: bool) -> None:

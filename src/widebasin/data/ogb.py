@@ -43,8 +43,8 @@ def ogb_molecules(folder: Path | str) -> Molecules:
 
     Read are ``raw/edge``, ``num-node-list``, ``num-edge-list``, ``node-feat`` and ``graph-label``, all without a header
     and with an empty cell where a label is missing; ``split/scaffold/train``, ``valid`` and ``test``, rows counted from
-    0; and ``mapping/mol``, if it is there, for SMILES and names of tasks. All end in ``.csv.gz`` or ``.csv``. Features of
-    bonds are not read.
+    0; and ``mapping/mol``, if it is there, for SMILES and names of tasks. All end in ``.csv.gz`` or ``.csv``. Features
+    of bonds are not read.
 
     Raises:
         DataError: if a file is missing, truncated or damaged; numbers of graphs, nodes, edges or labels differ between
@@ -65,9 +65,7 @@ def _molecules(folder: Path) -> Molecules:
     graphs = len(node_counts)
     for path, count in (("num-edge-list", len(edge_counts)), ("graph-label", len(targets))):
         if count != graphs:
-            raise DataError(
-                f"{_file(raw, path)}: {count:,} rows, and num-node-list has {graphs:,} graphs; {REMEDY}"
-            )
+            raise DataError(f"{_file(raw, path)}: {count:,} rows, and num-node-list has {graphs:,} graphs; {REMEDY}")
     order, sizes = _split(folder / "split" / "scaffold", graphs)
     nodes = _features(_file(raw, "node-feat"))
     edges = read_numbers(_file(raw, "edge"), np.int16, columns=2)

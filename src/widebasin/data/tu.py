@@ -48,9 +48,9 @@ def tu_graphs(source: Path | str) -> ClassifiedGraphs:
         source: a folder; or the name ``DS``, which is looked for in ``DS`` of the data folder (see ``folders_of``).
 
     Raises:
-        DataError: if it is not here; a file is missing, damaged or not of whole numbers; numbers of nodes differ between
-            files; an edge names a node that is not there or joins two graphs; all graphs have one label; there are
-            fewer than 10.
+        DataError: if it is not here; a file is missing, damaged or not of whole numbers; numbers of nodes differ
+            between files; an edge names a node that is not there or joins two graphs; all graphs have one label; there
+            are fewer than 10.
 
     Source: Morris et al. 2020, "TUDataset" (arXiv 2007.08663).
     """
@@ -133,7 +133,9 @@ def _edges(path: Path, graph_of: np.ndarray) -> np.ndarray:
     first, second = graph_of[edges].T
     if (first != second).any():
         row = int((first != second).argmax())
-        raise DataError(f"{path}: row {row + 1:,} joins a node of graph {first[row] + 1:,} and one of {second[row] + 1:,}")
+        raise DataError(
+            f"{path}: row {row + 1:,} joins a node of graph {first[row] + 1:,} and one of {second[row] + 1:,}"
+        )
     return edges
 
 
