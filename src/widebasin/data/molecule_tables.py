@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,14 +34,14 @@ BLOCK = 1 << 24
 FEW = 10_000
 SHOWN = 3
 KEPT = ("nodes", "node_counts", "edges", "edge_counts", "rows", "scaffolds")
-Split = Literal["scaffold", "random"]
+SPLITS = ("scaffold", "random")
 
 
 def molecule_table(
     path: Path | str,
     smiles: str | None = None,
     tasks: Sequence[str] | None = None,
-    split: Split = "scaffold",
+    split: str = "scaffold",
     progress: Progress = no_progress,
 ) -> Molecules:
     """The molecules of a .csv file, plain or compressed, as graphs, named like the file.
@@ -65,8 +65,8 @@ def molecule_table(
             missing values; a part of the split is empty; rdkit is needed and missing.
         ValueError: if there is no such split.
     """
-    if split not in ("scaffold", "random"):
-        raise ValueError(f"split must be 'scaffold' or 'random', got {split!r}")
+    if split not in SPLITS:
+        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
     path = Path(path)
     read = _read(path)
     column = _smiles_column(path, read.column_names, smiles)
@@ -220,7 +220,7 @@ def _graphs(path: Path, column: str, texts: Sequence[str], progress: Progress) -
 
 def _consistent(kept: dict[str, np.ndarray], rows: int) -> bool:
     """Whether arrays can be those of so many rows."""
-    return (
+    return bool(
         kept["nodes"].ndim == 2
         and kept["nodes"].shape[1] == len(ATOM_FEATURES)
         and len({len(kept[name]) for name in ("node_counts", "edge_counts", "rows", "scaffolds")}) == 1
@@ -241,7 +241,7 @@ def _skipped(path: Path, texts: list[str], rows: np.ndarray) -> tuple[tuple[int,
     return skipped
 
 
-def _split(path: Path, scaffolds: np.ndarray, split: Split) -> tuple[np.ndarray, SplitSizes]:
+def _split(path: Path, scaffolds: np.ndarray, split: str) -> tuple[np.ndarray, SplitSizes]:
     """The molecules in their order, and the sizes of the three parts."""
     if split == "random":
         order, sizes = np.arange(len(scaffolds)), parts_of_tenths(len(scaffolds))
