@@ -114,3 +114,11 @@ def real(name):
     if not folder.is_dir():
         pytest.skip(f"{name} is not in WIDEBASIN_DATA")
     return folder
+
+
+def real_file(name):
+    """A file of the real data."""
+    path = Path(REAL) / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in WIDEBASIN_DATA")
+    return path

@@ -121,7 +121,12 @@ class _Member(tarfile.TarInfo):
 
 
 class Decompressed:
-    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed."""
+    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed.
+
+    Compression by gzip, bzip2 or xz is told by the first bytes.
+    """
+
+    closed = False
 
     def __init__(self, source: Path) -> None:
         with source.open("rb") as file:
@@ -138,12 +143,13 @@ class Decompressed:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stream.close()
+        self.closed = True
 
     def read(self, size: int) -> bytes:
-        """The next so many bytes; fewer at the end.
+        """So many bytes of the content, fewer at its end.
 
         Raises:
-            DataError: if there are far more than the file's size allows for.
+            DataError: if the content is far larger than the file.
         """
         content = self.stream.read(size)
         self.given += len(content)

@@ -68,7 +68,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def cached_arrays(
-    name: str, key: str, names: Collection[str], compute: Callable[[], dict[str, np.ndarray]]
+    name: str,
+    key: str,
+    names: Collection[str],
+    compute: Callable[[], dict[str, np.ndarray]],
+    folder: Path | None = None,
+    sound: Callable[[dict[str, np.ndarray]], bool] = lambda arrays: True,
 ) -> dict[str, np.ndarray]:
     """The arrays of this key from the cache, or else computed and kept there.
 
@@ -80,18 +85,20 @@ def cached_arrays(
         key: of hexadecimal digits; identifies what the arrays are computed from.
         names: of the arrays.
         compute: gives the arrays.
+        folder: where they are kept; that of decoded images by default.
+        sound: whether arrays from the cache can be those; else they are replaced, too.
     """
-    path = cache_folder("data") / "decoded" / f"{name}-{key}.npz"
+    path = (cache_folder("data") / "decoded" if folder is None else folder) / f"{name}-{key}.npz"
     if path.exists():
         with contextlib.suppress(DataError):
             kept = read_npz(path, names)
-            if set(kept) == set(names):
+            if set(kept) == set(names) and sound(kept):
                 return kept
     arrays = compute()
     try:
         write_npz(path, arrays)
     except OSError as error:
-        LOGGER.warning("%s cannot be written (%s): %s will be decoded again next time", path, error.strerror, name)
+        LOGGER.warning("%s cannot be written (%s): %s will be read anew next time", path, error.strerror, name)
     return arrays
 
 

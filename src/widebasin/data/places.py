@@ -92,6 +92,20 @@ def look_in(folder: Path | None) -> None:
         os.environ[ENVIRONMENT] = str(folder)
 
 
+def not_obtained(name: str, obtain: str) -> DataError:
+    """The error for a data set that is in none of its folders and that this program does not download.
+
+    Args:
+        name: of the data set and its folder.
+        obtain: what to do, up to "into a folder".
+    """
+    looked = ", ".join(map(str, folders_of(name)))
+    return DataError(
+        f"{name} is not here; {obtain} into a folder {name}, and set {ENVIRONMENT} to the folder that this is in "
+        f"(looked in {looked})"
+    )
+
+
 def not_here(name: str, title: str, note: Callable[[Path], str] = lambda folder: "") -> DataError:
     """The error for a data set that is in none of its folders.
 

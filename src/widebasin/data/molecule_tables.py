@@ -1,0 +1,263 @@
+"""Tables of molecules: SMILES and binary tasks in a file of comma-separated values, as MoleculeNet publishes them."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from widebasin.data.archives import Decompressed, explained
+from widebasin.data.dataset import Dataset
+from widebasin.data.errors import DataError
+from widebasin.data.graphs import padded_graphs
+from widebasin.data.molecules import (
+    ATOM_FEATURES,
+    LOGGER,
+    Molecules,
+    Progress,
+    no_progress,
+    parts_of_tenths,
+    read_smiles,
+    scaffold_split,
+)
+from widebasin.data.npz import cached_arrays
+from widebasin.data.places import cache_folder
+from widebasin.data.splits import SplitSizes
+from widebasin.shown import shown
+
+# Of what is kept in the cache.
+VERSION = 1
+# Bytes that are parsed at a time, of which a row must have fewer.
+BLOCK = 1 << 24
+# Molecules that are read in a few seconds.
+FEW = 10_000
+SHOWN = 3
+KEPT = ("nodes", "node_counts", "edges", "edge_counts", "rows", "scaffolds")
+SPLITS = ("scaffold", "random")
+
+
+def molecule_table(
+    path: Path | str,
+    smiles: str | None = None,
+    tasks: Sequence[str] | None = None,
+    split: str = "scaffold",
+    progress: Progress = no_progress,
+) -> Molecules:
+    """The molecules of a .csv file, plain or compressed, as graphs, named like the file.
+
+    Tasks are the columns that hold nothing but 0, 1 and missing values; others are left out. Rows whose SMILES is no
+    molecule are skipped, and a warning says how many and which are the first. Graphs and scaffolds are kept in the
+    cache, by the content of the file, so that only the first time takes long, about a second per 1,000 molecules;
+    then rdkit is not needed.
+
+    Args:
+        path: the file, in UTF-8; the first line names the columns.
+        smiles: name of the column with SMILES; by default the one that is called so, in upper or lower case.
+        tasks: names of the tasks, in the order that they are wanted in; all in the order of the file, by default.
+        split: "scaffold", which puts no scaffold into two parts (see ``scaffold_split``) and the parts one after
+            another, or "random", by seed; both of 80, 10 and 10 percent.
+        progress: is told how many molecules are done, and of how many, where they are not in the cache.
+
+    Raises:
+        DataError: if the file cannot be read or is truncated or empty; a row has more or fewer values than columns; no
+            column has SMILES, or none is a task; a named one is not there, or holds something else than 0, 1 and
+            missing values; a part of the split is empty; rdkit is needed and missing.
+        ValueError: if there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {split!r}")
+    path = Path(path)
+    read = _read(path)
+    column = _smiles_column(path, read.column_names, smiles)
+    chosen = _tasks(path, read, column, tasks)
+    texts = read.column(column).fill_null("").to_pylist()
+    kept = _graphs(path, column, texts, progress)
+    rows = kept["rows"]
+    skipped = _skipped(path, texts, rows)
+    if not len(rows):
+        raise DataError(f"{path}: no text of column {column} is a molecule; name the column that holds SMILES")
+    order, sizes = _split(path, kept["scaffolds"], split)
+    graphs = padded_graphs(*(kept[name] for name in KEPT[:4]), order=order, source=str(path))
+    name = path.stem.removesuffix(".csv")
+    targets = np.stack(list(chosen.values()), axis=1)[rows[order]]
+    dataset = Dataset(name, graphs.inputs, targets, num_classes=2, shuffled=split == "random")
+    return Molecules(dataset, tuple(texts[row] for row in rows[order]), tuple(chosen), sizes, skipped)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Any:
+    """The table of a file, of pyarrow, with texts in all columns; missing values are null."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    with explained(path):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path}: no file but a folder or a device")
+    with explained(path), Decompressed(path) as stream:
+        names = _header(path, stream.read(BLOCK))
+    with explained(path, "cannot be read as comma-separated values"), Decompressed(path) as stream:
+        try:
+            # Threads do not know the numbers of rows that errors name.
+            read = csv.read_csv(
+                stream,
+                csv.ReadOptions(use_threads=False, block_size=BLOCK),
+                csv.ParseOptions(newlines_in_values=True),
+                csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True),
+            )
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error):
+                raise
+            raise DataError(f"{path}: is no text in UTF-8 ({error}); save the file in this encoding") from error
+    if not read.num_rows:
+        raise DataError(f"{path}: there are columns, {_listed(names)}, and no rows")
+    return read
+
+
+def _header(path: Path, start: bytes) -> list[str]:
+    import csv
+
+    first = next((line for line in start.splitlines() if line.strip()), b"")
+    if not first:
+        raise DataError(f"{path}: is empty")
+    try:
+        names = next(csv.reader([first.decode("utf-8-sig")]))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the first line is no text in UTF-8; save the file in this encoding") from error
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
+    return names
+
+
+def _smiles_column(path: Path, names: Sequence[str], given: str | None) -> str:
+    there = f"the columns are {_listed(names)}"
+    if given is not None:
+        if given not in names:
+            raise DataError(f"{path}: there is no column {given!r}; {there}")
+        return given
+    found = [name for name in names if name.strip().lower() == "smiles"]
+    if len(found) != 1:
+        which = f"several columns are called smiles, {_listed(found)}" if found else "no column is called smiles"
+        raise DataError(f"{path}: {which}; name the one that holds SMILES; {there}")
+    return found[0]
+
+
+def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """The labels of every task, int8, -1 where missing."""
+    if named is not None:
+        unknown = [name for name in named if name not in read.column_names or name == smiles]
+        if not named:
+            raise DataError(f"{path}: no task is named; name one, or leave the names out to have all")
+        if unknown:
+            others = [name for name in read.column_names if name != smiles]
+            raise DataError(f"{path}: there is no task {_listed(unknown)}; columns are {_listed(others)}")
+    labels = {}
+    for name in read.column_names if named is None else named:
+        if name == smiles:
+            continue
+        found = _labels(read.column(name))
+        if found.wrong is None:
+            labels[name] = found.values
+        elif named is not None:
+            raise DataError(
+                f"{path}: row {found.wrong + 1:,} of column {name} is {read.column(name)[found.wrong].as_py()!r}; a "
+                "task has 0, 1 and missing values"
+            )
+    if named is None:
+        labels = {name: values for name, values in labels.items() if (values >= 0).any()}
+    if not labels:
+        others = [name for name in read.column_names if name != smiles]
+        raise DataError(f"{path}: no column holds nothing but 0, 1 and missing values; columns are {_listed(others)}")
+    return labels
+
+
+class _Labels(NamedTuple):
+    """Labels of a column, and the first row whose value is none, if there is one."""
+
+    values: np.ndarray
+    wrong: int | None
+
+
+def _labels(column: Any) -> _Labels:
+    encoded = column.dictionary_encode().unify_dictionaries()
+    texts = encoded.chunk(0).dictionary.to_pylist()
+    values = np.array([_label(text) for text in texts] + [-1], np.int8)
+    codes = np.concatenate([chunk.indices.fill_null(len(texts)).to_numpy() for chunk in encoded.chunks])
+    labels = values[codes]
+    wrong = labels == -2
+    return _Labels(labels, int(wrong.argmax()) if wrong.any() else None)
+
+
+def _label(text: str) -> int:
+    """0 or 1; -2 of anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return -2
+    return int(number) if number in (0, 1) else -2
+
+
+# Molecules -----------------------------------------------------------------------------------------------------------
+
+
+def _graphs(path: Path, column: str, texts: Sequence[str], progress: Progress) -> dict[str, np.ndarray]:
+    """The arrays of ``ReadMolecules``, from the cache if they are there."""
+    with explained(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(f"\0widebasin molecules {VERSION}\0{column}".encode())
+
+    def compute() -> dict[str, np.ndarray]:
+        if len(texts) > FEW:
+            LOGGER.info(shown(f"{path}: {len(texts):,} molecules are read, about 1,000 in a second; they are kept"))
+        read = read_smiles(texts, progress)
+        return read.graphs._asdict() | {"rows": read.rows, "scaffolds": read.scaffolds}
+
+    key, folder = digest.hexdigest(), cache_folder("graphs")
+    return cached_arrays("molecules", key, KEPT, compute, folder, lambda kept: _consistent(kept, len(texts)))
+
+
+def _consistent(kept: dict[str, np.ndarray], rows: int) -> bool:
+    """Whether arrays can be those of so many rows."""
+    return bool(
+        kept["nodes"].ndim == 2
+        and kept["nodes"].shape[1] == len(ATOM_FEATURES)
+        and len({len(kept[name]) for name in ("node_counts", "edge_counts", "rows", "scaffolds")}) == 1
+        and kept["node_counts"].sum() == len(kept["nodes"])
+        and kept["edge_counts"].sum() == len(kept["edges"])
+        and kept["rows"].max(initial=-1) < rows
+    )
+
+
+def _skipped(path: Path, texts: list[str], rows: np.ndarray) -> tuple[tuple[int, str], ...]:
+    skipped = tuple((int(row) + 1, texts[row]) for row in np.setdiff1d(np.arange(len(texts)), rows))
+    if skipped:
+        first = ", ".join(f"row {row:,} {text!r}" for row, text in skipped[:SHOWN])
+        more = f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
+        LOGGER.warning(
+            shown(f"{path}: {len(skipped):,} of {len(texts):,} rows are no molecules, skipped: {first}{more}")
+        )
+    return skipped
+
+
+def _split(path: Path, scaffolds: np.ndarray, split: str) -> tuple[np.ndarray, SplitSizes]:
+    """The molecules in their order, and the sizes of the three parts."""
+    if split == "random":
+        order, sizes = np.arange(len(scaffolds)), parts_of_tenths(len(scaffolds))
+        remedy = "give at least 10"
+    else:
+        parts = scaffold_split(scaffolds)
+        order, sizes = np.concatenate(parts), SplitSizes(*map(len, parts))
+        remedy = 'split them by chance: split="random"'
+    if not min(sizes.train, sizes.valid, sizes.test):
+        raise DataError(
+            f"{path}: the {split} split of {len(scaffolds):,} molecules with {len(np.unique(scaffolds)):,} scaffolds "
+            f"has {sizes.train:,} to train, {sizes.valid:,} to validate and {sizes.test:,} to test on; {remedy}"
+        )
+    return order, sizes
+
+
+def _listed(names: Collection[str], most: int = 20) -> str:
+    first = ", ".join(map(repr, list(names)[:most]))
+    return first + (f" and {len(names) - most} more" if len(names) > most else "")
