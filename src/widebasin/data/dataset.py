@@ -50,6 +50,8 @@ class Dataset:
         files: where the images are if they are not held in memory: ``inputs`` are then the numbers of the files
             (int32), and ``ImageReader`` reads what networks are given in their place, bytes [batch, size, size, 3].
         image_size: the size that it reads them in, in pixels.
+        fixed_valid: so many examples before the official test set are the official validation set; 0 if there is none,
+            then it is drawn by seed.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Dataset:
     normalization: Normalization | None = None
     files: ImageFiles | None = None
     image_size: int = 224
+    fixed_valid: int = 0
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` unless all arrays have as many examples, and labels are below the number of classes.
@@ -109,6 +112,7 @@ class Dataset:
             self.shuffled,
             self.normalization,
             self.image_size,
+            *((self.fixed_valid,) if self.fixed_valid else ()),
         )
         digest = hashlib.sha256(repr(description).encode())
         for array in arrays:

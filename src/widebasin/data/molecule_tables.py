@@ -81,7 +81,8 @@ def molecule_table(
     graphs = padded_graphs(*(kept[name] for name in KEPT[:4]), order=order, source=str(path))
     name = path.stem.removesuffix(".csv")
     targets = np.stack(list(chosen.values()), axis=1)[rows[order]]
-    dataset = Dataset(name, graphs.inputs, targets, num_classes=2, shuffled=split == "random")
+    valid, test = (0, 0) if split == "random" else (sizes.valid, sizes.test)
+    dataset = Dataset(name, graphs.inputs, targets, num_classes=2, fixed_valid=valid, fixed_test=test)
     return Molecules(dataset, tuple(texts[row] for row in rows[order]), tuple(chosen), sizes, skipped)
 
 

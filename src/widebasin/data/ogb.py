@@ -72,7 +72,9 @@ def _molecules(folder: Path) -> Molecules:
     padded = padded_graphs(nodes, node_counts, edges, edge_counts, order, str(raw))
     del nodes, edges
     smiles, tasks = _mapping(folder / "mapping", graphs, targets.shape[1])
-    dataset = Dataset(folder.name, padded.inputs, targets[order], num_classes=2, shuffled=False)
+    dataset = Dataset(
+        folder.name, padded.inputs, targets[order], num_classes=2, fixed_valid=sizes.valid, fixed_test=sizes.test
+    )
     return Molecules(dataset, tuple(smiles[order].tolist()) if len(smiles) else (), tasks, sizes)
 
 

@@ -27,14 +27,20 @@ class Split(NamedTuple):
     test: Int[Array, " test"]
 
 
-def split_fits(examples: int, sizes: SplitSizes, fixed_test: int = 0) -> bool:
+def split_fits(examples: int, sizes: SplitSizes, fixed_test: int = 0, fixed_valid: int = 0) -> bool:
     """Whether a data set has enough examples for a split, and every part some; arguments as ``split_examples`` has."""
-    enough = _drawn(sizes, fixed_test) <= examples - fixed_test and sizes.test <= (fixed_test or sizes.test)
+    enough = _drawn(sizes, fixed_test, fixed_valid) <= examples - fixed_test - fixed_valid
+    enough &= sizes.test <= (fixed_test or sizes.test) and sizes.valid <= (fixed_valid or sizes.valid)
     return enough and min(sizes.train, sizes.valid, sizes.test) >= 1
 
 
 def split_examples(
-    key: Key[Array, ""], examples: int, sizes: SplitSizes, fixed_test: int = 0, shuffled: bool = True
+    key: Key[Array, ""],
+    examples: int,
+    sizes: SplitSizes,
+    fixed_test: int = 0,
+    shuffled: bool = True,
+    fixed_valid: int = 0,
 ) -> Split:
     """Draws a split from a key.
 
@@ -45,23 +51,34 @@ def split_examples(
         fixed_test: if positive, the test part is ``sizes.test`` of the last ``fixed_test`` examples, evenly spaced, as
             they may be sorted by class; only training and validation examples are drawn, from the others.
         shuffled: if not, the examples are taken in their order, whatever the key, and the first of a fixed test set.
+        fixed_valid: likewise, of the examples before those to test on: the validation part is taken from these.
 
     Raises:
         ValueError: if the sizes do not fit the data.
     """
-    if not split_fits(examples, sizes, fixed_test):
-        raise ValueError(f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test}")
-    pool = examples - fixed_test
-    drawn = _drawn(sizes, fixed_test)
+    if not split_fits(examples, sizes, fixed_test, fixed_valid):
+        raise ValueError(
+            f"{sizes} does not fit a data set of {examples} examples with a test set of {fixed_test} and a validation "
+            f"set of {fixed_valid}"
+        )
+    pool = examples - fixed_test - fixed_valid
+    drawn = _drawn(sizes, fixed_test, fixed_valid)
     order = permutation(key, pool) if shuffled else jnp.arange(pool)
-    train, valid, rest = jnp.split(order[:drawn], [sizes.train, sizes.train + sizes.valid])
-    if not fixed_test:
-        return Split(train, valid, rest)
-    # On the host, in 64 bits: the product overflows 32.
-    spaced = np.arange(sizes.test) * (fixed_test if shuffled else sizes.test) // sizes.test
-    return Split(train, valid, pool + jnp.asarray(spaced, train.dtype))
+    train = order[: sizes.train]
+    valid = order[sizes.train : sizes.train + sizes.valid]
+    test = order[drawn - sizes.test : drawn]
+
+    def spaced(number: int, among: int) -> np.ndarray:
+        # On the host, in 64 bits: the product overflows 32.
+        return np.arange(number) * (among if shuffled else number) // number
+
+    if fixed_valid:
+        valid = pool + jnp.asarray(spaced(sizes.valid, fixed_valid), train.dtype)
+    if fixed_test:
+        test = pool + fixed_valid + jnp.asarray(spaced(sizes.test, fixed_test), train.dtype)
+    return Split(train, valid, test)
 
 
-def _drawn(sizes: SplitSizes, fixed_test: int) -> int:
-    """How many examples are drawn: those of a fixed test set are not."""
-    return sizes.train + sizes.valid + (0 if fixed_test else sizes.test)
+def _drawn(sizes: SplitSizes, fixed_test: int, fixed_valid: int) -> int:
+    """How many examples are drawn: those of a fixed test or validation set are not."""
+    return sizes.train + (0 if fixed_valid else sizes.valid) + (0 if fixed_test else sizes.test)

@@ -73,8 +73,8 @@ class Phrases:
             inputs=self.vocabulary.encode(self.sentences, length),
             targets=self.labels,
             num_classes=NUM_CLASSES,
-            fixed_test=self.sizes[-1],
-            shuffled=False,
+            fixed_test=self.sizes[2],
+            fixed_valid=self.sizes[1],
         )
 
 

@@ -189,7 +189,7 @@ def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: 
         targets=targets,
         num_classes=len(tags) + bool(unseen),
         fixed_test=len(test),
-        shuffled=False,
+        fixed_valid=len(dev),
     )
     train_cut, dev_cut, test_cut = (
         sum(max(len(sentence) - longest, 0) for sentence in part.words) for part in (train, dev, test)

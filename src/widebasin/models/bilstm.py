@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from widebasin.models.dropout import Rate, dropped, words_dropped
@@ -92,7 +93,7 @@ class BiLSTM(eqx.Module):
         width: int,
         words: int,
         classes: int = 2,
-        embeddings: Float[Array, "words features"] | None = None,
+        embeddings: Float[Array | np.ndarray, "words features"] | None = None,
         *,
         key: Key[Array, ""],
     ) -> None:

@@ -33,6 +33,7 @@ def description_of(spec: Resolved) -> Description:
         published=_published(workload),
         streamed=workload.streamed,
         chance=workload.chance,
+        references=dict(workload.references()),
     )
 
 

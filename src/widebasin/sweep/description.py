@@ -67,6 +67,7 @@ class Description:
         published: gains that a paper reports, if there are any.
         streamed: whether examples are read from the disk while networks train.
         chance: what guessing reaches in the metric that judges; ``None`` where that is not known.
+        references: what simple models reach in that metric, on the test part; by name.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Description:
     published: Published | None = None
     streamed: bool = False
     chance: float | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -114,4 +116,5 @@ class Description:
             ),
             streamed=record["streamed"],
             chance=record.get("chance"),
+            references={str(name): float(value) for name, value in record.get("references", {}).items()},
         )

@@ -127,18 +127,15 @@ class Bucketed(Supervised):
     @functools.cached_property
     def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """How long the examples are of the batches of training (``steps``), and of the blocks of every part."""
-        sizes, pool = self.sizes, len(self.dataset) - self.dataset.fixed_test
-        # Where the examples of a part may lie in the data set.
-        within = {"train": (0, pool), "valid": (0, pool), "test": (pool, len(self.dataset))}
-        if not self.dataset.fixed_test:
-            within["test"] = (0, pool)
-        if not self.dataset.shuffled:
-            first = pool if self.dataset.fixed_test else sizes.train + sizes.valid
-            within = {
-                "train": (0, sizes.train),
-                "valid": (sizes.train, sizes.train + sizes.valid),
-                "test": (first, first + sizes.test),
-            }
+        dataset = self.dataset
+        test = len(dataset) - dataset.fixed_test
+        valid = test - dataset.fixed_valid
+        # Where the examples of a part may lie in the data set: first and last.
+        within = {
+            "train": (0, valid),
+            "valid": (valid, test) if dataset.fixed_valid else (0, valid),
+            "test": (test, len(dataset)) if dataset.fixed_test else (0, valid),
+        }
         beyond = {part: self.buckets.beyond(slice(*ends)) for part, ends in within.items()}
         found = {"steps": self.buckets.columns(beyond["train"], self.recipe.batch_size, max(self.steps_per_epoch, 1))}
         for part in within:

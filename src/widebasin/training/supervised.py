@@ -141,7 +141,12 @@ class Supervised(Problem):
         del params
         _, targets = data
         split = split_examples(
-            key_for(key, "split"), len(self.dataset), self.sizes, self.dataset.fixed_test, self.dataset.shuffled
+            key_for(key, "split"),
+            len(self.dataset),
+            self.sizes,
+            self.dataset.fixed_test,
+            self.dataset.shuffled,
+            self.dataset.fixed_valid,
         )
         own = jax.tree.map(lambda leaf: leaf[split.train], targets)
         if self.dataset.num_classes is not None and "label_noise" in point:

@@ -57,7 +57,7 @@ def fingerprint_logistic_regression(molecules: Molecules) -> Ranking:
 
 def _parts(molecules: Molecules) -> tuple[slice, slice]:
     """The molecules to train and to test on."""
-    if molecules.dataset.shuffled:
+    if not molecules.dataset.fixed_test:
         raise ValueError(f'{molecules.dataset.name} is split by seed; read it with split="scaffold"')
     sizes = molecules.sizes
     start = sizes.train + sizes.valid

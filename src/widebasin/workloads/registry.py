@@ -6,8 +6,10 @@ import importlib
 import pkgutil
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from widebasin.workloads.arrays import arrays_workload, names_arrays
+from widebasin.workloads.family import Family
 from widebasin.workloads.files import file_workload, names_file
 from widebasin.workloads.tables import names_table, table_workload
 from widebasin.workloads.workload import Workload
@@ -23,10 +25,12 @@ class Workloads(dict[str, Workload]):
         """Whether it is a workload's name, or that of a file, which may yet be missing or unreadable."""
         if super().__contains__(name) or not isinstance(name, str):
             return super().__contains__(name)
-        return names_arrays(name) or names_table(name) or names_file(name) or name in _of_packages()
+        return any((_family(name), names_arrays(name), names_table(name), names_file(name), name in _of_packages()))
 
     def __missing__(self, name: str) -> Workload:
-        """The workload of a file, or of another package."""
+        """The workload of a family, of a file, or of another package."""
+        if family := _family(name):
+            return family.of(name.partition(":")[2])
         if names_arrays(name):
             return arrays_workload(name)
         if names_table(name):
@@ -57,16 +61,35 @@ def _package_workload(name: str) -> Workload:
 
 
 # Embedded data first, and digits-mlp, which is everyone's default, before all.
-FIRST = ("digits-mlp", "digits-resnet", "digits-vit", "digits-vgg11-lazy", "digits-squared-mlp", "synthetic-mlp")
+FIRST = (
+    "digits-mlp",
+    "digits-resnet",
+    "digits-vit",
+    "digits-vgg11-lazy",
+    "digits-squared-mlp",
+    "synthetic-mlp",
+    "phrases-lstm",
+    "grammar-transformer",
+    "rings-gcn",
+)
 
 
-def _found() -> list[Workload]:
-    """Every workload that a module of this folder defines, in the order in which they are listed."""
+def _found(kind: type[Any]) -> list[Any]:
+    """Everything of a kind that a module of this folder defines."""
     here = pkgutil.iter_modules([str(Path(__file__).parent)])
     modules = [importlib.import_module(f"{__package__}.{one.name}") for one in here if one.name != "registry"]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Workload)]
+    return list(dict.fromkeys(v for module in modules for v in vars(module).values() if isinstance(v, kind)))
+
+
+def _listed() -> list[Workload]:
     order = {name: position for position, name in enumerate(FIRST)}
-    return sorted(dict.fromkeys(found), key=lambda one: (order.get(one.name, len(order)), one.name))
+    return sorted(_found(Workload), key=lambda one: (order.get(one.name, len(order)), one.name))
 
 
-WORKLOADS = Workloads((workload.name, workload) for workload in _found())
+WORKLOADS = Workloads((workload.name, workload) for workload in _listed())
+FAMILIES: dict[str, Family] = {family.name: family for family in _found(Family)}
+
+
+def _family(name: str) -> Family | None:
+    head, colon, _ = name.partition(":")
+    return FAMILIES.get(head) if colon else None

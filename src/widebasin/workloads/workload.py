@@ -73,6 +73,8 @@ class Workload(abc.ABC):
         quick: fields of a spec that the preset ``quick`` sets, for a few CPU cores.
         published: number of parameters -> SAM's gain as read off the paper's figure; empty if it has none.
         axes: what a grid of this workload may vary besides what all may, such as dropout.
+        references: () -> what simple models reach in the metric that judges, on the test part, learnt from true labels;
+            by name. They stand beside every result.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Workload(abc.ABC):
     quick: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[int, float] = field(default_factory=dict)
     axes: tuple[Axis, ...] = ()
+    references: Callable[[], Mapping[str, float]] = dict
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for an attribute that is not what it must be."""
@@ -320,7 +323,7 @@ class SupervisedWorkload(Workload):
         return Centered(supervised) if settings.centered else supervised
 
     def _check_examples(self, dataset: Dataset, sizes: SplitSizes) -> None:
-        if not split_fits(len(dataset), sizes, dataset.fixed_test):
+        if not split_fits(len(dataset), sizes, dataset.fixed_test, dataset.fixed_valid):
             raise DataError(
                 f"{self.name} trains on {sizes.train:,}, validates on {sizes.valid:,} and tests on {sizes.test:,} "
                 f"examples; of {dataset.name} there are {len(dataset):,} here"
