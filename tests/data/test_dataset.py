@@ -122,3 +122,11 @@ def test_arrays_of_several_lengths_are_refused():
         in_memory(targets=LABELS[:11])
     with pytest.raises(ValueError, match=r"targets\['tags'\] 12, targets\['weights'\] 3"):
         in_memory(targets={"tags": LABELS, "weights": LABELS[:3]})
+
+
+def test_one_of_several_labels_may_be_missing_and_the_only_one_may_not():
+    several = np.stack([LABELS, LABELS - 1], axis=1)
+    assert in_memory(targets=several).targets.min() == -1
+    for targets, remedy in ((LABELS - 1, "num_classes - 1$"), (several - 1, "num_classes - 1, or -1 where missing")):
+        with pytest.raises(ValueError, match=f"targets run from .* they must be 0 to {remedy}"):
+            in_memory(targets=targets)
