@@ -89,7 +89,5 @@ def _refuse_infinite(path: Path, before: int, values: np.ndarray, missing: bool)
     wrong = np.isinf(values) if missing else ~np.isfinite(values)
     if wrong.any():
         row, column = (int(one[0]) for one in np.nonzero(wrong.T))
-        raise DataError(
-            f"{path}: row {before + row + 1:,}, column {column + 1:,} is {values[column, row]}; a finite number must be "
-            "there"
-        )
+        where = f"row {before + row + 1:,}, column {column + 1:,}"
+        raise DataError(f"{path}: {where} is {values[column, row]}; a finite number must be there")
