@@ -90,7 +90,9 @@ def padded_graphs(
     loops = low == high
     # The place of the graph, then the lower node, then the higher one.
     keys = (place[edge_graphs] << 32 | low << 16 | high)[~loops]
-    unique = np.unique(keys)
+    del low, high, edge_graphs
+    keys.sort()
+    unique = keys[np.diff(keys, prepend=-1) != 0]
     ordered_counts = np.bincount(unique >> 32, minlength=graphs)
     most_nodes, most_edges = int(node_counts.max(initial=0)), int(ordered_counts.max(initial=0))
     dtype = _smallest(source, nodes)

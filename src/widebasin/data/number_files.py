@@ -51,16 +51,17 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
                 csv.ParseOptions(ignore_empty_lines=not missing),
                 csv.ConvertOptions(column_types=kinds),
             ):
-                blocks.append(np.empty((block.num_rows, there), dtype))
+                values = np.empty((there, block.num_rows), dtype)
                 for number, column in enumerate(block.columns):
                     if column.null_count and not missing:
                         row = rows + int(np.asarray(column.is_null()).argmax())
                         raise DataError(
                             f"{path}: row {row + 1:,}, column {number + 1:,} is empty; a number must be there"
                         )
-                    blocks[-1][:, number] = column.to_numpy(zero_copy_only=False)
-                    if dtype.kind == "f":
-                        _refuse_infinite(path, rows, number, blocks[-1][:, number], missing)
+                    values[number] = column.to_numpy(zero_copy_only=False)
+                if dtype.kind == "f":
+                    _refuse_infinite(path, rows, values, missing)
+                blocks.append(values.T)
                 rows += block.num_rows
         except ValueError as error:  # of pyarrow
             if not (found := VALUE.search(str(error))):
@@ -84,10 +85,9 @@ def _columns(path: Path, missing: bool) -> int | None:
     return first.count(b",") + 1 if first or (missing and start) else None
 
 
-def _refuse_infinite(path: Path, before: int, number: int, values: np.ndarray, missing: bool) -> None:
+def _refuse_infinite(path: Path, before: int, values: np.ndarray, missing: bool) -> None:
     wrong = np.isinf(values) if missing else ~np.isfinite(values)
     if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{path}: row {before + row + 1:,}, column {number + 1:,} is {values[row]}; a finite number must be there"
-        )
+        row, column = (int(one[0]) for one in np.nonzero(wrong.T))
+        where = f"row {before + row + 1:,}, column {column + 1:,}"
+        raise DataError(f"{path}: {where} is {values[column, row]}; a finite number must be there")

@@ -152,4 +152,4 @@ def _mapping(folder: Path, graphs: int, tasks: int) -> tuple[np.ndarray, tuple[s
     if len(smiles) != graphs:
         raise DataError(f"{path}: {len(smiles):,} molecules, and num-node-list has {graphs:,} graphs; {REMEDY}")
     named = tuple(name for name in names if name not in ("smiles", "mol_id"))
-    return smiles.to_numpy().astype(object), named if len(named) == tasks else numbers
+    return smiles.fill_null("").to_numpy().astype(object), named if len(named) == tasks else numbers

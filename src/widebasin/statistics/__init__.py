@@ -8,7 +8,8 @@ This package itself loads nothing but ``Metric`` and ``Design``, so that trainin
 * ``readings``: gains by every metric, at every epoch, with radii chosen on every split;
 * ``trends``: how gains move with the number of parameters;
 * ``measurements``: means over seeds, ratios and distances to the baseline, of what was measured of networks;
-* ``decay``: how fast a loss falls.
+* ``decay``: how fast a loss falls;
+* ``ranking``: average precision and ROC-AUC of binary tasks with missing labels.
 """
 
 from widebasin.statistics.design import BASELINE, Design

@@ -296,7 +296,8 @@ class SupervisedWorkload(Workload):
         return Network(self._build(width, settings))
 
     def _build(self, width: int, settings: Settings) -> Callable[[Key[Array, ""]], eqx.Module]:
-        return lambda key: self.build(width, key, **dict(settings.own))
+        usual = {axis.name: axis.single_value(self) for axis in self.axes if not axis.traced}
+        return lambda key: self.build(width, key, **(usual | dict(settings.own)))
 
     def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
         """See ``Workload``."""
