@@ -123,7 +123,9 @@ def test_what_is_missing_is_said(folder):
         treebank("UD_English-Other")
     (there / "en_toy-ud-train.conllu").unlink()
     assert find_treebank("en_toy") is None
-    with pytest.raises(DataError, match="UD_English-Toy: en_toy-ud-train.conllu missing, of the three files to train"):
+    with pytest.raises(
+        DataError, match=r"UD_English-Toy: en_toy-ud-train\.conllu missing, of the three files to train"
+    ):
         treebank("en_toy")
     write_treebank(there, "en_other")
     with pytest.raises(DataError, match="UD_English-Toy: holds several treebanks, en_other, en_toy; name one"):
