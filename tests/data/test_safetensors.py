@@ -79,8 +79,8 @@ BAD = {
     file_of({"a": entry(), "b": entry()}, bytes(8)): "the array 'b' overlaps the one before it",
     file_of({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)): "the array 'b' leaves a gap before it",
     file_of({"a": entry(offsets=(8, 16))}, bytes(16)): "the array 'a' leaves a gap before it",
-    file_of({"a": entry()}, bytes(7)): "truncated or damaged: 74 bytes, where its arrays end at 75",
-    file_of({"a": entry()}, bytes(9)): "truncated or damaged: 76 bytes, where its arrays end at 75",
+    file_of({"a": entry()}, bytes(7)): "truncated or damaged: 76 bytes, where its arrays end at 77",
+    file_of({"a": entry()}, bytes(9)): "truncated or damaged: 78 bytes, where its arrays end at 77",
 }
 
 
@@ -97,7 +97,7 @@ def test_a_header_that_is_huge_is_refused_before_it_is_read(tmp_path, monkeypatc
     monkeypatch.setattr("widebasin.data.safetensors.LARGEST_HEADER", 10)
     path = tmp_path / "t.safetensors"
     path.write_bytes(file_of({"a": entry()}, bytes(8)))
-    with pytest.raises(DataError, match="would begin with a header of 59, of at most 10"):
+    with pytest.raises(DataError, match="would begin with a header of 61, of at most 10"):
         list_tensors(path)
 
 
