@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,7 @@ def test_list_names_all_data_sets_and_where_they_are(folder):
     assert "28 x 28 x 1" in text
     assert "60,000 + 10,000" in text
     assert "170.1 MB" in text
+    assert "67,349 + 872 + 1,821" in text
     write_mnist(folder / "mnist", *arrays())
     assert printed(ListCommand()).count("not here") == len(DATASETS) - 1
 
@@ -149,3 +151,27 @@ def test_a_real_file_with_one_wrong_bit_is_broken(tmp_path):
     done = widebasin("data", "check", "mnist", "--data-dir", tmp_path, check=1)
     assert f"{labels}: does not have the published checksum md5:ec29112dd5afa0611ce80d1b7f02629c" in done.stderr
     assert "MNIST: broken" in done.stdout
+
+
+def test_check_says_what_is_in_data_sets_that_are_no_images(folder):
+    (folder / "ud" / "UD_English-LinES").mkdir(parents=True)
+    for part in ("train", "dev", "test"):
+        words = "1\tYes\t_\tINTJ" + "\t_" * 6 + "\n2\t!\t_" + "\t_" * 7 + "\n"
+        (folder / "ud" / "UD_English-LinES" / f"en_lines-ud-{part}.conllu").write_text(words)
+    where = folder / "ud" / "UD_English-LinES"
+    assert printed(CheckCommand(("ud-english-lines",))) == (
+        f"en_lines upos: sound ({where}, CoNLL-U files): 3 sentences, 6 words, 3 of them tagged; number of tags: 1\n"
+    )
+    assert f"{where} (CoNLL-U files)" in printed(ListCommand())
+    broken = shutil.copytree(where, folder / "ud" / "UD_English-ParTUT")
+    for part in ("train", "dev", "test"):
+        (broken / f"en_lines-ud-{part}.conllu").rename(broken / f"en_partut-ud-{part}.conllu")
+    (broken / "en_partut-ud-dev.conllu").write_text("1\tYes\n")
+    with pytest.raises(DataError, match=r"^ud-english-partut: .*en_partut-ud-dev\.conllu: line 1 has 2 columns"):
+        printed(CheckCommand())
+
+
+def test_names_of_data_sets_stay_whole_on_a_narrow_terminal(folder):
+    console = Console(file=io.StringIO(), width=100)
+    ListCommand().run(console)
+    assert all(f" {name} " in console.file.getvalue() for name in DATASETS)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
@@ -106,6 +107,21 @@ def zipped_glue(**changes):
             if text is not None:
                 archive.writestr(f"SST-2/{part}.tsv", text)
     return file.getvalue()
+
+
+def safetensors_bytes(tensors, metadata=None):
+    """A safetensors file of ``{name: (kind, array)}``."""
+    header, data = ({} if metadata is None else {"__metadata__": metadata}), b""
+    for name, (kind, array) in tensors.items():
+        content = array.tobytes()
+        header[name] = {
+            "dtype": kind,
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
+        data += content
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def real(name):

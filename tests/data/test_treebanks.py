@@ -1,5 +1,6 @@
 """Treebanks: where they are found, and what a network is given of them."""
 
+import dataclasses
 import gzip
 
 import numpy as np
@@ -123,7 +124,9 @@ def test_what_is_missing_is_said(folder):
         treebank("UD_English-Other")
     (there / "en_toy-ud-train.conllu").unlink()
     assert find_treebank("en_toy") is None
-    with pytest.raises(DataError, match="UD_English-Toy: en_toy-ud-train.conllu missing, of the three files to train"):
+    with pytest.raises(
+        DataError, match=r"UD_English-Toy: en_toy-ud-train\.conllu missing, of the three files to train"
+    ):
         treebank("en_toy")
     write_treebank(there, "en_other")
     with pytest.raises(DataError, match="UD_English-Toy: holds several treebanks, en_other, en_toy; name one"):
@@ -178,6 +181,18 @@ def test_the_real_treebanks_and_their_baselines(folder, monkeypatch, name, colum
     assert (found.dataset.inputs["words"] > 0).sum() == tokens
     missing = found.train.missing + found.dev.missing + found.test.missing
     assert (found.dataset.targets >= 0).sum() == tokens - missing
+
+
+@needs_data
+def test_where_no_tag_is_itself_a_tag_the_baselines_are_as_usually_given(folder, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(real("ud").parent))
+    found = treebank("en_lines", "xpos")
+    train, dev = (
+        dataclasses.replace(part, tags=tuple(tuple(tag or "_" for tag in tags) for tags in part.tags))
+        for part in (found.train, found.dev)
+    )
+    assert 100 * majority_tag(train, dev) == pytest.approx(84.0, abs=0.2)
+    assert 100 * majority_tag_with_suffixes(train, dev) == pytest.approx(89.0, abs=0.2)
 
 
 @needs_data

@@ -92,9 +92,10 @@ def test_the_task_stands_behind_the_file(tmp_path, words, targets, model, metric
 @pytest.mark.parametrize(("data", "augmented"), [("fashion-mnist", False), ("cifar100", True)])
 def test_a_data_set_that_has_a_name_is_a_workload_with_a_model(monkeypatch, data, augmented):
     source = DATASETS[data]
-    images = np.random.default_rng(0).integers(0, 256, (30, *source.shape), np.uint8)
-    labels = np.arange(30, dtype=np.int32) % source.num_classes
-    small = Dataset(source.title, images, labels, source.num_classes, fixed_test=10)
+    published = source.inspect
+    images = np.random.default_rng(0).integers(0, 256, (30, *published.shape), np.uint8)
+    labels = np.arange(30, dtype=np.int32) % published.num_classes
+    small = Dataset(source.title, images, labels, published.num_classes, fixed_test=10)
     monkeypatch.setitem(DATASETS, data, replace(source, load=lambda: small))
     for model in ("resnet18", "mlp"):
         arrays_workload.cache_clear()
@@ -104,7 +105,12 @@ def test_a_data_set_that_has_a_name_is_a_workload_with_a_model(monkeypatch, data
         assert (workload.augment is not None) == augmented
         assert resolve(Spec(workload=f"{data}:{model}")).widths == workload.widths
     arrays_workload.cache_clear()
-    for name, reason in ((f"{data}:", "must be one of mlp"), (f"{data}:vgg", "got 'vgg'"), (data, "unknown")):
+    for name, reason in (
+        (f"{data}:", "must be one of mlp"),
+        (f"{data}:vgg", "got 'vgg'"),
+        (data, "unknown"),
+        ("sst2:mlp", "unknown"),
+    ):
         with pytest.raises(UsageError, match=reason):
             workload_named(name)
 

@@ -77,16 +77,11 @@ def _accuracy(train: Sentences, test: Sentences, length: int | None) -> float:
     for name, pairs in (("train", met), ("test", judged)):
         if not pairs:
             raise ValueError(f"no word of {name} has a tag")
-    tables = [_majority(met)]
-    if length is not None:
-        tables.append(_majority((word[-length:], tag) for word, tag in met))
     overall = _majority(("", tag) for _, tag in met)[""]
-
-    def guess(word: str) -> str:
-        keys = (word,) if length is None else (word, word[-length:])
-        return next((table[key] for table, key in zip(tables, keys, strict=True) if key in table), overall)
-
-    return sum(guess(word) == tag for word, tag in judged) / len(judged)
+    of_words = _majority(met)
+    of_endings = {} if length is None else _majority((word[-length:], tag) for word, tag in met)
+    right = sum((of_words.get(word) or of_endings.get(word[-(length or 1) :], overall)) == tag for word, tag in judged)
+    return right / len(judged)
 
 
 def _tagged(sentences: Sentences) -> list[tuple[str, str]]:

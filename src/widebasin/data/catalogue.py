@@ -215,7 +215,7 @@ def _inspect_sst2(data: Dataset) -> str:
 
 def _inspect_treebank(data: Dataset) -> str:
     words, tagged = int((data.inputs["words"] > 0).sum()), int((data.targets >= 0).sum())
-    return f"{len(data):,} sentences of {words:,} words; {tagged:,} have a tag, of {data.num_classes} tags"
+    return f"{len(data):,} sentences, {words:,} words, {tagged:,} of them tagged; number of tags: {data.num_classes}"
 
 
 def _product(shape: tuple[int, ...]) -> str:

@@ -77,8 +77,9 @@ def read_conllu(path: Path | str, column: str = "upos") -> Sentences:
             continue
         if line.startswith("#"):
             continue
-        fields = _fields(path, number, line)
-        if not _is_next_word(path, number, fields[0], len(words) + 1):
+        fields, following = line.split("\t"), len(words) + 1
+        if len(fields) != len(NAMES) or fields[0] != str(following):
+            _refuse_unless_passed_over(path, number, fields, following)
             continue
         for name, text in (("form", fields[1]), (column, fields[place])):
             if not text.strip():
@@ -90,27 +91,21 @@ def read_conllu(path: Path | str, column: str = "upos") -> Sentences:
     return Sentences(tuple(sentences), tuple(tagged), column)
 
 
-def _fields(path: Path, number: int, line: str) -> list[str]:
-    fields = line.split("\t")
+def _refuse_unless_passed_over(path: Path, number: int, fields: list[str], following: int) -> None:
+    """Raises ``DataError`` for a line that is not that of the following word, unless it is of no syntactic word."""
     if len(fields) != len(NAMES):
         raise DataError(
             f"{path}: line {number:,} has {len(fields)} columns, where CoNLL-U has {len(NAMES)}, separated by one tab "
             "each; restore the file"
         )
-    return fields
-
-
-def _is_next_word(path: Path, number: int, text: str, following: int) -> bool:
-    """Whether a line is of a syntactic word, which must be the following one."""
-    if _SEVERAL_WORDS.fullmatch(text) or _EMPTY_NODE.fullmatch(text):
-        return False
-    if not _WORD.fullmatch(text):
+    if _SEVERAL_WORDS.fullmatch(fields[0]) or _EMPTY_NODE.fullmatch(fields[0]):
+        return
+    if not _WORD.fullmatch(fields[0]):
         raise DataError(
-            f"{path}: line {number:,} has the id {text!r}, which is no number such as 3, 3-4 or 3.1; restore the file"
+            f"{path}: line {number:,} has the id {fields[0]!r}, which is no number such as 3, 3-4 or 3.1; restore the "
+            "file"
         )
-    if text.lstrip("0") != str(following):
-        raise DataError(
-            f"{path}: line {number:,} has the id {text}, where {following} is the next; words are numbered from 1 in "
-            "every sentence, and a blank line ends it"
-        )
-    return True
+    raise DataError(
+        f"{path}: line {number:,} has the id {fields[0]}, where {following} is the next; words are numbered from 1 in "
+        "every sentence, and a blank line ends it"
+    )

@@ -234,7 +234,7 @@ def _lacks_stsa(folder: Path) -> str:
     return ""
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
     parts = [_read(place, form, part) for part in PARTS]
     sentences = [sentence for part, _ in parts for sentence in part]
