@@ -3,6 +3,7 @@
 import functools
 
 from widebasin.data import RING_TASKS, Buckets, SplitSizes, ring_graphs
+from widebasin.data.rings import FEATURES
 from widebasin.models import GraphConvolution
 from widebasin.training import BINARY_TASKS, Recipe
 from widebasin.workloads.dropout import dropout
@@ -20,12 +21,10 @@ RINGS_GCN = SupervisedWorkload(
     model="gcn",
     description="made graphs with rings (embedded), four questions on each, graph convolutions of width h",
     load=ring_graphs,
-    build=lambda width, key: GraphConvolution(
-        width, features=1, outputs=len(RING_TASKS), depth=3, scale=(3.0,), key=key
-    ),
+    build=lambda width, key: GraphConvolution(width, features=FEATURES, outputs=len(RING_TASKS), depth=3, key=key),
     sizes=SplitSizes(train=1_200, valid=300, test=500),
     objective=BINARY_TASKS,
-    recipe=Recipe(epochs=20, batch_size=50, optimizer="adam", learning_rate=0.005, schedule="cosine"),
+    recipe=Recipe(epochs=30, batch_size=50, optimizer="adam", learning_rate=0.01, schedule="cosine"),
     widths=(8, 16, 32),
     rhos=(0.02, 0.1),
     quick={"widths": (8, 16), "rhos": (0.05,), "seeds": 2, "epochs": 6},
