@@ -28,10 +28,19 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from data.files import encoded, idx_bytes
+from data.files import encoded, idx_bytes, safetensors_bytes, zipped_glue
 from data.image_folders import pixels
 
-from widebasin.data import DataError, ImageReader, arrays, list_image_files, table
+from widebasin.data import (
+    DataError,
+    ImageReader,
+    Vocabulary,
+    arrays,
+    embeddings,
+    list_image_files,
+    read_conllu,
+    table,
+)
 from widebasin.data.cifar import CIFAR10, read_cifar
 from widebasin.data.class_folders import decode_image, fingerprint, read_class_folders
 from widebasin.data.decoding import UnreadableImage, decode_batch
@@ -40,6 +49,7 @@ from widebasin.data.image_files import unpacked
 from widebasin.data.mnist import MNIST, read_idx_images
 from widebasin.data.npz import read_npz
 from widebasin.data.places import Found
+from widebasin.data.sst2 import read_phrases
 from widebasin.sweep import UsageError, read_spec
 from widebasin.sweep.spec_file import parse_resolved
 
@@ -360,6 +370,20 @@ CLASSES, PHOTOGRAPHS = (tar(image_names(parts, 2)) for parts in (("train", "test
 SPEC = (
     b'format = 2 \nworkload = "digits-mlp" \nwidths = [ 8 , 16 ] \nrhos = [ 0.05 , 1 ] \nmethods = [ "sgd" , "sam" ] \n'
 )
+CONLLU = b"""\
+# sent_id = 1
+1-2\tde\t_\t_\t_\t_\t_\t_\t_\t_
+1\td\t_\tX\tA\t_\t2\tdep\t_\t_
+2\t\xc3\xa9\t_\tY\t_\tB=C\t0\troot\t_\t_
+2.1\te\t_\t_\t_\t_\t_\t_\t_\t_
+
+"""
+CONLLU *= 4
+PHRASES = "label\tsentence\n1\ta good film \n0\tcrème brûlée\n".encode()
+LABELLED = "1 a good film\n0 crème brûlée\n".encode()
+GLUE_ARCHIVE = zipped_glue()
+EMBEDDINGS = safetensors_bytes({"weight": ("F16", np.ones((3, 4), "<f2")), "bias": ("F32", np.ones(2, "<f4"))})
+TOKENIZER = b'{"model": {"vocab": {"good": 0, "bad": 1, "film": 2}}}'
 SPEC += b'seeds = 2 \nlabel-noise = 0.3 \nepochs = 5 \nschedule = "step" \n'
 
 
@@ -453,11 +477,35 @@ def tables(folder, draw):
         raise UsageError("workload", str(path), str(error)) from error  # as its workload does
 
 
+def treebanks(folder, draw):
+    content = compressed(bytes_mutated(CONLLU, draw, CONLLU[::-1]), draw)
+    read_conllu(written(folder, "mutant.conllu", content), draw.choice(("upos", "xpos", "deprel", "feats")))
+
+
+def phrases(folder, draw):
+    place = folder / "SST-2"
+    place.mkdir()
+    form = draw.choice(("tsv files", "stsa files", "archive of GLUE"))
+    for part in ("train", "dev", "test"):
+        for name, content in ((f"{part}.tsv", PHRASES), (f"stsa.binary.{part}", LABELLED)):
+            written(place, name, compressed(bytes_mutated(content, draw), draw) if draw.random() < 0.3 else content)
+    written(place, "SST-2.zip", bytes_mutated(GLUE_ARCHIVE, draw))
+    read_phrases.__wrapped__(place, form, 1)
+
+
+def pretrained(folder, draw):
+    beside = draw.choice((("mutant.txt", b"good\nbad\nfilm\n"), ("tokenizer.json", TOKENIZER)))
+    mutated = draw.choice(((True, False), (False, True), (True, True)))
+    for (name, content), one in zip((("mutant.safetensors", EMBEDDINGS), beside), mutated, strict=True):
+        written(folder, name, bytes_mutated(content, draw) if one else content)
+    embeddings(folder / "mutant.safetensors", Vocabulary(("good", "film", "none")))
+
+
 READERS = {
     reader.__name__: reader
     for reader in (
         *(own_arrays, any_arrays, idx, mnist, cifar_batches, class_archive, class_folders, image, photograph),
-        *(photographs, photograph_archive, spec, tables),
+        *(photographs, photograph_archive, spec, tables, treebanks, phrases, pretrained),
     )
 }
 

@@ -12,7 +12,7 @@ from jaxtyping import Int32
 from widebasin.data.archives import explained
 from widebasin.data.dataset import Dataset
 from widebasin.data.errors import DataError
-from widebasin.data.places import Found, folders_here, not_here
+from widebasin.data.places import ENVIRONMENT, Found, folders_here, folders_of, not_here
 from widebasin.data.text_files import either, lines_of, read_lines
 from widebasin.data.vocabulary import Vocabulary
 
@@ -135,7 +135,7 @@ def read_sst2(minimum_frequency: int = 2) -> Phrases:
     found = find_sst2()
     if found is None:
         raise not_here(NAME, TITLE, _lacks)
-    return _phrases(found.path.resolve(), found.kind, minimum_frequency)
+    return read_phrases(found.path.resolve(), found.kind, minimum_frequency)
 
 
 def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
@@ -152,8 +152,12 @@ def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
     """
     found = find_sst2_sentences()
     if found is None:
-        raise not_here(NAME, SENTENCES_TITLE, _lacks_stsa)
-    return _phrases(found.path.resolve(), found.kind, minimum_frequency)
+        looked = ", ".join(f"{folder}{_lacks_stsa(folder)}" for folder in folders_of(NAME))
+        raise DataError(
+            f"{SENTENCES_TITLE} is not here; put stsa.binary.train, stsa.binary.dev and stsa.binary.test from "
+            f"{STSA_HOME} into a folder {NAME} in ${ENVIRONMENT} (looked in {looked})"
+        )
+    return read_phrases(found.path.resolve(), found.kind, minimum_frequency)
 
 
 def find_sst2() -> Found | None:
@@ -235,7 +239,8 @@ def _lacks_stsa(folder: Path) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
+def read_phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
+    """The sentences in a folder that has files of this form, and their vocabulary."""
     parts = [_read(place, form, part) for part in PARTS]
     sentences = [sentence for part, _ in parts for sentence in part]
     labels = [label for _, part in parts for label in part]
