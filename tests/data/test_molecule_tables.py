@@ -53,7 +53,12 @@ def written(folder, text=None, name="mine.csv"):
 @together("name", ["mine.csv", "mine.csv.gz"])
 def test_molecules_in_the_order_of_the_parts(tmp_path, rdkit, name):
     found = molecule_table(written(tmp_path, name=name))
-    assert (found.dataset.name, found.tasks, found.skipped, found.dataset.shuffled) == ("mine", ("a", "b"), (), False)
+    assert (found.dataset.name, found.tasks, found.skipped, found.dataset.fixed_test) == (
+        "mine",
+        ("a", "b"),
+        (),
+        found.sizes.test,
+    )
     assert (found.sizes.train, found.sizes.valid, found.sizes.test) == (16, 2, 2)
     numbers = [SMILES.index(one) for one in found.smiles]
     assert sorted(numbers) == list(range(20))
@@ -70,7 +75,7 @@ def test_molecules_in_the_order_of_the_parts(tmp_path, rdkit, name):
 def test_by_chance_they_stay_in_the_order_of_the_file(tmp_path, rdkit):
     found = molecule_table(written(tmp_path), split="random")
     assert found.smiles == tuple(SMILES)
-    assert found.dataset.shuffled
+    assert (found.dataset.fixed_valid, found.dataset.fixed_test) == (0, 0)
     assert (found.sizes.train, found.sizes.valid, found.sizes.test) == (16, 2, 2)
     with pytest.raises(ValueError, match="split must be scaffold or random, got 'time'"):
         molecule_table(tmp_path / "mine.csv", split="time")

@@ -52,7 +52,7 @@ def test_graphs_in_the_order_of_the_parts(tmp_path, compressed):
         "targets": found.dataset.targets.dtype
     }
     assert kinds == {"nodes": np.uint8, "edges": np.int16, "sizes": np.int32, "targets": np.int8}
-    assert not found.dataset.shuffled
+    assert (found.dataset.fixed_valid, found.dataset.fixed_test) == (found.sizes.valid, found.sizes.test)
 
 
 def test_without_a_mapping_tasks_have_numbers(tmp_path):

@@ -65,6 +65,19 @@ def test_unshuffled_examples_are_taken_in_their_order_whatever_the_key(seed, tra
     np.testing.assert_array_equal(split.test, np.arange(start, start + test))
 
 
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31 - 1), train=SIZES, valid=SIZES, fixed_test=st.sampled_from([0, 12]))
+def test_an_official_validation_set_is_before_the_test_set_and_never_trained_on(seed, train, valid, fixed_test):
+    sizes = SplitSizes(train, valid, 5)
+    split = split_examples(jax.random.key(seed), 80, sizes, fixed_test, fixed_valid=20)
+    pool = 60 - fixed_test
+    assert len(set(np.asarray(split.train).tolist())) == train
+    assert np.max(split.train, initial=0) < pool
+    np.testing.assert_array_equal(split.valid, pool + np.arange(valid) * 20 // valid)
+    assert np.min(split.test) >= pool + 20 if fixed_test else np.max(split.test) < pool
+    assert not set(np.asarray(split.test).tolist()) & set(np.asarray(split.train).tolist())
+
+
 def test_every_example_is_as_likely_in_every_part():
     """Over 600 keys an example trains in Binomial(600, 1/2) of them: within 5 standard deviations of 300."""
     draw = jax.vmap(lambda key: split_examples(key, 20, SplitSizes(10, 5, 5)))
@@ -90,3 +103,8 @@ def test_sizes_that_do_not_fit_are_refused_with_all_numbers(sizes, fixed_test, s
         split_examples(jax.random.key(0), 100, sizes, fixed_test, shuffled)
     assert str(sizes) in str(error.value)
     assert f"test set of {fixed_test}" in str(error.value)
+
+
+def test_more_than_the_official_validation_set_has_is_refused():
+    with pytest.raises(ValueError, match="and a validation set of 20"):
+        split_examples(jax.random.key(0), 100, SplitSizes(10, 21, 10), fixed_valid=20)

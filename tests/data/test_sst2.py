@@ -57,7 +57,7 @@ def test_phrases_become_numbers_and_keep_their_order(folder):
     data = sst2(1, 2)
     assert data.inputs.tolist() == [[2, 5], [2, 3], [3, 0], [2, 1], [5, 1], [2, 0]]
     assert (data.inputs.dtype, data.targets.dtype) == (np.int32, np.int32)
-    assert (data.name, data.num_classes, data.fixed_test, data.shuffled) == ("SST-2", 2, 2, False)
+    assert (data.name, data.num_classes, data.fixed_valid, data.fixed_test) == ("SST-2", 2, 1, 2)
     assert read_sst2().vocabulary.words == ("a", "bad", "film")
     assert sst2().inputs.shape == (6, 60)
     assert read_sst2() is read_sst2()

@@ -74,7 +74,7 @@ def test_words_suffixes_and_tags_become_numbers(folder):
     ]
     assert {array.dtype for array in (*data.inputs.values(), data.targets)} == {np.dtype(np.int32)}
     assert (len(found.train), len(found.dev), len(found.test), found.train.missing) == (2, 1, 1, 1)
-    assert (data.num_classes, data.fixed_test, data.shuffled) == (5, 1, False)
+    assert (data.num_classes, data.fixed_valid, data.fixed_test) == (5, 1, 1)
 
 
 def test_rare_words_are_unknown_and_long_sentences_are_cut(folder):

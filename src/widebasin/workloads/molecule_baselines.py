@@ -59,9 +59,9 @@ def _parts(molecules: Molecules) -> tuple[slice, slice]:
     """The molecules to train and to test on."""
     if not molecules.dataset.fixed_test:
         raise ValueError(f'{molecules.dataset.name} is split by seed; read it with split="scaffold"')
-    sizes = molecules.sizes
-    start = sizes.train + sizes.valid
-    return slice(0, sizes.train), slice(start, start + sizes.test)
+    dataset = molecules.dataset
+    test = len(dataset) - dataset.fixed_test
+    return slice(0, test - dataset.fixed_valid), slice(test, len(dataset))
 
 
 def _ranking(scores: np.ndarray, targets: np.ndarray) -> Ranking:
