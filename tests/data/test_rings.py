@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from widebasin.data import RING_TASKS, ragged_graphs, ring_graphs
-from widebasin.data.rings import KINDS, MOST_DEGREE, NODES
+from widebasin.data.rings import MOST_DEGREE, NODES
 
 
 def each(inputs):
