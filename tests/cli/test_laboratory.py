@@ -114,14 +114,14 @@ def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
         (lambda: widebasin.train(widht=3), "argument = 'widht': unknown; did you mean 'width'"),
         (lambda: widebasin.train(width="3"), "width = '3': must be int"),
         (lambda: widebasin.train(method="sgd", rho=0.1), "rho = 0.1: must be left out: sgd has no radius"),
-        (lambda: widebasin.report("nowhere"), "folder = 'nowhere': is not there"),
+        (lambda: widebasin.report("nowhere"), "folder = 'nowhere': does not exist"),
         (lambda: widebasin.report("nowhere", at="last"), "at = 'last': unknown"),
-        (lambda: widebasin.measure("nowhere"), "folder = 'nowhere': is not there"),
+        (lambda: widebasin.measure("nowhere"), "folder = 'nowhere': does not exist"),
         (lambda: widebasin.study("overparam", methods=("sgd",), extend_radii=True), "methods = ('sgd',)"),
         (lambda: widebasin.sweep(methods=("sam",), extend_radii=True), "extend_radii = True: needs sgd"),
         (lambda: widebasin.compare("nowhere"), "folders = ['nowhere']: give two or more"),
-        (lambda: widebasin.compare("nowhere", "elsewhere"), "folder = 'nowhere': is not there"),
-        (lambda: widebasin.status("nowhere"), "folder = 'nowhere': is not there"),
+        (lambda: widebasin.compare("nowhere", "elsewhere"), "folder = 'nowhere': does not exist"),
+        (lambda: widebasin.status("nowhere"), "folder = 'nowhere': does not exist"),
     ],
 )
 def test_a_mistake_names_the_argument_before_anything_is_trained(call, words, monkeypatch):

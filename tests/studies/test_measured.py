@@ -53,7 +53,7 @@ def test_networks_on_streamed_images_are_refused(folder):
 def test_pruned_networks_are_refused_until_they_are_left_out(folder):
     one = folder(sparsity=(0.0, 0.5))
     assert "sparsity = (0.5,): must be 0" in refused(one)
-    assert "names no network" in refused(one, sparsity=0.7)
+    assert "matches no network" in refused(one, sparsity=0.7)
     with pytest.raises(SweepError, match=r"is not finished|--keep-parameters"):  # but nothing else
         write_answer(one, Measures(), study=STUDY, which={"sparsity": 0.0})
 
