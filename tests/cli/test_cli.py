@@ -81,7 +81,7 @@ def test_every_study_is_a_command(here):
         (("report", "nowhere"), "nowhere", "does not exist"),
         (("study", "methods", "--widths", "4", "8"), "widths", "one value"),
         (("sweep", "--m", "30"), "m = 30", "divisor of the batch size 100"),
-        (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a share above 0"),
+        (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a value above 0"),
         (
             ("study", "linearized", "--workload", "digits-mlp", "--widths", "8"),
             "output_scale",

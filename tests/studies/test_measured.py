@@ -43,7 +43,7 @@ def refused(folder, **which):
 
 
 def test_centered_networks_are_refused(folder):
-    assert "curvature is measured of f(w)" in refused(folder(workload="digits-vgg11-lazy"))
+    assert "curvature is measured for f(w)" in refused(folder(workload="digits-vgg11-lazy"))
 
 
 def test_networks_on_streamed_images_are_refused(folder):

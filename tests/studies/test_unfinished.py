@@ -74,7 +74,7 @@ def test_while_another_process_trains_the_page_says_so(unfinished):
     with ResultsFolder(folder.path).locked():
         note = write_answer(folder, Options()).answer.findings[0]
         assert "trains the others" in note
-        with pytest.raises(SweepError, match=r"is in use by process .*9 of 18.*measure when it has ended"):
+        with pytest.raises(SweepError, match=r"is in use by process .*9 of 18.*measure after it has ended"):
             write_answer(folder, Measures())
 
 
