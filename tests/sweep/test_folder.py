@@ -99,7 +99,7 @@ def below_a_file(path):
 @together(
     ("fault", "reason"),
     [
-        (folder_as_lock, r"\.lock: is a folder in the place of a lock file: delete it"),
+        (folder_as_lock, r"\.lock: is a folder where a lock file should be: delete it"),
         (file, "is a file, not a folder"),
         (dangling, "is a link to nowhere, which does not exist"),
         (below_a_file, "is a link to file/results, which does not exist"),
