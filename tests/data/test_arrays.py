@@ -68,21 +68,21 @@ WRONG[3, 1] = np.nan
     ("given", "reason"),
     [
         ({"inputs": FLOATS}, "targets missing; found inputs"),
-        ({}, "inputs and targets missing; there is nothing"),
+        ({}, "inputs and targets missing; found nothing"),
         ({"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS}, "test_targets missing"),
         ({"inputs": FLOATS, "targets": LABELS, "test_targets": LABELS}, "test_inputs missing"),
         (
             {"inputs": FLOATS, "targets": LABELS, "test_input": FLOATS},
             "unknown array test_input; arrays are named inputs",
         ),
-        ({"inputs": FLOATS, "targets": LABELS[:5]}, "inputs has 6 examples and targets 5"),
+        ({"inputs": FLOATS, "targets": LABELS[:5]}, "inputs has 6 examples, but targets has 5"),
         (
             {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS[:2], "test_targets": LABELS},
-            "test_inputs has 2 examples and test_targets 6",
+            "test_inputs has 2 examples, but test_targets has 6",
         ),
         (
             {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS[:, :1], "test_targets": LABELS},
-            r"float32 of shape \(2,\), those of test_inputs float32 of shape \(1,\)",
+            r"float32 of shape \(2,\), but test_inputs has float32 of shape \(1,\)",
         ),
         (
             {"inputs": FLOATS, "targets": LABELS, "test_inputs": FLOATS, "test_targets": FLOATS},
@@ -114,7 +114,7 @@ WRONG[3, 1] = np.nan
         ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2**40}, "one positive integer, of at most 16,777,216"),
         ({"inputs": FLOATS, "targets": FLOATS[:, :0]}, r"targets has shape \(6, 0\)"),
         ({"inputs": FLOATS, "targets": np.array([["a"]] * 6)}, "targets are <U1; integer labels or floats"),
-        ({"inputs": FLOATS, "targets": np.array([None] * 6)}, "targets holds Python objects"),
+        ({"inputs": FLOATS, "targets": np.array([None] * 6)}, "targets contains Python objects"),
     ],
 )
 def test_arrays_that_cannot_be_used_are_refused_by_name(write, given, reason):

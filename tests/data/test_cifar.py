@@ -165,7 +165,9 @@ def test_a_data_set_that_is_not_here_says_what_to_run(folder, load, name):
 @pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-10-python.tar.gz"])
 def test_pickles_are_not_read_and_it_is_said_what_is(folder, name):
     (folder / name).mkdir(parents=True)
-    with pytest.raises(DataError, match=rf"has {name}, which are pickles and not read; cifar-10-binary\.tar\.gz is"):
+    with pytest.raises(
+        DataError, match=rf"has {name}, which contains pickles and is not read; cifar-10-binary\.tar\.gz is"
+    ):
         cifar10()
 
 

@@ -127,7 +127,7 @@ def test_endings_in_upper_case_and_names_that_are_not_utf8_and_links_to_folders(
     for source in (folder, write_tar(tmp_path / "a.tar", folder, dereference=True)):
         np.testing.assert_array_equal(read_class_folders(source, SIZE, 3).images["train"], expected.images["train"])
     next((tmp_path / "elsewhere" / "bee").iterdir()).write_bytes(b"")
-    with pytest.raises(DataError, match=r"bee/\\udcff000.\.PNG: no image") as error:
+    with pytest.raises(DataError, match=r"bee/\\udcff000.\.PNG: not an image") as error:
         read_class_folders(folder, SIZE, 3)
     str(error.value).encode()
 

@@ -151,7 +151,7 @@ def test_labels_beyond_the_classes_are_an_error_at_her_line(mine):
 
 
 def test_a_file_or_name_that_is_not_there_is_refused(mine):
-    with pytest.raises(UsageError, match="there is no such file; widebasin new writes one"):
+    with pytest.raises(UsageError, match="there is no such file; widebasin new writes a template"):
         workload_named(str(mine.with_name("other.py")))
     with pytest.raises(UsageError, match=r"mine\.py defines no workload 'OTHER'; it has WORKLOAD"):
         workload_named(f"{mine}:OTHER")

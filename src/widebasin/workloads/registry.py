@@ -1,4 +1,4 @@
-"""The workloads by name: those of the files in this folder."""
+"""The workloads by name, from the files in this folder."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ GROUP = "widebasin.workloads"
 
 
 class Workloads(dict[str, Workload]):
-    """The workloads that have a name; those of other packages; and a user's own, by the name of their file."""
+    """The workloads of this package and of other packages by name, and a user's own by file name."""
 
     def __contains__(self, name: object) -> bool:
-        """Whether it is a workload's name, or that of a file, which may yet be missing or unreadable."""
+        """Whether it is the name of a workload, or of a file, which may be missing or unreadable."""
         if super().__contains__(name) or not isinstance(name, str):
             return super().__contains__(name)
         return names_arrays(name) or names_table(name) or names_file(name) or name in _of_packages()
@@ -45,7 +45,7 @@ def _of_packages() -> dict[str, EntryPoint]:
 
 @functools.cache
 def _package_workload(name: str) -> Workload:
-    """The workload of an entry point; ``ValueError`` if it is none."""
+    """The workload of an entry point; ``ValueError`` if it is not a workload."""
     point = _of_packages()[name]
     try:
         found = point.load()
@@ -61,7 +61,7 @@ FIRST = ("digits-mlp", "digits-resnet", "digits-vit", "digits-vgg11-lazy", "digi
 
 
 def _found() -> list[Workload]:
-    """Every workload that a module of this folder defines, in the order in which they are listed."""
+    """Every workload that a module of this folder defines, in the order of the list."""
     here = pkgutil.iter_modules([str(Path(__file__).parent)])
     modules = [importlib.import_module(f"{__package__}.{one.name}") for one in here if one.name != "registry"]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Workload)]
