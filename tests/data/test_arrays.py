@@ -139,7 +139,7 @@ TEXTS = np.array(["cat", "ant", "bee"] * 2)
             WHOLE,
             None,
             WHOLE[:, None],
-            "floats, all whole numbers up to 2: used for regression .* say FILE.npz:classification",
+            "floats, all whole numbers up to 2: used for regression; .* say FILE.npz:classification",
         ),
         (WHOLE, "classification", LABELS, None),
         (WHOLE / 2, None, WHOLE[:, None] / 2, None),

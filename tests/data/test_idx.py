@@ -84,7 +84,7 @@ def test_the_shape_that_is_needed_is_asked_of_the_header(tmp_path):
     with pytest.raises(DataError, match=r"uint8 of shape \(3, 4\), but uint8 of shape \(4, 3\) is needed"):
         read_idx(path, (4, 3))
     path.write_bytes(idx_bytes(np.zeros((3, 4), np.int8)))
-    with pytest.raises(DataError, match=r"int8 of shape \(3, 4\), where uint8"):
+    with pytest.raises(DataError, match=r"int8 of shape \(3, 4\), but uint8"):
         read_idx(path, (3, 4))
 
 
