@@ -103,7 +103,7 @@ BAD = {
     "a,b,y\n1,2,0\n3,1\n": "Row #3: Expected 3 columns, got 2",
     "a,b,y\n1,2,0\n3,1,2,4\n": "Row #3: Expected 3 columns, got 4",
     "a,b,y\n1,,0\nNA,u,1\n,v,1\n": "values are missing: a in 2, b in 1 of 3 rows; fill them",
-    "a,y\n1,0\ninf,1\n": "column a holds 1 infinite values",
+    "a,y\n1,0\ninf,1\n": "column a has 1 infinite values",
     "a,y\n1,0\n2,0\n": "all targets, column y, are '0'; there is nothing to learn",
     "a,y\n1,0.5\n2,0.5\n": "all targets, column y, are 0.5",
     "a,y\n1,0\n1,1\n": "no column besides the target differs between rows",
@@ -157,7 +157,7 @@ def test_parquet_files_that_are_none_or_hold_other_things(tmp_path):
     with pytest.raises(DataError, match=r"column parts has type list<element: int64>, not a valid input"):
         table(path)
     FRAME.assign(age=[1.0, np.nan, 2.0, None], grade=pd.Categorical(["a", None, "b", "a"])).to_parquet(path)
-    with pytest.raises(DataError, match="of age in 2, grade in 1 of 4 rows"):
+    with pytest.raises(DataError, match=": age in 2, grade in 1 of 4 rows"):
         table(path)
 
 

@@ -172,7 +172,7 @@ def test_arguments_of_different_lengths_are_refused():
 
 
 def test_an_argument_that_is_no_array_of_examples_is_refused():
-    with pytest.raises(ValueError, match="argument 2 of the loss is no array of examples: it has a leaf of shape"):
+    with pytest.raises(ValueError, match="argument 2 of the loss is not an array of examples: it has a leaf of shape"):
         traced(sam.SAM(m=M), jnp.zeros((16, 2)), jnp.zeros(()))
 
 

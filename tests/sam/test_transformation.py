@@ -120,7 +120,7 @@ def test_the_gradients_given_are_the_first_pass():
 def test_methods_that_draw_need_their_key_here_too(method):
     params, (batch, *_) = problem()
     transformation = sam.gradient_transformation(method)
-    with pytest.raises(ValueError, match="give key="):
+    with pytest.raises(ValueError, match="pass key="):
         transformation.update(
             gradient(params, *batch), transformation.init(params), params, grad_fn=lambda w: gradient(w, *batch)
         )

@@ -253,8 +253,8 @@ class Batch:
                 shape = jnp.shape(leaf)
                 if not shape:
                     raise ValueError(
-                        f"argument {position} of the loss is not an array of examples: it has a leaf of shape (); name the "
-                        "arguments with examples by batch_argnums="
+                        f"argument {position} of the loss is not an array of examples: it has a leaf of shape (); name "
+                        "the arguments with examples by batch_argnums="
                     )
                 lengths.setdefault(shape[0], position)
         if len(lengths) > 1:
@@ -378,8 +378,9 @@ class Batch:
         sharing = max(1, m // here)
         if math.gcd(m, here) not in (m, here) or size % sharing:
             raise ValueError(
-                f"m = {m} splits the {here} examples on each of {size} devices unevenly; in jax.shard_map, m must divide "
-                "the examples per device or be a multiple of them: choose such an m, or use jax.jit with sharded arrays"
+                f"m = {m} splits the {here} examples on each of {size} devices unevenly; in jax.shard_map, m must "
+                "divide the examples per device or be a multiple of them: choose such an m, or use jax.jit with "
+                "sharded arrays"
             )
         devices = None if self.axis_name is None else Devices(self.axis_name, size, sharing)
         first = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name) // sharing * max(1, here // m)
