@@ -64,7 +64,7 @@ def column(values):
         (range(21), None, None, "integers with 21 different values, used for regression; if they are cla"),
         (range(21), "classification", tuple(map(str, range(21))), ""),
         ([3, 8, 5], "regression", None, ""),
-        ([1.0, 2.0, 1.0], None, None, "floats, all whole numbers, with 2 different values, used for numbers"),
+        ([1.0, 2.0, 1.0], None, None, "floats, all whole numbers, with 2 different values, used for regression"),
         ([1.0, 2.0, 1.0], "classification", ("1", "2"), ""),
         ([0.5, 2.5, 1.0], None, None, ""),
     ],

@@ -277,10 +277,10 @@ def test_what_is_no_model_is_refused(made, message):
 @together(
     ("returned", "message"),
     [
-        (lambda params, state, inputs: inputs, r"apply must return \(outputs, state\), as it is given a state; got"),
+        (lambda params, state, inputs: inputs, r"apply must return \(outputs, state\), as it takes a state; got"),
         (
             lambda params, state, inputs: (inputs, {}),
-            r"apply must return \(outputs, state\), the state as it was given",
+            r"apply must return \(outputs, state\) with the state's structure",
         ),
     ],
 )

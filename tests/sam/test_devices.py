@@ -112,7 +112,7 @@ def test_selecting_examples_across_devices_is_refused_with_a_remedy(m):
         function = method.value_and_grad(loss, axis_name="batch")
         return function(params, (), inputs, targets, key=jax.random.key(0))[1]
 
-    with pytest.raises(ValueError, match=r"across the devices of 'batch'.*give an m that divides.*or use jax\.jit"):
+    with pytest.raises(ValueError, match=r"across the devices of 'batch'.*choose an m that divides.*or use jax\.jit"):
         on_two_devices(gradient)(PARAMS, INPUTS, TARGETS)
 
 
