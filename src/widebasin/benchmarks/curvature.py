@@ -157,8 +157,8 @@ def measure(rounds: int) -> Benchmark:
         note="HVP: Hessian-vector product. 'of limit' is a time divided by a limit. The limit is, for products, the "
         f"time of a gradient times the ratio of minimum operations, {_product_limit():.2f}; for eigenvalues, the time "
         f"of the products used; for s_2, the time of one HVP over the {SAMPLES} examples per product with the mean "
-        "Hessian and 2 per product with D_2. 'difference' is the largest relative difference of an eigenvalue from ours. "
-        "'compiles': once, without any cache of compiled programs. ARPACK is scipy's eigsh. Tolerances are "
+        "Hessian and 2 per product with D_2. 'difference' is the largest relative difference of an eigenvalue from "
+        "ours. 'compiles': once, without any cache of compiled programs. ARPACK is scipy's eigsh. Tolerances are "
         f"{TOLERANCE:g}. 'MB': temporaries of the compiled HVP, without data, parameters and the result. No part "
         f"starts a round after {LONGEST:g} s, so slow parts have fewer rounds.",
     )
