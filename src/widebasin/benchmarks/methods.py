@@ -114,7 +114,7 @@ def measure(rounds: int) -> Benchmark:
         note="'gradients': gradients per step (gradients_per_step). 'of limit': time of a step divided by the time of "
         "these gradients. 'memory': relative to SGD; arguments, outputs and temporaries of the compiled step, with "
         "donated memory counted once. Times are averages over whole periods of a method; those of SSAM are combined "
-        "from its steps, one in 100 of which is 'choosing' the parameters. '2 programs': the two kinds of steps are compiled "
+        "from its steps, one in 100 of which is 'choosing' the parameters. '2 programs': both kinds of steps compiled "
         "separately, not as branches. 'no losses': ESAM without the losses of the examples.",
     )
 

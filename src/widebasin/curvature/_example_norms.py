@@ -26,7 +26,7 @@ def largest_example_norm(
 ) -> tuple[float, bool]:
     """``max_i ||H_i||_2``, and whether it converged; the criteria of ``eigenpairs`` apply to every example.
 
-    Krylov spaces start at 10, 20, 40 ... dimensions, because every example has its own and only its norm is needed.
+    Krylov spaces have 10, 20, 40 ... dimensions, because every example has its own and only its norm is needed.
     Examples that cannot have the largest norm, judging by their residual, need not converge.
 
     Args:

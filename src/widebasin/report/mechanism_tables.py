@@ -47,7 +47,7 @@ def undecided(judged: pd.DataFrame) -> pd.Series:
     """Which stability verdicts are undecided: the eigenvalue is above 1, but by no more than its tolerance.
 
     Args:
-        judged: measurements of stability; ``stable`` does not account for the tolerance.
+        judged: measurements of stability; ``stable`` includes values above 1 within the tolerance.
     """
     return judged["stable"].astype(bool) & (judged["second_moment"] > 1 + ROUNDED)
 

@@ -236,7 +236,7 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
         raise nearest_name("preset", spec.preset, PRESETS)
     if spec.preset == "quick" and not workload.quick:
         quick = ", ".join(name for name, one in WORKLOADS.items() if one.quick)
-        raise UsageError("preset", spec.preset, f"must be left out for {workload.name}, which has none; {quick} have")
+        raise UsageError("preset", spec.preset, f"must be left out: {workload.name} has no presets; {quick} have")
     defaults = {axis.flag: axis.defaults(workload) for axis in spec.axes}
     defaults |= {axis.flag: axis.defaults(workload)[0] for axis in spec.axes if axis.counted}
     defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.train_examples}
