@@ -47,7 +47,7 @@ def test_centered_networks_are_refused(folder):
 
 
 def test_networks_on_streamed_images_are_refused(folder):
-    assert "streams its images" in refused(folder(streamed=True))
+    assert "streamed images" in refused(folder(streamed=True))
 
 
 def test_pruned_networks_are_refused_until_they_are_left_out(folder):
