@@ -308,7 +308,7 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130
-    assert "continues with the same command" in output
+    assert "run the same command to continue" in output
     assert "Traceback" not in output
 
 

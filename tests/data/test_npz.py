@@ -109,7 +109,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.npy: a single array without a name"):
         read_npz(tmp_path / "a.npy")
     (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(DataError, match=r"text\.npz: no npz file"):
+    with pytest.raises(DataError, match=r"text\.npz: not an npz file"):
         read_npz(tmp_path / "text.npz")
     os.mkfifo(tmp_path / "pipe.npz")
     for path in (tmp_path, tmp_path / "pipe.npz"):
@@ -145,8 +145,8 @@ def described(shape, descr="<f8"):
         (npy(described((3,)), bytes(23)), "takes 24 bytes, there are 23"),
         (npy(described((3,)), bytes(25)), "takes 24 bytes, there are 25"),
         (npy(described((-3,)), bytes(24)), "damaged"),
-        (npy(described((3,), "|O"), bytes(24)), "holds Python objects"),
-        (npy(described((3,), [("a", "<f8"), ("b", "|O")]), bytes(48)), "holds Python objects"),
+        (npy(described((3,), "|O"), bytes(24)), "contains Python objects"),
+        (npy(described((3,), [("a", "<f8"), ("b", "|O")]), bytes(48)), "contains Python objects"),
         (npy("(" * 9_000), "not an npz file, or damaged"),
         (npy("{" * 60_000), "not an npz file, or damaged"),
         (npy(described((3,)), bytes(24), 2), "has an invalid header for arrays"),

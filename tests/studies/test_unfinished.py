@@ -173,5 +173,5 @@ def test_a_damaged_group_is_named(unfinished):
         write_answer(folder, Options())
     other = folder.read_table(folder.group("digits-mlp-width-10-sgd", 0, "results.parquet"))
     folder.write_table(place, other.assign(seed=7))
-    with pytest.raises(SweepError, match=r"has networks that spec\.toml has not"):
+    with pytest.raises(SweepError, match=r"has networks twice or not in spec\.toml"):
         status_of(folder)

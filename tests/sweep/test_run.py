@@ -243,9 +243,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
 
 
 def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
-    with pytest.raises(UsageError, match="begun with 6"):
+    with pytest.raises(UsageError, match="started with 6"):
         run(SPEC, finished.path, execution=Execution(networks_at_once=1))
-    with pytest.raises(UsageError, match="begun with scan"):
+    with pytest.raises(UsageError, match="started with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
     with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
         run(SPEC, finished.path, execution=Execution(devices=1))

@@ -124,7 +124,7 @@ def test_a_flag_given_besides_a_preset_wins(field, value):
 
 
 def test_a_preset_that_a_workload_has_not_is_refused():
-    with pytest.raises(UsageError, match=r"preset = 'quick': must be left out for imagenet-resnet50, .* digits-mlp, "):
+    with pytest.raises(UsageError, match=r"preset = 'quick': must be left out: imagenet-resnet50 .* digits-mlp, "):
         resolve(Spec(workload="imagenet-resnet50", preset="quick"))
 
 

@@ -223,7 +223,7 @@ def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
     environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
     for name, code, words in (
         ("none.npz", 2, "there is no such file"),
-        ("my.npz:vit", 2, "take mlp"),
+        ("my.npz:vit", 2, "use mlp"),
         ("my.npz:x", 2, "'x'"),
     ):
         done = widebasin("train", "--workload", name, cwd=tmp_path, env=environment, check=code)

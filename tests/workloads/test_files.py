@@ -196,7 +196,7 @@ def test_from_an_empty_folder_to_an_answer_and_an_error_at_her_line(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     widebasin("new", "mine", check=0)
     assert "already exists" in widebasin("new", "mine", check=2).stderr
-    assert "must be a name of Python" in widebasin("new", "my-own", check=2).stderr
+    assert "must be a Python identifier" in widebasin("new", "my-own", check=2).stderr
     sweep = ("study", "overparam", "--workload", "mine.py", "--widths", "4", "8", "--rhos", "0.05", "--seeds", "2")
     quick = (*sweep, "--epochs", "2", "--quiet", "--out", "r")
     (tmp_path / "mine.py").write_text(TEMPLATE.replace("jax.nn.relu", "jax.nn.rleu"))
