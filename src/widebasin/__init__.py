@@ -1,11 +1,11 @@
 """widebasin: sharpness-aware minimization (SAM) under overparameterization.
 
 The laboratory (``widebasin.laboratory``): ``study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``,
-``measure``, ``status``, ``import_network`` and ``load_network`` do what the commands do; what they raise is here too.
-The rooms, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``,
+``measure``, ``status``, ``import_network`` and ``load_network`` do what the commands do; their errors are here too. The
+subpackages, each usable alone: ``widebasin.sam`` (gradients of the perturbed loss), ``widebasin.curvature``,
 ``widebasin.theory``, ``widebasin.models``, ``widebasin.data``, ``widebasin.training``, ``widebasin.workloads``,
-``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``.
-Importing this package loads nothing else.
+``widebasin.sweep``, ``widebasin.studies`` and ``widebasin.report``. Importing this package does not import the
+subpackages.
 """
 
 import importlib
@@ -58,7 +58,7 @@ ROOMS = ("report", "sweep")
 
 
 class _Room(ModuleType):
-    """A room that is called as the function of its name: ``widebasin.sweep(...)`` beside ``widebasin.sweep.Spec``."""
+    """A subpackage that can also be called as a function: ``widebasin.sweep(...)`` beside ``widebasin.sweep.Spec``."""
 
     def __call__(self, *arguments: Any, **choices: Any) -> Any:
         return _laboratory(self.__name__.rpartition(".")[2])(*arguments, **choices)
@@ -75,7 +75,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """The laboratory, once it is asked for."""
+    """Imports subpackages and functions of the laboratory on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}") if name in ROOMS else _laboratory(name)

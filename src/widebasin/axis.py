@@ -1,4 +1,4 @@
-"""One way in which the networks of a grid differ. It loads nothing else: the command line explains itself with it."""
+"""The class ``Axis``. It imports no other module, so that the command line can build its help quickly."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ class Axis:
     """One way in which the networks of a grid differ.
 
     Attributes:
-        name: of the column of results, and the flag of ``widebasin train``.
+        name: column of the results, and flag of ``widebasin train``.
         flag: field of a spec, key of its TOML file and, with dashes, flag of the command.
-        kind: of its values: int, float or str.
+        kind: type of its values: int, float or str.
         wanted: what each value must be, for messages.
-        holds: whether a value is that.
-        default: values, or workload -> values.
-        traced: whether its values may share one program; others split cells.
-        phrase: of a value in text, with one field; by default the name in words and the value.
-        percent: whether values are shares that are written in percent.
-        help: one sentence for the flag.
-        hint: what the help says of the default; by default the default itself, or that it is the workload's.
-        single_help: the sentence for the flag of a single network, where it is another.
-        single: value of a single network; ``None`` is the middle one of the defaults.
-        names: () -> the known names, where values are names.
-        counted: whether the flag takes how many values there are, counted from ``first_`` and the name.
+        holds: whether a value satisfies ``wanted``.
+        default: the default values, or a function from workload to values.
+        traced: whether different values can share one compiled program; otherwise each value gets its own cells.
+        phrase: format string for a value in text, with one field; by default the name in words and the value.
+        percent: whether values are fractions, written in percent.
+        help: help text of the flag, one sentence.
+        hint: how the help describes the default; by default the default itself, or "the workload's".
+        single_help: help text of the flag for a single network, if different.
+        single: default value for a single network; ``None`` means the middle one of the defaults.
+        names: () -> the known names, if values are names.
+        counted: whether the flag takes the number of values, which count up from the flag ``first_`` + name.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Axis:
             object.__setattr__(self, "phrase", f"{self.name.replace('_', ' ')} {{}}")
 
     def defaults(self, workload: Any) -> tuple[Any, ...]:
-        """The values that a workload's grid has where none are given."""
+        """The default values of a workload's grid."""
         return tuple(self.default(workload) if callable(self.default) else self.default)
 
     def single_value(self, workload: Any) -> Any:
-        """The value of a single network where none is given; ``None`` if the workload has none."""
+        """The default value for a single network; ``None`` if the workload has none."""
         ladder = self.defaults(workload)
         return self.single if self.single is not None else ladder[len(ladder) // 2] if ladder else None
 
     @property
     def words(self) -> str:
-        """What the help says of the default."""
+        """How the help describes the default."""
         if self.hint:
             return self.hint
         return "the workload's" if callable(self.default) else " ".join(map(str, self.default))

@@ -1,4 +1,4 @@
-"""The command ``widebasin``: thin, all work is done in the rooms below."""
+"""The command ``widebasin``: it parses the arguments; the subpackages do the work."""
 
 import contextlib
 import dataclasses
@@ -51,19 +51,19 @@ Flat = tyro.conf.OmitArgPrefixes
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go and what is said meanwhile."""
+    """Where results go and what is printed during training."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/NAME)")] = None
     """Results folder; an interrupted run in it is continued."""
     overwrite: bool = False
-    """Delete the results of another spec that are in that folder; those of this one are continued."""
+    """Delete results of a different spec in that folder; results of this spec are continued."""
     quiet: bool = False
-    """No progress."""
+    """Show no progress."""
     track: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
             metavar="STR [STR ...]",
-            help=f"Trackers that are told of every epoch: {', '.join(TRACKERS)}. The folder has log.jsonl anyway.",
+            help=f"Trackers to log every epoch to: {', '.join(TRACKERS)}. log.jsonl is always written.",
             help_behavior_hint="(default: none)",
         ),
     ] = ()
@@ -71,37 +71,37 @@ class Output:
 
 @dataclass(frozen=True)
 class Growth:
-    """How a grid grows by itself."""
+    """Whether a grid adds radii automatically."""
 
     extend_radii: bool = False
-    """Train further radii while a chosen one is the largest tried, or the smallest where the method loses."""
+    """Add radii while the chosen one is the largest tried, or the smallest tried and the method loses."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the grid will cost, before any work."""
+    """Estimate the cost of the grid before any training."""
 
     dry_run: bool = False
-    """Train nothing: show networks, parameters, FLOPs, memory, disk and time of the grid."""
+    """Train nothing: show the grid's networks, parameters, FLOPs, memory, disk space and time."""
     accelerator: Annotated[
         str | None,
         tyro.conf.arg(
             metavar="NAME",
-            help=f"With --dry-run: estimate the time on this device too: {', '.join(ACCELERATORS)}.",
+            help=f"With --dry-run: also estimate the time on this device: {', '.join(ACCELERATORS)}.",
             help_behavior_hint="(default: none)",
         ),
     ] = None
     accelerators: int = 1
-    """How many of them share the networks, on however many hosts."""
+    """Number of these devices that share the networks, on one or more hosts."""
     efficiency: float = EFFICIENCY
-    """Share of its peak rate that one reaches."""
+    """Fraction of its peak FLOP rate that a device reaches."""
 
     @property
     def asked(self) -> bool:
-        """Whether costs are to be shown and nothing is to be trained.
+        """Whether to show costs and train nothing.
 
         Raises:
-            UsageError: if an accelerator is named and a sweep would begin.
+            UsageError: if an accelerator is given without ``--dry-run``.
         """
         if self != Forecast(dry_run=self.dry_run) and not self.dry_run:
             name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
@@ -110,7 +110,7 @@ class Forecast:
 
     @property
     def devices(self) -> Accelerators | None:
-        """The accelerators that are named."""
+        """The accelerators given, if any."""
         return None if self.accelerator is None else Accelerators(self.accelerator, self.accelerators, self.efficiency)
 
 
@@ -126,7 +126,7 @@ class StudyCommand:
     forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and gives the answer, or says what that will cost."""
+        """Trains the grid and prints the answer, or prints the expected cost."""
         _train_or_forecast(self, self.answer, console)
 
 
@@ -140,7 +140,7 @@ def _study_subcommand(name: str, own: tuple[Axis, ...]) -> Any:
 
 
 def _study_command(own: tuple[Axis, ...]) -> Any:
-    """The command whose subcommands are the studies, with the flags of a workload's own axes."""
+    """The command with one subcommand per study, and with flags for the workload's own axes."""
     subcommands = tuple(_study_subcommand(name, own) for name in STUDIES)
 
     @dataclass(frozen=True)
@@ -154,10 +154,10 @@ def _study_command(own: tuple[Axis, ...]) -> Any:
         """
 
         study: Union[subcommands]  # type: ignore[valid-type]  # noqa: UP007
-        """Which one."""
+        """Which study."""
 
         def run(self, console: Console) -> None:
-            """Runs the study chosen."""
+            """Runs the chosen study."""
             self.study.run(console)
 
     return Study
@@ -173,7 +173,7 @@ class Sweep:
       widebasin sweep --widths 16 64 --track tensorboard
       widebasin sweep --workload imagenet-resnet50 --dry-run --accelerator h100 --accelerators 8
 
-    A TOML file has the names of the flags as keys: widths = [16, 64], label_noise = 0.3, ...
+    The keys of a TOML file are the names of the flags: widths = [16, 64], label_noise = 0.3, ...
     """
 
     grid: Flat[Spec]
@@ -185,7 +185,7 @@ class Sweep:
     forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the grid and shows what every group of networks reached, or says what that will cost."""
+        """Trains the grid and prints the results of each group of networks, or prints the expected cost."""
         _train_or_forecast(self, Options(), console)
 
 
@@ -199,11 +199,11 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
     """
 
     data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache."""
+    """Folder of data sets; searched before the cache."""
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
-        """Trains the network: a sweep of one."""
+        """Trains the network, as a sweep with one network."""
         from widebasin.data.places import look_in
         from widebasin.studies.running import RESULTS, single_network
 
@@ -217,14 +217,14 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
 
 
 def _single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Of a command for one network: its workload, what it shares with others, its value on every axis."""
+    """Returns the workload, the shared settings and the value on each axis of a single-network command."""
     shared = {one.name: getattr(command, one.name) for one in dataclasses.fields(Shared)}
     axes = (*AXES, *workload_named(command.workload).axes)
     return command.workload, shared, {axis.name: getattr(command, axis.name, None) for axis in axes}
 
 
 def _of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
-    """The command, with the flags of a workload's own axes."""
+    """The command, with flags for the workload's own axes."""
     if not own:
         return command
     namespace = {"__doc__": command.__doc__, "__module__": __name__}
@@ -234,11 +234,11 @@ def _of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Import(Shared, fields_of(map(single_field, AXES)), Named):
-    """Take in a network that was trained elsewhere, so that it can be measured: its parameters as an npz file.
+    """Import a network trained elsewhere from an npz file of its parameters, so that it can be measured.
 
-    The workload, one of yours or of ours, builds the model and has the data. Give the recipe that it was trained with,
-    as batch size, learning rate and weight decay decide whether it is stable. The split is that of seed 0 unless you
-    say another. Arrays have the names of the model's, or come in their order.
+    The workload, built in or your own file, builds the model and loads the data. Give the recipe it was trained with,
+    because stability depends on batch size, learning rate and weight decay. The data split is that of seed 0 unless you
+    give another seed. Arrays must have the names of the model's arrays, or be in the same order.
 
     Examples:
       widebasin import mine.npz --workload mine.py --width 64 --batch-size 128 --learning-rate 0.1
@@ -246,16 +246,16 @@ class Import(Shared, fields_of(map(single_field, AXES)), Named):
     """
 
     network: tyro.conf.Positional[Path] = field(kw_only=True)
-    """The npz file of its parameters."""
+    """The npz file with the parameters."""
     out: Annotated[
         Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: results/imported-FILE)")
     ] = None
-    """Results folder; must hold no sweep."""
+    """Results folder; must not contain a sweep."""
     data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache."""
+    """Folder of data sets; searched before the cache."""
 
     def run(self, console: Console) -> None:
-        """Judges the network and writes the folder."""
+        """Evaluates the network and writes the folder."""
         from widebasin.data.places import look_in
         from widebasin.studies.answering import print_answer
         from widebasin.studies.running import imported
@@ -268,7 +268,7 @@ class Import(Shared, fields_of(map(single_field, AXES)), Named):
 
 @dataclass(frozen=True)
 class New:
-    """Write a file with a workload of your own, to begin with: data, model, loss and recipe; it runs as it is.
+    """Write a template for your own workload (data, model, loss and recipe); it runs as it is.
 
     Examples:
       widebasin new mine
@@ -276,16 +276,16 @@ class New:
     """
 
     name: tyro.conf.Positional[str]
-    """Of the workload; the file is NAME.py."""
+    """Name of the workload; the file is NAME.py."""
 
     def run(self, console: Console) -> None:
         """Writes the file."""
         from importlib.resources import files
 
         if self.name.endswith(".py"):
-            raise UsageError("name", self.name, f"must be given without the ending: {self.name.removesuffix('.py')}")
+            raise UsageError("name", self.name, f"must be given without .py: {self.name.removesuffix('.py')}")
         if not self.name.isidentifier() or keyword.iskeyword(self.name):
-            remedy = "must be a name of Python: letters, digits and _, not a digit first, and no word of the language"
+            remedy = "must be a Python identifier: letters, digits and _, no digit first, and not a keyword"
             raise UsageError("name", self.name, remedy)
         path = Path(f"{self.name}.py")
         text = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", self.name)
@@ -293,13 +293,13 @@ class New:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError as error:
-            raise UsageError("name", self.name, f"{path} is there already; choose another, or delete it") from error
-        say(console, f"{path} is written. Try it: widebasin study overparam --workload {path} --seeds 2")
+            raise UsageError("name", self.name, f"{path} already exists; choose another name, or delete it") from error
+        say(console, f"Wrote {path}. Try it: widebasin study overparam --workload {path} --seeds 2")
 
 
 @dataclass(frozen=True)
 class List:
-    """List what there is: studies, workloads, methods, optimizers.
+    """List the available studies, workloads, methods and optimizers.
 
     Examples:
       widebasin list
@@ -341,7 +341,7 @@ class List:
                 (name, method.summary, f"{method.with_radius(0.0).gradients_per_step:.3g}")
                 for name, method in METHODS.items()
             )
-            columns = ("name", "what", "gradients per step")
+            columns = ("name", "description", "gradients per step")
             console.print(Table("Methods (--methods NAME ...)", columns, rows).rich("left"))
         if self.what in ("all", "optimizers"):
             from widebasin.training import OPTIMIZERS
@@ -353,7 +353,7 @@ class List:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure speed on this machine: steps, an epoch against optax and PyTorch, many networks at once, curvature.
+    """Measure speed on this machine: steps, epochs compared with optax and PyTorch, many networks at once, curvature.
 
     Examples:
       widebasin bench
@@ -372,12 +372,12 @@ class Bench:
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (
         None
     )
-    """How often each contender is timed; medians are over rounds."""
+    """How often each contender is timed; tables show the median over rounds."""
     json: JsonFile = None
-    """Write every time measured, and the machine, to a file."""
+    """Write all measured times and a description of the machine to a file."""
 
     def run(self, console: Console) -> None:
-        """Prints the machine and a table per benchmark."""
+        """Prints the machine and one table per benchmark."""
         if self.rounds is not None and self.rounds < 1:
             raise UsageError("rounds", self.rounds, "must be at least 1")
         probe_json(self.json)
@@ -404,7 +404,7 @@ class Completion:
     """
 
     shell: tyro.conf.Positional[Literal["bash", "zsh"]]
-    """For which shell."""
+    """Your shell."""
 
     def run(self, console: Console) -> None:
         """Prints the script."""
@@ -419,14 +419,14 @@ class Completion:
 
 
 def _choices(command: Any) -> tuple[str, ...]:
-    """The names of which a command takes one, as its first and positional argument."""
+    """The names that a command accepts as its first, positional argument."""
     return get_args(get_type_hints(command)[dataclasses.fields(command)[0].name])
 
 
 def _sweep(
     spec: Spec, options: Options, execution: Execution, output: Output, console: Console, extend_radii: bool = False
 ) -> None:
-    """Trains what is missing of a sweep and shows its answer."""
+    """Trains the missing networks of a sweep and prints the answer."""
     from widebasin.studies.answering import print_answer
     from widebasin.studies.running import RESULTS, folder_name, train_and_answer
 
@@ -446,7 +446,7 @@ def _sweep(
 
 
 def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
-    """Trains a grid and shows its answer, or shows what that will cost; then nothing is trained or written."""
+    """Trains a grid and prints the answer, or prints the expected cost without training or writing anything."""
     if not command.forecast.asked:
         growth = command.growth.extend_radii
         _sweep(command.grid, options, command.execution, command.output, console, growth)
@@ -463,7 +463,7 @@ def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console:
 
 
 def _parsed(arguments: Sequence[str]) -> Any:
-    """The command. What is said of a mistake quotes the arguments as they are shown."""
+    """Parses the command; error messages quote the arguments with control characters escaped."""
     readable = [shown(argument) for argument in arguments]
     if readable == list(arguments):
         return _parse(arguments)
@@ -519,7 +519,7 @@ def _known_study(name: str) -> None:
 
 
 def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
-    """Raises ``UsageError`` where an axis of numbers is given another word, before tyro tells of its types."""
+    """Raises ``UsageError`` if a numeric axis is given something else, before tyro complains in terms of types."""
     if list(arguments[:1]) not in TRAINING:
         return
     one = list(arguments[:1]) not in (["study"], ["sweep"])
@@ -548,14 +548,14 @@ def _given(arguments: Sequence[str], flag: str) -> str | None:
 
 
 def _named_workload(arguments: Sequence[str]) -> str | None:
-    """The workload that the command line of what trains names."""
+    """The workload named on the command line, for commands that train."""
     if list(arguments[:1]) not in TRAINING:
         return None
     return _given(arguments, "--workload")
 
 
 def _own_axes(workload: str) -> tuple[Axis, ...]:
-    """The axes that a workload adds; one that there is not has none, and is an error when all is parsed."""
+    """The axes that a workload adds; none for an unknown workload, which is reported once everything is parsed."""
     from widebasin.data import DataError
 
     with contextlib.suppress(UsageError, DataError):
@@ -564,13 +564,13 @@ def _own_axes(workload: str) -> tuple[Axis, ...]:
 
 
 def _file_spec(arguments: Sequence[str], workload: str | None) -> Spec:
-    """The spec that the flags of ``sweep`` start from: that of --file, if one is given."""
+    """The spec that the flags of ``sweep`` modify: the one in --file, if given."""
     file = _given(arguments, "--file") if list(arguments[:1]) == ["sweep"] else None
     return Spec() if file is None else read_spec(Path(file), workload)
 
 
 def _keep_docstrings() -> None:
-    """Starts again where Python has dropped the docstrings (``-OO``), of which the help is made."""
+    """Restarts Python if it has dropped the docstrings (``-OO``), because the help is made from them."""
     if sys.flags.optimize > 1:
         os.environ["PYTHONOPTIMIZE"] = "1"
         given = len(sys.orig_argv) - len(sys.argv) + 1
@@ -579,7 +579,7 @@ def _keep_docstrings() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: exit code 0, or 1 if the work failed, 2 if the command line was wrong, 130 if interrupted."""
+    """Entry point. Exit code 0: success; 1: the work failed; 2: wrong command line; 130: interrupted."""
     exit_when_interrupted()
     if arguments is None:
         _keep_docstrings()

@@ -1,4 +1,4 @@
-"""What a shell completes: tyro's script of the flags, with the names that flags and positional arguments take."""
+"""Shell completion: tyro's script completes the flags; this adds the names that flags and arguments accept."""
 
 import ast
 import re
@@ -32,15 +32,15 @@ if len(sys.argv) > 2:
 
 
 def with_names(script: str, one_of: Mapping[str, Iterable[str]], some_of: Mapping[str, Iterable[str]]) -> str:
-    """A completion script of tyro's, which knows the flags alone, with the names that flags and commands take.
+    """Adds to tyro's completion script, which knows only the flags, the names that flags and commands accept.
 
-    Where it knows nothing, names of files are completed. A name that a command takes is a subcommand to it, with that
-    command's flags.
+    Where no names are known, file names are completed. A name that a command accepts is added as a subcommand with
+    that command's flags.
 
     Args:
-        script: for bash or zsh.
-        one_of: words of a command, such as ``"list"`` -> names, of which it takes one.
-        some_of: likewise, of which it takes several.
+        script: tyro's script for bash or zsh.
+        one_of: words of a command, such as ``"list"``, -> names; the command accepts one of them.
+        some_of: the same for commands that accept several names.
     """
 
     def filled(line: re.Match[str]) -> str:

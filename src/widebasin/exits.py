@@ -1,4 +1,4 @@
-"""How a command ends: errors as a line and an exit code, what is logged as notes, interruptions."""
+"""How a command ends: one-line errors with an exit code, log messages as notes, interruptions."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ TRACEBACK = "WIDEBASIN_TRACEBACK"
 
 @contextlib.contextmanager
 def explained(console: Console) -> Iterator[None]:
-    """Turns the errors that a user can mend into a line and an exit code."""
+    """Turns errors that a user can fix into one line and an exit code."""
     _say_errors_once()
     try:
         with _noting(console):
@@ -38,9 +38,7 @@ def explained(console: Console) -> Iterator[None]:
         # The reader who has gone, as head does, knows.
         if not isinstance(error, BrokenPipeError):
             where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
-            say(
-                console, f"widebasin: {error.strerror or error}{where}; mend this and run the same command again", "red"
-            )
+            say(console, f"widebasin: {error.strerror or error}{where}; fix this and run the same command again", "red")
         raise SystemExit(FAILED) from error
     except SystemExit as error:
         # Not of the command but of a file of the user's, which would end it without a word.
@@ -59,19 +57,19 @@ def explained(console: Console) -> Iterator[None]:
 
 
 def _say_own_line(console: Console, error: BaseException) -> None:
-    """Ends with the line of a user's own workload where an error came up, if it did; ``TRACEBACK`` shows the rest."""
+    """Prints the line of the user's own workload that raised the error, if any; ``TRACEBACK`` shows the rest."""
     files = sys.modules.get("widebasin.workloads.files")
     where = files.line_of(error) if files is not None else ""
     if where and not os.environ.get(TRACEBACK):
         text = (str(error).splitlines() or [""])[0]
         say(console, f"widebasin: {where}", "red")
         say(console, f"{type(error).__name__}: {text}", "red")
-        say(console, f"{TRACEBACK}=1 before the command shows the whole traceback.", "dim")
+        say(console, f"Put {TRACEBACK}=1 before the command to see the whole traceback.", "dim")
         raise SystemExit(FAILED) from error
 
 
 class _Notes(logging.Handler):
-    """Says what the package logs, such as a folder used in place of one that is not there."""
+    """Prints the package's log messages, such as which folder replaces a missing one."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -83,7 +81,7 @@ class _Notes(logging.Handler):
 
 @contextlib.contextmanager
 def _noting(console: Console) -> Iterator[None]:
-    """Says what the package logs, here and nowhere else."""
+    """Prints the package's log messages on this console only."""
     logger = logging.getLogger("widebasin")
     notes, logger.propagate = _Notes(console), False
     logger.addHandler(notes)
@@ -95,7 +93,7 @@ def _noting(console: Console) -> Iterator[None]:
 
 
 def _say_errors_once() -> None:
-    """What orbax logs of a failed write, and its tasks and threads after it, is said in our own words."""
+    """Silences what orbax, its tasks and its threads log about a failed write; our own message tells it."""
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     genuine = sys.unraisablehook
@@ -108,9 +106,9 @@ def _say_errors_once() -> None:
 
 
 def exit_when_interrupted() -> None:
-    """Ctrl-C ends the process at once, wherever it is; results on disk bear that.
+    """Makes Ctrl-C end the process at once, wherever it is; results on disk survive this.
 
-    An exception would be lost where it is raised inside a callback of JAX's, as happens while JAX is imported.
+    An exception raised inside a JAX callback would be lost, as happens while JAX is imported.
     """
 
     def handler(signum: int, frame: object) -> None:
@@ -118,7 +116,7 @@ def exit_when_interrupted() -> None:
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
         os.write(
             2,
-            f"{show_cursor}\nwidebasin: interrupted; a sweep or a download continues with the same command\n".encode(),
+            f"{show_cursor}\nwidebasin: interrupted; run the same command to continue a sweep or a download\n".encode(),
         )
         os._exit(INTERRUPTED)
 

@@ -12,7 +12,7 @@ JsonFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hi
 
 
 def probe_json(path: Path | None) -> None:
-    """Raises ``UsageError`` before any work if the file cannot be written."""
+    """Raises ``UsageError`` if the file cannot be written, before any work is done."""
     if path is not None:
         try:
             path.open("a").close()
@@ -21,15 +21,15 @@ def probe_json(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, record: Any) -> None:
-    """Writes a record, if there is a file to write to.
+    """Writes a record, if a file is given.
 
     Raises:
-        SweepError: if the disk does not take it.
+        SweepError: if the file cannot be written.
     """
     if path is not None:
         try:
             path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise SweepError(
-                f"{path} cannot be written ({error.strerror}); make room and run the command again"
+                f"cannot write {path} ({error.strerror}); free some space and run the command again"
             ) from error

@@ -1,8 +1,8 @@
-"""The laboratory from Python and notebooks: what the commands do, with the answers as objects.
+"""The commands as Python functions, for scripts and notebooks: they return the answers as objects.
 
 ``widebasin.study``, ``sweep``, ``cost``, ``train``, ``report``, ``compare``, ``measure``, ``status``,
-``import_network`` and ``load_network`` are these. They take the flags of the commands by name, with underscores;
-folders are continued, grow or are refused alike.
+``import_network`` and ``load_network`` are these functions. They take the commands' flags as keyword arguments, with
+underscores, and continue, extend or refuse a results folder in the same way.
 """
 
 import base64
@@ -66,18 +66,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Results:
-    """What a study, a sweep or a report found. In a notebook it shows itself: findings, tables, figures.
+    """What a study, a sweep or a report found. Notebooks display it as findings, tables and figures.
 
     Attributes:
-        folder: where everything is kept.
-        answer: title, question, setting, findings (sentences), tables as people read them, pictures.
+        folder: the results folder.
+        answer: title, question, setting, findings (sentences), formatted tables, figures.
         results: one row per network, see ``docs/sweeps.md`` for the columns.
         history: one row per network and epoch.
-        gains: one row per method, setting and size: gain over the baseline with its interval; empty where the sweep has
-            no baseline or nothing to compare with it.
+        gains: one row per method, setting and size: gain over the baseline with its interval; empty if the sweep has no
+            baseline or nothing to compare with it.
         slopes: one row per method and setting: ``slope``, how much the gain grows with tenfold parameters, with ``low``
-            and ``high`` of its t interval over seeds (NaN for one seed); empty where there is one size.
-        measured: what was measured of the networks, a table for each instrument.
+            and ``high`` of its t interval over seeds (NaN for one seed); empty if there is only one size.
+        measured: what was measured on the networks, one table per instrument.
     """
 
     folder: Path
@@ -95,7 +95,7 @@ class Results:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Title -> table of the answer, as text; ``gains`` and ``results`` have the numbers."""
+        """Title -> table of the answer, formatted as text; the numbers are in ``gains`` and ``results``."""
         return {table.title: pd.DataFrame(table.rows, columns=list(table.columns)) for table in self.answer.tables}
 
     @property
@@ -108,7 +108,7 @@ class Results:
         return "\n".join((shown(self.answer.title), *(f"• {shown(finding)}" for finding in self.findings)))
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """HTML for notebooks."""
         answer = self.answer
         parts = [f"<h3>{_escaped(answer.title)}</h3>", f"<p><em>{_escaped(answer.setting)}</em></p>", "<ul>"]
         parts += [f"<li>{_escaped(finding)}</li>" for finding in answer.findings] + ["</ul>"]
@@ -135,23 +135,23 @@ def study(
     progress: bool = True,
     **choices: Any,
 ) -> Results:
-    """Answers a question: trains its whole grid, or what of it is missing, and writes tables, figures and a page.
+    """Runs a study: trains the missing networks of its grid and writes tables, figures and a page.
 
     Args:
-        name: of the study, such as ``overparam``; ``widebasin list studies`` shows them.
-        out: results folder; ``results/NAME`` by default. A sweep in it is continued, or grows to this one.
-        overwrite: delete the results of another spec in that folder.
-        extend_radii: train further radii, of 1, 2, 5, 10, 20 ..., while a chosen one is the largest tried, or the
-            smallest tried where the method loses.
-        track: trackers that are told of every epoch, such as ``("tensorboard",)``.
-        progress: whether to show it.
+        name: the study, such as ``overparam``; ``widebasin list studies`` lists them.
+        out: results folder; ``results/NAME`` by default. A sweep in it is continued, or extended to this one.
+        overwrite: delete results of a different spec in that folder.
+        extend_radii: add radii from 1, 2, 5, 10, 20 ... while the chosen one is the largest tried, or the smallest
+            tried and the method loses.
+        track: trackers to log every epoch to, such as ``("tensorboard",)``.
+        progress: whether to show progress.
         choices: the flags of ``widebasin study NAME --help``: grid and recipe (``workload``, ``widths``, ``rhos``,
             ``seeds``, ``epochs`` ...), reading (``select``, ``at``, ``samples``), execution (``devices``,
             ``keep_parameters``, ``data_dir`` ...).
 
     Raises:
         UsageError: for a bad argument, before anything is trained.
-        DataError: if the data are not here.
+        DataError: if the data cannot be found.
         SweepError: if the folder is in use or damaged.
 
     Example:
@@ -173,10 +173,10 @@ def sweep(
     progress: bool = True,
     **choices: Any,
 ) -> Results:
-    """Trains a grid of your own; arguments, errors and what it returns are those of ``study``.
+    """Trains your own grid; arguments, errors and return value are as in ``study``.
 
     Args:
-        file: TOML file with a spec, whose values ``choices`` replace.
+        file: TOML file with a spec; ``choices`` override its values.
         out: results folder; ``results/sweep`` by default.
         overwrite: see ``study``.
         extend_radii: see ``study``.
@@ -199,15 +199,15 @@ def train(
     data_dir: Path | str | None = None,
     **choices: Any,
 ) -> TrainedNetwork:
-    """Trains one network, keeps its parameters and returns it.
+    """Trains one network, keeps its parameters and returns the network.
 
     Args:
-        workload: its name, or a file of your own arrays.
-        out: results folder; by default named by what the network is.
+        workload: name of a workload, or path of a file with your own arrays.
+        out: results folder; by default named after the network.
         overwrite: see ``study``.
         track: see ``study``.
         progress: see ``study``.
-        data_dir: folder of data sets, looked into before the cache.
+        data_dir: folder of data sets; searched before the cache.
         choices: the flags of ``widebasin train --help``: ``width``, ``method``, ``rho``, ``seed``, ``epochs`` ...
 
     Raises:
@@ -225,15 +225,16 @@ def train(
 
 
 def cost(study: str | None = None, *, calibrate: bool = True, **choices: Any) -> Cost:
-    """What a study or a sweep would cost: networks, operations, memory, disk, time. Trains and writes nothing.
+    """Estimates the cost of a study or sweep: networks, operations, memory, disk, time. Trains and writes nothing.
 
     Args:
-        study: its name; a sweep of your own without.
-        calibrate: whether to train some networks for some seconds, for the time on this machine.
+        study: name of the study; without it, your own sweep.
+        calibrate: whether to train a few networks for a few seconds to estimate the time on this machine.
         choices: see ``study``.
 
     Returns:
-        ``seconds`` here, ``seconds_on("h100", 8)``, ``operations``, ``memory``, ``disk``, and the ``cells`` one by one.
+        ``seconds`` here, ``seconds_on("h100", 8)``, ``operations``, ``memory``, ``disk``, and ``cells``, the costs per
+        cell.
 
     Raises:
         UsageError, DataError: as ``study``.
@@ -254,21 +255,21 @@ def import_network(
     data_dir: Path | str | None = None,
     **choices: Any,
 ) -> Results:
-    """Takes in a network that was trained elsewhere: judged, kept in a results folder, ready to be measured.
+    """Imports a network trained elsewhere: evaluates it and stores it in a results folder, ready to be measured.
 
     Args:
         network: its parameters: a pytree of arrays, such as an Equinox model or the parameters of Flax, or the path of
-            an npz file of them.
-        workload: its name, or your file, which builds the model and has the data.
-        state: what is no parameter, where the model has it: running statistics of batch normalization.
-        out: results folder; by default named by the file, or by what the network is.
-        data_dir: folder of data sets, looked into before the cache.
-        choices: ``width``, and what it was trained with: ``batch_size``, ``learning_rate``, ``method``, ``seed`` of the
-            split ..., see ``widebasin import --help``.
+            an npz file with them.
+        workload: name or file of the workload, which builds the model and loads the data.
+        state: arrays that are not parameters, if the model has any: running statistics of batch normalization.
+        out: results folder; by default named after the file or the network.
+        data_dir: folder of data sets; searched before the cache.
+        choices: ``width`` and the settings it was trained with: ``batch_size``, ``learning_rate``, ``method``, ``seed``
+            of the split ..., see ``widebasin import --help``.
 
     Raises:
-        UsageError: if the arrays are not those of the model, or the folder holds a sweep.
-        DataError: if the data are not here, or the file is damaged.
+        UsageError: if the arrays do not match the model, or the folder contains a sweep.
+        DataError: if the data cannot be found, or the file is damaged.
 
     Example:
         >>> widebasin.import_network(model, workload="mine.py", width=64, out="results/mine")  # doctest: +SKIP
@@ -282,7 +283,7 @@ def import_network(
 
 
 def _single(workload: str, choices: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Of the arguments for one network: its workload, what it shares with others, its value on every axis."""
+    """Returns the workload, the shared settings and the value on each axis from the arguments for one network."""
     forget_files()
     named = workload_named(_name(workload))
     shared = {field.name for field in dataclasses.fields(Shared)}
@@ -299,17 +300,17 @@ def _single(workload: str, choices: Mapping[str, Any]) -> tuple[str, dict[str, A
 
 
 def report(folder: Path | str, *, progress: bool = True, data_dir: Path | str | None = None, **reading: Any) -> Results:
-    """Reads a results folder anew, without training; one that is not finished as far as it is.
+    """Analyzes a results folder again, without training. An unfinished sweep is analyzed as far as it is trained.
 
     Args:
-        folder: of a sweep.
-        progress: whether to show that of measuring, where the study measures networks.
-        data_dir: folder of data sets, looked into before the cache, where networks are yet to be measured.
+        folder: results folder of a sweep.
+        progress: whether to show the progress of measuring, if the study measures networks.
+        data_dir: folder of data sets, searched before the cache; needed if networks are still to be measured.
         reading: ``select``, ``at``, ``samples``, see ``widebasin report --help``.
 
     Raises:
-        UsageError: if the folder holds no sweep.
-        SweepError: if it is damaged.
+        UsageError: if the folder contains no sweep.
+        SweepError: if the folder is damaged.
     """
     _check_names(reading, Options, "progress", "data_dir")
     look_in(None if data_dir is None else _path("data_dir", data_dir))
@@ -324,14 +325,14 @@ def measure(
     """Measures the curvature of trained networks whose parameters were kept.
 
     Args:
-        folder: of their sweep.
-        progress: whether to show it.
-        data_dir: folder of data sets, looked into before the cache.
-        choices: how (``samples``, ``multiples``, ``sharpness_rho``) and which networks, all by default (``width``,
-            ``method``, ``rho``, ``seed`` ...), see ``widebasin measure --help``.
+        folder: results folder of their sweep.
+        progress: whether to show progress.
+        data_dir: folder of data sets; searched before the cache.
+        choices: how to measure (``samples``, ``multiples``, ``sharpness_rho``) and which networks, by default all
+            (``width``, ``method``, ``rho``, ``seed`` ...), see ``widebasin measure --help``.
 
     Returns:
-        ``measured`` has the numbers.
+        Results; the numbers are in ``measured``.
 
     Raises:
         UsageError, SweepError: see ``widebasin.studies.answering.write_answer``.
@@ -350,34 +351,34 @@ def measure(
 
 
 def status(folder: Path | str) -> Status:
-    """How far a sweep is; another process may train it meanwhile. Raises what ``report`` does."""
+    """The progress of a sweep, which another process may be training. Raises the same errors as ``report``."""
     return status_of(_folder(folder))
 
 
 def compare(
     *folders: Path | str, select: Split = "valid", at: Epoch = "final", out: Path | str | None = None
 ) -> Results:
-    """Sets finished sweeps side by side: gains of each, differences of gains and slopes, paired by the seeds in common.
+    """Compares finished sweeps: their gains, and the differences of gains and slopes, paired by common seeds.
 
     Args:
-        folders: two or more.
+        folders: two or more results folders.
         select: split on which radii are chosen.
-        at: ``final`` epoch, or the ``best`` one on the validation split.
-        out: a folder for the page ``compare.html`` and its figures; none is written by default.
+        at: ``final`` epoch, or the ``best`` epoch on the validation split.
+        out: folder for the page ``compare.html`` and its figures; by default nothing is written.
 
     Returns:
-        ``measured["differences"]`` has how much larger gains are than in the first sweep.
+        Results; ``measured["differences"]`` tells how much larger the gains are than in the first sweep.
 
     Raises:
-        UsageError: if they cannot be compared.
-        SweepError: if one is not finished or damaged.
+        UsageError: if the sweeps cannot be compared.
+        SweepError: if a sweep is unfinished or damaged.
     """
     options = Options(select, at)
     place = None if out is None else _path("out", out)
     if place is not None and (place / "spec.toml").exists():
-        raise UsageError("out", str(out), "holds a sweep; choose another folder")
+        raise UsageError("out", str(out), "contains a sweep; choose another folder")
     if len(folders) == 1 and not isinstance(folders[0], (str, os.PathLike)):
-        raise UsageError("folders", folders[0], "must be paths, one by one: compare(one, other)")
+        raise UsageError("folders", folders[0], "must be separate paths: compare(one, other)")
     sweeps = [_folder(folder) for folder in folders]
     found = comparing.compare(sweeps, options)
     if place is not None:
@@ -419,7 +420,7 @@ def _answer(
 
 
 def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Execution]:
-    """What is trained, how it is read and how it is carried out, from the arguments of a study or a sweep."""
+    """Splits the arguments of a study or sweep into the spec, the options of the analysis and the execution."""
     reading, how = (
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
@@ -441,7 +442,7 @@ _OUTPUT = ("out", "overwrite", "extend_radii", "track", "progress")
 
 def _name(workload: Any) -> str:
     if not isinstance(workload, str):
-        raise UsageError("workload", workload, "must be its name, or the path of a file of your own")
+        raise UsageError("workload", workload, "must be the name of a workload, or the path of your own file")
     return workload
 
 

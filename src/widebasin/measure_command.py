@@ -25,8 +25,8 @@ WHICH = ("width", "method", "rho", "seed", "sparsity", "label_noise", "weight_de
 class MeasureCommand:
     """Measure trained networks: sharpness, uneven Hessians, trace, spectrum, linear stability.
 
-    The networks of a results folder that keeps parameters: of widebasin train, of a study of curvature, or of any sweep
-    with --keep-parameters. Writes measure.html, figures and the measurements into that folder.
+    The results folder must contain parameters: from widebasin train, a study of curvature, or any sweep run with
+    --keep-parameters. Writes measure.html, figures and the measurements into that folder.
 
     Examples:
       widebasin measure results/digits-mlp-width-32-sam-rho-0.05-seed-0
@@ -37,31 +37,31 @@ class MeasureCommand:
     folder: tyro.conf.Positional[Path]
     """Results folder."""
     width: OneInteger = None
-    """Only networks of this width."""
+    """Only networks with this width."""
     method: OneMethod = None
-    """Only networks of this method."""
+    """Only networks trained with this method."""
     rho: OneNumber = None
-    """Only networks of this radius."""
+    """Only networks trained with this radius."""
     seed: OneInteger = None
-    """Only networks of this seed."""
+    """Only networks with this seed."""
     sparsity: OneNumber = None
-    """Only networks of this sparsity: 0, as curvature is measured of dense ones."""
+    """Only networks with this sparsity; must be 0, because curvature is measured for dense networks only."""
     label_noise: OneNumber = None
-    """Only networks with this share of wrong training labels."""
+    """Only networks with this fraction of wrong training labels."""
     weight_decay: OneNumber = None
     """Only networks with this weight decay."""
     learning_rate: OneNumber = None
     """Only networks with this learning rate."""
     measures: tyro.conf.OmitArgPrefixes[Measures] = field(default_factory=Measures)
     data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache."""
+    """Folder of data sets; searched before the cache."""
     json: JsonFile = None
-    """Write every number measured to a file."""
+    """Write all measured numbers to a file."""
     quiet: bool = False
-    """No progress."""
+    """Show no progress."""
 
     def run(self, console: Console) -> None:
-        """Measures, prints the tables and says where the page is."""
+        """Measures, prints the tables and the path of the page."""
         from widebasin.data.places import look_in
         from widebasin.sam import METHODS
         from widebasin.studies.answering import print_answer, write_answer
@@ -73,7 +73,7 @@ class MeasureCommand:
         if self.method is not None and self.method not in METHODS:
             raise nearest_name("method", self.method, METHODS)
         if not self.folder.is_dir():
-            raise UsageError("folder", str(self.folder), "is no folder; give that of a sweep that keeps its parameters")
+            raise UsageError("folder", str(self.folder), "is not a folder; give one of a sweep with kept parameters")
         probe_json(self.json)
         look_in(self.data_dir)
         keep_compiled_programs()

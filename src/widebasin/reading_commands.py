@@ -16,9 +16,9 @@ from widebasin.sweep.execution import DataFolder
 
 @dataclass(frozen=True)
 class Report:
-    """Make the tables, figures and page of a sweep again, without training.
+    """Recreate the tables, figures and page of a sweep, without training.
 
-    Of a sweep that is not finished: from the networks that are trained so far, on a page of its own.
+    For an unfinished sweep: from the networks trained so far, on a separate page.
 
     Examples:
       widebasin report results/overparam
@@ -29,10 +29,10 @@ class Report:
     """Results folder."""
     answer: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
     data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache, where networks are yet to be measured."""
+    """Folder of data sets, searched before the cache; needed if networks are still to be measured."""
 
     def run(self, console: Console) -> None:
-        """Reads the tables of the folder and answers anew."""
+        """Reads the tables of the folder and writes the answer again."""
         from widebasin.data.places import look_in
         from widebasin.studies.answering import print_answer, write_answer
         from widebasin.sweep.folder import ResultsFolder
@@ -42,12 +42,13 @@ class Report:
         folder = ResultsFolder(self.folder, "folder")
         print_answer(write_answer(folder, self.answer, tracker(console, quiet=False)), folder, console)
         if self.answer != Options():
-            say(console, f"They now show this reading; back with: widebasin report {shlex.quote(str(self.folder))}")
+            command = f"widebasin report {shlex.quote(str(self.folder))}"
+            say(console, f"The files now use these options; for the defaults: {command}")
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Set finished sweeps side by side: their gains, and how these differ, seed by seed where seeds are the same.
+    """Compare finished sweeps: their gains and the differences between them, paired by seed where sweeps share seeds.
 
     Examples:
       widebasin compare results/overparam results/wider
@@ -68,7 +69,7 @@ class Compare:
     """Folder for a page and figures."""
 
     def run(self, console: Console) -> None:
-        """Compares them and prints tables and findings."""
+        """Compares the sweeps and prints tables and findings."""
         from widebasin.laboratory import compare
         from widebasin.studies.answering import print_findings
 
@@ -80,7 +81,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Status:
-    """Show how far a sweep is: what is trained, in training and missing, and the command that continues it.
+    """Show the progress of a sweep: what is trained, in training and missing, and the command that continues it.
 
     Examples:
       widebasin status results/overparam
@@ -102,13 +103,13 @@ class Status:
         rows = [tuple(map(str, row)) for row in status.parts[list(columns)].itertuples(index=False)]
         console.print(Table(f"{status.trained} of {status.networks} networks are trained", columns, tuple(rows)).rich())
         for group in status.begun:
-            state = "In training" if status.holder else "Begun"
-            say(console, f"{state}: {group.cell}, {group.epoch} of {group.epochs} epochs on the disk")
+            state = "In training" if status.holder else "Partly trained"
+            say(console, f"{state}: {group.cell}, {group.epoch} of {group.epochs} epochs saved")
         if status.holder:
             say(console, f"In use by {status.holder}.")
         elif status.trained < status.networks:
-            say(console, f"Nothing trains it now. Continue: {continuing(folder)}")
+            say(console, f"No process is training it now. To continue:  {continuing(folder)}")
         elif not folder.is_finished():
-            say(console, f"All networks are trained; their tables are made by: {continuing(folder)}")
+            say(console, f"All networks are trained. To make the tables:  {continuing(folder)}")
         else:
-            say(console, f"Finished. The answer: widebasin report {shlex.quote(str(self.folder))}")
+            say(console, f"Finished. To see the answer: widebasin report {shlex.quote(str(self.folder))}")

@@ -1,6 +1,6 @@
-"""Text from outside as it is shown: names of files, folders and classes, records, values that a user gave.
+"""Safe display of text from outside: names of files, folders and classes, records, values that a user gave.
 
-Whatever is printed, drawn or written to a page goes through ``shown``. It lies below everything and loads nothing.
+Everything that is printed, drawn or written to a page goes through ``shown``. This module imports no other.
 """
 
 import unicodedata
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def shown(text: str) -> str:
-    r"""A text in which nothing commands the terminal, breaks the line or turns the reading direction.
+    r"""Escapes whatever could control the terminal, break the line or change the reading direction.
 
-    Control characters, marks of direction, invisible characters and bytes that are no text are written as Python writes
-    them, such as ``\x1b``, ``\n`` or ``\u202e``; a text that is shown already stays as it is.
+    Control characters, direction marks, invisible characters and undecodable bytes are written as Python escapes, such
+    as ``\x1b``, ``\n`` or ``\u202e``; applying it twice changes nothing more.
 
     >>> print(shown("a\x1b[31m.npz"))
     a\x1b[31m.npz
@@ -25,7 +25,7 @@ def shown(text: str) -> str:
 
 
 def shown_lines(text: str) -> str:
-    """A text of several lines, each as it is shown."""
+    """Applies ``shown`` to each line of a text."""
     return "\n".join(map(shown, text.split("\n")))
 
 
@@ -33,11 +33,11 @@ def say(console: "Console", text: str, style: str = "", *, whole: bool = True) -
     """Prints a text as it is: nothing in it is markup, an emoji or a command to the terminal.
 
     Args:
-        console: where.
+        console: where to print.
         text: one line.
-        style: such as ``red``.
-        whole: whether a line longer than the terminal is left to the terminal, so that it can be copied; else it is
-            broken between words.
+        style: a rich style, such as ``red``.
+        whole: whether the terminal wraps a long line, so that it can be copied whole; otherwise it is wrapped between
+            words.
     """
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The command ``widebasin theory``: numbers in, statements out."""
+"""The command ``widebasin theory``: what the theory guarantees for given constants."""
 
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ class ConvergenceCommand:
     smoothness_each: float
     """beta: a Lipschitz constant of every example's gradient."""
     smoothness: float
-    """lambda: of the gradient of the mean loss."""
+    """lambda: a Lipschitz constant of the gradient of the mean loss."""
     pl: float
     """Constant of the Polyak-Lojasiewicz inequality of the mean loss."""
     rho: float = 0.0
@@ -43,9 +43,9 @@ class ConvergenceCommand:
     ] = None
     """Step size."""
     share: float = 0.01
-    """Share of the first loss, for the number of steps."""
+    """Count steps until the loss is this fraction of the initial loss."""
     json: JsonFile = None
-    """File for the numbers."""
+    """Write the numbers to this file."""
 
     def run(self, console: Console) -> None:
         """Prints the statement."""
@@ -60,8 +60,8 @@ class ConvergenceCommand:
             ("learning rate", f"{found.learning_rate:.6g}"),
             ("factor of the expected loss per step", f"{found.factor:.6g}"),
             (f"steps to {self.share:g} of the loss, at most", f"{steps:,}"),
-            ("radii that contract, below", f"{found.max_rho:.6g}"),
-            ("learning rates that contract, below", f"{found.max_learning_rate:.6g}"),
+            ("contraction for radii below", f"{found.max_rho:.6g}"),
+            ("contraction for learning rates below", f"{found.max_learning_rate:.6g}"),
         )
         reached = {"steps": steps if math.isfinite(steps) else None}
         verdict = "guaranteed" if found.guaranteed else "nothing is guaranteed"
@@ -71,7 +71,7 @@ class ConvergenceCommand:
 
 @dataclass(frozen=True)
 class StabilityCommand:
-    """Whether a minimum can be linearly stable for stochastic SAM, condition by condition.
+    """Check, condition by condition, whether a minimum can be linearly stable for stochastic SAM.
 
     Examples:
       widebasin theory stability --sharpness 15 --learning-rate 0.1
@@ -91,7 +91,7 @@ class StabilityCommand:
     s4: OneNumber = None
     """Non-uniformity of order 4."""
     json: JsonFile = None
-    """File for the numbers."""
+    """Write the numbers to this file."""
 
     def run(self, console: Console) -> None:
         """Prints the conditions."""
@@ -128,7 +128,7 @@ def _theory_subcommand(name: str, command: Any) -> Any:
 
 @dataclass(frozen=True)
 class TheoryCommand:
-    """What the theory says for given constants: convergence, stability.
+    """Show what the theory says for given constants: convergence, stability.
 
     Examples:
       widebasin theory convergence --smoothness-each 2 --smoothness 1 --pl 0.5 --rho 0.1
@@ -138,15 +138,15 @@ class TheoryCommand:
     statement: (
         _theory_subcommand("convergence", ConvergenceCommand) | _theory_subcommand("stability", StabilityCommand)  # type: ignore[valid-type]
     )
-    """Which one."""
+    """Which statement."""
 
     def run(self, console: Console) -> None:
-        """Runs the statement chosen."""
+        """Runs the chosen statement."""
         self.statement.run(console)
 
 
 def _checked(compute: Callable[[], Any]) -> Any:
-    """The result, with a ``ValueError`` of the theory as the user's error: ``ARGUMENT must ..., got VALUE``."""
+    """Returns the result, turning a ``ValueError`` (``ARGUMENT must ..., got VALUE``) into a ``UsageError``."""
     try:
         return compute()
     except ValueError as error:

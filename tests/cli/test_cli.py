@@ -78,10 +78,10 @@ def test_every_study_is_a_command(here):
         (("sweep", "--file", "none.toml"), "none.toml", "cannot be read"),
         (("study", "overparam", "--methods", "sam"), "methods", "sgd"),
         (("train", "--workload", "minst"), "minst", "Known"),
-        (("report", "nowhere"), "nowhere", "is not there"),
+        (("report", "nowhere"), "nowhere", "does not exist"),
         (("study", "methods", "--widths", "4", "8"), "widths", "one value"),
         (("sweep", "--m", "30"), "m = 30", "divisor of the batch size 100"),
-        (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a share above 0"),
+        (("study", "sparsity", "--widths", "16"), "sparsity = (0.0,)", "a value above 0"),
         (
             ("study", "linearized", "--workload", "digits-mlp", "--widths", "8"),
             "output_scale",
@@ -308,7 +308,7 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130
-    assert "continues with the same command" in output
+    assert "run the same command to continue" in output
     assert "Traceback" not in output
 
 
@@ -393,8 +393,8 @@ def test_measure_prints_tables_keeps_measurements_and_writes_numbers(tmp_path, h
 @together(
     ("arguments", "message"),
     [
-        (("nowhere",), "folder = 'nowhere': is no folder"),
-        ((".",), "holds no sweep"),
+        (("nowhere",), "folder = 'nowhere': is not a folder"),
+        ((".",), "contains no sweep"),
         ((".", "--samples", "1"), "samples = 1: must be a whole number of at least 2"),
         ((".", "--multiples", "0"), "multiples = (0.0,): must be finite numbers > 0"),
         ((".", "--sharpness-rho", "-1"), "sharpness_rho = -1.0: must be a finite number > 0"),
@@ -418,7 +418,7 @@ def test_measure_says_where_no_parameters_were_kept(here):
 @pytest.mark.parametrize("command", [cli.Report, cli.MeasureCommand])
 def test_data_are_looked_for_where_one_says_also_after_training(command, tmp_path, monkeypatch):
     monkeypatch.setenv("WIDEBASIN_DATA", "elsewhere")
-    with pytest.raises(UsageError, match="holds no sweep"):
+    with pytest.raises(UsageError, match="contains no sweep"):
         command(tmp_path, data_dir=tmp_path / "data").run(Console(file=io.StringIO()))
     assert os.environ["WIDEBASIN_DATA"] == str(tmp_path / "data")
 

@@ -108,7 +108,7 @@ def test_check_goes_on_after_a_broken_data_set_and_fails_at_the_end(folder):
     first, named, _ = str(error.value).partition("; fashion-mnist: ")
     assert first.startswith("mnist: ")
     assert named
-    assert "(6, 28, 28), where uint8 of shape (60000, 28, 28) is needed" in first
+    assert "(6, 28, 28), but uint8 of shape (60000, 28, 28) is needed" in first
 
 
 @together(

@@ -129,7 +129,7 @@ def test_layers_smaller_than_a_krylov_space_and_with_negative_curvature():
 
 
 def test_where_that_chooses_nothing_names_the_paths(network):
-    with pytest.raises(ValueError, match=r"where chooses none .* \['first'\]\['bias'\], .*, \['last'\]\['kernel'\]"):
+    with pytest.raises(ValueError, match=r"where selects none .* \['first'\]\['bias'\], .*, \['last'\]\['kernel'\]"):
         curvature.top_eigenvalues(smooth_loss, network.params, network.batch, where=lambda path, leaf: "frist" in path)
 
 

@@ -123,7 +123,7 @@ def test_what_is_no_file_is_passed_over_whatever_its_name(tmp_path):
 @together(
     ("content", "reason"),
     [
-        (member("a", size=LARGEST + 1), r"a\.tar: a: 5,001 bytes, where at most 5,000 are expected"),
+        (member("a", size=LARGEST + 1), r"a\.tar: a: 5,001 bytes, but at most 5,000 are expected"),
         (member("a", size=2**60), "a: 1,152,921,504,606,846,976 bytes"),
         (member("a", size=-512), "a file of -512 bytes"),
         (member("a", tarfile.GNUTYPE_LONGNAME, size=2**20 + 1), "a name or attributes of 1,048,577 bytes"),
@@ -147,7 +147,7 @@ def test_an_archive_is_refused_before_what_its_headers_ask_for_is_read(tmp_path,
 def test_a_file_larger_than_expected_is_refused(tmp_path):
     (tmp_path / "a").write_bytes(bytes(LARGEST + 1))
     for read in (lambda: everything(tmp_path), lambda: read_files(tmp_path, ["a"], LARGEST)):
-        with pytest.raises(DataError, match=f"{tmp_path / 'a'}: 5,001 bytes, where at most 5,000 are expected"):
+        with pytest.raises(DataError, match=f"{tmp_path / 'a'}: 5,001 bytes, but at most 5,000 are expected"):
             read()
 
 
@@ -158,11 +158,11 @@ def test_an_archive_that_grows_without_end_is_refused_in_time(tmp_path, monkeypa
     content = member("b", size=1_000) if place == "end" else b""
     zeros = bytes(1 << 22) if place == "end" else member("a", size=1 << 30) + bytes(1 << 22)
     (tmp_path / "a.tar").write_bytes(compress(content + zeros))
-    with pytest.raises(DataError, match=r"a\.tar: holds more than 100 times its size"):
+    with pytest.raises(DataError, match=r"a\.tar: unpacks to over 100 times its size"):
         list(walk_files(tmp_path / "a.tar", lambda parts: parts[-1] == "b", LARGEST))
 
 
 def test_two_files_of_one_name_are_told_apart(tmp_path):
     (tmp_path / "a.tar").write_bytes(member("one/a") + member("two/a") + bytes(1024))
-    with pytest.raises(DataError, match=r"a\.tar: holds both one/a and two/a; keep one of them"):
+    with pytest.raises(DataError, match=r"a\.tar: has both one/a and two/a; keep only one of them"):
         read_files(tmp_path / "a.tar", ["a"], LARGEST)

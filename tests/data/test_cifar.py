@@ -72,7 +72,7 @@ def test_one_file_of_arrays_is_read(tmp_path):
     np.savez(tmp_path / "cifar10.npz", **given)
     assert same(read(SMALL, tmp_path / "cifar10.npz", "arrays"), *ARRAYS)
     np.savez(tmp_path / "no-test.npz", inputs=images, targets=labels)
-    with pytest.raises(DataError, match=r"of which 0 to test on, where uint8 of shape \(30, 32, 32, 3\)"):
+    with pytest.raises(DataError, match=r"with 0 test examples, but uint8 of shape \(30, 32, 32, 3\)"):
         read(SMALL, tmp_path / "no-test.npz", "arrays")
     np.savez(tmp_path / "labels.npz", **given | {"targets": labels + 1})
     with pytest.raises(DataError, match="targets are not the classes 0 to 9"):
@@ -110,7 +110,7 @@ def test_nothing_is_kept_of_images_that_are_refused(folder):
     with pytest.raises(DataError, match="more than 9 images in test"):
         read(dataclasses.replace(SMALL, examples=(20, 9)), folder, "class folders")
     (folder / "train" / "cat" / "0001.png").unlink()
-    with pytest.raises(DataError, match="19 images in train, 20 needed"):
+    with pytest.raises(DataError, match="19 images in train, but 20 needed"):
         read(SMALL, folder, "class folders")
     shutil.rmtree(folder / "train" / "cat")
     with pytest.raises(DataError, match="no images in train/cat"):
@@ -165,16 +165,18 @@ def test_a_data_set_that_is_not_here_says_what_to_run(folder, load, name):
 @pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-10-python.tar.gz"])
 def test_pickles_are_not_read_and_it_is_said_what_is(folder, name):
     (folder / name).mkdir(parents=True)
-    with pytest.raises(DataError, match=rf"has {name}, which are pickles and not read; cifar-10-binary\.tar\.gz is"):
+    with pytest.raises(
+        DataError, match=rf"has {name}, which contains pickles and is not read; cifar-10-binary\.tar\.gz is"
+    ):
         cifar10()
 
 
 @pytest.mark.parametrize(
     ("batch", "size", "reason"),
     [
-        ("data_batch_2", 4 * 3073 - 1, "truncated: 12,291 bytes, where 4 images have 12,292"),
-        ("data_batch_2", 4 * 3073 + 1, "bytes left over: 12,293 bytes, where 4 images have 12,292"),
-        ("test_batch", 10 * 3073 + 1, "30,731 bytes, where at most 30,730 are expected"),
+        ("data_batch_2", 4 * 3073 - 1, "truncated: 12,291 bytes, but 4 images have 12,292"),
+        ("data_batch_2", 4 * 3073 + 1, "too long: 12,293 bytes, but 4 images have 12,292"),
+        ("test_batch", 10 * 3073 + 1, "30,731 bytes, but at most 30,730 are expected"),
     ],
 )
 def test_a_binary_batch_of_the_wrong_size_is_refused_by_name(tmp_path, batch, size, reason):
@@ -187,7 +189,7 @@ def test_a_binary_batch_of_the_wrong_size_is_refused_by_name(tmp_path, batch, si
 def test_a_binary_label_out_of_range_is_refused(tmp_path):
     path = write_binary(SMALL, tmp_path, *ARRAYS) / "test_batch.bin"
     path.write_bytes(b"\x0b" + path.read_bytes()[1:])
-    with pytest.raises(DataError, match=r"test_batch\.bin: label 11 is none of the classes"):
+    with pytest.raises(DataError, match=r"test_batch\.bin: label 11 is not one of the classes"):
         read(SMALL, tmp_path, "binary batches")
 
 

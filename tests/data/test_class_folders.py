@@ -88,7 +88,7 @@ def test_a_missing_class_folder_is_named(folder):
 
 
 def test_a_class_missing_everywhere_is_counted(folder):
-    with pytest.raises(DataError, match="3 class folders in train and test, 4 needed"):
+    with pytest.raises(DataError, match="3 class folders in train and test, but 4 are needed"):
         read_class_folders(folder, SIZE, 4)
 
 
@@ -112,7 +112,7 @@ def test_two_trees_in_one_source_are_told_apart(folder, tmp_path):
         for part in ("train", "test"):
             shutil.copytree(folder / part, folder / place / part)
         for source in (folder, write_tar(tmp_path / "a.tar", folder)):
-            with pytest.raises(DataError, match=r"there are images in (\S+) and (\S+); keep one of them"):
+            with pytest.raises(DataError, match=r"there are images in (\S+) and (\S+); keep only one of them"):
                 read_class_folders(source, SIZE, 3)
         shutil.rmtree(folder / place.split("/")[0])
 
@@ -127,7 +127,7 @@ def test_endings_in_upper_case_and_names_that_are_not_utf8_and_links_to_folders(
     for source in (folder, write_tar(tmp_path / "a.tar", folder, dereference=True)):
         np.testing.assert_array_equal(read_class_folders(source, SIZE, 3).images["train"], expected.images["train"])
     next((tmp_path / "elsewhere" / "bee").iterdir()).write_bytes(b"")
-    with pytest.raises(DataError, match=r"bee/\\udcff000.\.PNG: no image") as error:
+    with pytest.raises(DataError, match=r"bee/\\udcff000.\.PNG: not an image") as error:
         read_class_folders(folder, SIZE, 3)
     str(error.value).encode()
 
@@ -159,7 +159,7 @@ def test_an_orientation_is_not_applied_by_any_reader(tmp_path, form):
 def test_a_damaged_image_is_named(folder, tmp_path, damage):
     (folder / "train" / "bee" / "0001.png").write_bytes(damage)
     for source in (folder, write_tar(tmp_path / "a.tar", folder)):
-        with pytest.raises(DataError, match=r"train/bee/0001\.png: no image, or a damaged one"):
+        with pytest.raises(DataError, match=r"train/bee/0001\.png: not an image, or damaged"):
             read_class_folders(source, SIZE, 3)
 
 
@@ -226,8 +226,8 @@ def sixteen_bit_rgb_png():
         (sixteen_bit_rgb_png(), "16 bits per channel; convert it to 8 bits"),
         (encoded(np.dstack([RGB, GREY])), "partly transparent"),
         (encoded(Image.fromarray(GREY % 4).convert("P"), transparency=1), "partly transparent"),
-        (encoded(RGB[:5]), "5 x 5 pixels, where 6 x 5 are needed"),
-        (encoded(RGB, "BMP"), "no image, or a damaged one"),
+        (encoded(RGB[:5]), "5 x 5 pixels, but 6 x 5 are needed"),
+        (encoded(RGB, "BMP"), "not an image, or damaged"),
     ],
 )
 def test_what_cannot_become_rgb_bytes_is_refused_by_name(content, reason):

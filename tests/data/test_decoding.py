@@ -176,9 +176,7 @@ def test_what_is_no_image_is_named(content, reason, tmp_path):
     path = tmp_path / "broken.JPEG"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(
-        UnreadableImage, match=rf"broken\.JPEG: no image, or a damaged one \({reason}.*replace the file"
-    ):
+    with pytest.raises(UnreadableImage, match=rf"broken\.JPEG: not an image, or damaged \({reason}.*replace the file"):
         decode_batch([str(path)], None, 8)
 
 
@@ -210,7 +208,7 @@ def test_the_middle_of_an_oblong_image_needs_no_more_memory(shape, mode, monkeyp
 def test_too_many_pixels_are_refused_before_they_are_read(size, said, tmp_path):
     path = tmp_path / "large.png"
     Image.new("1", size).save(path, compress_level=1)
-    with pytest.raises(UnreadableImage, match=rf"large\.png: no image, or a damaged one \({said} pixels are too many"):
+    with pytest.raises(UnreadableImage, match=rf"large\.png: not an image, or damaged \({said} pixels are too many"):
         decode_batch([str(path)], None, 8)
 
 
@@ -228,7 +226,7 @@ def test_whatever_pillow_raises_names_the_file(content, error, tmp_path):
     """Formats of Pillow's that nobody asks for are not tried: some of them run programs."""
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    with pytest.raises(UnreadableImage, match=r"broken\.png: no image, or a damaged one \(.+\); replace") as raised:
+    with pytest.raises(UnreadableImage, match=r"broken\.png: not an image, or damaged \(.+\); replace") as raised:
         decode_batch([str(path)], [1], 8)
     assert isinstance(raised.value.__cause__, error)
 
@@ -238,7 +236,7 @@ def test_a_truncated_image_is_named(suffix, tmp_path):
     path = tmp_path / f"short.{suffix}"
     Image.fromarray(pixels(7)).save(path)
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(UnreadableImage, match=rf"short\.{suffix}: no image, or a damaged one"):
+    with pytest.raises(UnreadableImage, match=rf"short\.{suffix}: not an image, or damaged"):
         decode_batch([str(path)], [1], 8)
 
 

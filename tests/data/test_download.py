@@ -179,7 +179,7 @@ def test_tries_are_limited(server, target):
 
 def test_a_connection_that_never_brings_more_is_given_up(server, target):
     server.ranges, server.drops = False, [140_000] * 9
-    with pytest.raises(DataError, match="the connection broke off"):
+    with pytest.raises(DataError, match="the connection was lost"):
         fetch(server, target, tries=3)
     assert len(server.requests) == 4
     assert not target.exists()

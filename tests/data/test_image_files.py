@@ -86,7 +86,7 @@ def test_classes_that_differ_are_named(part, tmp_path):
         (root / part / name).mkdir()
         (root / part / name / "a.png").write_bytes(b"")
     other = "val" if part == "train" else "train"
-    with pytest.raises(DataError, match=f"classes v, w, x and 2 more are in {part} and not in {other}"):
+    with pytest.raises(DataError, match=f"classes v, w, x and 2 more are in {part} but not in {other}"):
         list_image_files(root)
 
 
@@ -147,7 +147,9 @@ def test_two_trees_in_one_archive_are_told_apart(root, tmp_path):
     with tarfile.open(tmp_path / "two.tar", "w") as file:
         for place in ("one", "two", ".hidden"):
             file.add(root, place)
-    with pytest.raises(DataError, match=r"two\.tar: there are folders train and val in one and two; keep one of them"):
+    with pytest.raises(
+        DataError, match=r"two\.tar: there are folders train and val in one and two; keep only one of them"
+    ):
         unpacked(tmp_path / "two.tar", tmp_path / "cache")
 
 
@@ -213,7 +215,7 @@ def test_a_cache_that_cannot_be_written_is_named(root, tmp_path):
     archive, cache = archived(root, tmp_path / "images.tar"), tmp_path / "cache"
     cache.write_text("a file where the folder should be")
     with pytest.raises(
-        DataError, match=rf"images\.tar: cannot be unpacked into {cache} .*; make room, or set XDG_CACHE"
+        DataError, match=rf"images\.tar: cannot be unpacked into {cache} .*; free some space, or set XDG_CACHE"
     ):
         unpacked(archive, cache)
 

@@ -80,7 +80,9 @@ def test_pixels_are_normalized_by_the_channels_of_imagenet(here):
 
 
 def test_what_is_not_here_says_where_it_should_be(here):
-    with pytest.raises(DataError, match=r"ImageNet is not here; .* set WIDEBASIN_DATA .*looked in .*data/imagenet"):
+    with pytest.raises(
+        DataError, match=r"ImageNet was not found and cannot .* set WIDEBASIN_DATA .*searched .*data/imagenet"
+    ):
         imagenet()
     with pytest.raises(DataError, match="or as the archive that its authors publish"):
         imagenette()
@@ -88,7 +90,7 @@ def test_what_is_not_here_says_where_it_should_be(here):
 
 def test_another_number_of_classes_is_refused(here):
     write_folders(here / "imagenet", train=1, val=1, classes=TEN)
-    with pytest.raises(DataError, match="10 class folders in train and val, where ImageNet has 1,000"):
+    with pytest.raises(DataError, match="10 class folders in train and val, but ImageNet has 1,000"):
         imagenet()
 
 

@@ -57,14 +57,14 @@ def column(values):
     ("values", "task", "classes", "said"),
     [
         ([0, 1, 2] * 4, None, ("0", "1", "2"), ""),
-        ([3, 8, 5] * 4, None, ("3", "5", "8"), "integers, taken for 3 classes in this order: '3', '5', '8'; if they"),
-        (["u", "v"] * 12, None, ("u", "v"), "texts, taken for 2 classes in this order: 'u', 'v'"),
-        (["u", "v"], None, ("u", "v"), "fewer than 10 examples of a class"),
-        (["true", "false"] * 12, None, ("False", "True"), "texts, taken for 2 classes"),
-        (range(21), None, None, "integers with 21 different values, taken for numbers to regress on; if they are cla"),
+        ([3, 8, 5] * 4, None, ("3", "5", "8"), "integers, used as 3 classes in this order: '3', '5', '8'; if they"),
+        (["u", "v"] * 12, None, ("u", "v"), "texts, used as 2 classes in this order: 'u', 'v'"),
+        (["u", "v"], None, ("u", "v"), "fewer than 10 examples per class"),
+        (["true", "false"] * 12, None, ("False", "True"), "texts, used as 2 classes"),
+        (range(21), None, None, "integers with 21 different values, used for regression; if they are cla"),
         (range(21), "classification", tuple(map(str, range(21))), ""),
         ([3, 8, 5], "regression", None, ""),
-        ([1.0, 2.0, 1.0], None, None, "floats, and whole numbers with 2 different values, taken for numbers"),
+        ([1.0, 2.0, 1.0], None, None, "floats, all whole numbers, with 2 different values, used for regression"),
         ([1.0, 2.0, 1.0], "classification", ("1", "2"), ""),
         ([0.5, 2.5, 1.0], None, None, ""),
     ],
@@ -95,24 +95,24 @@ def test_what_targets_are_taken_for_is_said(tmp_path, values, task, classes, sai
 BAD = {
     "": "is empty",
     "\n\n": "is empty",
-    "a,y\n": "'a', 'y', and no rows",
-    "a,a,y\n1,2,0\n": "several columns are called 'a'",
+    "a,y\n": "'a', 'y', but no rows",
+    "a,a,y\n1,2,0\n": "several columns are named 'a'",
     ",a,y\n0,2,0\n": r"a column has no name; .*to_csv\(index=False\)",
-    "a;y\n1;2\n": "there is one column, 'a;y'; columns are separated by commas",
-    "1.5,2\n1,2\n": "the first line holds numbers, '1.5', '2'; it must name the columns",
+    "a;y\n1;2\n": "there is only one column, 'a;y'; columns must be separated by commas",
+    "1.5,2\n1,2\n": "the first line has numbers, '1.5', '2'; it must have the column names",
     "a,b,y\n1,2,0\n3,1\n": "Row #3: Expected 3 columns, got 2",
     "a,b,y\n1,2,0\n3,1,2,4\n": "Row #3: Expected 3 columns, got 4",
-    "a,b,y\n1,,0\nNA,u,1\n,v,1\n": "values are missing, of a in 2, b in 1 of 3 rows; fill them",
-    "a,y\n1,0\ninf,1\n": "column a holds 1 infinite values",
+    "a,b,y\n1,,0\nNA,u,1\n,v,1\n": "values are missing: a in 2, b in 1 of 3 rows; fill them",
+    "a,y\n1,0\ninf,1\n": "column a has 1 infinite values",
     "a,y\n1,0\n2,0\n": "all targets, column y, are '0'; there is nothing to learn",
     "a,y\n1,0.5\n2,0.5\n": "all targets, column y, are 0.5",
-    "a,y\n1,0\n1,1\n": "no column beside the target tells rows apart",
-    "a,y\n2020-01-01,0\n2020-01-02,1\n": r"column a is of date32\[day\], which is no input",
-    "a,y\n1e308,1\n-1e308,0\n": "numbers of column a are too large",
+    "a,y\n1,0\n1,1\n": "no column besides the target differs between rows",
+    "a,y\n2020-01-01,0\n2020-01-02,1\n": r"column a has type date32\[day\], not a valid input",
+    "a,y\n1e308,1\n-1e308,0\n": "numbers in column a are too large",
     "a,y\n"
     + "".join(f"n{number},{number % 2}\n" for number in range(51)): "column a has 51 different texts, such as 'n0'",
-    b"a,y\n\xe9,0\n1,1\n": "column a is no text in UTF-8",
-    b"\xe9,y\n2,0\n1,1\n": "the first line is no text in UTF-8",
+    b"a,y\n\xe9,0\n1,1\n": "column a is not UTF-8 text",
+    b"\xe9,y\n2,0\n1,1\n": "the first line is not UTF-8 text",
     b"\x00\x01\x02\xff" * 50: "t.csv",
 }
 
@@ -127,7 +127,7 @@ def test_what_is_no_table_is_an_error_with_file_and_column(tmp_path, text):
 @together(
     ("text", "target", "message"),
     [
-        ("a,b\n1,2\n", None, r"no column is called target, label, y; name the target, as in t\.csv:b; .*'a', 'b'"),
+        ("a,b\n1,2\n", None, r"no column is named target, label, y; name the target, as in t\.csv:b; .*'a', 'b'"),
         ("label,y,b\n1,2,3\n", None, r"'label', 'y' may all be the target; name the target, as in t\.csv:y"),
         ("a,b\n1,2\n", "c", r"there is no column 'c'; the columns of t\.csv are 'a', 'b'"),
     ],
@@ -140,8 +140,8 @@ def test_a_target_that_is_not_there_is_refused_with_the_columns(tmp_path, text, 
 @together(
     ("task", "text", "message"),
     [
-        ("classification", "a,y\n1,0.5\n2,1\n", r"y holds numbers such as 0\.5, which are no labels"),
-        ("regression", "a,y\n1,u\n2,v\n", "the target y holds texts, which are no numbers to regress on"),
+        ("classification", "a,y\n1,0.5\n2,1\n", r"y has numbers such as 0\.5, which are not labels"),
+        ("regression", "a,y\n1,u\n2,v\n", "the target y has texts, which cannot be regressed on"),
     ],
 )
 def test_a_task_that_the_target_does_not_bear_is_refused(tmp_path, task, text, message):
@@ -151,13 +151,13 @@ def test_a_task_that_the_target_does_not_bear_is_refused(tmp_path, task, text, m
 
 def test_parquet_files_that_are_none_or_hold_other_things(tmp_path):
     path = written(tmp_path / "t.parquet", "PAR1 no parquet")
-    with pytest.raises(DataError, match=r"t\.parquet: no parquet file, or a damaged one"):
+    with pytest.raises(DataError, match=r"t\.parquet: not a parquet file, or damaged"):
         table(path)
     FRAME.assign(parts=[[1], [2], [3], [4]]).to_parquet(path)
-    with pytest.raises(DataError, match=r"column parts is of list<element: int64>, which is no input"):
+    with pytest.raises(DataError, match=r"column parts has type list<element: int64>, not a valid input"):
         table(path)
     FRAME.assign(age=[1.0, np.nan, 2.0, None], grade=pd.Categorical(["a", None, "b", "a"])).to_parquet(path)
-    with pytest.raises(DataError, match="of age in 2, grade in 1 of 4 rows"):
+    with pytest.raises(DataError, match=": age in 2, grade in 1 of 4 rows"):
         table(path)
 
 

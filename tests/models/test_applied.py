@@ -263,7 +263,7 @@ def test_what_convolves_is_found_in_any_library():
         (lambda: Applied({"w": INPUTS}, flax.linen.Dense(3)), "got Dense; give its apply, as Applied"),
         (
             lambda: Applied({"params": INPUTS, "batch_stats": INPUTS}, len),
-            "batch_stats beside params, .* take from_linen",
+            "batch_stats besides params, .* use from_linen",
         ),
         (lambda: Network(lambda key: {"w": jnp.zeros(3)}), "build must return a model .* got a dict"),
         (lambda: Network(lambda key: None), "build must return a model .* got None: end it with return"),
@@ -277,10 +277,10 @@ def test_what_is_no_model_is_refused(made, message):
 @together(
     ("returned", "message"),
     [
-        (lambda params, state, inputs: inputs, r"apply must return \(outputs, state\), as it is given a state; got"),
+        (lambda params, state, inputs: inputs, r"apply must return \(outputs, state\), as it takes a state; got"),
         (
             lambda params, state, inputs: (inputs, {}),
-            r"apply must return \(outputs, state\), the state as it was given",
+            r"apply must return \(outputs, state\) with the state's structure",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_kernels_are_drawn_with_variance_2_over_fan_in_and_biases_are_zero(input
 
 
 def test_an_image_with_other_channels_is_refused():
-    with pytest.raises(ValueError, match=r"the image must have 3 channels, the last axis, got the shape \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"the image must have 3 channels in its last axis, got shape \(3, 8, 8\)"):
         Convolution(3, 4, 1, key=jax.random.key(0))(jnp.ones((3, 8, 8)))
 
 

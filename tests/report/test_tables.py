@@ -210,7 +210,7 @@ def test_networks_table_of_one_seed_and_of_diverged_networks():
 
 def test_networks_table_refuses_a_network_that_is_there_twice():
     results = results_table(growing)
-    with pytest.raises(ValueError, match="every network once, and 18 rows repeat one"):
+    with pytest.raises(ValueError, match="every network once, but 18 rows repeat one"):
         networks_table(pd.concat([results, results]), ACCURACY)
 
 

@@ -89,7 +89,7 @@ def averaged_loss(params, inputs, targets):
 def test_averaging_the_loss_and_naming_the_axis_too_is_refused():
     """The gradient would be averaged twice: too small by the number of devices. Unchecked, JAX averages once."""
     both = sam.value_and_grad(averaged_loss, rho=0.3, axis_name="batch")
-    with pytest.raises(ValueError, match="average it inside loss_fn, or give axis_name='batch', not both"):
+    with pytest.raises(ValueError, match="average it inside loss_fn or give axis_name='batch', not both"):
         on_two_devices(both)(PARAMS, INPUTS, TARGETS)
     expected = sam.value_and_grad(loss, rho=0.3)(PARAMS, INPUTS, TARGETS)
     assert_close(on_two_devices(both, check_vma=False)(PARAMS, INPUTS, TARGETS), expected)
@@ -112,13 +112,13 @@ def test_selecting_examples_across_devices_is_refused_with_a_remedy(m):
         function = method.value_and_grad(loss, axis_name="batch")
         return function(params, (), inputs, targets, key=jax.random.key(0))[1]
 
-    with pytest.raises(ValueError, match=r"across the devices of 'batch'.*give an m that divides.*or use jax\.jit"):
+    with pytest.raises(ValueError, match=r"across the devices of 'batch'.*choose an m that divides.*or use jax\.jit"):
         on_two_devices(gradient)(PARAMS, INPUTS, TARGETS)
 
 
 def test_an_m_that_splits_devices_unevenly_is_refused_with_a_remedy():
     """12 examples: 3 groups of 4, of which the second lies half on each device."""
-    with pytest.raises(ValueError, match="m = 4 splits the 6 examples that each of 2 devices holds unevenly"):
+    with pytest.raises(ValueError, match="m = 4 splits the 6 examples on each of 2 devices unevenly"):
         on_two_devices(sam.value_and_grad(loss, m=4, axis_name="batch"))(PARAMS, INPUTS[:12], TARGETS[:12])
 
 

@@ -222,7 +222,7 @@ def test_both_passes_of_all_groups_and_microbatches_drop_the_same_units(m, size)
 
 def test_a_key_among_the_examples_is_refused_with_a_remedy():
     params, (batch, *_) = problem()
-    with pytest.raises(ValueError, match=r"argument 3 of the loss is no array of examples.*batch_argnums="):
+    with pytest.raises(ValueError, match=r"argument 3 of the loss is not an array of examples.*batch_argnums="):
         sam.value_and_grad(dropped_loss, m=8)(params, *batch, jax.random.key(2))
 
 

@@ -149,12 +149,14 @@ def test_examples_may_be_numpy_arrays_that_a_compiled_function_closes_over():
 def test_the_whole_needs_no_key_and_a_share_of_tensors_does():
     arguments = tensors(START), (), jnp.asarray(BATCH)
     assert jax.eval_shape(sam.ESAM(0.5, 1.0).value_and_grad(quadratic), *arguments)
-    with pytest.raises(ValueError, match="ESAM draws random numbers: give key="):
+    with pytest.raises(ValueError, match="ESAM draws random numbers: pass key="):
         jax.eval_shape(sam.ESAM(0.5, 0.9).value_and_grad(quadratic), *arguments)
 
 
 @together("argument", ["beta", "gamma"])
 @together("share", [0.0, -0.1, 1.5, float("nan")])
 def test_shares_are_refused_by_name_and_value(argument, share):
-    with pytest.raises(ValueError, match=rf"{argument} must be a share in \(0, 1\]; 1 leaves nothing out, got {share}"):
+    with pytest.raises(
+        ValueError, match=rf"{argument} must be a fraction in \(0, 1\]; 1 leaves nothing out, got {share}"
+    ):
         sam.ESAM(0.5, **{argument: share})

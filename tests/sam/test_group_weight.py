@@ -94,5 +94,5 @@ def test_a_weight_without_auxiliary_data_is_refused():
         lambda: sam.SAM(RHO).value_and_grad(lambda w: w, group_weight=lambda aux: aux),
         lambda: sam.microbatched(2, group_weight=lambda aux: aux)(lambda w: w),
     ):
-        with pytest.raises(ValueError, match="give has_aux=True"):
+        with pytest.raises(ValueError, match="set has_aux=True"):
             refused()

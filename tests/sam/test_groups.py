@@ -162,17 +162,17 @@ def test_an_m_larger_than_the_batch_is_refused(method):
 
 @each({name: in_groups(method) for name, method in PERTURBING.items()} | SEEING_EXAMPLES)
 def test_a_batch_of_no_examples_is_refused(method):
-    with pytest.raises(ValueError, match="the batch holds no examples"):
+    with pytest.raises(ValueError, match="the batch has no examples"):
         traced(method, jnp.zeros((0, 2)), jnp.zeros(0))
 
 
 def test_arguments_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="16 in argument 1, 8 in argument 2; name those that hold examples by"):
+    with pytest.raises(ValueError, match="16 in argument 1, 8 in argument 2; name those with examples by"):
         traced(sam.SAM(m=M), jnp.zeros((16, 2)), jnp.zeros(8))
 
 
 def test_an_argument_that_is_no_array_of_examples_is_refused():
-    with pytest.raises(ValueError, match="argument 2 of the loss is no array of examples: it has a leaf of shape"):
+    with pytest.raises(ValueError, match="argument 2 of the loss is not an array of examples: it has a leaf of shape"):
         traced(sam.SAM(m=M), jnp.zeros((16, 2)), jnp.zeros(()))
 
 

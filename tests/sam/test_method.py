@@ -82,7 +82,7 @@ def test_the_key_of_a_method_that_draws_nothing_is_ignored(method):
 def test_a_method_that_draws_refuses_to_go_without_a_key_and_follows_it(method):
     start = problem()
     state, batch = method.init(start.params), start.batches[0]
-    with pytest.raises(ValueError, match=f"{type(method).__name__} draws random numbers: give key="):
+    with pytest.raises(ValueError, match=f"{type(method).__name__} draws random numbers: pass key="):
         method.value_and_grad(loss)(start.params, state, *batch)
     found = [step(method, start.params, state, *batch, jax.random.key(seed))[1]["out"] for seed in (0, 0, 1, 2, 3)]
     np.testing.assert_array_equal(found[0], found[1])

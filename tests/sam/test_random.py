@@ -67,7 +67,7 @@ def test_a_python_number_is_perturbed_where_jax_differentiates_it():
 
 
 def test_a_key_is_needed():
-    with pytest.raises(ValueError, match="RandomPerturbation draws random numbers: give key=, a new one for every"):
+    with pytest.raises(ValueError, match="RandomPerturbation draws random numbers: pass key=, a new one for every"):
         sam.RandomPerturbation(0.5).value_and_grad(quadratic)(tensors(START), (), jnp.asarray(BATCH))
 
 

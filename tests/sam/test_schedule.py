@@ -50,12 +50,12 @@ def test_a_radius_may_rise_while_the_learning_rate_falls():
         (
             (0.0, 0.5),
             (1.0, 1.0),
-            r"the lowest and the highest of the schedule, got \(1.0, 1.0\)",
+            r"the lowest and highest of the schedule, got \(1.0, 1.0\)",
         ),
         (
             (0.0, 0.5),
             (1.0, 0.0),
-            r"the lowest and the highest of the schedule, got \(1.0, 0.0\)",
+            r"the lowest and highest of the schedule, got \(1.0, 0.0\)",
         ),
     ],
 )

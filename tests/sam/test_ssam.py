@@ -157,13 +157,13 @@ def test_random_scores_need_a_key_and_fisher_scores_do_not():
     method = sam.SSAM(0.5)
     assert jax.eval_shape(method.value_and_grad(quadratic), params, method.init(params), batch)
     method = sam.SSAM(0.5, scores="random")
-    with pytest.raises(ValueError, match="SSAM draws random numbers: give key="):
+    with pytest.raises(ValueError, match="SSAM draws random numbers: pass key="):
         jax.eval_shape(method.value_and_grad(quadratic), params, method.init(params), batch)
 
 
 @together("sparsity", [-0.1, 1.0, 2.0, float("nan")])
 def test_sparsity_is_refused_by_name_and_value(sparsity):
-    with pytest.raises(ValueError, match=rf"sparsity must be a share in \[0, 1\); 0 is SAM, got {sparsity}"):
+    with pytest.raises(ValueError, match=rf"sparsity must be a fraction in \[0, 1\); 0 is SAM, got {sparsity}"):
         sam.SSAM(0.5, sparsity)
 
 

@@ -120,7 +120,7 @@ def test_the_gradients_given_are_the_first_pass():
 def test_methods_that_draw_need_their_key_here_too(method):
     params, (batch, *_) = problem()
     transformation = sam.gradient_transformation(method)
-    with pytest.raises(ValueError, match="give key="):
+    with pytest.raises(ValueError, match="pass key="):
         transformation.update(
             gradient(params, *batch), transformation.init(params), params, grad_fn=lambda w: gradient(w, *batch)
         )
@@ -183,7 +183,7 @@ def test_a_schedule_that_reaches_zero_is_the_plain_gradient_bit_for_bit():
 
 
 def test_a_schedule_for_a_method_without_a_radius_is_refused():
-    with pytest.raises(ValueError, match="rho is a schedule of the radius, and SGD has none"):
+    with pytest.raises(ValueError, match="rho is a schedule of the radius, but SGD has no radius"):
         sam.gradient_transformation(sam.SGD(), rho=lambda step: 0.1)
 
 
@@ -350,7 +350,7 @@ def test_what_is_missing_is_named_with_a_remedy(make):
         transformation.update(w, transformation.init(w), w)
     with pytest.raises(ValueError, match="update needs params"):
         transformation.update(w, transformation.init(w), grad_fn=lambda w: w)
-    with pytest.raises(ValueError, match="grad_fn must return gradients alone"):
+    with pytest.raises(ValueError, match="grad_fn must return only gradients"):
         transformation.update(w, transformation.init(w), w, grad_fn=lambda w: (jnp.sum(w), w))
 
 

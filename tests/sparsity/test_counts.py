@@ -58,7 +58,7 @@ def test_the_total_is_not_the_sum_of_rounded_layers():
 @pytest.mark.parametrize("counts", [pruned_per_layer, pruned_in_total])
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0001, 75.0, float("nan"), float("inf")])
 def test_what_is_no_share_is_refused(counts, sparsity):
-    said = rf"sparsity must be a share in \[0, 1\] .*, got {re.escape(repr(sparsity))}"
+    said = rf"sparsity must be a fraction in \[0, 1\] .*, got {re.escape(repr(sparsity))}"
     with pytest.raises(ValueError, match=said):
         counts(LENET, sparsity)
 
@@ -91,12 +91,12 @@ def test_a_choice_may_be_a_prefix():
 
 
 def test_a_choice_of_what_holds_no_weights_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"which chooses \['table'\], which is no floating-point array but ndarray"):
+    with pytest.raises(ValueError, match=r"which selects \['table'\], which is not a floating-point array but ndarray"):
         pruned_per_layer(PARAMS, 0.5, sam.by_path("table"))
 
 
 def test_a_choice_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="which chooses none of the parameters"):
+    with pytest.raises(ValueError, match="which selects none of the parameters"):
         pruned_in_total({"bias": np.ones(3)}, 0.5)
 
 

@@ -85,5 +85,5 @@ def test_remaining_counts_kernels_and_biases(masks):
 
 
 def test_counts_for_other_layers_are_refused():
-    with pytest.raises(ValueError, match=r"one count for each of the 3 layers that are pruned, got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"one count for each of the 3 pruned layers, got shape \(2,\)"):
         random_mask(KEY, NETWORK, (5, 5))

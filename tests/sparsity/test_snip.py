@@ -144,7 +144,7 @@ def test_what_is_not_differentiated_may_be_none_unless_it_is_pruned():
     params = {"kernel": jnp.ones((2, 2)), "mean": jnp.ones(2)}
     mask = snip_mask(params, {"kernel": jnp.arange(4.0).reshape(2, 2), "mean": None}, 2)
     assert mask["kernel"].tolist() == [[False, False], [True, True]]
-    with pytest.raises(ValueError, match=r"None at \['kernel'\], which is to be pruned"):
+    with pytest.raises(ValueError, match=r"None at \['kernel'\], which would be pruned"):
         snip_mask(params, {"kernel": None, "mean": None}, 2)
 
 

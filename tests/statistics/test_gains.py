@@ -322,7 +322,7 @@ def test_a_network_that_is_there_twice_is_refused():
     results = results_table(growing)
     twice = pd.concat([results, results.assign(epochs=4)], ignore_index=True)
     for read in (gains_of, paired_of, radii_chosen, radii_of):
-        with pytest.raises(ValueError, match=r"every network once, and 18 rows repeat one \(width 10, method sgd"):
+        with pytest.raises(ValueError, match=r"every network once, but 18 rows repeat one \(width 10, method sgd"):
             read(twice)
     with pytest.raises(ValueError, match="every network once"):
         at_chance(twice, design_of(results), 0.1)

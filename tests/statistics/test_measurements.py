@@ -85,7 +85,7 @@ def test_a_network_that_is_there_twice_is_refused():
         (lambda t: slope_against_radius(t, "sharpness"), one),
     ):
         read(of)
-        with pytest.raises(ValueError, match=f"every network once, and {len(of)} rows repeat one"):
+        with pytest.raises(ValueError, match=f"every network once, but {len(of)} rows repeat one"):
             read(pd.concat([of, of]))
 
 

@@ -66,5 +66,5 @@ def test_slope_difference_is_paired_by_seed():
 def test_a_seed_with_several_gains_of_one_size_is_refused():
     paired = paired_of(results_table(growing, label_noise=(0.0, 0.4)))
     assert len(slopes_by_seed(paired[paired["label_noise"] == 0])) == 3
-    with pytest.raises(ValueError, match=r"every network once.*or give those of one setting alone"):
+    with pytest.raises(ValueError, match=r"every network once.*or give only rows of one setting"):
         slopes_by_seed(paired)

@@ -59,12 +59,12 @@ def test_seeds_in_common_count_alone(folders, tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused(folders, tmp_path):
-    with pytest.raises(UsageError, match="must be different ones"):
+    with pytest.raises(UsageError, match="must be different folders"):
         compare((folders[0], folders[0]), Options())
     with pytest.raises(UsageError, match="give two or more"):
         compare(folders[:1], Options())
     other = folder_of(tmp_path / "loss", SPEC, results_table(growing), description("loss"))
-    with pytest.raises(UsageError, match=r"is judged by .*loss.*accuracy.*compare sweeps alike"):
+    with pytest.raises(UsageError, match=r"has metric .*loss.*accuracy.*compare sweeps with equal metrics"):
         compare((folders[0], other), Options())
     alone = folder_of(tmp_path / "alone", dataclasses.replace(SPEC, methods=("sam",)), RESULTS.query("method == 'sam'"))
     with pytest.raises(UsageError, match=r"alone.*must have networks of sgd"):

@@ -147,7 +147,7 @@ def test_networks_are_named_by_what_tells_them_apart(folder):
     (one,) = stored_networks(folder.path, width=3, seed=1)
     assert (one.cell.width, one.point.seed) == (3, 1)
     assert all(np.isfinite(leaf).all() for leaf in one.load().model.weights)
-    with pytest.raises(UsageError, match="names no network"):
+    with pytest.raises(UsageError, match="matches no network"):
         stored_networks(folder.path, width=7)
 
 

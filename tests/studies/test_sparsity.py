@@ -198,7 +198,7 @@ def test_pruning_is_studied_in_one_setting(argument):
 
 @pytest.mark.parametrize("grid", [{"sparsity": (0.0,)}, {"prune": "largest", "widths": (16,)}])
 def test_without_a_pruned_network_there_is_nothing_to_study(grid):
-    with pytest.raises(UsageError, match=r"sparsity = .*must have a share above 0"):
+    with pytest.raises(UsageError, match=r"sparsity = .*must have a value above 0"):
         SPARSITY.check(resolve(Spec(**grid)))
 
 

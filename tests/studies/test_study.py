@@ -89,7 +89,7 @@ def test_unknown_study_is_told_the_nearest():
 @pytest.mark.parametrize("methods", [("sgd",), ("sam",), ("sam", "unnormalized-sam")])
 def test_comparing_needs_baseline_and_method(methods):
     spec = resolve(Spec(study="overparam", methods=methods))
-    with pytest.raises(UsageError, match="must name sgd and a method to compare with it"):
+    with pytest.raises(UsageError, match="must include sgd and a method to compare with it"):
         STUDIES["overparam"].check(spec)
     NETWORKS.check(dataclasses.replace(spec, study=""))
 
@@ -110,7 +110,7 @@ def test_the_curvature_on_streamed_images_is_not_asked_for(name, monkeypatch, tm
     dataset = dataclasses.replace(workload.load(), files=files)
     streamed = dataclasses.replace(workload, load=lambda: dataset)
     monkeypatch.setitem(WORKLOADS, spec.workload, streamed)
-    with pytest.raises(UsageError, match=r"workload = .* must hold its data in memory"):
+    with pytest.raises(UsageError, match=r"workload = .* must have its data in memory"):
         STUDIES[name].check(spec)
 
 
@@ -137,5 +137,5 @@ def test_what_a_study_does_not_compare_has_one_value(name, argument):
 @pytest.mark.parametrize("argument", ["sparsity", "weight_decay", "learning_rate"])
 def test_label_noise_is_compared_in_one_setting(argument):
     several = dataclasses.replace(resolve(STUDIES["label-noise"].spec), **{argument: (0.1, 0.2)})
-    with pytest.raises(UsageError, match="must be one value: the study compares shares of wrong labels"):
+    with pytest.raises(UsageError, match="must be one value: the study compares fractions of wrong labels"):
         STUDIES["label-noise"].check(several)

@@ -74,7 +74,7 @@ def test_while_another_process_trains_the_page_says_so(unfinished):
     with ResultsFolder(folder.path).locked():
         note = write_answer(folder, Options()).answer.findings[0]
         assert "trains the others" in note
-        with pytest.raises(SweepError, match=r"is in use by process .*9 of 18.*measure when it has ended"):
+        with pytest.raises(SweepError, match=r"is in use by process .*9 of 18.*measure after it has ended"):
             write_answer(folder, Measures())
 
 
@@ -173,5 +173,5 @@ def test_a_damaged_group_is_named(unfinished):
         write_answer(folder, Options())
     other = folder.read_table(folder.group("digits-mlp-width-10-sgd", 0, "results.parquet"))
     folder.write_table(place, other.assign(seed=7))
-    with pytest.raises(SweepError, match=r"has networks that spec\.toml has not"):
+    with pytest.raises(SweepError, match=r"has networks twice or not in spec\.toml"):
         status_of(folder)

@@ -158,5 +158,5 @@ def test_values_that_would_share_a_folder_are_refused(monkeypatch):
     kind = spec_type((axis,))
     grid = {"workload": "line-mlp", "widths": (2,), "methods": ("sgd",)}
     assert len({cell.name for cell in cells(resolve(kind(layouts=("a-b", "a.b"), **grid)))}) == 2
-    with pytest.raises(UsageError, match=r"layouts = \('a b', 'a_b'\): has values that are alike as names of files"):
+    with pytest.raises(UsageError, match=r"layouts = \('a b', 'a_b'\): has values that give the same file name"):
         cells(resolve(kind(layouts=("a b", "a_b"), **grid)))

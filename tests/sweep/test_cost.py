@@ -128,12 +128,12 @@ def test_what_cannot_be_is_said_before_any_work(monkeypatch):
     assert found.seconds_on("h100") == pytest.approx(found.operations / (0.3 * 989e12))
     double = dataclasses.replace(found, precision="float64")
     assert double.seconds_on("h100") == pytest.approx(double.operations / (0.3 * 67e12))
-    with pytest.raises(UsageError, match="precision = 'float64': is not computed by this accelerator"):
+    with pytest.raises(UsageError, match="precision = 'float64': is not supported by this accelerator"):
         double.seconds_on("tpu-v4")
     for arguments, words in (
         (("h10",), "accelerator = 'h10': unknown; did you mean 'h100'"),
         (("h100", 0), "accelerators = 0: must be a whole number of at least 1"),
-        (("h100", 1, 1.5), r"efficiency = 1\.5: must be a share in \(0, 1\]"),
+        (("h100", 1, 1.5), r"efficiency = 1\.5: must be a fraction in \(0, 1\]"),
     ):
         with pytest.raises(UsageError, match=words):
             found.seconds_on(*arguments)

@@ -99,10 +99,10 @@ def below_a_file(path):
 @together(
     ("fault", "reason"),
     [
-        (folder_as_lock, r"\.lock: is a folder in the place of a lock file: delete it"),
+        (folder_as_lock, r"\.lock: is a folder where a lock file should be: delete it"),
         (file, "is a file, not a folder"),
-        (dangling, "is a link to nowhere, which is not there"),
-        (below_a_file, "is a link to file/results, which is not there"),
+        (dangling, "is a link to nowhere, which does not exist"),
+        (below_a_file, "is a link to file/results, which does not exist"),
     ],
 )
 def test_what_is_no_folder_is_named_with_the_argument_of_the_command(fault, reason, tmp_path):
@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_when_the_report_is_written_loses_nothing(finished, 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(
-            SweepError, match=r"cannot write .* \(No space left on device\); make room and run the same"
+            SweepError, match=r"cannot write .* \(No space left on device\); free some space and run the same"
         ):
             write_answer(finished, Options(at="best"))
     write_answer(finished, Options())

@@ -170,7 +170,7 @@ def test_a_growing_sweep_interrupted_anywhere_is_the_small_one_or_goes_on(
     else:
         with pytest.raises(SweepError, match="not finished"):
             again.results()
-        with pytest.raises(UsageError, match="holds results of another spec"):
+        with pytest.raises(UsageError, match="contains results of a different spec"):
             run(SMALL, tmp_path / "r", execution=keeping)
     folder = run(LARGER, tmp_path / "r", execution=keeping)
     assert_grown(folder, grown_at_once)

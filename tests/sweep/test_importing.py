@@ -67,7 +67,7 @@ def test_running_statistics_are_its_state(tmp_path):
     network = WORKLOADS["digits-resnet"].network(2)
     params, state = network.initialize(jax.random.key(0))
     shifted = [leaf + 1 for leaf in state]
-    with pytest.raises(widebasin.UsageError, match=r"state = 'a pytree': has 0 arrays of state, and the model has"):
+    with pytest.raises(widebasin.UsageError, match=r"state = 'a pytree': has 0 arrays of state, but the model has"):
         import_network(spec, params, tmp_path / "none")
     losses = []
     for number, one in enumerate((state, shifted)):
@@ -88,10 +88,10 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
     (tmp_path / "mine.pt").touch()
     for given, words in (
         (larger, r"has .*weights.* of shape \[12, 64\], and weights.* of the model is \[9, 64\]"),
-        (swapped, "has .* in another place than the model"),
-        (jax.tree.leaves(params)[1:], r"has 5 parameters, and the model has 6 \("),
+        (swapped, "has .* in another position than the model"),
+        (jax.tree.leaves(params)[1:], r"has 5 parameters, but the model has 6 \("),
         (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite: the network has diverged"),
-        (tmp_path / "none.npz", "is not there"),
+        (tmp_path / "none.npz", "does not exist"),
         (tmp_path / "mine.pt", r"must be a file \.npz"),
     ):
         with pytest.raises(widebasin.UsageError, match=words):
@@ -104,5 +104,5 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
         import_network(pruned, params, tmp_path / "r")
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "spec.toml").touch()
-    with pytest.raises(widebasin.UsageError, match=r"out = .*: holds a sweep"):
+    with pytest.raises(widebasin.UsageError, match=r"out = .*: contains a sweep"):
         import_network(spec, params, tmp_path / "r")

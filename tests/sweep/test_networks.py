@@ -133,6 +133,6 @@ def test_a_network_in_double_precision_loads_in_double_precision(sparse):
 def test_networks_are_told_apart_by_sparsity_pruner_and_scale(sparse):
     with pytest.raises(UsageError) as error:
         load_network(sparse.path, method="sam", seed=0)
-    assert "10 are like that" in str(error.value)
+    assert "but 10 match" in str(error.value)
     assert "sparsity 0.0 0.5 0.9; pruner none random snip; output_scale 1.0 1000.0" in str(error.value)
     assert len(stored_networks(sparse.path, pruner="snip")) == 2 * 2 * 2

@@ -131,7 +131,7 @@ def test_another_spec_in_the_folder_is_refused_and_nothing_is_lost(finished):
     for other, words in (
         ({"seeds": 1}, "seeds: 2 there, 1 here"),
         ({"seeds": 3, "epochs": 4}, "seeds: 2 there, 3 here; epochs: 3 there, 4 here"),
-        ({"rhos": (0.05, 0.1)}, r"rhos: 0\.05 0\.2 there, 0\.05 0\.1 here.*give its values and more"),
+        ({"rhos": (0.05, 0.1)}, r"rhos: 0\.05 0\.2 there, 0\.05 0\.1 here.*repeat its values and add to them"),
     ):
         with pytest.raises(UsageError, match=words):
             run(dataclasses.replace(SPEC, **other), finished.path)
@@ -211,7 +211,7 @@ def test_a_sweep_is_not_continued_with_other_data(tmp_path):
     before = folder.results()
     np.savez(file, inputs=inputs, targets=np.where(np.arange(120) == 7, (targets + 1) % 3, targets))
     arrays_workload.cache_clear()
-    with pytest.raises(UsageError, match=r"other data \(mine, SHA-256 \w{16}\) than are here .*--overwrite"):
+    with pytest.raises(UsageError, match=r"data \(mine, SHA-256 \w{16}\) that differ from the data here .*--overwrite"):
         run(spec, folder.path)
     pd.testing.assert_frame_equal(folder.results(), before)
     np.savez(file, inputs=inputs, targets=targets)
@@ -243,9 +243,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
 
 
 def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
-    with pytest.raises(UsageError, match="begun with 6"):
+    with pytest.raises(UsageError, match="started with 6"):
         run(SPEC, finished.path, execution=Execution(networks_at_once=1))
-    with pytest.raises(UsageError, match="begun with scan"):
+    with pytest.raises(UsageError, match="started with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
     with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
         run(SPEC, finished.path, execution=Execution(devices=1))
@@ -411,11 +411,11 @@ def test_kept_networks_are_those_that_were_tested_whatever_jax_is_set_to(kept):
 
 @pytest.mark.slow
 def test_a_network_must_be_named_well_enough(kept, finished):
-    with pytest.raises(UsageError, match="2 are like that"):
+    with pytest.raises(UsageError, match="but 2 match"):
         load_network(kept.path, method="sgd")
-    with pytest.raises(UsageError, match="names no network"):
+    with pytest.raises(UsageError, match="matches no network"):
         load_network(kept.path, method="sgd", seed=7)
-    with pytest.raises(UsageError, match="is no property"):
+    with pytest.raises(UsageError, match="is not a property of networks"):
         load_network(kept.path, radius=0.1)
     with pytest.raises(SweepError, match="--keep-parameters"):
         load_network(finished.path, width=3, method="sgd", seed=0)

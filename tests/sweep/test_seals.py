@@ -143,12 +143,12 @@ def test_a_plan_changed_by_hand_is_refused(copy):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table.iloc[:-1], "not those of the networks"),
-        (lambda table: pd.concat([table, table.iloc[-1:]]), "not those of the networks"),
-        (lambda table: table.iloc[::-1], "not those of the networks"),
-        (lambda table: table.assign(rho=0.2), "not those of the networks"),
-        (lambda table: table.drop(columns="seed"), "not those of the networks"),
-        (lambda table: table.drop(columns="parameters"), "where parameters are"),
+        (lambda table: table.iloc[:-1], "do not match the networks"),
+        (lambda table: pd.concat([table, table.iloc[-1:]]), "do not match the networks"),
+        (lambda table: table.iloc[::-1], "do not match the networks"),
+        (lambda table: table.assign(rho=0.2), "do not match the networks"),
+        (lambda table: table.drop(columns="seed"), "do not match the networks"),
+        (lambda table: table.drop(columns="parameters"), "where the parameters are"),
     ],
     ids=["fewer", "more", "reordered", "another radius", "no seed", "no parameters"],
 )
@@ -167,14 +167,14 @@ def test_rows_of_other_networks_are_refused_although_their_own_digest_is_right(c
 def test_rows_of_another_cell_are_not_taken_for_those_of_this_one(copy):
     other = copy.group("line-mlp-width-3-sgd-and-sam", 0, "results.parquet").read_bytes()
     copy.group("line-mlp-width-2-sgd-and-sam", 0, "results.parquet").write_bytes(other)
-    with pytest.raises(SweepError, match="not those of the networks"):
+    with pytest.raises(SweepError, match="do not match the networks"):
         run(SPEC, copy.path)
 
 
 def test_results_of_an_older_format_are_refused_and_say_so(copy):
     record = {"format": 2, "plans": {"a": {}}, "environments": [{}]}
     (copy.path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(SweepError, match=r"run\.json has format 2, this version of widebasin reads 4"):
+    with pytest.raises(SweepError, match=r"run\.json has format 2, but this version of widebasin reads 4"):
         copy.spec()
     with pytest.raises(SweepError, match="has format 2"):
         run(SPEC, copy.path)

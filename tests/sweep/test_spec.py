@@ -124,7 +124,7 @@ def test_a_flag_given_besides_a_preset_wins(field, value):
 
 
 def test_a_preset_that_a_workload_has_not_is_refused():
-    with pytest.raises(UsageError, match=r"preset = 'quick': must be left out for imagenet-resnet50, .* digits-mlp, "):
+    with pytest.raises(UsageError, match=r"preset = 'quick': must be left out: imagenet-resnet50 .* digits-mlp, "):
         resolve(Spec(workload="imagenet-resnet50", preset="quick"))
 
 
@@ -201,12 +201,12 @@ def test_a_toml_file_may_begin_with_a_byte_order_mark_and_have_lines_of_windows(
         ("seeds = 0x1" + 5_000 * "0", "not valid TOML: an integer of more than 64 bits"),
         ("widths = [[9223372036854775808]]", "an integer of more than 64 bits"),
         ("rhos = -9223372036854775809", "an integer of more than 64 bits"),
-        ("widths = " + 9_000 * "[", "too deep to be read"),
+        ("widths = " + 9_000 * "[", "nested too deeply"),
         ("widths = 8 # " + 2**20 * "x", "at most 1,048,576 bytes"),
         ("a." * 30_000 + "a = 1", "a key of more than 32 parts"),
         ("widths = \udcff", "not valid TOML"),
         ("widths = 8\0", "not valid TOML"),
-        ("label-noise = 0.1\nlabel_noise = 0.2", "is there as label_noise too"),
+        ("label-noise = 0.1\nlabel_noise = 0.2", "is also given as label_noise"),
         ("width = [8]", "did you mean 'widths'"),
         ("widths = [8.5]", "widths"),
         ('widths = "8"', "widths"),

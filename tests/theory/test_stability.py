@@ -148,7 +148,7 @@ def test_a_minimum_may_be_stable_though_a_condition_on_a_moment_is_broken():
     assert [condition.holds for condition in found.conditions] == [True, False]
     largest, radius = exact_second_moments(hessians, learning_rate, 0.0)
     assert largest > 1 > radius
-    assert found.verdict == "undecided, as condition (6) cannot hold"
+    assert found.verdict == "undecided, because condition (6) cannot hold"
 
 
 def test_below_twice_the_radius_condition_six_may_hold_though_another_is_broken():

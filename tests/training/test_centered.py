@@ -113,7 +113,7 @@ def test_pruned_networks_are_measured_from_the_pruned_initialization():
 
 
 def test_a_model_with_a_state_is_refused():
-    with pytest.raises(ValueError, match="leave batch normalization out"):
+    with pytest.raises(ValueError, match="remove batch normalization"):
         Centered(NORMALIZED)
 
 

@@ -196,7 +196,7 @@ def test_a_damaged_image_is_an_error_that_names_it(task, plan, tmp_path):
     damaged = root / "val" / "dog" / "val1.JPEG"
     damaged.write_bytes(damaged.read_bytes()[:300])
     program = Program(task_of(root), sam.METHODS["sgd"].with_radius, plan)
-    with pytest.raises(DataError, match=r"val/dog/val1\.JPEG: no image, or a damaged one"):
+    with pytest.raises(DataError, match=r"val/dog/val1\.JPEG: not an image, or damaged"):
         run(program, point(), epochs=1)
 
 

@@ -122,7 +122,7 @@ def test_a_data_set_that_is_not_here_says_so_and_photographs_have_a_workload_of_
     with pytest.raises(DataError, match="widebasin data fetch fashion-mnist"):
         workload_named("fashion-mnist:mlp")
     write_folders(tmp_path, 1, 1, tuple("abcdefghij"))
-    with pytest.raises(UsageError, match="photographs of imagenette stay on the disk; take imagenette-resnet50"):
+    with pytest.raises(UsageError, match="photographs of imagenette do not fit in memory; use imagenette-resnet50"):
         workload_named("imagenette:mlp")
 
 
@@ -147,7 +147,7 @@ BAD = [
     ("my.npz:resnet50", {}, "must be one of mlp, resnet18, vgg11, vit, then one of"),
     ("my.npz", {"inputs": np.zeros((2, 8, 8), np.uint8), "targets": np.array([0, 1])}, "give at least 3"),
     ("my.npz:regression:mlp", {}, "then one of classification, regression or nothing, got 'regression:mlp'"),
-    ("my.npz:vit", {"inputs": floats(60, 5)}, "vit takes images"),
+    ("my.npz:vit", {"inputs": floats(60, 5)}, "vit needs images"),
     ("my.npz:vgg11", {"inputs": np.zeros((60, 8, 6), np.uint8)}, "square"),
 ]
 
@@ -229,7 +229,7 @@ def test_the_command_explains_what_is_wrong_in_one_red_line(tmp_path):
     environment = os.environ | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
     for name, code, words in (
         ("none.npz", 2, "there is no such file"),
-        ("my.npz:vit", 2, "take mlp"),
+        ("my.npz:vit", 2, "use mlp"),
         ("my.npz:x", 2, "'x'"),
     ):
         done = widebasin("train", "--workload", name, cwd=tmp_path, env=environment, check=code)

@@ -99,7 +99,7 @@ def test_a_mistake_in_the_file_is_shown_with_its_line(mine, old, new, words):
         (
             "    return Applied(params, apply)",
             "    return params",
-            "build must return a model .* got a dict; of parameters",
+            "build must return a model .* got a dict; for parameters",
         ),
         (
             "Applied(params, apply)",
@@ -151,7 +151,7 @@ def test_labels_beyond_the_classes_are_an_error_at_her_line(mine):
 
 
 def test_a_file_or_name_that_is_not_there_is_refused(mine):
-    with pytest.raises(UsageError, match="there is no such file; widebasin new writes one"):
+    with pytest.raises(UsageError, match="there is no such file; widebasin new writes a template"):
         workload_named(str(mine.with_name("other.py")))
     with pytest.raises(UsageError, match=r"mine\.py defines no workload 'OTHER'; it has WORKLOAD"):
         workload_named(f"{mine}:OTHER")
@@ -195,8 +195,8 @@ def test_a_package_makes_its_workloads_known(monkeypatch):
 def test_from_an_empty_folder_to_an_answer_and_an_error_at_her_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     widebasin("new", "mine", check=0)
-    assert "is there already" in widebasin("new", "mine", check=2).stderr
-    assert "must be a name of Python" in widebasin("new", "my-own", check=2).stderr
+    assert "already exists" in widebasin("new", "mine", check=2).stderr
+    assert "must be a Python identifier" in widebasin("new", "my-own", check=2).stderr
     sweep = ("study", "overparam", "--workload", "mine.py", "--widths", "4", "8", "--rhos", "0.05", "--seeds", "2")
     quick = (*sweep, "--epochs", "2", "--quiet", "--out", "r")
     (tmp_path / "mine.py").write_text(TEMPLATE.replace("jax.nn.relu", "jax.nn.rleu"))
@@ -214,7 +214,7 @@ def test_from_an_empty_folder_to_an_answer_and_an_error_at_her_line(tmp_path, mo
     done = widebasin(*quick, check=0)
     assert "2-h-2" in done.stdout
     (tmp_path / "mine.py").write_text(TEMPLATE.replace("scale=0.03", "scale=0.04"))
-    assert "holds results with the code of mine.py" in widebasin(*quick, check=2).stderr
+    assert "contains results with the code of mine.py" in widebasin(*quick, check=2).stderr
     (tmp_path / "mine.py").unlink()
     widebasin("report", "r", check=0)
     environment = {**os.environ, "WIDEBASIN_TRACEBACK": "1"}

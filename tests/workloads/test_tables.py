@@ -68,7 +68,7 @@ def test_what_is_not_there_is_an_error_of_the_argument(folder, name, message):
 
 def test_what_cannot_be_read_is_an_error_of_the_data(folder, tmp_path):
     (tmp_path / "t.csv").write_text("a,y\n1,\n")
-    with pytest.raises(DataError, match="values are missing, of y in 1 of 1 rows"):
+    with pytest.raises(DataError, match="values are missing: y in 1 of 1 rows"):
         workload_named(str(tmp_path / "t.csv"))
     assert "t.csvv" not in WORKLOADS
     assert ".csv" not in WORKLOADS
@@ -81,7 +81,7 @@ def test_the_command_studies_a_table_and_goes_on_only_with_the_same_data(folder,
     command = ("study", "overparam", "--workload", "t.csv:kind", *flags)
     done = widebasin(*command, cwd=tmp_path, check=0)
     assert "Gain in test accuracy" in done.stdout
-    assert "texts, taken for 2 classes in this order" in done.stderr
+    assert "texts, used as 2 classes in this order" in done.stderr
     digest = table(tmp_path / "t.csv", "kind").dataset.digest()
     assert any(digest in path.read_text() for path in (tmp_path / "r").glob("*.json"))
     (tmp_path / "t.csv").write_text((folder / "t.csv").read_text().replace(",up,", ",over,", 1))

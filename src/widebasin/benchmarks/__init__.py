@@ -1,4 +1,4 @@
-"""Benchmarks: what steps, epochs, groups of networks, images and curvature cost here, side by side with others."""
+"""Benchmarks: the cost of steps, epochs, groups of networks, images and curvature, compared with other libraries."""
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.machine import Machine, this_machine

@@ -1,4 +1,4 @@
-"""What a benchmark finds: rows of contenders, with their ratios and targets."""
+"""The results of a benchmark: rows of contenders, with ratios and targets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ class Measured:
     """One contender.
 
     Attributes:
-        what: its name.
-        timing: of one unit of work; ``None`` if it was not measured.
-        ratio: its median over that of the contender it is held against; ``None`` if it is held against none.
-        against: what the ratio is held against.
-        target: what the ratio should not exceed; ``None`` if there is no target.
+        what: name of the contender.
+        timing: time of one unit of work; ``None`` if it was not measured.
+        ratio: its median divided by that of the contender it is compared with; ``None`` if there is none.
+        against: name of the contender it is compared with.
+        target: maximum that the ratio should have; ``None`` if there is no target.
         more: further columns: heading -> text.
         missing: why it was not measured.
     """
@@ -30,7 +30,7 @@ class Measured:
     missing: str = ""
 
     def record(self) -> dict[str, Any]:
-        """For JSON: seconds, not rounded."""
+        """The row for JSON, with unrounded seconds."""
         timing = self.timing
         return {
             "what": self.what,
@@ -47,14 +47,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The findings of one run of one benchmark.
+    """The results of one run of a benchmark.
 
     Attributes:
-        name: on the command line.
-        title: what one unit of work is.
+        name: name on the command line.
+        title: description of one unit of work.
         rounds: how often each contender was timed.
         rows: the contenders.
-        note: what is included, and how ratios are to be read.
+        note: what is included, and how to read the ratios.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Benchmark:
     note: str
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """The results for JSON."""
         return {
             "name": self.name,
             "title": self.title,
@@ -74,7 +74,7 @@ class Benchmark:
         }
 
     def table(self) -> Table:
-        """For people: milliseconds, quartiles, ratios."""
+        """The results as a table: milliseconds, quartiles, ratios."""
         more = list(dict.fromkeys(heading for row in self.rows for heading, _ in row.more))
         targets = ("target",) if any(row.target is not None for row in self.rows) else ()
         columns = ("what", "median ms", "quartiles ms", *more, "ratio", "to", *targets)
@@ -99,7 +99,7 @@ class Benchmark:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Four digits, which is more than the spread bears."""
+    """Milliseconds with four digits, which is more than the spread justifies."""
     return f"{1e3 * seconds:.4g}" if seconds < 10 else f"{1e3 * seconds:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The main job as one would write it by hand: the grid of digits-mlp in plain JAX and optax, nothing of this package.
+"""The main job written by hand: the grid of digits-mlp in plain JAX and optax, without this package.
 
 Per width, 35 networks (radius 0 and six others x five seeds) in one vmapped program that scans epochs and steps; then
 the same statistic: the gain at the radius that is best on validation. ``python by_hand.py WIDTH ... --epochs 60``.
@@ -18,14 +18,14 @@ TRAIN, VALID, BATCH, NOISE = 1_000, 300, 100, 0.3
 
 
 def initialize(key, sizes):
-    """He initialization of a perceptron."""
+    """He initialization of an MLP."""
     keys = jax.random.split(key, len(sizes) - 1)
     shapes = zip(keys, sizes, sizes[1:], strict=False)
     return [(jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), jnp.zeros(b)) for k, a, b in shapes]
 
 
 def logits(params, x):
-    """Of a batch."""
+    """The logits of a batch."""
     for weight, bias in params[:-1]:
         x = jax.nn.relu(x @ weight + bias)
     return x @ params[-1][0] + params[-1][1]

@@ -1,4 +1,4 @@
-"""A small convolutional network, for speed alone."""
+"""A small convolutional network, for speed measurements only."""
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ SIDE = 28
 
 
 class ConvNet(eqx.Module):
-    """Two 3 x 3 convolutions, each with ReLU and the maximum over 2 x 2 pixels, then a linear layer.
+    """Two 3 x 3 convolutions, each with ReLU and 2 x 2 max-pooling, then a linear layer.
 
     Attributes:
         first: convolution from 1 channel.
@@ -25,9 +25,9 @@ class ConvNet(eqx.Module):
         """Initializes as ``equinox`` does.
 
         Args:
-            filters: of the two convolutions.
+            filters: numbers of filters of the two convolutions.
             classes: number of logits.
-            key: for the initial parameters.
+            key: key for the initial parameters.
         """
         keys = jax.random.split(key, 3)
         self.first = eqx.nn.Conv2d(1, filters[0], 3, padding=1, key=keys[0])

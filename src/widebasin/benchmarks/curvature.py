@@ -1,4 +1,4 @@
-"""The cost of measuring curvature: in gradients, in Hessian-vector products, in memory, and by other tools."""
+"""The cost of measuring curvature, in gradients, Hessian-vector products and memory, compared with other tools."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,9 +52,9 @@ class Found:
     """Eigenvalues by another tool.
 
     Attributes:
-        eigenvalues: descending.
-        products: of the Hessian with a vector; ``None`` if the tool does not tell.
-        converged: whether they are to its own tolerance; ``None`` if the tool does not tell.
+        eigenvalues: in descending order.
+        products: number of Hessian-vector products; ``None`` if the tool does not report it.
+        converged: whether they converged to the tool's tolerance; ``None`` if the tool does not report it.
     """
 
     eigenvalues: Float[np.ndarray, " k"]
@@ -63,10 +63,10 @@ class Found:
 
 
 class Kept(Generic[Result]):
-    """A call whose last result is kept: what takes long is not computed once more for its result.
+    """A call whose last result is kept, so that slow calls need not be repeated for their result.
 
     Args:
-        call: without arguments.
+        call: function without arguments.
     """
 
     result: Result
@@ -75,7 +75,7 @@ class Kept(Generic[Result]):
         self.call = call
 
     def __call__(self) -> Result:
-        """Calls it."""
+        """Calls the function and keeps the result."""
         self.result = self.call()
         return self.result
 
@@ -87,12 +87,12 @@ def example_loss(model: PyTree, example: PyTree) -> Float[Array, ""]:
 
 
 def mean_loss(model: PyTree, batch: PyTree) -> Float[Array, ""]:
-    """The mean over a batch."""
+    """The mean cross entropy over a batch."""
     return step.loss_fn(model, *batch)
 
 
 def product_flops(sizes: tuple[int, ...], examples: int) -> int:
-    """Floating-point operations that a product with the Hessian of an MLP's loss cannot do without.
+    """Minimum floating-point operations of a product with the Hessian of an MLP's loss.
 
     The passes forward and back of the gradient and the derivatives of both along the vector: 16 per weight and example,
     of which the first layer, whose inputs are constants, needs 6. Biases, activations and the loss are left out.
@@ -102,7 +102,7 @@ def product_flops(sizes: tuple[int, ...], examples: int) -> int:
 
 
 def temporaries(operator: curvature.LinearOperator, examples: int) -> int | None:
-    """Bytes of the temporaries of a compiled product over so many examples; ``None`` if the backend does not tell."""
+    """Bytes of temporaries of a compiled product over ``examples``; ``None`` if the backend does not report them."""
     point, arrays, batch = operator.arguments
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((examples, *leaf.shape[1:]), leaf.dtype), batch)
     analysis = jax.jit(operator.apply).lower(point, (point, arrays, batch)).compile().memory_analysis()
@@ -131,14 +131,14 @@ def arpack(product: Callable[[np.ndarray], np.ndarray], size: int) -> Found:
 
 
 def solve(rival: Rival, size: int) -> Found:
-    """The largest eigenvalues in PyTorch: by the rival's own power iteration, or else by ARPACK."""
+    """The largest eigenvalues in PyTorch: by the rival's own power iteration, otherwise by ARPACK."""
     if isinstance(rival, PyHessian):
         return Found(rival.eigenvalues(EIGENVALUES), None, None)
     return arpack(rival.product, size)
 
 
 def measure(rounds: int) -> Benchmark:
-    """Times products, eigenvalues and s_2 for a network that has been trained, and asks the compiler for memory."""
+    """Times products, eigenvalues and s_2 for a trained network, and gets the memory use from the compiler."""
     trained = program_sam(EXAMPLES, WIDTH)
     for _ in range(EPOCHS):
         trained.epoch()
@@ -154,13 +154,13 @@ def measure(rounds: int) -> Benchmark:
             *_moments(trained, rounds),
             *_memory(trained),
         ),
-        note="HVP: product with a vector. 'of limit' is, of products, their time over that of a gradient times the "
-        f"ratio of the operations that both need, {_product_limit():.2f}; of eigenvalues, over that of the products "
-        f"they took; of s_2, over that of as many HVPs over the {SAMPLES} examples as it took products with the mean "
-        "Hessian, and 2 for each with D_2. 'difference' is the largest relative one of an eigenvalue from ours. "
-        "'compiles': once, without any cache of compiled programs. ARPACK is scipy's eigsh. Tolerances are "
-        f"{TOLERANCE:g}. 'MB' are the temporaries of the compiled HVP, without data, parameters and the result. No "
-        f"part begins a round after {LONGEST:g} s: what takes long has fewer.",
+        note="HVP: Hessian-vector product. 'of limit' is a time divided by a limit. The limit is, for products, the "
+        f"time of a gradient times the ratio of minimum operations, {_product_limit():.2f}; for eigenvalues, the time "
+        f"of the products used; for s_2, the time of one HVP over the {SAMPLES} examples per product with the mean "
+        "Hessian and 2 per product with D_2. 'difference' is the largest relative difference of an eigenvalue from "
+        "ours. 'compiles': once, without any cache of compiled programs. ARPACK is scipy's eigsh. Tolerances are "
+        f"{TOLERANCE:g}. 'MB': temporaries of the compiled HVP, without data, parameters and the result. No part "
+        f"starts a round after {LONGEST:g} s, so slow parts have fewer rounds.",
     )
 
 
@@ -229,7 +229,7 @@ def _eigenvalues(trained: ProgramSAM, rivals: dict[str, Rival], rounds: int) -> 
 
 
 def _moments(trained: ProgramSAM, rounds: int) -> Iterator[Measured]:
-    """The non-uniformity of the Hessians of single examples."""
+    """The non-uniformity of the per-sample Hessians."""
     model = trained.params
     batch = jax.tree.map(lambda leaf: leaf[:SAMPLES], trained.train_data)
     operator = curvature.hessian(mean_loss, model, batch)
@@ -260,7 +260,7 @@ def _moments(trained: ProgramSAM, rounds: int) -> Iterator[Measured]:
 
 
 def _memory(trained: ProgramSAM) -> Iterator[Measured]:
-    """Of the compiled product, in chunks and whole, as examples are added."""
+    """The memory of the compiled product, in chunks and whole, for growing numbers of examples."""
     for name, size in ((f"chunks of {MEMORY_CHUNK_SIZE}", MEMORY_CHUNK_SIZE), ("whole", None)):
         operator = curvature.hessian(mean_loss, trained.params, trained.train_data, chunk_size=size)
         bytes_of = {examples: temporaries(operator, examples) for examples in MEMORY_EXAMPLES}
@@ -268,7 +268,7 @@ def _memory(trained: ProgramSAM) -> Iterator[Measured]:
         for examples, found in bytes_of.items():
             what = f"HVP, {examples:,} examples, {name}"
             if found is None or not fewest:
-                yield Measured(what, None, missing="not told by this backend")
+                yield Measured(what, None, missing="not reported by this backend")
                 continue
             target = MEMORY_TARGET if size is not None else None
             against = f"{MEMORY_EXAMPLES[0]:,} examples"
@@ -277,7 +277,7 @@ def _memory(trained: ProgramSAM) -> Iterator[Measured]:
 
 
 def _rivals(trained: ProgramSAM) -> dict[str, Rival]:
-    """Those that are installed, each with a network of its own."""
+    """The installed rivals, each with its own network."""
     return {
         name: rival(torch_sam(trained, torch_threads()))
         for name, (package, rival) in RIVALS.items()
@@ -292,7 +292,7 @@ def _by_ours(operator: curvature.LinearOperator, vector: Float[np.ndarray, " siz
 def _held_against(
     what: str, timings: dict[str, Timing], against: str, more: Columns = (), missing: str = ""
 ) -> Measured:
-    """A row with the ratio to another contender of the same run, or why there is none."""
+    """A row with the ratio to another contender of the same run, or the reason why there is none."""
     if what not in timings:
         return Measured(what, None, missing=missing)
     return Measured(what, timings[what], timings[what].over(timings[against]), against, more=more)

@@ -1,4 +1,4 @@
-"""The cost of an epoch of SAM: here, by ``optax.contrib.sam``, in PyTorch; and how near it is to the limit."""
+"""The cost of an epoch of SAM here, by ``optax.contrib.sam`` and in PyTorch, and how close it is to the limit."""
 
 import dataclasses
 from collections.abc import Callable
@@ -34,8 +34,8 @@ class ProgramSAM:
 
     Attributes:
         program: compiled for one network.
-        state: before the next epoch; leading axis of one.
-        examples: which train, validate and test.
+        state: state before the next epoch, with a leading axis of one.
+        examples: the examples for training, validation and test.
         hyperparameters: radius, learning rate, weight decay.
     """
 
@@ -61,7 +61,7 @@ class ProgramSAM:
 
 
 def program_sam(examples: int = EXAMPLES, width: int = WIDTH, recipe: Recipe = RECIPE) -> ProgramSAM:
-    """One network on data in the shape of MNIST. One example validates and one tests: nearly all is training."""
+    """One network on data in the shape of MNIST. Validation and test have one example each: nearly all is training."""
     problem = Supervised(
         build=lambda key: MLP.ladder(FEATURES, CLASSES, width, key=key),
         dataset=mnist_shaped(examples + 2),
@@ -74,19 +74,19 @@ def program_sam(examples: int = EXAMPLES, width: int = WIDTH, recipe: Recipe = R
 
 
 def point_of(recipe: Recipe, seed: int = 0, rho: float = RHO) -> Point:
-    """A network without wrong labels, as a recipe has it."""
+    """A network without wrong labels, with the settings of a recipe."""
     return Point.of(
         seed, rho=rho, label_noise=0.0, weight_decay=recipe.weight_decay, learning_rate=recipe.learning_rate
     )
 
 
 def optax_sam(ours: ProgramSAM) -> OptaxSAM:
-    """From the same parameters, on the same data."""
+    """The same training with optax, from the same parameters and data."""
     return OptaxSAM(ours.params, *ours.train_data, ours.program.problem.recipe, RHO)
 
 
 def torch_sam(ours: ProgramSAM, threads: int) -> TorchSAM:
-    """From the same parameters, on the same data."""
+    """The same training with PyTorch, from the same parameters and data."""
     params = jax.tree.map(np.asarray, ours.params)
     inputs, labels = (np.asarray(part) for part in ours.train_data)
     model = torch_mlp(params.weights, params.biases)
@@ -94,7 +94,7 @@ def torch_sam(ours: ProgramSAM, threads: int) -> TorchSAM:
 
 
 def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:
-    """Floating-point operations that the gradient of an MLP's loss on a batch cannot do without.
+    """Minimum floating-point operations of the gradient of an MLP's loss on a batch.
 
     Two per weight and example forward, two for the weight's gradient, and two for the gradient of the layer's inputs,
     which the first layer does not need. Biases, activations and the loss are left out.
@@ -104,7 +104,7 @@ def gradient_flops(sizes: tuple[int, ...], batch_size: int) -> int:
 
 
 def measure(rounds: int) -> Benchmark:
-    """Times an epoch of every contender, and a matrix product for the machine's rate."""
+    """Times an epoch of every contender, and a matrix product for the machine's peak rate."""
     ours = program_sam()
     contenders: dict[str, Callable[[], Any]] = {
         "widebasin": ours.epoch,
@@ -146,9 +146,9 @@ def measure(rounds: int) -> Benchmark:
         "batches from memory, both gradients of every step, the update, the mean training loss. widebasin's also "
         "computes training accuracy and the gradient's norm, and evaluates one validation and one test example. "
         "The limit is the rate of jax.numpy's float32 matrix product. GFLOP/s counts the products with weight "
-        "matrices; 6 x weights x batch, with the gradient of the inputs that nobody needs, would count "
+        "matrices; 6 x weights x batch, with the unneeded gradient of the inputs, would count "
         f"{with_inputs / gradient_flops(sizes, RECIPE.batch_size):.2f} times as much. PyTorch's threads wait for each "
-        "other in every operation: where other programs keep the cores busy, one thread is faster.",
+        "other in every operation: if other programs keep the cores busy, one thread is faster.",
     )
 
 

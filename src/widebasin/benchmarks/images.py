@@ -1,4 +1,4 @@
-"""How many images per second the vision workloads train on: here, and in PyTorch with channels last."""
+"""Images per second in training of the vision workloads, here and in PyTorch with channels last."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,12 +29,12 @@ class Case:
     """A network and its images.
 
     Attributes:
-        workload: which has the network, the recipe and the augmentation.
-        width: see there.
-        shape: of an image.
+        workload: the workload with the network, the recipe and the augmentation.
+        width: width of the network.
+        shape: shape of an image.
         classes: number of labels.
         batch_size: examples per step.
-        steps: in an epoch, the unit that is timed.
+        steps: number of steps in an epoch, the unit that is timed.
     """
 
     workload: str
@@ -45,9 +45,9 @@ class Case:
     steps: int = 4
 
     def program(self, method: str, precision: str) -> ProgramSAM:
-        """One network about to train on random images, under the plan that is chosen for it.
+        """One network ready to train on random images, with its chosen plan.
 
-        One example validates and one tests: nearly all of an epoch is training.
+        Validation and test have one example each: nearly all of an epoch is training.
         """
         workload = supervised(self.workload)
         recipe = replace(
@@ -88,7 +88,7 @@ PRECISIONS_ELSEWHERE = ("float32", "bfloat16")
 
 
 def torch_missing() -> str:
-    """Why PyTorch cannot compute where JAX does; empty if it can."""
+    """Why PyTorch cannot use the device that JAX uses; empty if it can."""
     if not torch_version():
         return "torch not installed"
     import torch  # pyright: ignore[reportMissingImports]
@@ -125,10 +125,10 @@ def measure(rounds: int) -> Benchmark:
         title="one step of the vision workloads' networks, random images",
         rounds=min(len(row.timing.seconds) for row in rows if row.timing),
         rows=rows,
-        note="Included for both: shuffling, gathering bytes from memory, augmentation where the workload has it, the "
+        note="Included for both: shuffling, gathering bytes from memory, augmentation if the workload has it, the "
         "gradients, the update, the mean training loss. widebasin's also computes training accuracy and the "
         "gradient's norm, and evaluates two examples per epoch. PyTorch's threads wait for each other in every "
-        "operation: where other programs keep the cores busy, one thread is faster.",
+        "operation: if other programs keep the cores busy, one thread is faster.",
     )
 
 
@@ -158,7 +158,7 @@ def _named(case: Case, method: str, framework: str) -> str:
 
 
 def _torch_contenders() -> dict[str, int]:
-    """Name -> threads: on a CPU the default number and one, as threads that wait for each other suffer from others."""
+    """Name -> threads: on a CPU the default number and one, because waiting threads suffer from other programs."""
     if jax.default_backend() != "cpu":
         return {"PyTorch": torch_threads()}
     return {f"PyTorch, {count} thread{'s' * (count != 1)}": count for count in (torch_threads(), 1)}

@@ -1,4 +1,4 @@
-"""The machine and the versions that a measurement belongs to."""
+"""The machine and the versions of a measurement."""
 
 import dataclasses
 import os
@@ -16,14 +16,14 @@ PACKAGES = ("widebasin", "jax", "jaxlib", "optax", "equinox", "numpy", "torch")
 
 @dataclass(frozen=True)
 class Machine:
-    """Where something was measured.
+    """The machine of a measurement.
 
     Attributes:
         system: operating system and architecture.
-        processor: name of the CPU, as far as the system tells it.
+        processor: name of the CPU, if the system reports it.
         cores: logical cores that this process may use.
         devices: JAX's default platform, kind and number of devices.
-        versions: package -> version, of those that are installed.
+        versions: package -> version, for installed packages.
     """
 
     system: str
@@ -33,7 +33,7 @@ class Machine:
     versions: dict[str, str]
 
     def table(self) -> Table:
-        """For people."""
+        """The machine as a table."""
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         rows = (
             ("system", self.system),
@@ -44,7 +44,7 @@ class Machine:
         return Table("Machine", ("", "what"), rows)
 
     def record(self) -> dict[str, object]:
-        """For JSON."""
+        """The machine for JSON."""
         return dataclasses.asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""The cost of one step of every method, in steps of SGD, in gradients and in memory."""
+"""The cost of one step of every method, in SGD steps, gradients and memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ Columns = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained.
+    """A network to train.
 
     Attributes:
-        name: in the table.
-        build: returns initial parameters, always the same, in memory of their own: steps overwrite what they are given.
-        periods: of ``PERIOD`` steps, in one sample.
+        name: name in the table.
+        build: returns the same initial parameters every time, in new memory, because steps overwrite their inputs.
+        periods: number of periods of ``PERIOD`` steps in one sample.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Program:
 
     Attributes:
         call: ``(state, number of the step) -> (state, value)``; the state is donated.
-        bytes: the memory that it needs; ``None`` where the backend does not tell.
+        bytes: the memory that it needs; ``None`` if the backend does not report it.
     """
 
     call: Callable[[Any, Int[Array, ""]], tuple[Any, Any]]
@@ -69,10 +69,10 @@ class Contender:
     """The steps of one sample.
 
     Attributes:
-        what: its name in the table.
-        steps: programs, and the numbers of the steps that they are given.
-        state: before the first of them.
-        method: whose steps these are, in the share that they have in training; ``None`` otherwise.
+        what: name in the table.
+        steps: pairs of a program and the step number it is called with.
+        state: state before the first step.
+        method: the method, if the steps occur in the same proportion as in training; ``None`` otherwise.
     """
 
     what: str
@@ -87,7 +87,7 @@ class Contender:
         return max((size for size in sizes if size is not None), default=None)
 
     def sample(self) -> Callable[[], Any]:
-        """Steps dispatched one after the other: each waits for the one before, as in training."""
+        """Dispatches the steps one after the other; each waits for the previous one, as in training."""
         calls = [(program.call, jnp.asarray(number, jnp.int32)) for program, number in self.steps]
         state = self.state
 
@@ -111,11 +111,11 @@ def measure(rounds: int) -> Benchmark:
         f"conv net of {FILTERS[0]} and {FILTERS[1]} filters 3 x 3 on 28 x 28 pixels",
         rounds=rounds,
         rows=tuple(row for network in NETWORKS for row in _measure_network(network, batch, rounds)),
-        note="'gradients' is what the method counts per step (gradients_per_step); 'of limit' the time of a step over "
-        "that of as many gradients. 'memory' is over that of SGD: arguments, outputs and temporaries of the compiled "
-        "step, what is donated counted once. Times are averages over whole periods of a method; those of SSAM are put "
-        "together from its steps, one in 100 of them 'choosing' the parameters. '2 programs': the two kinds of step "
-        "compiled apart, not as branches. 'no losses': ESAM is not given those of the examples.",
+        note="'gradients': gradients per step (gradients_per_step). 'of limit': time of a step divided by the time of "
+        "these gradients. 'memory': relative to SGD; arguments, outputs and temporaries of the compiled step, with "
+        "donated memory counted once. Times are averages over whole periods of a method; those of SSAM are combined "
+        "from its steps, one in 100 of which is 'choosing' the parameters. '2 programs': both kinds of steps compiled "
+        "separately, not as branches. 'no losses': ESAM without the losses of the examples.",
     )
 
 
@@ -146,7 +146,7 @@ def _measure_network(network: Network, batch: Batch, rounds: int) -> Iterator[Me
 
 
 def _contenders(network: Network, batch: Batch) -> Iterator[Contender]:
-    """A gradient, SAM's gradient, and a step of every method that the command line offers."""
+    """A gradient, SAM's gradient, and a step of every method on the command line."""
     period = range(PERIOD * network.periods)
     for what, differentiate in (
         (GRADIENT, jax.value_and_grad(loss_fn)),
@@ -176,12 +176,12 @@ def _contenders(network: Network, batch: Batch) -> Iterator[Contender]:
 
 
 def example_losses(model: Any, inputs: jax.Array, labels: jax.Array) -> Float[Array, " examples"]:
-    """The losses of which ``loss_fn`` is the mean."""
+    """The losses whose mean is ``loss_fn``."""
     return jax.vmap(CLASSIFICATION.loss)(jax.vmap(model)(inputs), labels)
 
 
 def gradient_program(differentiate: Callable[..., Any], params: Any, batch: Batch) -> Program:
-    """A gradient alone."""
+    """A program for a gradient only."""
 
     # The donated parameters come back as they are: that makes each gradient wait for the one before, without a copy.
     def gradient(params: Any, inputs: jax.Array, labels: jax.Array, number: Array) -> tuple[Any, Any]:
@@ -198,14 +198,14 @@ def step_program(
     fixed: int | None = None,
     losses: Callable[..., Float[Array, " examples"]] | None = example_losses,
 ) -> Program:
-    """A step of training: a method's gradient and the update by momentum with weight decay.
+    """A training step: a method's gradient and an update with momentum and weight decay.
 
     Args:
-        method: which gradient.
-        params: of the network.
+        method: the method of the gradient.
+        params: parameters of the network.
         batch: inputs and labels.
-        fixed: the number of the step, where it is known when the step is compiled; else it is an argument of the step.
-        losses: of the examples, for methods that compare them.
+        fixed: the number of the step, if known at compile time; otherwise it is an argument of the step.
+        losses: losses of the examples, for methods that compare them.
     """
     optimizer = RECIPE.optimizer_at(1, RECIPE.learning_rate, RECIPE.weight_decay)
 
@@ -226,13 +226,13 @@ def step_program(
 
 
 def initial_state(method: sam.Method, params: Any) -> Any:
-    """What the first step of ``step_program`` is given; the parameters are part of it."""
+    """The state for the first step of ``step_program``, including the parameters."""
     optimizer = RECIPE.optimizer_at(1, RECIPE.learning_rate, RECIPE.weight_decay)
     return params, optimizer.init(params), method.init(params)
 
 
 def amortized(usual: Timing, rare: Timing, every: int) -> Timing:
-    """A step on average, round by round, where one in ``every`` is of the rare kind."""
+    """The average time of a step, round by round, if one in ``every`` steps is of the rare kind."""
     return Timing(tuple(u + (r - u) / every for u, r in zip(usual.seconds, rare.seconds, strict=True)))
 
 
@@ -242,7 +242,7 @@ def _compiled(step: Callable[..., Any], state: Any, batch: Batch) -> Program:
 
 
 def memory(compiled: Any) -> int | None:
-    """Bytes of arguments, outputs and temporaries of a compiled program; an output in place of an argument is none."""
+    """Bytes of arguments, outputs and temporaries of a compiled program; outputs that reuse arguments do not count."""
     found = compiled.memory_analysis()
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What is gained by training the networks of a study in one program instead of one by one."""
+"""The speedup from training the networks of a study in one program instead of one by one."""
 
 import dataclasses
 import itertools
@@ -36,8 +36,8 @@ def measure(rounds: int) -> Benchmark:
         title=f"{len(networks)} networks of {WORKLOAD.name} by SAM, {EPOCHS} epochs each",
         rounds=rounds,
         rows=rows,
-        note=f"Those that compile: {min(rounds, COLD_ROUNDS)}, without any cache of compiled programs, as in a new "
-        "process. Included: drawing splits and initial parameters, every epoch's validation and test.",
+        note=f"Rounds with compilation: {min(rounds, COLD_ROUNDS)}, without any cache of compiled programs, as in a "
+        "new process. Included: drawing splits and initial parameters, every epoch's validation and test.",
     )
 
 

@@ -12,16 +12,16 @@ from widebasin.training import CLASSIFICATION, Recipe
 
 
 class OptaxSAM:
-    """A training loop around ``optax.contrib.sam`` as its documentation has it, in the mode of one call per step.
+    """A training loop around ``optax.contrib.sam`` as in its documentation, in the mode with one call per step.
 
-    Data live on the device and each step gathers its batch there; state is donated.
+    Data are on the device and each step gathers its batch there; state is donated.
 
     Args:
-        model: to start from; maps one example to logits.
+        model: the initial model; maps one example to logits.
         inputs: training inputs.
         labels: training labels.
-        recipe: with a constant learning rate.
-        rho: radius.
+        recipe: a recipe with a constant learning rate.
+        rho: the radius.
     """
 
     def __init__(

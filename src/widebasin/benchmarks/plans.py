@@ -1,4 +1,4 @@
-"""Whether the plan of execution that is chosen is the fastest: networks one by one or at once, by epoch or by step."""
+"""Whether the chosen plan of execution is the fastest: networks one by one or at once, by epoch or by step."""
 
 import dataclasses
 import time
@@ -26,7 +26,7 @@ LONGEST = 60.0
 
 
 def problem_of(name: str, width: int) -> Supervised:
-    """The workload's problem, on images that are made here where its own would have to be downloaded."""
+    """The workload's problem, on generated images if its own would have to be downloaded."""
     workload = supervised(name)
     if name.startswith("digits"):
         problem = workload.problem(width, workload.recipe).plain
@@ -36,7 +36,7 @@ def problem_of(name: str, width: int) -> Supervised:
 
 
 def plans_for(problem: Supervised) -> dict[str, Plan]:
-    """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is none of these."""
+    """Name -> plan: one by one and all at once, each with both loops; and the chosen plan, if it is another."""
     chosen = choose_plan(problem, NETWORKS)
     candidates = [
         dataclasses.replace(chosen, networks_at_once=at_once, loop=loop, devices=devices)

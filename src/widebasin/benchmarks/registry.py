@@ -9,12 +9,12 @@ from widebasin.benchmarks.benchmark import Benchmark
 
 @dataclass(frozen=True)
 class NamedBenchmark:
-    """A benchmark that only wants to know how often.
+    """A benchmark whose only argument is the number of rounds.
 
     Attributes:
-        question: what it answers.
+        question: the question it answers.
         rounds: how often each contender is timed by default.
-        measure: rounds -> findings.
+        measure: rounds -> results.
     """
 
     question: str
@@ -24,12 +24,12 @@ class NamedBenchmark:
 
 BENCHMARKS: dict[str, NamedBenchmark] = {
     "study": NamedBenchmark("What does the main job cost here, and written by hand?", 3, study.measure),
-    "step": NamedBenchmark("What does a step of SAM cost, in steps of SGD and in gradients?", 40, step.measure),
+    "step": NamedBenchmark("What does a step of SAM cost, in SGD steps and in gradients?", 40, step.measure),
     "methods": NamedBenchmark("What does a step of every method cost, in time and memory?", 11, methods.measure),
     "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
-    "networks": NamedBenchmark("What is gained by training 35 networks in one program?", 3, networks.measure),
+    "networks": NamedBenchmark("How much faster is training 35 networks in one program?", 3, networks.measure),
     "images": NamedBenchmark("How many images per second train here and in PyTorch?", 5, images.measure),
-    "plans": NamedBenchmark("Is the plan of execution that is chosen the fastest?", 3, plans.measure),
+    "plans": NamedBenchmark("Is the chosen plan of execution the fastest?", 3, plans.measure),
     "curvature": NamedBenchmark(
         "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure
     ),

@@ -1,4 +1,4 @@
-"""The cost of one step of SAM, in steps of SGD and in gradients."""
+"""The cost of one step of SAM, in SGD steps and in gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +57,7 @@ def measure(rounds: int) -> Benchmark:
             Measured("SAM step", sam_step, sam_step.over(gradient) / 2, "2 gradients"),
         ),
         note=f"Each round runs {STEPS_PER_SAMPLE} jitted steps dispatched from the host and waits for the last. "
-        "A gradient is jax.value_and_grad alone; a step also updates momentum and parameters.",
+        "A gradient is only jax.value_and_grad; a step also updates momentum and parameters.",
     )
 
 

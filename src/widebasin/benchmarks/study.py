@@ -1,4 +1,4 @@
-"""What the main job costs: `widebasin study overparam`, and the same grid written by hand."""
+"""The cost of the main job: `widebasin study overparam`, and the same grid written by hand."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ OURS, AGAIN, BY_HAND = "widebasin study overparam", "the same, compiled before",
 
 
 def measure(rounds: int, widths: Sequence[int] = WORKLOAD.widths, epochs: int = WORKLOAD.recipe.epochs) -> Benchmark:
-    """Times whole processes, from their start to their end; the cache of compiled programs is new in every round."""
+    """Times whole processes from start to end; the cache of compiled programs is new in every round."""
     with tempfile.TemporaryDirectory() as folder:
         numbers = iter(range(10**9))
         cache = Path(folder) / "cache"
@@ -40,7 +40,7 @@ def measure(rounds: int, widths: Sequence[int] = WORKLOAD.widths, epochs: int = 
     networks = len(widths) * len(by_hand.RADII) * by_hand.SEEDS
     return Benchmark(
         name="study",
-        title=f"the main job, {networks} networks of digits-mlp, a process from its start to its end",
+        title=f"the main job, {networks} networks of digits-mlp, a process from start to end",
         rounds=rounds,
         rows=tuple(
             Measured(
@@ -55,12 +55,12 @@ def measure(rounds: int, widths: Sequence[int] = WORKLOAD.widths, epochs: int = 
         ),
         note="Included: starting Python, compiling (not in the second row), training; for widebasin validation and "
         "test after every epoch, learning curves, checkpoints, tables, statistics, figures and the page. By hand, in "
-        "one vmapped and scanned program per width, networks are judged once, at the end.",
+        "one vmapped and scanned program per width, networks are evaluated once, at the end.",
     )
 
 
 def _run(command: Sequence[str], cache: Path | None) -> None:
-    """A process with a cache of compiled programs of its own, or with none."""
+    """Runs a process with its own cache of compiled programs, or with none."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION_CACHE")}
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)

@@ -1,4 +1,4 @@
-"""Data in the shape of real images, made in memory: for speed, what the images show does not matter."""
+"""Generated data in the shape of real images: for speed measurements, the content does not matter."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def mnist_shaped(examples: int, seed: int = 0) -> Dataset:
 
 
 def random_images(examples: int, shape: tuple[int, int, int], classes: int, seed: int = 0) -> Dataset:
-    """Uniform bytes of shape ``(examples, height, width, channels)``, seen as pixel / 255, and uniform labels."""
+    """Uniform bytes of shape ``(examples, height, width, channels)``, used as pixel / 255, and uniform labels."""
     generator = np.random.default_rng(seed)
     return Dataset(
         "random images",
@@ -37,7 +37,7 @@ def on_random_images(
     shape: tuple[int, int, int],
     classes: int,
 ) -> Supervised:
-    """A workload's network and augmentation on images that need not be downloaded, with cross entropy."""
+    """A workload's network and augmentation on generated images, with cross entropy."""
     return Supervised(
         build=lambda key: workload.build(width, key),
         dataset=random_images(sizes.train + sizes.valid + sizes.test, shape, classes),
@@ -49,7 +49,7 @@ def on_random_images(
 
 
 def supervised(name: str) -> SupervisedWorkload:
-    """A workload of examples by its name."""
+    """A supervised workload by its name."""
     workload = WORKLOADS[name]
     assert isinstance(workload, SupervisedWorkload)
     return workload

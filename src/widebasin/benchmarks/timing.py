@@ -1,4 +1,4 @@
-"""Timing contenders side by side."""
+"""Timing of contenders in turn."""
 
 import math
 import time
@@ -12,31 +12,31 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one contender took, in every round.
+    """The times of one contender in all rounds.
 
     Attributes:
-        seconds: of one unit of work, one number per round; at least one.
+        seconds: time of one unit of work, one number per round; at least one.
     """
 
     seconds: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if not self.seconds:
-            raise ValueError("seconds must hold at least one number")
+            raise ValueError("seconds must have at least one number")
 
     @property
     def median(self) -> float:
-        """Seconds, median over the rounds."""
+        """The median over the rounds, in seconds."""
         return float(np.median(self.seconds))
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Seconds, first and third quartile over the rounds (linear between the two nearest)."""
+        """The first and third quartile over the rounds, in seconds (interpolated linearly)."""
         low, high = np.quantile(self.seconds, (0.25, 0.75))
         return float(low), float(high)
 
     def over(self, other: "Timing") -> float:
-        """How many times as long as another contender of the same run: the ratio of the medians."""
+        """The ratio of its median to that of another contender of the same run."""
         return self.median / other.median
 
 
@@ -49,15 +49,16 @@ def interleave(
     seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Times contenders in turn, round by round (A B C, A B C, ...), so that a busy machine slows all alike.
+    """Times contenders in turn, round by round (A B C, A B C, ...), so that a busy machine slows all equally.
 
     Args:
-        contenders: name -> one call of the contender; the clock stops when every array that it returns is computed.
+        contenders: name -> function that runs the contender once; the clock stops when all returned arrays are
+            computed.
         rounds: how often each is timed, at least 1.
         units: units of work in one call; times are per unit.
-        warm: whether each is called once, untimed, before the first round: compilation is then left out.
-        seconds: no further round begins once the rounds have taken so long; the first one always runs.
-        clock: returns seconds.
+        warm: whether each is called once, untimed, before the first round, to exclude compilation.
+        seconds: no further round starts once the rounds have taken this long; the first one always runs.
+        clock: function that returns seconds.
 
     Returns:
         name -> timing.

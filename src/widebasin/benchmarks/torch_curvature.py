@@ -13,10 +13,10 @@ from widebasin.benchmarks.torch_sam import TorchSAM
 class TorchHessian:
     """The Hessian of an MLP's mean cross entropy over all examples, by two backward passes with ``torch.func``.
 
-    Vectors are laid out as in ``widebasin.curvature``: weights, then biases.
+    Vectors have the layout of ``widebasin.curvature``: weights, then biases.
 
     Args:
-        rival: has the network, the examples and the loss.
+        rival: the PyTorch training with the network, the examples and the loss.
     """
 
     def __init__(self, rival: TorchSAM) -> None:
@@ -31,7 +31,7 @@ class TorchHessian:
         self.gradient = torch.func.grad(loss)
 
     def product(self, vector: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
-        """The derivative of the gradient's inner product with the vector."""
+        """The derivative of the inner product of the gradient and the vector."""
         torch = self.torch
         _, transposed = torch.func.vjp(self.gradient, self.params)
         (parts,) = transposed(tuple(_split(torch, vector, self.params)))
@@ -50,7 +50,7 @@ class CurvlinopsHessian:
         )
 
     def product(self, vector: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
-        """By the operator's ``@``."""
+        """The product by the operator's ``@``."""
         return (self.operator @ self.torch.tensor(vector)).detach().numpy()
 
 
@@ -67,7 +67,7 @@ class PyHessian:
             self.hessian = pyhessian.hessian(rival.model, rival.loss_fn, (rival.inputs, rival.labels), cuda=False)
 
     def product(self, vector: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
-        """By its ``hessian_vector_product``."""
+        """The product by its ``hessian_vector_product``."""
         from pyhessian.utils import hessian_vector_product  # pyright: ignore[reportMissingImports]
 
         params = self.hessian.params
@@ -78,7 +78,7 @@ class PyHessian:
         return self.torch.cat([part.reshape(-1) for part in _weights_then_biases(parts)]).detach().numpy()
 
     def eigenvalues(self, k: int) -> Float[np.ndarray, " k"]:
-        """The ``k`` largest in modulus by power iteration, each until it changes by less than 1e-3 of itself."""
+        """The ``k`` largest in modulus by power iteration, each until its relative change is below 1e-3."""
         with self.torch.random.fork_rng():
             self.torch.manual_seed(0)
             values, _ = self.hessian.eigenvalues(top_n=k)
@@ -91,7 +91,7 @@ def installed(package: str) -> bool:
 
 
 def _weights_then_biases(parts: Any) -> list[Any]:
-    """Parameters of layers in turn (weight, bias, weight, bias, ...), in the order of our vectors."""
+    """Reorders parameters of layers (weight, bias, weight, bias, ...) to the order of our vectors."""
     return [*parts[::2], *parts[1::2]]
 
 

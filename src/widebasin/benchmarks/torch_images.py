@@ -1,4 +1,4 @@
-"""The vision workloads' networks in PyTorch, channels last, from the parameters of ours. Needs PyTorch."""
+"""The vision workloads' networks in PyTorch, channels last, with the parameters of our networks. Needs PyTorch."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PADDING = 4
 def network_of(model: MLP | ResNet | ViT | VGG11, device: str = "cpu") -> Any:
     """The network in PyTorch with the parameters of ``model``, for images ``[batch, channels, height, width]``.
 
-    Convolutions compute with channels last, in the memory if not in the shape.
+    Convolutions use channels last as memory format.
     """
     if isinstance(model, MLP):
         weights, biases = ([np.asarray(array) for array in arrays] for arrays in (model.weights, model.biases))
@@ -29,7 +29,7 @@ def network_of(model: MLP | ResNet | ViT | VGG11, device: str = "cpu") -> Any:
 
 
 def normalized(images: Any) -> Any:
-    """Bytes ``[batch, height, width, channels]`` over 255, as the networks take them; no pixel moves in memory."""
+    """Bytes ``[batch, height, width, channels]`` divided by 255, in the networks' format, without copying."""
     return (images.float() / 255).permute(0, 3, 1, 2)
 
 
@@ -46,7 +46,7 @@ def cropped_and_flipped(images: Any) -> Any:
 
 
 def _filled(layer: Any, weight: Any, bias: Any = None) -> Any:
-    """A layer with these parameters in the place of its own."""
+    """A layer with its parameters replaced by these."""
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(np.asarray(weight)))
         if bias is not None:

@@ -20,7 +20,7 @@ def torch_version() -> str:
 
 
 def torch_threads() -> int:
-    """How many threads PyTorch computes with unless it is told otherwise."""
+    """The default number of threads of PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
 
     return torch.get_num_threads()
@@ -44,13 +44,13 @@ class TorchSAM:
     """A network trained by SAM around ``torch.optim.SGD``, on cross entropy.
 
     Args:
-        model: a module with the parameters to start from; it may be on an accelerator, and then computes there.
+        model: a module with the initial parameters; if it is on an accelerator, it computes there.
         inputs: training inputs.
         labels: training labels.
-        recipe: with a constant learning rate.
-        rho: radius; at 0 a step is one of SGD, with one gradient.
-        threads: that PyTorch computes with.
-        prepare: inputs of a batch -> what the model is given, once per step; nothing is changed by default.
+        recipe: a recipe with a constant learning rate.
+        rho: radius; at 0, steps are SGD steps with one gradient.
+        threads: number of threads for PyTorch.
+        prepare: inputs of a batch -> inputs of the model, applied once per step; by default unchanged.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TorchSAM:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """PyTorch's number of threads belongs to the process: it is put back for the others."""
+        """Sets PyTorch's number of threads, which is global to the process, and restores it afterwards."""
         before = self.torch.get_num_threads()
         self.torch.set_num_threads(self.threads)
         try:

@@ -1,10 +1,11 @@
-"""How sharp a minimum is, and how uneven its per-sample Hessians are, for any pytree model.
+"""Sharpness of a minimum, and non-uniformity of its per-sample Hessians, for any pytree model.
 
 ``loss_fn(params, batch)`` is the mean loss over a batch, ``example_loss(params, example)`` the loss of one example;
 both are plain functions. A batch is a pytree whose leaves have the examples along their leading axis. Everything is
-computed over the whole batch given, a chunk at a time, so memory is that of a chunk. Results carry their own doubt.
+computed over the whole batch, one chunk at a time, so memory is that of a chunk. Results include their own error
+estimates.
 
-Precision is that of the parameters: for eight digits, use float64 (``jax.enable_x64``).
+The precision is that of the parameters: for eight digits, use float64 (``jax.enable_x64``).
 """
 
 from widebasin.curvature._constants import (

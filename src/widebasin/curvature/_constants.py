@@ -1,4 +1,4 @@
-"""Estimates of the constants that the theorem on convergence needs: smoothness and Polyak-Łojasiewicz."""
+"""Estimates of the constants in the convergence theorem: smoothness and Polyak-Łojasiewicz."""
 
 import functools
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from widebasin.curvature._operator import finite_products
 
 @dataclass(frozen=True)
 class Estimate:
-    """A constant, and what is known about it.
+    """An estimate of a constant.
 
     Attributes:
         value: the number.
-        kind: in words, on which side of the truth it lies.
+        kind: in words, whether it is exact, a lower bound or an upper bound.
     """
 
     value: float
@@ -34,15 +34,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Constants:
-    """What ``widebasin.theory.convergence`` asks for: ``theory.convergence(**found.values, rho=0.1)``.
+    """The arguments of ``widebasin.theory.convergence``: ``theory.convergence(**found.values, rho=0.1)``.
 
-    They never contradict each other: ``pl <= smoothness <= smoothness_each``.
+    They are always consistent: ``pl <= smoothness <= smoothness_each``.
 
     Attributes:
         smoothness_each: ``beta``, a Lipschitz constant of the gradient of every example's loss.
-        smoothness: ``lambda``, of the mean loss.
+        smoothness: ``lambda``, a Lipschitz constant of the gradient of the mean loss.
         pl: ``a`` in ``(1/2) ||grad f||^2 >= a f``.
-        converged: whether all eigenvalues are.
+        converged: whether all eigenvalues converged.
     """
 
     smoothness_each: Estimate
@@ -67,25 +67,25 @@ def constants(
     most_products: int = 1000,
     chunk_size: int | None = None,
 ) -> Constants:
-    """What the constants are at least, or at most, by what is seen at the points of a trajectory.
+    """Lower or upper bounds on the constants, from the points of a trajectory.
 
     * ``smoothness_each``: the largest ``||H_i||_2`` of any example at any point; ``beta`` is at least that.
-    * ``smoothness``: the largest ``||H||_2`` of the mean loss, or, where that is more, the largest
-      ``||grad f||^2 / (2 (f - lowest))``, which no smooth function exceeds; ``lambda`` is at least that.
-    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points with ``f = lowest`` say
-      nothing.
+    * ``smoothness``: the largest ``||H||_2`` of the mean loss, or the largest ``||grad f||^2 / (2 (f - lowest))`` if
+      that is larger, which ``lambda`` bounds for every smooth function; ``lambda`` is at least that.
+    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points with ``f = lowest`` give
+      no information.
 
-    A rate computed from them is thus what the theorem can promise at best, not a guarantee.
+    A rate computed from them is thus the best that the theorem could guarantee, not a guarantee.
 
     Args:
         example_loss: ``(params, example) -> loss`` of one example.
-        trajectory: a list of points, all of one structure; one is enough.
+        trajectory: a list of points with the same structure; one is enough.
         batch: the examples.
-        lowest: the infimum of the mean loss; 0 where the model can interpolate.
+        lowest: the infimum of the mean loss; 0 if the model can interpolate.
         key: see ``eigenpairs``.
-        tolerance: see ``eigenpairs``; of the norms of single examples as well.
+        tolerance: see ``eigenpairs``; also for the norms of single examples.
         most_products: see ``eigenpairs``, for each norm at each point.
-        chunk_size: examples at a time, each with a Krylov space of its own.
+        chunk_size: examples at a time, each with its own Krylov space.
 
     Raises:
         ValueError: as ``hessian``; if ``trajectory`` is empty, or the loss is not above ``lowest``.
@@ -108,12 +108,12 @@ def constants(
             float, _loss_and_gradient_norm(example_loss, operator.flattening, chunk_size, operator.arguments)
         )
         if value < lowest:
-            raise ValueError(f"lowest must be at most the loss at every point, got {lowest:g} above {value:g}")
+            raise ValueError(f"lowest must be at most the loss at every point, got {lowest:g}, above {value:g}")
         if value > lowest:
             # The square alone may leave the range of its type where the ratio does not.
             ratios.append(length / (2 * (value - lowest)) * length)
     if not ratios:
-        raise ValueError(f"the loss is {lowest:g} at every point of trajectory: pl needs one where it is more")
+        raise ValueError(f"the loss is {lowest:g} at every point of trajectory: pl needs a point with a larger loss")
     smoothness = max(*mean, *ratios)
     return Constants(
         Estimate(max(*each, smoothness), "largest seen: a lower bound"),
@@ -142,18 +142,18 @@ def constants_at_minimum(
         example_loss: ``(params, example) -> loss`` of one example.
         params: the minimum.
         batch: the examples.
-        threshold: eigenvalues of ``H`` above this share of the largest are positive; the square root of the rounding
-            error of the parameters' precision by default.
-        tolerance: of ``beta``; see ``eigenpairs``.
+        threshold: eigenvalues of ``H`` above this fraction of the largest count as positive; by default the square root
+            of the rounding error of the parameters' precision.
+        tolerance: tolerance for ``beta``; see ``eigenpairs``.
         chunk_size: examples at a time.
 
     Raises:
-        ValueError: as ``hessian``; if there are more than 10,000 parameters, or ``H`` has a negative eigenvalue beyond
-            the threshold or is zero, so that this is no such minimum.
+        ValueError: as ``hessian``; if there are more than 10,000 parameters, or ``H`` is zero or has a negative
+            eigenvalue beyond the threshold, so that this is not such a minimum.
     """
     operator = mean_hessian(example_loss, params, batch, chunk_size=chunk_size)
     if operator.size > 10_000:
-        raise ValueError(f"the Hessian must be dense: params may have 10,000 entries at most, got {operator.size}")
+        raise ValueError(f"the dense Hessian is needed: params may have at most 10,000 entries, got {operator.size}")
     share = operator.flattening.rounding_error**0.5 if threshold is None else threshold
     if not 0 < share < 1:
         raise ValueError(f"threshold must lie in (0, 1), got {share}")
@@ -180,13 +180,13 @@ def least_squares_constants(inputs: Float[np.ndarray | Array, "examples features
     ``H_i = 2 x_i x_i^T`` wherever ``w`` is, so ``beta = 2 max_i ||x_i||^2``, ``lambda = 2 s_max`` and ``a = 2 s_min``,
     with ``s`` the eigenvalues of ``X^T X / n`` that are not 0. Indeed ``f - min f = d^T S d`` for ``d`` the distance to
     a minimizer, ``grad f = 2 S d``, and ``2 ||S d||^2 >= 2 s_min d^T S d``. Targets do not matter; several outputs,
-    ``||W x_i - y_i||^2``, have the same constants. With half the square as the loss, all are half as large.
+    ``||W x_i - y_i||^2``, have the same constants. If the loss is half the square, all constants are half as large.
 
     Args:
         inputs: ``(examples, features)``.
 
     Raises:
-        ValueError: if there is no input, or all are 0 or one is not finite.
+        ValueError: if there are no inputs, all are 0, or one is not finite.
     """
     rows = np.asarray(inputs, np.float64)
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all() or not rows.any():

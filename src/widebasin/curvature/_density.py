@@ -21,9 +21,9 @@ class SpectralDensity:
     Attributes:
         nodes: ``(probes, dimension)``, Ritz values of every probe.
         weights: the same shape; each row sums to 1. The mean over probes of ``sum_j weights_j f(nodes_j)`` estimates
-            ``trace(f(A)) / size``. A probe whose Krylov space is exhausted before ``dimension``, as it is where the
-            operator has few different eigenvalues, fills its row up with weights of 0.
-        size: of the operator.
+            ``trace(f(A)) / size``. If the Krylov space of a probe is exhausted before ``dimension``, as for an operator
+            with few different eigenvalues, its row is padded with weights of 0.
+        size: dimension of the operator.
     """
 
     nodes: np.ndarray
@@ -61,9 +61,9 @@ def spectral_density(
         loss_fn: see ``hessian``.
         params: see ``hessian``.
         batch: see ``hessian``.
-        key: of the probes.
-        probes: random vectors, at least 2.
-        dimension: of the Krylov space of each, at most the number of parameters.
+        key: key for the probes.
+        probes: number of random vectors, at least 2.
+        dimension: dimension of the Krylov space of each probe, at most the number of parameters.
         where: see ``hessian``.
         chunk_size: see ``hessian``.
 
@@ -79,7 +79,7 @@ def density_of(
 ) -> SpectralDensity:
     """The density of the eigenvalues of an operator, such as ``gauss_newton``; see ``spectral_density``."""
     if probes < 2:
-        raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
+        raise ValueError(f"probes must be at least 2, for a standard error, got {probes}")
     if not 1 <= dimension <= operator.size:
         raise ValueError(f"dimension must be between 1 and the {operator.size} parameters, got {dimension}")
     starts = jax.random.normal(checked_key(key), (probes, operator.size), operator.dtype)

@@ -1,4 +1,4 @@
-"""Eigenvalues by Lanczos' method, with a Krylov space that grows until they stand still."""
+"""Eigenvalues by the Lanczos method, with a Krylov space that grows until they converge."""
 
 import itertools
 from collections.abc import Callable
@@ -19,15 +19,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """Eigenvalues at one end of a spectrum, with what is known about their error.
+    """Eigenvalues at one end of a spectrum, with error estimates.
 
     Attributes:
-        eigenvalues: ``(k,)``, from the end inwards: descending for the top, ascending for the bottom; fewer where the
-            Krylov space holds fewer different ones and the operator is too large to be solved exactly.
-        eigenvectors: ``(k, size)``, of length 1; ``operator.direction`` gives their shapes of parameters.
-        residuals: ``(k,)``: ``||A v - lambda v||``, computed anew. There is an eigenvalue within it of ``lambda``.
-        converged: whether every residual and every change as the Krylov space last grew are within the tolerance.
-        products: of the operator with a vector, in total.
+        eigenvalues: ``(k,)``, from the end inwards: descending for the top, ascending for the bottom; fewer if the
+            Krylov space has fewer different ones and the operator is too large to be solved exactly.
+        eigenvectors: ``(k, size)``, of length 1; ``operator.direction`` converts them to the shapes of the parameters.
+        residuals: ``(k,)``: ``||A v - lambda v||``, computed separately. An eigenvalue lies within this distance of
+            ``lambda``.
+        converged: whether every residual, and every change when the Krylov space last grew, is within the tolerance.
+        products: total number of products of the operator with a vector.
     """
 
     eigenvalues: np.ndarray
@@ -103,21 +104,21 @@ def eigenpairs(
 ) -> Eigenpairs:
     """Eigenvalues at one end of the spectrum of an operator.
 
-    Lanczos' method with full reorthogonalization, from a random vector, in a Krylov space of 20, 40, 80 ... dimensions
-    (at least ``2 k``), until every residual ``||A v - lambda v||`` and every change of an eigenvalue from one space to
-    the next are at most ``tolerance`` times the largest modulus found. Residuals alone do not tell that an eigenvalue
-    was missed; a spectrum that is clustered at its end needs the growth. Eigenvalues that are equal are found once, as
-    with any method from one vector, but for what rounding errors add. A space of the whole dimension is solved exactly.
+    The Lanczos method with full reorthogonalization, from a random vector, in a Krylov space of 20, 40, 80 ...
+    dimensions (at least ``2 k``), until every residual ``||A v - lambda v||`` and every change of an eigenvalue from
+    one space to the next is at most ``tolerance`` times the largest modulus found. Residuals alone cannot detect a
+    missed eigenvalue, and a spectrum clustered at its end needs the growth. Equal eigenvalues are found only once, up
+    to rounding errors, as with any method from one vector. A space of the full dimension is solved exactly.
 
     Args:
-        operator: symmetric.
-        k: how many.
-        end: ``top``, ``bottom``, or ``modulus`` for the largest in modulus, whose first is the spectral norm.
-        key: of the vector to start from; a fixed one by default.
+        operator: a symmetric operator.
+        k: number of eigenvalues.
+        end: ``top``, ``bottom``, or ``modulus`` for the largest in modulus; the first of these is the spectral norm.
+        key: key for the start vector; by default a fixed one.
         tolerance: relative to the largest modulus of an eigenvalue.
-        absolute: what is as good as zero, for operators that may be nothing but rounding errors.
-        most_products: stop growing there; the result then says that it is not converged.
-        progress: called with the number of products so far, while they are made.
+        absolute: values up to this count as zero, for operators that may consist only of rounding errors.
+        most_products: maximum number of products; if it is reached, the result is not converged.
+        progress: called with the number of products so far.
 
     Raises:
         ValueError: if ``k`` is not between 1 and the dimension, another argument is out of its range, or products with
@@ -144,7 +145,7 @@ _ORDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _reporting(operator: LinearOperator, progress: Progress | None) -> Product:
-    """The product with the operator, which calls ``progress(products so far)``."""
+    """The product with the operator, which also calls ``progress(products so far)``."""
     if progress is None:
         return operator.__matmul__
     numbers = itertools.count(1)
@@ -167,7 +168,7 @@ def _growing(
     absolute: float,
     most_products: int,
 ) -> Eigenpairs:
-    """In Krylov spaces that grow until the eigenvalues stand still."""
+    """Computes eigenvalues in Krylov spaces that grow until the eigenvalues converge."""
     dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
     basis, projection = begun(start)
     while True:
@@ -201,7 +202,7 @@ def _growing(
 
 
 def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues within the Krylov space, of as many dimensions as it really has, and what they are in its basis."""
+    """Eigenvalues in the Krylov space (with its actual dimension) and their eigenvectors in its basis."""
     dimension = int(sound(basis)[:-1].sum())
     values, coefficients = np.linalg.eigh(finite_products(projection)[:dimension, :dimension], "U")
     return values, np.pad(coefficients, ((0, len(basis) - dimension), (0, 0)))

@@ -24,18 +24,18 @@ def largest_example_norm(
     most_products: int = 1000,
     chunk_size: int | None = None,
 ) -> tuple[float, bool]:
-    """``max_i ||H_i||_2``, and whether it is converged; see ``eigenpairs``, whose criteria hold for every example.
+    """``max_i ||H_i||_2``, and whether it converged; the criteria of ``eigenpairs`` apply to every example.
 
-    Krylov spaces of 10, 20, 40 ... dimensions, as every example has one of its own and little but its norm is wanted.
-    Examples that cannot be the largest, by their residual, are not waited for.
+    Krylov spaces have 10, 20, 40 ... dimensions, because every example has its own and only its norm is needed.
+    Examples that cannot have the largest norm, judging by their residual, need not converge.
 
     Args:
         example_loss: ``(params, example) -> loss`` of one example.
-        mean: its ``mean_hessian``, which knows the point and the examples.
-        key: of the vector to start from.
+        mean: the ``mean_hessian`` of this loss, which has the point and the examples.
+        key: key for the start vector.
         tolerance: relative to the norm.
-        most_products: with each example's Hessian.
-        chunk_size: examples at a time, each with a Krylov space of its own.
+        most_products: maximum number of products with each example's Hessian.
+        chunk_size: examples at a time, each with its own Krylov space.
     """
     start = jax.random.normal(jax.random.key(0) if key is None else key, (mean.size,), mean.dtype)
     dimension, products, before = min(10, mean.size), 0, None
@@ -64,7 +64,7 @@ def _norms(
     start: Array,
     arguments: Any,
 ) -> tuple[Array, Array, Array]:
-    """Of every example: the norm, the residual of its eigenvector, and the dimension that its space really has."""
+    """For every example: the norm, the residual of its eigenvector, and the actual dimension of its space."""
     point, arrays, batch = arguments
     product = example_product(example_loss, flattening, point, arrays)
 

@@ -16,18 +16,18 @@ Where = Callable[[str, Any], bool]
 
 
 class NotFiniteError(ValueError):
-    """Parameters, a loss or its derivatives are not finite, as of a network that diverged: there is no curvature."""
+    """Parameters, a loss or its derivatives are not finite, as after divergence, so curvature is undefined."""
 
 
 @dataclass(frozen=True)
 class Flattening:
-    """How the floating-point arrays of a pytree are laid out in a vector. Hashable: one layout compiles once.
+    """The layout of a pytree's floating-point arrays in a vector. Hashable, so that equal layouts compile once.
 
     Attributes:
-        structure: of the pytree.
-        shapes: of its leaves; ``None`` for a leaf that is not differentiated.
-        dtypes: of the leaves that are.
-        constants: the leaves that are neither differentiated nor arrays, such as activation functions.
+        structure: structure of the pytree.
+        shapes: shapes of its leaves; ``None`` for a leaf that is not differentiated.
+        dtypes: dtypes of the differentiated leaves.
+        constants: leaves that are neither differentiated nor arrays, such as activation functions.
     """
 
     structure: Any
@@ -37,10 +37,10 @@ class Flattening:
 
     @classmethod
     def of(cls, params: PyTree, where: Where | None = None) -> tuple["Flattening", list[Array]]:
-        """The layout of the parameters that ``where`` chooses, and the arrays that stay as they are (the others).
+        """The layout of the parameters that ``where`` selects, and the other arrays, which stay constant.
 
         Raises:
-            ValueError: if no leaf is a floating-point array, ``where`` chooses none, or one is not finite
+            ValueError: if no leaf is a floating-point array, ``where`` selects none, or one is not finite
                 (``NotFiniteError``).
         """
         with_paths, structure = jax.tree_util.tree_flatten_with_path(params)
@@ -53,14 +53,14 @@ class Flattening:
         values = {path: leaf for path, leaf in known.items() if not isinstance(leaf, Tracer)}
         for path, finite in jax.device_get(_are_finite(values)).items():
             if not finite:
-                raise NotFiniteError(f"params{path} has entries that are not finite: curvature there has no meaning")
+                raise NotFiniteError(f"params{path} has entries that are not finite: curvature is undefined")
         chosen = [
             can_be and (where is None or bool(where(path, leaf)))
             for path, leaf, can_be in zip(paths, leaves, floating, strict=True)
         ]
         if not any(chosen):
             shown = ", ".join(list(known)[:8]) + (" ..." if len(known) > 8 else "")
-            raise ValueError(f"where chooses none of the parameters; their paths are {shown}")
+            raise ValueError(f"where selects none of the parameters; their paths are {shown}")
         pairs = list(zip(leaves, chosen, strict=True))
         rest = [leaf for leaf, differentiated in pairs if not differentiated]
         return cls(
@@ -72,24 +72,24 @@ class Flattening:
 
     @property
     def size(self) -> int:
-        """Entries of the vector."""
+        """Number of entries of the vector."""
         return sum(math.prod(shape) for shape in self.shapes if shape is not None)
 
     @property
     def rounding_error(self) -> float:
-        """That of the least precise of the differentiated leaves, relative to 1."""
+        """The rounding error of the least precise differentiated leaf, relative to 1."""
         return max(float(jnp.finfo(dtype).eps) for dtype in self.dtypes)
 
     @property
     def half(self) -> bool:
-        """Whether one of the differentiated leaves is in half precision."""
+        """Whether a differentiated leaf is in half precision."""
         return any(jnp.finfo(dtype).bits < 32 for dtype in self.dtypes)
 
     def vector(self, params: PyTree) -> Float[Array, " size"]:
-        """The differentiated leaves, one after the other, in their common dtype, but in float32 at least.
+        """The concatenated differentiated leaves in their common dtype, but at least float32.
 
-        Half precision has neither the range nor the digits for products, norms and small eigenproblems; the loss is of
-        the leaves in their own precision all the same.
+        Half precision lacks range and digits for products, norms and small eigenproblems; the loss still uses the
+        leaves in their own precision.
         """
         pairs = zip(jax.tree.leaves(params), self.shapes, strict=True)
         leaves = [leaf for leaf, shape in pairs if shape is not None]
@@ -98,20 +98,20 @@ class Flattening:
         return joined(leaves, dtype)
 
     def params(self, vector: Float[Array, " size"], arrays: list[Array]) -> PyTree:
-        """The pytree back, with the arrays that stay as they are."""
+        """Restores the pytree, with the constant arrays."""
         return self.assembled(self.leaves(vector), arrays)
 
     def leaves(self, vector: Float[Array, " size"]) -> list[Array]:
         """The differentiated leaves, in the dtype of the vector.
 
-        Differentiate by them, not by the vector: each cut would become a whole vector.
+        Differentiate by them, not by the vector, where the derivative of each slice would be a whole vector.
         """
         shapes = [shape for shape in self.shapes if shape is not None]
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(jnp.split(vector, cuts), shapes, strict=True)]
 
     def assembled(self, leaves: list[Array], arrays: list[Array]) -> PyTree:
-        """The pytree of the differentiated leaves, in their own dtypes, and the arrays that stay as they are."""
+        """The pytree of the differentiated leaves, in their own dtypes, and the constant arrays."""
         differentiated = (leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True))
         constants, rest = iter(self.constants), iter(arrays)
         whole = []
@@ -136,19 +136,19 @@ class Flattening:
         """The vector of a direction, the inverse of ``direction``; ``None`` for a leaf means that it does not move.
 
         Raises:
-            ValueError: if the direction is not like the parameters.
+            ValueError: if the direction does not match the parameters.
         """
         try:
             leaves = self.structure.flatten_up_to(direction)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"a direction must be a pytree like params: {error}") from error
+            raise ValueError(f"a direction must have the structure of params: {error}") from error
         pieces = []
         for leaf, shape in zip(leaves, self.shapes, strict=True):
             if shape is None:
                 continue
             if leaf is not None and getattr(leaf, "shape", None) != shape:
                 found = getattr(leaf, "shape", leaf)
-                raise ValueError(f"a direction must be like params: an array of shape {shape} is needed, got {found}")
+                raise ValueError(f"a direction must match params: an array of shape {shape} is needed, got {found}")
             pieces.append(jnp.zeros(math.prod(shape), dtype) if leaf is None else jnp.ravel(leaf).astype(dtype))
         return jnp.concatenate(pieces)
 
@@ -169,10 +169,10 @@ def is_floating(leaf: Any) -> bool:
 
 
 def batch_size(batch: PyTree) -> int:
-    """Examples in a batch.
+    """Number of examples in a batch.
 
     Raises:
-        ValueError: if there are none, or leaves disagree.
+        ValueError: if there are none, or leaves have different numbers.
     """
     lengths = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else None for leaf in jax.tree.leaves(batch)}
     if len(lengths) != 1 or None in lengths:

@@ -1,4 +1,4 @@
-"""Krylov spaces by Lanczos' method: how one grows, and how many dimensions of it are more than rounding errors."""
+"""Krylov spaces by the Lanczos method: growing them, and finding which dimensions are more than rounding errors."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ Product = Callable[[Float[Array, " size"]], Float[Array, " size"]]
 
 
 def euclidean_norm(array: Float[Array, "..."], axes: tuple[int, ...] | None = None) -> Float[Array, "..."]:
-    """``||v||_2`` without squares of entries that would be too small or too large for their type.
+    """``||v||_2``, avoiding overflow and underflow of squared entries.
 
-    Of the whole array, or along axes, which stay with length 1.
+    Over the whole array, or over axes, which are kept with length 1.
     """
     kept = axes is not None
     largest = jnp.max(jnp.abs(array), axes, keepdims=kept, initial=0)
@@ -23,7 +23,7 @@ def euclidean_norm(array: Float[Array, "..."], axes: tuple[int, ...] | None = No
 
 
 def begun(start: Float[Array, " size"]) -> tuple[Float[Array, "1 size"], Float[Array, "0 0"]]:
-    """A space to grow: its basis (one vector per row, the last of which is the next one), an empty projection."""
+    """Starts a space: its basis (one vector per row, the last is the next one to use) and an empty projection."""
     return (start / euclidean_norm(start))[None], jnp.zeros((0, 0), start.dtype)
 
 
@@ -33,10 +33,10 @@ def grown(
     basis: Float[Array, "vectors size"],
     projection: Float[Array, "before before"],
 ) -> tuple[Float[Array, "more size"], Float[Array, "dimension dimension"]]:
-    """Extends a Krylov space: its basis and the operator's projection on it, of which the upper triangle is filled.
+    """Extends a Krylov space: its basis and the operator's projection onto it (only the upper triangle is filled).
 
-    Every vector is made orthogonal to all before it; where nothing is left of one, it is zero. Products are programs of
-    their own, one after the other: within a compiled loop, XLA runs convolutions several times as slowly on a CPU.
+    Every vector is orthogonalized against all previous ones; if nothing is left, it is zero. Products are separate
+    programs, one after the other, because XLA runs convolutions in a compiled loop several times slower on a CPU.
     """
     before = len(projection)
     vector, basis, projection = basis[-1], *_padded(dimension - before, basis, projection)
@@ -48,9 +48,9 @@ def grown(
 def ritz_pairs(
     basis: Float[Array, "vectors size"], projection: Float[Array, "dimension dimension"]
 ) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
-    """Eigenvalues in a Krylov space, their eigenvectors (columns) in its basis, and the basis; for use in a program.
+    """Eigenvalues in a Krylov space, their eigenvectors (columns) in its basis, and the basis; for compiled programs.
 
-    A space that was exhausted before its dimension is filled up: with zeros, in the basis and among the eigenvalues.
+    A space that is exhausted early is padded with zeros, in the basis and in the eigenvalues.
     """
     basis = basis[:-1]
     within = sound(basis)
@@ -62,7 +62,7 @@ def ritz_pairs(
 def ritz_pairs_of(
     product: Product, dimension: int, start: Float[Array, " size"]
 ) -> tuple[Float[Array, " dimension"], Float[Array, "dimension dimension"], Float[Array, "dimension size"]]:
-    """``ritz_pairs`` of a space that grows within a program."""
+    """``ritz_pairs`` of a space that grows inside a compiled program."""
 
     def step(j: Array, space: tuple[Array, Array]) -> tuple[Array, Array]:
         basis, projection = space
@@ -75,7 +75,7 @@ def ritz_pairs_of(
 def sound(basis: Float[Array, "dimension size"]) -> Bool[Array, " dimension"]:
     """Which vectors of a basis belong to its space.
 
-    Where the space is exhausted, what follows is rounding error, and no longer orthogonal. The first always belongs.
+    Once the space is exhausted, further vectors are rounding errors and no longer orthogonal. The first always belongs.
     """
     off = jnp.triu(jnp.abs(basis @ basis.T - jnp.eye(len(basis), dtype=basis.dtype)))
     return jnp.cumprod((off.max(0) < np.finfo(basis.dtype).eps ** 0.5).at[0].set(True)).astype(bool)
@@ -87,7 +87,7 @@ def _padded(added: int, basis: Array, projection: Array) -> tuple[Array, Array]:
 
 
 def _with_product(basis: Array, projection: Array, vector: Array, j: int | Array) -> tuple[Array, Array]:
-    """With the product of the operator with the vector ``j`` of the basis."""
+    """Adds the product of the operator with vector ``j`` of the basis."""
     before = euclidean_norm(vector)
     first = basis @ vector
     vector = vector - first @ basis

@@ -1,4 +1,4 @@
-"""The loss along one or two directions, for pictures."""
+"""The loss along one or two directions, for plots."""
 
 import functools
 import math
@@ -33,20 +33,19 @@ class Landscape:
 
 
 def filter_normalized_direction(params: PyTree, *, key: Key[Array, ""], filter_axis: FilterAxis = 0) -> PyTree:
-    """A random Gaussian direction, each filter of which has the norm of the parameters' filter.
+    """A random Gaussian direction in which each filter has the norm of the corresponding filter of the parameters.
 
-    Without it, pictures of networks whose layers are rescaled against each other look different though the function is
-    the same. Arrays of at most one dimension (biases, normalization) get zeros.
+    Without this, plots of networks with rescaled layers differ even if the function is the same. Arrays with at most
+    one dimension (biases, normalization) get zeros.
 
     Args:
         params: any pytree.
-        key: of the direction.
-        filter_axis: the axis along which filters lie, those of a slice having one output: 0 where weights are
-            ``(out, in, ...)``, as in Equinox, -1 where they are ``(..., in, out)``, as in Flax; or a function of the
-            path (``jax.tree_util.keystr``) and the array.
+        key: key for the direction.
+        filter_axis: the axis that indexes filters (outputs): 0 if weights are ``(out, in, ...)``, as in Equinox, -1 if
+            they are ``(..., in, out)``, as in Flax; or a function of the path (``jax.tree_util.keystr``) and the array.
 
     Returns:
-        In the shapes of the parameters; ``None`` for leaves that are no floating-point arrays.
+        The direction in the shapes of the parameters; ``None`` for leaves that are not floating-point arrays.
 
     Raises:
         ValueError: if an array has no such axis.
@@ -93,12 +92,12 @@ def landscape(
         directions: a list of one or two pytrees like the parameters; ``None`` for a leaf means that it does not move.
             From ``filter_normalized_direction``, or eigenvectors, ``operator.direction(vector)``.
         span: offsets run from ``-span`` to ``span``.
-        points: offsets of each direction; an odd number has 0 among them.
+        points: number of offsets per direction; an odd number includes 0.
         chunk_size: see ``hessian``.
 
     Raises:
-        ValueError: as ``hessian``; if there are not one or two directions, one is not like the parameters, ``span`` is
-            not positive or ``points`` below 2.
+        ValueError: as ``hessian``; if there are not one or two directions, one does not match the parameters, ``span``
+            is not positive or ``points`` is below 2.
     """
     if len(directions) not in (1, 2):
         raise ValueError(f"directions must be a list of one or two pytrees like params, got {len(directions)}")

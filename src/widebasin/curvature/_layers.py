@@ -1,4 +1,4 @@
-"""Curvature layer by layer: the diagonal blocks of the Hessian."""
+"""Curvature per layer: the diagonal blocks of the Hessian."""
 
 import dataclasses
 import functools
@@ -19,13 +19,13 @@ from widebasin.curvature._trace import Trace, trace_of
 
 @dataclass(frozen=True)
 class LayerCurvature:
-    """The curvature of the loss in the parameters of one layer, the others held fixed.
+    """The curvature of the loss in the parameters of one layer, with the others fixed.
 
     Attributes:
-        num_params: of the layer.
+        num_params: number of parameters of the layer.
         top: the largest eigenvalues of its block of the Hessian. Eigenvectors have an entry for every parameter of the
             network, 0 in other layers.
-        trace: of its block. Those of all layers add up to the trace of the Hessian.
+        trace: trace of its block. The traces of all layers add up to the trace of the Hessian.
     """
 
     num_params: int
@@ -49,18 +49,18 @@ def by_layer(
     """The diagonal blocks of the Hessian of the mean loss, one per layer: largest eigenvalues and trace.
 
     The largest eigenvalue of a block is at most that of the whole Hessian. All layers share their programs: a product
-    with a block is one with the Hessian, of which the other layers are cut off. For a single layer of a large network
-    the ``where`` of ``top_eigenvalues`` and ``trace`` needs less memory and time.
+    with a block is a product with the Hessian, restricted to the layer. For a single layer of a large network,
+    ``where`` in ``top_eigenvalues`` and ``trace`` needs less memory and time.
 
     Args:
         loss_fn: see ``hessian``.
         params: see ``hessian``.
         batch: see ``hessian``.
-        key: of the probes of the traces.
-        layers: the name of the layer of an array, from its path (``jax.tree_util.keystr``). Arrays of one name are one
-            block: ``lambda path: path.rpartition("[")[0]`` joins ``['first']['kernel']`` and ``['first']['bias']``.
-            Each array by its path by default.
-        k: eigenvalues of each layer, or as many as it has parameters.
+        key: key for the probes of the traces.
+        layers: path of an array (``jax.tree_util.keystr``) -> name of its layer. Arrays with the same name form one
+            block: ``lambda path: path.rpartition("[")[0]`` joins ``['first']['kernel']`` and ``['first']['bias']``. By
+            default each array is its own layer.
+        k: number of eigenvalues per layer, at most its number of parameters.
         tolerance: see ``eigenpairs``.
         most_products: see ``eigenpairs``, for each layer.
         probes: see ``trace``.

@@ -1,4 +1,4 @@
-"""A mean loss over a batch: its value, a chunk at a time, and the check that it is one."""
+"""The mean loss over a batch: its value, one chunk at a time, and the check that it is a mean."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
 
 
 def mean_over_chunks(loss_fn: MeanLoss, params: PyTree, batch: PyTree, chunk_size: int | None) -> Float[Array, ""]:
-    """The mean loss over a batch, from those over its chunks."""
+    """The mean loss over a batch, computed from its chunks."""
 
     def total(chunk: PyTree) -> Array:
         return batch_size(chunk) * loss_fn(params, chunk)
@@ -29,13 +29,13 @@ def mean_over_chunks(loss_fn: MeanLoss, params: PyTree, batch: PyTree, chunk_siz
 def check_mean_loss(
     loss_fn: MeanLoss, params: PyTree, batch: PyTree, chunk_size: int | None = None, name: str = "loss_fn"
 ) -> None:
-    """Whether a loss is a scalar and the mean over examples, which it must be for chunks to make sense.
+    """Checks that a loss is a scalar and a mean over examples, which computing in chunks requires.
 
-    Its value on the first examples, as many as a chunk has, is compared with the mean over two parts of them. Of
-    parameters or data that are being traced there is no value to compare.
+    Its value on the first chunk of examples is compared with the mean over two parts of it. Traced parameters or data
+    have no value to compare.
 
     Raises:
-        ValueError: if the loss is no scalar, not finite, or not the mean over two parts; of parameters, as
+        ValueError: if the loss is not a scalar, not finite, or not the mean over two parts; for parameters, as
             ``Flattening.of``.
     """
     count = batch_size(batch)
@@ -49,7 +49,7 @@ def check_mean_loss(
     values = _whole_and_parts(loss_fn, flattening, examples, flattening.vector(params), arrays, batch)
     whole, *parts = (float(value) for value in values)
     if not math.isfinite(whole):
-        raise NotFiniteError(f"{name} is {whole} at these params: curvature there has no meaning")
+        raise NotFiniteError(f"{name} is {whole} at these params: curvature is undefined")
     if examples == 1:
         return
     half = examples // 2
@@ -59,16 +59,16 @@ def check_mean_loss(
     if not abs(whole - mean) <= eps**0.5 * max(map(abs, (whole, *parts))) + 10 * eps:
         raise ValueError(
             f"{name} is not a mean over examples: it is {whole:.6g} on {examples} of them, but {mean:.6g} as the mean "
-            "over two parts of these. Take the mean instead of the sum, and let no example see another: batch norm "
-            "must use its running statistics (inference mode)"
+            "over two parts of these. Use the mean instead of the sum, and make examples independent: batch norm must "
+            "use its running statistics (inference mode)"
         )
 
 
 def check_example_loss(example_loss: ExampleLoss, params: PyTree, batch: PyTree) -> None:
-    """Whether a loss of one example is a scalar.
+    """Checks that the loss of one example is a scalar.
 
     Raises:
-        ValueError: if not.
+        ValueError: if it is not.
     """
     batch_size(batch)
     first = jax.eval_shape(lambda batch: jax.tree.map(lambda leaf: leaf[0], batch), batch)
@@ -84,8 +84,8 @@ def _shapes(function: Callable[[PyTree], PyTree], argument: PyTree, name: str) -
         if "axis name" not in str(error):
             raise
         raise ValueError(
-            f"{name} takes a mean over the examples of a batch ({error}), so examples see each other: batch norm must "
-            "use its running statistics (inference mode)"
+            f"{name} takes a mean over the examples of a batch ({error}), so examples are not independent: batch norm "
+            "must use its running statistics (inference mode)"
         ) from error
 
 

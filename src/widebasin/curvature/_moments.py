@@ -1,4 +1,4 @@
-"""How uneven the Hessians of single examples are, and whether stochastic SAM would stay at a minimum."""
+"""Non-uniformity of the per-sample Hessians, and linear stability of a minimum under stochastic SAM."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ class HessianMoments:
     Attributes:
         sharpness: ``lambda_max(H)``.
         nonuniformity: order k -> ``s_k = max(lambda_max(D_k), 0)^(1/k)`` with ``D_k = mean_i H_i^k - H^k``. ``D_3`` and
-            ``D_4`` need not be positive semidefinite, hence the maximum; what is no more than rounding is 0.
-        eigenpairs: 1 -> of ``H``, k -> of ``D_k``, with their residuals.
-        converged: whether all are.
+            ``D_4`` need not be positive semidefinite, hence the maximum; values within rounding error are 0.
+        eigenpairs: 1 -> eigenpairs of ``H``, k -> eigenpairs of ``D_k``, with their residuals.
+        converged: whether all eigenvalues converged.
     """
 
     sharpness: float
@@ -35,20 +35,20 @@ class HessianMoments:
 
     @property
     def converged(self) -> bool:
-        """Whether every eigenvalue is."""
+        """Whether all eigenvalues converged."""
         return all(pairs.converged for pairs in self.eigenpairs.values())
 
 
 @dataclass(frozen=True)
 class LinearStability:
-    """Condition (6): whether the second moment of stochastic SAM, linearized at a minimum, does not grow.
+    """Condition (6): whether the second moment of stochastic SAM, linearized at a minimum, stays bounded.
 
     Attributes:
-        value: ``lambda_max(S)``. It is at least 1 wherever a direction changes no example's gradient.
-        stable: whether it is at most 1, to the tolerance of the eigenvalue: of a value above 1 by less than that, only
-            a smaller tolerance can tell. An eigenvalue that did not converge may be larger than was found: it calls
-            nothing stable.
-        eigenpairs: with the residual.
+        value: ``lambda_max(S)``. It is at least 1 if some direction changes no example's gradient.
+        stable: whether it is at most 1, within the tolerance of the eigenvalue; a value above 1 by less than that needs
+            a smaller tolerance. If the eigenvalue did not converge, it may be larger than found, and nothing is called
+            stable.
+        eigenpairs: the eigenpair, with its residual.
     """
 
     value: float
@@ -57,7 +57,7 @@ class LinearStability:
 
     @property
     def converged(self) -> bool:
-        """Whether the eigenvalue is."""
+        """Whether the eigenvalue converged."""
         return self.eigenpairs.converged
 
 
@@ -74,17 +74,17 @@ def hessian_moments(
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> HessianMoments:
-    """Sharpness and non-uniformity, without any matrix: a product with ``D_k`` takes ``k`` products with each ``H_i``.
+    """Sharpness and non-uniformity, matrix-free: a product with ``D_k`` takes ``k`` products with each ``H_i``.
 
     Args:
         example_loss: ``(params, example) -> loss`` of one example.
         params: see ``hessian``.
-        batch: the examples; a random subset is what the paper takes.
-        orders: of the moments.
+        batch: the examples; the paper uses a random subset.
+        orders: orders of the moments.
         key: see ``eigenpairs``.
         tolerance: see ``eigenpairs``.
         most_products: see ``eigenpairs``, for each order.
-        where: see ``hessian``; all Hessians are then those diagonal blocks.
+        where: see ``hessian``; all Hessians are then restricted to these diagonal blocks.
         chunk_size: examples at a time.
         progress: called with the number of products so far, over all orders.
 
@@ -189,7 +189,7 @@ def moment_operator(
 ) -> LinearOperator:
     """``D_k = mean_i H_i^k - H^k``."""
     if order < 2:
-        raise ValueError(f"order must be at least 2, got {order}: the first moment of H_i about its mean is 0")
+        raise ValueError(f"order must be at least 2, got {order}: the first central moment of H_i is 0")
     return _per_example(example_loss, params, batch, _moment_apply, where, chunk_size, (jnp.asarray(order),))
 
 
@@ -251,7 +251,7 @@ def example_product(
 def _leaves_product(
     example_loss: ExampleLoss, flattening: Flattening, point: list[Array], arrays: Any
 ) -> Callable[[PyTree, list[Array]], list[Array]]:
-    """``(example, direction) -> H_i direction``, of leaves: a vector per example would be cut up for every product."""
+    """``(example, direction) -> H_i direction``, on leaves: a vector per example would be split for every product."""
 
     def product(example: PyTree, direction: list[Array]) -> list[Array]:
         gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))
@@ -265,7 +265,7 @@ def _leaves_product(
 
 
 def _within_range(flattening: Flattening, linear: Callable[[PyTree], PyTree], direction: PyTree) -> PyTree:
-    """``linear(direction)``, by way of a scaled direction where half precision has not the range of powers."""
+    """``linear(direction)``, with a scaled direction if half precision lacks the range for powers."""
     if not flattening.half:
         return linear(direction)
     largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(direction)]).max()
@@ -281,7 +281,7 @@ def _sum_of_products(
     batch: PyTree,
     directions: list[Array],
 ) -> list[Array]:
-    """``sum_i H_i u_i``, as the gradient of ``sum_i <grad f_i, u_i>``: products of single examples are never stored."""
+    """``sum_i H_i u_i``, as the gradient of ``sum_i <grad f_i, u_i>``: products of single examples are not stored."""
 
     def slope(leaves: list[Array], example: PyTree, direction: list[Array]) -> Array:
         gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))(leaves)

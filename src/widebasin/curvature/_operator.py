@@ -18,16 +18,16 @@ Apply = Callable[[Float[Array, " size"], Any], Float[Array, " size"]]
 
 @dataclass(frozen=True, eq=False)
 class LinearOperator:
-    """A symmetric matrix that is known by its products with vectors.
+    """A symmetric matrix given by its products with vectors.
 
     Attributes:
-        apply: ``(vector, arguments) -> vector``; the same function for all operators of one kind, so that programs that
-            use it compile once.
+        apply: ``(vector, arguments) -> vector``; the same function for all operators of one kind, so that programs
+            using it compile once.
         arguments: parameters and data.
-        flattening: how a vector is a direction in parameter space.
-        dtype: of the vectors.
-        support: 1 for the coordinates that the matrix acts on where it is a diagonal block, 0 for the others, which are
-            no part of its spectrum; ``None`` for all.
+        flattening: conversion between vectors and directions in parameter space.
+        dtype: dtype of the vectors.
+        support: for a diagonal block, 1 for the coordinates that the matrix acts on and 0 for the others, which are not
+            part of its spectrum; ``None`` for all coordinates.
     """
 
     apply: Apply
@@ -52,10 +52,10 @@ class LinearOperator:
         return self.flattening.direction(vector)
 
     def dense(self, product: Callable[[Array], Array] | None = None) -> Float[Array, "size size"]:
-        """The whole matrix, from as many products as it has columns: for small models.
+        """The dense matrix, from one product per column; for small models.
 
         Args:
-            product: the product with a vector, where it is to be reported; by default, ``self @ vector``.
+            product: function for the product with a vector, for progress reports; by default ``self @ vector``.
         """
         product = self.__matmul__ if product is None else product
         columns = jnp.stack([product(row) for row in jnp.eye(self.size, dtype=self.dtype)])
@@ -63,10 +63,10 @@ class LinearOperator:
 
 
 def finite_products(values: Array | np.ndarray) -> np.ndarray:
-    """What was computed from products with an operator, in double precision.
+    """Converts values computed from products with an operator to double precision.
 
     Raises:
-        NotFiniteError: if it is not finite.
+        NotFiniteError: if they are not finite.
     """
     values = np.asarray(values)
     if not np.isfinite(values).all():
@@ -92,18 +92,18 @@ def hessian(
     """The Hessian of the mean loss over a batch: a product is a derivative of the gradient along the vector.
 
     Args:
-        loss_fn: ``(params, batch) -> mean loss`` over the examples of the batch. A loss whose examples see each other,
-            such as batch norm in training mode, is not one.
+        loss_fn: ``(params, batch) -> mean loss`` over the examples of the batch. A loss in which examples interact,
+            such as batch norm in training mode, is not a mean.
         params: any pytree; floating-point arrays are differentiated.
         batch: any pytree of arrays with the examples along their leading axis.
-        where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. The operator is that
-            diagonal block of the Hessian. Paths are those of ``jax.tree_util.keystr``, such as ``.layers[0].weight``
-            or ``['encoder']['kernel']``. All by default.
+        where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. The operator is then
+            this diagonal block of the Hessian. Paths are those of ``jax.tree_util.keystr``, such as
+            ``.layers[0].weight`` or ``['encoder']['kernel']``. All by default.
         chunk_size: examples at a time; bounds the memory. All at once by default.
 
     Raises:
         ValueError: if the loss is not scalar, not finite or not the mean over two parts of the examples; if parameters
-            are not finite, ``where`` chooses none, or the batch has no examples.
+            are not finite, ``where`` selects none, or the batch has no examples.
     """
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     return checked_hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size)
@@ -112,7 +112,7 @@ def hessian(
 def checked_hessian(
     loss_fn: MeanLoss, params: PyTree, batch: PyTree, *, where: Where | None, chunk_size: int | None
 ) -> LinearOperator:
-    """``hessian`` of a loss that is known to be a mean."""
+    """``hessian`` for a loss already known to be a mean."""
     flattening, arrays = Flattening.of(params, where)
     vector = flattening.vector(params)
     apply = _hessian_apply(loss_fn, flattening, checked_chunk_size(chunk_size))
@@ -146,7 +146,7 @@ def gauss_newton(
 ) -> LinearOperator:
     """The generalized Gauss-Newton matrix ``J^T (d^2 L / d outputs^2) J`` of a mean loss over a batch.
 
-    The Hessian without the curvature of the model itself; where the loss is a negative log-likelihood of an
+    It is the Hessian without the curvature of the model itself; if the loss is a negative log-likelihood of an
     exponential family (cross entropy, squared error), it is the Fisher information.
 
     Args:

@@ -1,4 +1,4 @@
-"""How far the loss rises nearby: in the worst direction, and on average over random ones."""
+"""How much the loss rises nearby: in the worst case, and on average over random directions."""
 
 import functools
 import itertools
@@ -19,13 +19,14 @@ from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The worst rise of the loss within a radius.
+    """The largest rise of the loss within a radius.
 
     Attributes:
-        value: the mean over groups of examples. Each rise was reached, so it is a lower bound of the largest.
-        standard_error: of that mean, from the spread between groups, and rounding; nan for one group.
-        groups: ``(groups,)``, the rise of each.
-        rounding: what the rounding of the losses makes of a rise, see ``AverageSharpness``.
+        value: the mean over groups of examples. Each rise was attained, so this is a lower bound on the maximum.
+        standard_error: standard error of that mean, from the spread between groups and from rounding; NaN for one
+            group.
+        groups: ``(groups,)``, the rise of each group.
+        rounding: rounding error of a rise, see ``AverageSharpness``.
     """
 
     value: float
@@ -40,10 +41,10 @@ class AverageSharpness:
 
     Attributes:
         value: the mean over samples.
-        standard_error: of that mean, from the spread between samples, and rounding.
+        standard_error: standard error of that mean, from the spread between samples and from rounding.
         samples: ``(samples,)``, each the mean rise along a random perturbation and its opposite.
-        rounding: what the rounding of the losses makes of a rise: their size times the relative error of their type. A
-            rise below it, as within a very small radius, says nothing.
+        rounding: rounding error of a rise: the size of the losses times the relative error of their type. A rise below
+            it, as for a very small radius, is meaningless.
     """
 
     value: float
@@ -64,29 +65,30 @@ def worst_case_sharpness(
     norm: str = "l2",
     where: Where | None = None,
 ) -> Sharpness:
-    """The mean over groups of ``m`` examples of ``max_{||e|| <= rho} L(w + c e) - L(w)``, the loss of that group.
+    """The mean over groups of ``m`` examples of ``max_{||e|| <= rho} L(w + c e) - L(w)``, with the loss of the group.
 
-    By projected gradient ascent in the ball, in the manner of Auto-PGD: steps of length ``2 rho`` at first, along the
-    direction of steepest ascent in the norm (the normalized gradient, or its signs), with momentum, halved and taken up
-    again from the best point when it no longer improves. The best point counts, so the value is a lower bound of the
-    maximum, and never below 0. Memory is that of one group.
+    Uses projected gradient ascent in the ball, like Auto-PGD: steps of initial length ``2 rho`` along the direction of
+    steepest ascent in the norm (the normalized gradient, or its signs), with momentum; when the loss no longer
+    improves, steps are halved and restart from the best point. The best point counts, so the value is a lower bound on
+    the maximum, and never below 0. Memory is that of one group.
 
-    The protocol of the source is 1,024 examples, ``m = 128``, 20 steps, and a loss of ``normalized_logits``.
+    The source uses 1,024 examples, ``m = 128``, 20 steps, and a loss with ``normalized_logits``.
 
     Args:
         loss_fn: see ``hessian``.
         params: see ``hessian``.
         batch: see ``hessian``.
         rho: radius of the ball, > 0.
-        m: examples of a group, a divisor of their number; ``None`` for the whole batch as one group.
-        steps: of the ascent; one gradient each, and one more.
-        adaptive: ``c = |w|``, entry by entry, else 1. It then does not change where layers are rescaled against each
-            other without changing the function.
-        norm: of the ball, ``l2`` or ``l-infinity``: the largest modulus of an entry.
+        m: examples per group, a divisor of the number of examples; ``None`` for the whole batch as one group.
+        steps: number of ascent steps, one gradient each, plus one gradient.
+        adaptive: ``c = |w|``, entry by entry, else 1. It is then invariant under rescaling of layers that does not
+            change the function.
+        norm: norm of the ball, ``l2`` or ``l-infinity`` (the largest modulus of an entry).
         where: see ``hessian``; the arrays to perturb.
 
     Raises:
-        ValueError: as ``hessian``; if ``rho`` is not positive, ``steps`` below 1, ``m`` no divisor or ``norm`` unknown.
+        ValueError: as ``hessian``; if ``rho`` is not positive, ``steps`` is below 1, ``m`` is not a divisor or ``norm``
+            is unknown.
 
     Source: Andriushchenko et al. 2023 (arXiv 2302.07011); Auto-PGD: Croce & Hein 2020 (arXiv 2003.01690).
     """
@@ -133,15 +135,15 @@ def average_sharpness(
 ) -> AverageSharpness:
     """``E L(w + c e) - L(w)`` over ``e ~ N(0, rho^2 I)``; ``rho^2 / 2 tr(c H c)`` for a small radius.
 
-    Every perturbation is taken with its opposite, so that the gradient, which adds nothing to the mean, adds no noise.
+    Every perturbation is paired with its opposite, so that the gradient, which adds nothing to the mean, adds no noise.
 
     Args:
         loss_fn: see ``hessian``.
         params: see ``hessian``.
         batch: see ``hessian``.
         rho: standard deviation of every entry, > 0.
-        key: of the perturbations.
-        samples: at least 2; two losses each.
+        key: key for the perturbations.
+        samples: number of samples, at least 2; each needs two losses.
         adaptive: ``c = |w|``, entry by entry, else 1.
         where: see ``hessian``; the arrays to perturb.
         chunk_size: see ``hessian``.
@@ -153,7 +155,7 @@ def average_sharpness(
     """
     _check_radius(rho)
     if samples < 2:
-        raise ValueError(f"samples must be at least 2, to tell the standard error, got {samples}")
+        raise ValueError(f"samples must be at least 2, for a standard error, got {samples}")
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     flattening, arrays = Flattening.of(params, where)
     point, keys = flattening.vector(params), jax.random.split(checked_key(key), samples)
@@ -173,10 +175,10 @@ def average_sharpness(
 
 
 def normalized_logits(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
-    """``f / sqrt(mean_k (f_k - mean f)^2)``: logits of standard deviation 1.
+    """``f / sqrt(mean_k (f_k - mean f)^2)``: logits scaled to standard deviation 1.
 
-    In a loss, it makes sharpness independent of the scale of the logits, which training drives up and which changes no
-    prediction. Logits that are all equal stay as they are.
+    In a loss, it makes sharpness independent of the scale of the logits, which grows in training but changes no
+    prediction. Logits that are all equal are not changed.
 
     Source: Tsuzuku et al. 2020 (arXiv 1901.04653).
     """
@@ -193,16 +195,16 @@ def _check_radius(rho: float) -> None:
 
 def _check_finite(*values: np.ndarray) -> None:
     if not all(np.isfinite(one).all() for one in values):
-        raise NotFiniteError("loss_fn or its gradient is not finite within this radius: take a smaller rho")
+        raise NotFiniteError("loss_fn or its gradient is not finite within this radius: use a smaller rho")
 
 
 def _rounding(losses: np.ndarray) -> float:
-    """The error of a difference of losses that their type makes: the same in every sample, so no mean averages it."""
+    """The rounding error of a difference of losses: it is the same in every sample, so averaging does not reduce it."""
     return float(jnp.finfo(losses.dtype).eps) * float(np.abs(losses).max())
 
 
 def _standard_error(values: np.ndarray, rounding: float) -> float:
-    """Of a mean, from the spread of its values and the rounding that all of them share; nan for one value."""
+    """The standard error of a mean, from the spread of its values and their common rounding; NaN for one value."""
     return math.hypot(float(values.std(ddof=1)) / len(values) ** 0.5, rounding) if len(values) > 1 else math.nan
 
 
@@ -246,7 +248,7 @@ class _Turn(NamedTuple):
 
 
 def _schedule(steps: int) -> list[_Turn]:
-    """Of the ascent: the point itself, then the steps, the first of which has no momentum yet."""
+    """The schedule of the ascent: the point itself, then the steps; the first step has no momentum."""
     is_first, momentum = np.arange(steps + 1) == 0, np.where(np.arange(steps + 1) <= 1, 0, 0.25).astype(np.float32)
     return list(map(_Turn, is_first, momentum, *(np.pad(one, (1, 0)) for one in _checks(steps))))
 
@@ -280,9 +282,9 @@ def _stepped(
     arrays: list[Array],
     group: PyTree,
 ) -> _State:
-    """One step of the ascent; the first evaluates the point itself, by the program whose rounding all others have.
+    """One step of the ascent; the first evaluates the point itself with the same program, so that rounding is the same.
 
-    At a minimum the gradient is zero and shows no direction: a random one does.
+    If the gradient is zero, as at a minimum, a random direction is used.
     """
     rho, momentum = jnp.asarray(rho, point.dtype), turn.momentum.astype(point.dtype)
     here, best, ball = state.here, state.best, _BALLS[norm]
@@ -318,9 +320,9 @@ def _chosen(condition: Array, yes: _Visited, no: _Visited) -> _Visited:
 
 
 def _checks(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """After which steps to look whether it improves, and how many since the last look (75%) must have risen.
+    """The steps after which to check for improvement, and how many since the last check (75%) must have improved.
 
-    Looks come more often with time: at first after 22% of the steps, then each time 3% earlier, at last every 6%.
+    Checks become more frequent: the first after 22% of the steps, then each interval is 3% shorter, down to 6%.
     """
     checks, needed = np.zeros(steps, bool), np.zeros(steps, np.int32)
     interval, step = max(math.ceil(0.22 * steps), 1), 0
@@ -343,7 +345,7 @@ def _loss_beside(
     arrays: list[Array],
     batch: PyTree,
 ) -> Array:
-    """The loss at the perturbation of the key ``i``, with a sign: 0 is the point itself."""
+    """The loss at the perturbation from key ``i`` times a sign; sign 0 is the point itself."""
     perturbation = scale * jax.random.normal(keys[i], point.shape, point.dtype)
     perturbed = point + jnp.asarray(sign, point.dtype) * perturbation
     return mean_over_chunks(loss_fn, flattening.params(perturbed, arrays), batch, chunk_size)

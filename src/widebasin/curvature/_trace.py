@@ -17,8 +17,8 @@ class Trace:
 
     Attributes:
         estimate: the mean over probes.
-        standard_error: of that mean.
-        probes: how many.
+        standard_error: standard error of that mean.
+        probes: number of probes.
     """
 
     estimate: float
@@ -42,8 +42,8 @@ def trace(
         loss_fn: see ``hessian``.
         params: see ``hessian``.
         batch: see ``hessian``.
-        key: of the probes.
-        probes: at least 2; the standard error falls with their square root.
+        key: key for the probes.
+        probes: number of probes, at least 2; the standard error falls with its square root.
         where: see ``hessian``.
         chunk_size: see ``hessian``.
 
@@ -55,7 +55,7 @@ def trace(
 def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32) -> Trace:
     """The trace of an operator, such as ``gauss_newton``; see ``trace``."""
     if probes < 2:
-        raise ValueError(f"probes must be at least 2, to tell the standard error, got {probes}")
+        raise ValueError(f"probes must be at least 2, for a standard error, got {probes}")
     vectors = stochtrace.sampler_signs(jnp.zeros(operator.size, operator.dtype), num=probes)(checked_key(key))
     integrand = stochtrace.monte_carlo_trace()
     values = finite_products(jnp.stack([integrand(operator.__matmul__, vector) for vector in vectors]))

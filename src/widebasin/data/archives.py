@@ -1,4 +1,4 @@
-"""Files in a folder or in a tar archive, read without unpacking anything onto the disk."""
+"""Reads files in a folder or a tar archive without unpacking anything to disk."""
 
 import bz2
 import contextlib
@@ -29,19 +29,16 @@ LARGEST_ATTRIBUTE = 1 << 20
 def walk_files(
     source: Path, wanted: Callable[[tuple[str, ...]], bool], largest: int
 ) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """``(parts of the name, content)`` of files in a folder, sorted, or in a tar archive, in its order.
+    """Yields ``(parts of the name, content)`` of files in a folder, sorted, or in a tar archive, in its order.
 
-    What is hidden, folders, links and devices of an archive are passed over, whatever their names. The archive may be
-    compressed by gzip, bzip2 or xz, told by its first bytes; it is verified by the checksum that these keep, once all
-    files have been read. One file at a time is in memory: twice ``largest`` at most, and 4 MiB (a large archive of xz
-    adds the dictionary that it asks for).
+    Hidden files, and folders, links and devices in an archive are skipped, whatever their names. The archive may be
+    compressed with gzip, bzip2 or xz, detected by its first bytes; the checksum of the compression is verified once all
+    files have been read. One file at a time is in memory: at most twice ``largest``, plus 4 MiB (and the dictionary of
+    a large xz archive).
 
     Args:
-        source: folder or archive.
-        wanted: tells from the parts of a name whether to read the file.
-        largest: bytes of a file, beyond which it is refused.
-
-    Raises:
+        source: folder or archive. wanted: decides from the parts of a name whether to read the file.
+        largest: maximum size of a file in bytes. Raises:
         DataError: if something cannot be read or is too large, or the archive is truncated or damaged.
     """
     with explained(source):
@@ -62,10 +59,10 @@ def walk_files(
 
 
 def read_file(path: Path, largest: int) -> bytes:
-    """A file that has no more than so many bytes.
+    """Reads a file of at most ``largest`` bytes.
 
     Raises:
-        DataError: if it has more, or cannot be read.
+        DataError: if it is larger, or cannot be read.
     """
     with explained(path), path.open("rb") as file:
         _refuse_larger(str(path), os.fstat(file.fileno()).st_size, largest)
@@ -76,13 +73,13 @@ def read_file(path: Path, largest: int) -> bytes:
 
 def _refuse_larger(name: str, size: int, largest: int) -> None:
     if not 0 <= size <= largest:
-        raise DataError(f"{name}: {size:,} bytes, where at most {largest:,} are expected")
+        raise DataError(f"{name}: {size:,} bytes, but at most {largest:,} are expected")
 
 
 def folder_files(folder: Path, wanted: Callable[[tuple[str, ...]], bool]) -> list[Path]:
-    """The files below a folder that are wanted by the parts of their names, sorted; nothing that is hidden.
+    """The wanted files below a folder, by the parts of their names, sorted; hidden files are skipped.
 
-    Links to folders are followed, ``DEEPEST`` folders deep at most: they may lead in circles.
+    Links to folders are followed, at most ``DEEPEST`` folders deep, because they may be circular.
 
     Raises:
         OSError: if a folder cannot be read.
@@ -101,7 +98,7 @@ def folder_files(folder: Path, wanted: Callable[[tuple[str, ...]], bool]) -> lis
 
 
 class _Member(tarfile.TarInfo):
-    """A header of an archive, refused before what it asks for is read."""
+    """A header of an archive; unreasonable sizes are refused before anything is read."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
@@ -121,9 +118,9 @@ class _Member(tarfile.TarInfo):
 
 
 class Decompressed:
-    """What a file holds, decompressed as it is read, and refused where it grows far beyond what is compressed.
+    """The content of a file, decompressed on reading; refused if it grows far beyond its compressed size.
 
-    Compression by gzip, bzip2 or xz is told by the first bytes.
+    The first bytes tell whether it is compressed by gzip, bzip2 or xz.
     """
 
     closed = False
@@ -155,16 +152,16 @@ class Decompressed:
         self.given += len(content)
         if self.given > self.most:
             raise DataError(
-                f"{self.source}: holds more than {LARGEST_RATIO} times its size; unpack it yourself if it is genuine"
+                f"{self.source}: unpacks to over {LARGEST_RATIO} times its size; unpack it yourself if you trust it"
             )
         return content
 
 
 @contextlib.contextmanager
 def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
-    """A tar archive, to be read from its beginning to its end; then the checksum of its compression is verified.
+    """Opens a tar archive to read it from start to end; then the checksum of its compression is verified.
 
-    Without that, a damaged header of a file in the middle would pass for the end of the archive.
+    Otherwise a damaged header in the middle would be taken for the end of the archive.
     """
     with Decompressed(source) as stream:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
@@ -175,22 +172,22 @@ def opened_tar(source: Path) -> Iterator[tarfile.TarFile]:
 
 
 def archives_in(folder: Path, stem: str) -> list[Path]:
-    """The files of a folder that end like a tar archive and begin with ``stem``, sorted."""
+    """The tar archives in a folder whose names begin with ``stem``, sorted."""
     with explained(folder), os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file())
     return [folder / name for name in names if name.startswith(stem) and name.lower().endswith(ENDINGS)]
 
 
 def read_files(source: Path, names: Collection[str], largest: int) -> dict[str, bytes]:
-    """The files of these names in a folder, or anywhere in a tar archive.
+    """Reads the files with these names in a folder, or anywhere in a tar archive.
 
     Args:
         source: folder or archive.
-        names: of the files.
-        largest: bytes of a file, beyond which it is refused. All together are in memory.
+        names: names of the files.
+        largest: maximum size of a file in bytes. All files are in memory together.
 
     Raises:
-        DataError: as ``walk_files``; if one is missing, or there are two of a name in different folders of an archive.
+        DataError: as ``walk_files``; if a file is missing, or an archive has the same name in different folders.
     """
     if source.is_dir():
         found = {name: read_file(source / name, largest) for name in names if (source / name).is_file()}
@@ -200,7 +197,7 @@ def read_files(source: Path, names: Collection[str], largest: int) -> dict[str, 
         for parts, content in walk_files(source, lambda parts: parts[-1] in names, largest):
             first = places.setdefault(parts[-1], parts)
             if first != parts:
-                raise DataError(f"{source}: holds both {'/'.join(first)} and {'/'.join(parts)}; keep one of them")
+                raise DataError(f"{source}: has both {'/'.join(first)} and {'/'.join(parts)}; keep only one of them")
             found[parts[-1]] = content
     missing = [name for name in names if name not in found]
     if missing:
@@ -210,11 +207,11 @@ def read_files(source: Path, names: Collection[str], largest: int) -> dict[str, 
 
 @contextlib.contextmanager
 def explained(source: Path, damage: str = "truncated or damaged") -> Iterator[None]:
-    """Errors of reading a file, a folder or an archive, as ``DataError``.
+    """Turns errors of reading a file, folder or archive into ``DataError``.
 
     Args:
         source: what is read.
-        damage: what to say of it if it can be read and not understood.
+        damage: what the message says if it can be read but not understood.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A user's own arrays."""
+"""A user's own arrays as a data set."""
 
 import logging
 from pathlib import Path
@@ -21,26 +21,26 @@ LOGGER = logging.getLogger("widebasin")
 
 
 def arrays(path: Path | str, task: str | None = None) -> Dataset:
-    """The data set in an npz file, named like the file.
+    """The data set in an npz file, named after the file.
 
     Arrays of the file:
 
     * ``inputs``: images as bytes ``[examples, height, width]`` or ``[examples, height, width, channels]``, which a
-      network sees as pixel / 255; or floats ``[examples, ...]``, which it sees as they are, in float32.
+      network sees as pixel / 255; or floats ``[examples, ...]``, which it sees unchanged, in float32.
     * ``targets``: one target per example ``[examples]``, or several numbers to regress on ``[examples, ...]``.
-    * ``test_inputs``, ``test_targets``: the test set (optional; without it, one is drawn by seed).
-    * ``num_classes``: number of classes, if not every class occurs (optional).
+    * ``test_inputs``, ``test_targets``: the test set (optional; otherwise one is drawn by seed).
+    * ``num_classes``: number of classes, if some classes do not occur (optional).
 
-    Integers are classes, 0 to k - 1, and so are texts, numbered in their order; floats are regressed on. A warning is
-    logged where that may not be what is meant. Reading takes at most six times the memory of the arrays.
+    Integer targets are classes 0 to k - 1, and so are texts, numbered in sorted order; float targets mean regression. A
+    warning is logged if this may not be intended. Reading takes at most six times the memory of the arrays.
 
     Args:
         path: the file.
-        task: "classification" or "regression", if it is not the one that the type of the targets says.
+        task: "classification" or "regression", if different from what the type of the targets implies.
 
     Raises:
         DataError: if the file cannot be read, or an array is missing, unknown, or not as above.
-        ValueError: if there is no such task.
+        ValueError: if the task is unknown.
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
@@ -53,14 +53,15 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
     for part, some, wanted in zip(parts, inputs, targets, strict=True):
         if len(some) != len(wanted):
             raise DataError(
-                f"{path}: {part}inputs has {len(some):,} examples and {part}targets {len(wanted):,}; give as many"
+                f"{path}: {part}inputs has {len(some):,} examples, but {part}targets has {len(wanted):,}; both need "
+                "the same number"
             )
     for name, (first, *rest) in (("inputs", inputs), ("targets", targets)):
         for other in rest:
             if (other.dtype.kind, other.shape[1:]) != (first.dtype.kind, first.shape[1:]):
                 raise DataError(
-                    f"{path}: examples of {name} are {first.dtype} of shape {first.shape[1:]}, those of test_{name} "
-                    f"{other.dtype} of shape {other.shape[1:]}; they must be alike"
+                    f"{path}: examples of {name} are {first.dtype} of shape {first.shape[1:]}, but test_{name} has "
+                    f"{other.dtype} of shape {other.shape[1:]}; they must be the same"
                 )
     num_classes = _num_classes(path, targets, given.get("num_classes"))
     if task is None:
@@ -79,12 +80,12 @@ def _check_names(path: Path, given: dict[str, np.ndarray]) -> None:
     missing = [name for name in KEYS[:2] if name not in given]
     missing += [b for a, b in (KEYS[2:4], KEYS[3:1:-1]) if a in given and b not in given]
     if missing:
-        raise DataError(f"{path}: {' and '.join(missing)} missing; there is {', '.join(given) or 'nothing'}")
+        raise DataError(f"{path}: {' and '.join(missing)} missing; found {', '.join(given) or 'nothing'}")
 
 
 def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim < 2 or 0 in values.shape:
-        raise DataError(f"{path}: {name} has shape {values.shape}; examples come first, then at least one more axis")
+        raise DataError(f"{path}: {name} has shape {values.shape}; it needs an axis of examples and at least one more")
     if values.dtype != np.uint8:
         return _floats(path, name, values, "images as uint8 or floats")
     if values.ndim == 4 and values.shape[1] in (1, 3) and values.shape[3] not in (1, 3):
@@ -95,7 +96,7 @@ def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Labels in int32 or numbers in float32, of training and of test."""
+    """Labels in int32 or numbers in float32, for training and test."""
     for name, values in given.items():
         if values.ndim == 0:
             raise DataError(f"{path}: {name} is one number; one target per example is needed")
@@ -104,7 +105,7 @@ def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -
     if task != REGRESSION and all(values.dtype.kind in "US" and values.ndim == 1 for values in given.values()):
         names, numbers = np.unique(np.concatenate(list(given.values())), return_inverse=True)
         first = ", ".join(repr(name.item()) for name in names[:5]) + (", ..." if len(names) > 5 else "")
-        LOGGER.warning(shown(f"{path}: targets are texts, taken for {len(names)} classes in this order: {first}"))
+        LOGGER.warning(shown(f"{path}: targets are texts, used as {len(names)} classes in this order: {first}"))
         lengths = [len(values) for values in given.values()]
         return np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
     return [_targets(path, name, values, task) for name, values in given.items()]
@@ -117,11 +118,11 @@ def _targets(path: Path, name: str, values: np.ndarray, task: str | None) -> np.
         floats = _floats(path, name, values, "integer labels or floats")
         if task == CLASSIFICATION:
             if floats.ndim != 1 or (floats != np.round(floats)).any() or np.abs(floats).max() > LARGEST_LABEL:
-                raise DataError(f"{path}: {name} are no labels: whole numbers 0 to k - 1, one per example, are needed")
+                raise DataError(f"{path}: {name} are not labels: whole numbers 0 to k - 1, one per example, are needed")
             return floats.astype(np.int32)
         return floats[:, None] if floats.ndim == 1 else floats
     if values.ndim != 1:
-        raise DataError(f"{path}: {name} has shape {values.shape}; labels have one axis: use {name}.argmax or .ravel()")
+        raise DataError(f"{path}: {name} has shape {values.shape}; labels need one axis: use {name}.argmax or .ravel()")
     for label in (values.min(), values.max()):
         if not -LARGEST_LABEL <= label <= LARGEST_LABEL:
             raise DataError(f"{path}: label {label} in {name} is too large; labels are 0 to k - 1")
@@ -136,7 +137,7 @@ def _floats(path: Path, name: str, values: np.ndarray, needed: str) -> np.ndarra
     wrong = np.flatnonzero(~np.isfinite(floats).reshape(len(floats), -1).all(1))
     if wrong.size:
         raise DataError(
-            f"{path}: {name} of example {wrong[0]} (and {wrong.size - 1:,} others) hold NaN, or are infinite in float32"
+            f"{path}: {name} of example {wrong[0]} (and {wrong.size - 1:,} others) have NaN or are infinite in float32"
         )
     return floats
 
@@ -145,7 +146,7 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
     labels = np.concatenate([part.ravel() for part in targets])
     if labels.dtype.kind == "f":
         if given is not None:
-            raise DataError(f"{path}: num_classes is given and targets are floats; labels must be integers")
+            raise DataError(f"{path}: num_classes is given, but targets are floats; labels must be integers")
         return None
     if given is not None and (given.shape != () or given.dtype.kind not in "iu" or not 1 <= given <= LARGEST_LABEL):
         raise DataError(f"{path}: num_classes must be one positive integer, of at most {LARGEST_LABEL:,}")
@@ -153,8 +154,8 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
     classes = len(there) if given is None else int(given)
     if there[0] < 0 or there[-1] >= classes:
         raise DataError(
-            f"{path}: targets are integers, taken for classes, and these are {len(there)} numbers from {there[0]} to "
-            f"{there[-1]} where 0 to k - 1 are needed; use numpy.unique(targets, return_inverse=True)"
+            f"{path}: targets are integers, used as classes, but these are {len(there)} numbers from {there[0]} to "
+            f"{there[-1]}, and 0 to k - 1 are needed; use numpy.unique(targets, return_inverse=True)"
             + ("" if given is None else f" or num_classes > {there[-1]}")
             + f"; or, to regress on them, {TO_REGRESS}"
         )
@@ -162,15 +163,15 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
 
 
 def _say_what_may_not_be_meant(path: Path, targets: list[np.ndarray], classes: int | None, dtype: np.dtype) -> None:
-    """Where the type of the targets may mislead: whole numbers as floats, and classes of a few examples."""
+    """Warns if the type of the targets may mislead: whole numbers as floats, or classes with few examples."""
     taken = ""
     if classes is None and all(part.shape[1:] == (1,) and (part == np.round(part)).all() for part in targets):
         highest = max(part.max() for part in targets)
-        taken = f"floats, and whole numbers up to {highest:g}: taken for numbers to regress on; if they are classes, "
+        taken = f"floats, all whole numbers up to {highest:g}: used for regression; if they are classes, "
         taken += TO_CLASSIFY
     elif classes is not None and dtype.kind in "iu" and classes > 2 and sum(map(len, targets)) < FEW * classes:
         taken = (
-            f"integers: taken for {classes} classes, of fewer than {FEW} examples each; if they are numbers to regress "
+            f"integers: used as {classes} classes with fewer than {FEW} examples each; if they are numbers to regress "
         )
         taken += f"on, {TO_REGRESS}"
     if taken:

@@ -1,4 +1,4 @@
-"""Random crops and flips of one image, on the device; ``jax.vmap`` makes a batch of them."""
+"""Random crops and flips of one image, on the device; use ``jax.vmap`` for a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,13 @@ Image = Float[Array, "height width channels"] | UInt8[Array, "height width chann
 
 
 def random_crop(key: Key[Array, ""], image: Image, padding: int = 4) -> Image:
-    """A window of the image's own size, drawn uniformly from the image with ``padding`` zeros on every side.
+    """A random window of the image's size from the image padded with ``padding`` zeros on every side.
 
-    All ``(2 padding + 1)^2`` windows are equally likely. Zeros are those of the image's own units: crop before
-    normalization for black borders, after it for borders of the mean color.
+    All ``(2 padding + 1)^2`` windows are equally likely. Zeros are in the image's units: crop before normalization for
+    black borders, after it for borders of the mean color.
 
     Args:
-        key: decides the window.
+        key: key that determines the window.
         image: bytes or floats, channels last.
         padding: zeros on every side, in pixels.
 
@@ -35,10 +35,10 @@ def random_crop(key: Key[Array, ""], image: Image, padding: int = 4) -> Image:
 
 
 def random_flip(key: Key[Array, ""], image: Image) -> Image:
-    """The image or, with probability 1/2, its mirror image, left for right.
+    """The image or, with probability 1/2, its horizontal mirror image.
 
     Args:
-        key: decides which.
+        key: key that determines the flip.
         image: bytes or floats, channels last.
 
     Raises:
@@ -68,5 +68,5 @@ def crop_and_flip(key: Key[Array, ""], image: Image, padding: int = 4) -> Image:
 def _check(image: Array) -> None:
     if image.ndim != 3:
         raise ValueError(
-            f"an image must have height, width and channels, got shape {image.shape}; take a batch through jax.vmap"
+            f"an image must have height, width and channels, got shape {image.shape}; use jax.vmap for a batch"
         )

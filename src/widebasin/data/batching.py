@@ -12,7 +12,7 @@ def epoch_batches(
     """The batches of one epoch, as positions in the training set: a fresh permutation for every epoch.
 
     Computed from ``fold_in(key, epoch)`` on the device, so epoch 7 has the same batches whether or not epochs 0 to 6
-    ran in this process. The last ``examples mod batch_size`` positions of the permutation sit the epoch out.
+    ran in this process. The last ``examples mod batch_size`` positions of the permutation are not used in the epoch.
     """
     order = permutation(jax.random.fold_in(key, epoch), examples)
     steps = examples // batch_size

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 60,000 colour images of 32 x 32 pixels, from any form that they are handed on in."""
+"""CIFAR-10 and CIFAR-100: 60,000 colour images of 32 x 32 pixels, from any common file format."""
 
 import functools
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ BINARY, ARRAYS, IMAGES = "binary batches", "arrays", "class folders"
 
 @dataclass(frozen=True)
 class Cifar:
-    """One of the two data sets, and what its files are called.
+    """One of the two data sets, and the names of its files.
 
     Attributes:
-        name: of its folder, of ``NAME.npz`` and of archives of images.
-        title: what people call it.
+        name: name of its folder, of ``NAME.npz`` and of archives of images.
+        title: its usual name.
         num_classes: number of classes.
-        normalization: mean and standard deviation of the channels that are customary.
+        normalization: the customary mean and standard deviation of the channels.
         binary_folder: folder of the binary batches.
-        binary_archive: the archive of it.
-        binary_batches: names of its files, of training and of test.
-        label_bytes: before the pixels of an image there; the last one is the label.
-        pickles: folder and archive of the batches for Python, which are pickles and not read.
-        examples: number of images, of training and of test.
+        binary_archive: the archive of this folder.
+        binary_batches: names of its files for training and test.
+        label_bytes: number of bytes before the pixels of an image; the last of them is the label.
+        pickles: folder and archive of the Python batches, which are pickles and are not read.
+        examples: number of images for training and test.
     """
 
     name: str
@@ -75,16 +75,16 @@ CIFAR100 = Cifar(
 def cifar10() -> Dataset:
     """CIFAR-10: bytes ``[60000, 32, 32, 3]``, labels 0 to 9, the official test set of 10,000 last.
 
-    Looked for in every folder (see ``folders_of``) in this order: the binary batches, as a folder or an archive;
-    ``cifar10.npz``, as ``arrays`` reads it; class folders of images, or an archive ``cifar10*.tar*`` of them. The
-    batches for Python are not read: they are pickles, which may run anything and ask for any amount of memory.
+    Every folder (see ``folders_of``) is searched in this order: the binary batches, as a folder or an archive;
+    ``cifar10.npz``, in the format of ``arrays``; class folders of images, or an archive ``cifar10*.tar*`` of them. The
+    Python batches are not read: they are pickles, which can run any code and use any amount of memory.
 
     If the images are JPEGs, the data set's name says so: ``CIFAR-10 (JPEG q75)``. They are decoded once and kept in the
-    cache. Their order is that of ``cifar10-labels-in-order.npz`` beside them (``train`` and ``test``), or by class and
-    file name. Reading takes at most four times the memory of the images.
+    cache. They are ordered as in ``cifar10-labels-in-order.npz`` in the same folder (arrays ``train`` and ``test``), or
+    by class and file name. Reading takes at most four times the memory of the images.
 
     Raises:
-        DataError: if it is not here, or not as it should be.
+        DataError: if it cannot be found or is invalid.
 
     Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
     """
@@ -92,10 +92,10 @@ def cifar10() -> Dataset:
 
 
 def cifar100() -> Dataset:
-    """CIFAR-100 with its 100 fine labels, in everything else like ``cifar10``.
+    """CIFAR-100 with its 100 fine labels, otherwise like ``cifar10``.
 
     Raises:
-        DataError: if it is not here, or not as it should be.
+        DataError: if it cannot be found or is invalid.
 
     Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
     """
@@ -103,7 +103,7 @@ def cifar100() -> Dataset:
 
 
 def find_cifar(kind: Cifar) -> Found | None:
-    """The first of the forms in the first folder that has any."""
+    """The files in the first folder that has any, in the first format found there."""
     for folder in folders_here(kind.name):
         if (folder / kind.binary_folder).is_dir():
             return Found(folder / kind.binary_folder, BINARY)
@@ -121,7 +121,7 @@ def find_cifar(kind: Cifar) -> Found | None:
 
 @functools.cache
 def read_cifar(kind: Cifar, found: Found) -> Dataset:
-    """The data set in files of one form."""
+    """Reads the data set from files of one format."""
     title = kind.title
     if found.kind == BINARY:
         images, labels = _read_batches(kind, found.path)
@@ -149,7 +149,7 @@ def _cifar(kind: Cifar) -> Dataset:
 
 def _pickles_note(kind: Cifar, folder: Path) -> str:
     there = [name for name in kind.pickles if (folder / name).exists()]
-    return f" (has {there[0]}, which are pickles and not read; {kind.binary_archive} is)" if there else ""
+    return f" (has {there[0]}, which contains pickles and is not read; {kind.binary_archive} is read)" if there else ""
 
 
 def _read_batches(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -164,15 +164,15 @@ def _read_batches(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray]:
     for name, size in sizes.items():
         content = files.pop(name)
         if len(content) != size:
-            fault = "truncated" if len(content) < size else "bytes left over"
+            fault = "truncated" if len(content) < size else "too long"
             raise DataError(
-                f"{source}: {name}: {fault}: {len(content):,} bytes, where {size // record:,} images have {size:,}"
+                f"{source}: {name}: {fault}: {len(content):,} bytes, but {size // record:,} images have {size:,}"
             )
         records = np.frombuffer(content, np.uint8).reshape(-1, record)
         classes = records[:, kind.label_bytes - 1]
         if classes.max(initial=0) >= kind.num_classes:
             raise DataError(
-                f"{source}: {name}: label {classes.max()} is none of the classes 0 to {kind.num_classes - 1}"
+                f"{source}: {name}: label {classes.max()} is not one of the classes 0 to {kind.num_classes - 1}"
             )
         planes = records[:, kind.label_bytes :].reshape(-1, CHANNELS, SIDE, SIDE)
         images.append(planes.transpose(0, 2, 3, 1))
@@ -185,8 +185,8 @@ def _read_arrays(kind: Cifar, path: Path) -> tuple[np.ndarray, np.ndarray]:
     needed = (sum(kind.examples), SIDE, SIDE, CHANNELS)
     if data.inputs.shape != needed or data.inputs.dtype != np.uint8 or data.fixed_test != kind.examples[1]:
         raise DataError(
-            f"{path}: {data.inputs.dtype} of shape {data.inputs.shape}, of which {data.fixed_test:,} to test on, where "
-            f"uint8 of shape {needed}, of which {kind.examples[1]:,} to test on, is needed"
+            f"{path}: {data.inputs.dtype} of shape {data.inputs.shape} with {data.fixed_test:,} test examples, but "
+            f"uint8 of shape {needed} with {kind.examples[1]:,} test examples is needed"
         )
     if data.num_classes is None or data.num_classes > kind.num_classes:
         raise DataError(f"{path}: targets are not the classes 0 to {kind.num_classes - 1}")
@@ -201,7 +201,7 @@ def _read_images(kind: Cifar, source: Path) -> tuple[np.ndarray, np.ndarray, str
         decoded = read_class_folders(source, (SIDE, SIDE), kind.num_classes, labels_file, kind.examples)
         for part, examples in zip(PARTS, kind.examples, strict=True):
             if len(decoded.labels[part]) != examples:
-                raise DataError(f"{source}: {len(decoded.labels[part]):,} images in {part}, {examples:,} needed")
+                raise DataError(f"{source}: {len(decoded.labels[part]):,} images in {part}, but {examples:,} needed")
         return {
             "images": np.concatenate([decoded.images[part] for part in PARTS]),
             "labels": np.concatenate([decoded.labels[part] for part in PARTS]).astype(np.uint8),

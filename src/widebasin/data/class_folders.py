@@ -31,7 +31,7 @@ class ClassFolders:
         images: bytes ``[images, height, width, 3]`` by part ("train", "test").
         labels: of the images, by part; classes are numbered in the order of their names.
         classes: names of the classes.
-        loss: what the images have lost by compression, such as "JPEG q75"; empty if nothing.
+        loss: the lossy compression of the images, such as "JPEG q75"; empty if none.
     """
 
     images: dict[str, np.ndarray]
@@ -49,21 +49,21 @@ def read_class_folders(
 ) -> ClassFolders:
     """Decodes all images.
 
-    Images are ordered by class and file name; if there is a file with the labels in their original order, by it: the
-    k-th occurrence of a class there is the k-th file of its folder. Endings may be in upper case; what is hidden is
-    passed over, and so are folders that are named like images. A file that an archive holds twice is the last one. At
-    most four times the memory of the images is used, and what ``walk_files`` does.
+    Images are ordered by class and file name, or as in a file with the labels in their original order, if there is one:
+    the k-th occurrence of a class is the k-th file of its folder. File extensions may be in upper case; hidden files
+    are skipped, and so are folders named like images. If an archive has a file twice, the last one counts. Uses at most
+    four times the memory of the images, in addition to ``walk_files``.
 
     Args:
-        source: folder or tar archive; ``train`` and ``test`` may lie deeper, but in one place only.
+        source: folder or tar archive; ``train`` and ``test`` may be in a subfolder, but in one place only.
         size: height and width that every image must have.
-        num_classes: number of classes that there must be.
+        num_classes: required number of classes.
         labels_file: npz file with the labels in their original order, ``train`` and ``test``.
-        most: images that ``train`` and ``test`` may have; what has more is refused before it is read.
+        most: maximum number of images in ``train`` and ``test``; more are refused before they are read.
 
     Raises:
-        DataError: if a class folder is missing, an image is damaged, of another size, partly transparent or deeper
-            than 8 bits, or the numbers of files are not those of the labels.
+        DataError: if a class folder is missing, an image is damaged, has another size, is partly transparent or has
+            more than 8 bits per channel, or the numbers of files do not match the labels.
     """
     images: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
     losses = set()
@@ -73,7 +73,7 @@ def read_class_folders(
         place = parts[:-3] if place is None else place
         if parts[:-3] != place:
             both = " and ".join("/".join((*some, parts[-3])) for some in (place, parts[:-3]))
-            raise DataError(f"{source}: there are images in {both}; keep one of them")
+            raise DataError(f"{source}: there are images in {both}; keep only one of them")
         image, loss = decode_image(content, f"{source}: {'/'.join(parts)}", size)
         images[parts[-3], parts[-2]][parts[-1]] = image
         there[parts[-3]].add(parts[-2:])
@@ -86,7 +86,7 @@ def read_class_folders(
         if absent:
             raise DataError(f"{source}: no images in {' and '.join(f'{part}/{name}' for name in absent)}")
     if len(classes) != num_classes:
-        raise DataError(f"{source}: {len(classes)} class folders in train and test, {num_classes} needed")
+        raise DataError(f"{source}: {len(classes)} class folders in train and test, but {num_classes} are needed")
     stacks = {
         part: [np.stack([files[name] for name in sorted(files)]) for files in (images[part, c] for c in classes)]
         for part in PARTS
@@ -102,10 +102,10 @@ def read_class_folders(
 
 
 def fingerprint(source: Path, labels_file: Path | None = None) -> str:
-    """Identifies what the images are decoded from, in hexadecimal digits.
+    """A fingerprint of the image files, in hexadecimal digits.
 
-    Of an archive and of the file of labels the SHA-256 of their content, of a folder that of the names, sizes and times
-    of change of all images.
+    For an archive and the file of labels it uses the SHA-256 of the content, for a folder that of the names, sizes and
+    modification times of all images.
     """
     digest = hashlib.sha256(b"widebasin class folders 1")
     with explained(source):
@@ -122,32 +122,32 @@ def fingerprint(source: Path, labels_file: Path | None = None) -> str:
 
 
 def decode_image(content: bytes, source: str, size: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """Bytes ``[height, width, 3]`` of an image, and what it has lost: "" or, of a JPEG, such as "JPEG q75".
+    """The bytes ``[height, width, 3]`` of an image, and its lossy compression: "", or such as "JPEG q75".
 
-    Greyscale, palette and other 8-bit images become RGB; transparency must be opaque throughout.
+    Greyscale, palette and other 8-bit images are converted to RGB; an alpha channel must be fully opaque.
 
     Raises:
-        DataError: if it is damaged, of another size, partly transparent or deeper than 8 bits.
+        DataError: if it is damaged, has another size, is partly transparent or has more than 8 bits per channel.
     """
     try:
         with named(source), opened_image(io.BytesIO(content)) as image:
             if (image.height, image.width) != size:
                 raise UnreadableImage(
-                    f"{source}: {image.height} x {image.width} pixels, where {size[0]} x {size[1]} are needed"
+                    f"{source}: {image.height} x {image.width} pixels, but {size[0]} x {size[1]} are needed"
                 )
             if image.format == "PNG" and content[PNG_DEPTH] > 8:
                 raise UnreadableImage(f"{source}: {content[PNG_DEPTH]} bits per channel; convert it to 8 bits")
             loss = "" if image.format == "PNG" else jpeg_quality(image.quantization.get(0, []))  # type: ignore[attr-defined]
             image.load()
             if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-                raise UnreadableImage(f"{source}: partly transparent; put it on a background first")
+                raise UnreadableImage(f"{source}: partly transparent; add a background first")
             return np.asarray(image.convert("RGB")), loss
     except UnreadableImage as error:
         raise DataError(str(error)) from error
 
 
 def jpeg_quality(luminance: list[int]) -> str:
-    """ "JPEG q75" from the quantization of brightness, if it is that of libjpeg for some quality; else "JPEG"."""
+    """ "JPEG q75" from the luminance quantization, if it matches a quality of libjpeg; else "JPEG"."""
     quality = _qualities().get(tuple(luminance))
     return "JPEG" if quality is None else f"JPEG q{quality}"
 
@@ -185,5 +185,5 @@ def _original_order(path: Path, sorted_labels: dict[str, np.ndarray]) -> dict[st
         if part not in labels:
             raise DataError(f"{path}: the labels of {part} are missing")
         if labels[part].dtype.kind not in "iu" or not np.array_equal(np.sort(labels[part], axis=None), there):
-            raise DataError(f"{path}: the numbers of labels per class in {part} are not those of the images")
+            raise DataError(f"{path}: the numbers of labels per class in {part} do not match the images")
     return {part: labels[part].astype(int).ravel() for part in sorted_labels}

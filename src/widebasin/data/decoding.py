@@ -1,6 +1,6 @@
-"""Image files -> bytes of one size. Run as a program, it is a worker of ``ImageReader``.
+"""Decodes image files to arrays of one size. Run as a program, it is a worker of ``ImageReader``.
 
-It imports nothing of this package, so that a worker starts in a fifth of a second.
+This module imports nothing from this package, so that a worker starts in a fifth of a second.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ class UnreadableImage(Exception):
 
 
 def decode_batch(paths: Sequence[str], seeds: Sequence[int] | None, size: int) -> np.ndarray:
-    """Images of one size, uint8 ``[images, size, size, 3]``.
+    """Decodes images to one size, uint8 ``[images, size, size, 3]``.
 
     Args:
-        paths: of the files.
-        seeds: one for each image, for ``training_view``; ``None`` gives ``evaluation_view``.
+        paths: paths of the files.
+        seeds: one seed per image, for ``training_view``; ``None`` gives ``evaluation_view``.
         size: height and width, in pixels.
 
     Raises:
-        UnreadableImage: naming the file.
+        UnreadableImage: with the name of the file.
     """
     images = np.empty((len(paths), size, size, 3), np.uint8)
     for i, path in enumerate(paths):
@@ -58,9 +58,9 @@ def decode_batch(paths: Sequence[str], seeds: Sequence[int] | None, size: int) -
 
 @contextlib.contextmanager
 def named(file: str, remedy: str = "") -> Iterator[None]:
-    """Whatever goes wrong with an image, as ``UnreadableImage`` that names its file.
+    """Turns any error of reading an image into ``UnreadableImage`` with the name of its file.
 
-    A damaged image makes Pillow raise errors of any kind, IndexError and RuntimeError among them.
+    For a damaged image, Pillow may raise errors of any kind, including IndexError and RuntimeError.
     """
     try:
         yield
@@ -73,32 +73,32 @@ def named(file: str, remedy: str = "") -> Iterator[None]:
         if isinstance(error, UnidentifiedImageError):
             reason = f"neither {' nor '.join(FORMATS)}"
         raise UnreadableImage(
-            f"{file}: no image, or a damaged one ({str(reason) or type(error).__name__}){remedy}"
+            f"{file}: not an image, or damaged ({str(reason) or type(error).__name__}){remedy}"
         ) from error
 
 
 @contextlib.contextmanager
 def opened_image(file: str | io.BytesIO) -> Iterator[Image.Image]:
-    """A JPEG or PNG, its pixels not yet read. It stands as it is stored: an orientation in EXIF is not applied.
+    """Opens a JPEG or PNG without reading its pixels. The image is not rotated: an EXIF orientation is ignored.
 
     Raises:
         ValueError: if it has more than 89 million pixels, ``PIL.Image.MAX_IMAGE_PIXELS``, or 65,535 along a side.
-        Exception: of any kind, if it is damaged.
+        Exception: of any type, if it is damaged.
     """
     # Of broken images Pillow warns and then raises.
     with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
         if max(image.size) > LONGEST or image.width * image.height > (Image.MAX_IMAGE_PIXELS or inf):
-            raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make it smaller")
+            raise ValueError(f"{image.width:,} x {image.height:,} pixels are too many; make the image smaller")
         yield image
 
 
 def read_rgb(path: str) -> Image.Image:
-    """An image file as RGB, whatever it holds: greyscale, CMYK, a palette; transparency is dropped.
+    """Reads an image file as RGB; greyscale, CMYK and palette images are converted, transparency is dropped.
 
     Reading takes at most 12 bytes of memory per pixel.
 
     Raises:
-        UnreadableImage: if it has more than 8 bits per channel and no colours.
+        UnreadableImage: if it is greyscale with more than 8 bits.
         Exception: as ``opened_image``.
     """
     with opened_image(path) as image:
@@ -111,10 +111,10 @@ def read_rgb(path: str) -> Image.Image:
 
 
 def evaluation_view(image: Image.Image, size: int) -> Image.Image:
-    """The middle ``size x size`` pixels, after the shorter side has become ``round(size 256 / 224)``.
+    """The central ``size x size`` pixels, after the shorter side is resized to ``round(size 256 / 224)``.
 
-    Of an image more than ``MOST_OBLONG`` times as long as it is wide the ends are cut off first, so that no image
-    takes more than ``8 (size 256 / 224)^2`` pixels of memory.
+    If one side is more than ``MOST_OBLONG`` times the other, the ends are cut off first, so that no image takes more
+    than ``8 (size 256 / 224)^2`` pixels of memory.
     """
     width, height = image.size
     longest = MOST_OBLONG * min(width, height)
@@ -133,13 +133,13 @@ def evaluation_view(image: Image.Image, size: int) -> Image.Image:
 def training_view(image: Image.Image, seed: int, size: int) -> Image.Image:
     """A random window, resized to ``size x size``, and its mirror image with probability 1/2.
 
-    The window's share of the area is uniform in [0.08, 1], its aspect ratio log-uniform in [3/4, 4/3] and its
+    The window's fraction of the area is uniform in [0.08, 1], its aspect ratio log-uniform in [3/4, 4/3] and its
     position uniform. If in ten tries no window fits into the image, it is ``evaluation_view``.
 
     Args:
-        image: RGB.
-        seed: decides window and flip; nothing else does.
-        size: of the result, in pixels.
+        image: an RGB image.
+        seed: the only source of randomness for window and flip.
+        size: height and width of the result, in pixels.
 
     Source: Szegedy et al. 2015 ("Going deeper with convolutions", section 6).
     """
@@ -158,7 +158,7 @@ def training_view(image: Image.Image, seed: int, size: int) -> Image.Image:
 def random_window(image_size: tuple[int, int], draw: Callable[[], float]) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of a window in an image of this width and height; ``None`` if no try fits.
 
-    ``draw`` gives uniform numbers in [0, 1).
+    ``draw`` returns uniform random numbers in [0, 1).
     """
     full_width, full_height = image_size
     for _ in range(TRIES):
@@ -172,7 +172,7 @@ def random_window(image_size: tuple[int, int], draw: Callable[[], float]) -> tup
 
 
 def serve() -> None:
-    """Decodes batches until its input ends: reads pickled arguments of ``decode_batch``, writes arrays or messages."""
+    """Decodes batches until the input ends: reads pickled arguments of ``decode_batch``, writes arrays or messages."""
     # An interrupt of the terminal is for the process that reads; when that ends, so does the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -1,4 +1,4 @@
-"""Handwritten digits, embedded in scikit-learn: 1,797 real 8x8 images in 10 classes, no download."""
+"""Handwritten digits included in scikit-learn: 1,797 real 8x8 images in 10 classes, no download."""
 
 import functools
 from dataclasses import replace
@@ -27,7 +27,7 @@ def digits() -> Dataset:
 
 
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    """What ``load_digits`` gives, from its file where that is found: importing scikit-learn takes a second or two."""
+    """The data of ``load_digits``, read from its file if found: importing scikit-learn takes a second or two."""
     package = find_spec("sklearn")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
     if file is not None and file.is_file():
@@ -41,6 +41,6 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def digit_images() -> Dataset:
-    """The digits as images of 8 x 8 pixels and one channel, of floats in [0, 1]."""
+    """The digits as images of 8 x 8 pixels with one channel, floats in [0, 1]."""
     flat = digits()
     return replace(flat, inputs=flat.inputs.reshape(-1, 8, 8, 1))

@@ -1,4 +1,4 @@
-"""Downloads that continue where they were interrupted and are verified before they are used."""
+"""Downloads that resume after an interruption and are verified before use."""
 
 import contextlib
 import hashlib
@@ -27,21 +27,21 @@ def download(
     tries: int = 4,
     wait: float = 1.0,
 ) -> None:
-    """Downloads a file from the first of its homes that has it.
+    """Downloads a file from the first URL that has it.
 
-    What has come is in ``TARGET.partial``: an interrupted download continues there, by this call or a later one, if the
-    server can start in the middle, and starts anew if not. The file gets its name once its checksum is right.
+    Received data are in ``TARGET.partial``: an interrupted download continues there, in this call or a later one, if
+    the server supports it, and otherwise starts again. The file gets its final name once its checksum is right.
 
     Args:
-        urls: homes of the file.
+        urls: URLs of the file.
         checksum: "md5:..." or "sha256:...", in hexadecimal digits.
-        target: where it goes.
-        report: is told about progress.
-        tries: how often all homes are asked in vain before giving up; a try that brings more of the file is not vain.
-        wait: seconds after the first vain try; twice as long after each further one.
+        target: path to save it to.
+        report: function that receives the progress.
+        tries: number of failed rounds over all URLs before giving up; a round that receives more data has not failed.
+        wait: seconds to wait after the first failed round; doubled after each further one.
 
     Raises:
-        DataError: if no home gives the right file, with the reason for each; or if it cannot be written.
+        DataError: if no URL gives the right file, with the reason for each; or if it cannot be written.
     """
     partial = target.with_name(f"{target.name}.partial")
     try:
@@ -54,12 +54,12 @@ def download(
                 _download(urls, checksum, partial, report, tries, wait)
                 partial.replace(target)
     except OSError as error:
-        remedy = f"make room or set {ENVIRONMENT} to a folder that can be written"
+        remedy = f"free some space or set {ENVIRONMENT} to a writable folder"
         raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 def discard_partial(target: Path) -> None:
-    """Deletes what an interrupted download has left of a file that has come in another way; not if one is under way."""
+    """Deletes the rest of an interrupted download of a file obtained in another way, unless one is running."""
     partial = target.with_name(f"{target.name}.partial")
     if partial.exists():
         # Also a lock that another process holds is an OSError.
@@ -104,7 +104,7 @@ def _download(urls: Sequence[str], checksum: str, partial: Path, report: Report,
                 if has_checksum(partial, checksum):
                     return
                 partial.unlink()
-                reasons[url] = f"the file there does not have the checksum {checksum}"
+                reasons[url] = f"the file does not have the checksum {checksum}"
                 if not start:
                     left.remove(url)
             if _size(partial) > most:
@@ -113,7 +113,7 @@ def _download(urls: Sequence[str], checksum: str, partial: Path, report: Report,
         partial.unlink(missing_ok=True)
     said = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
     raise DataError(
-        f"{partial.with_suffix('')}: cannot be downloaded: {said}. The same command tries again; or download it "
+        f"{partial.with_suffix('')}: cannot be downloaded: {said}. Run the same command to try again, or download it "
         "yourself and put it there"
     )
 
@@ -123,7 +123,7 @@ def _size(path: Path) -> int:
 
 
 def _continue(url: str, partial: Path, report: Report) -> None:
-    """Appends to the partial file what a home has after it; from a server that cannot, takes the whole file."""
+    """Appends the rest of the file to the partial file, or gets the whole file if the server cannot resume."""
     import pooch
     import requests
 
@@ -152,7 +152,7 @@ def _continue(url: str, partial: Path, report: Report) -> None:
 
 
 class _Growing:
-    """A file that tells how far it has grown."""
+    """A file that reports its size as it grows."""
 
     def __init__(self, file: BinaryIO, name: str, report: Report) -> None:
         self.file, self.name, self.report = file, name, report
@@ -169,7 +169,7 @@ class _Growing:
 
 
 def _reason(error: Exception) -> str:
-    """What a user needs of an error of requests, which wraps the reason several times."""
+    """The part of a requests error that matters to users; requests wraps the reason several times."""
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
@@ -177,5 +177,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
+        return "the connection was lost"
     return "no connection" if isinstance(error, requests.ConnectionError) else str(error)

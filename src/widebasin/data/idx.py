@@ -18,19 +18,19 @@ GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, needed: tuple[int, ...] | None = None) -> np.ndarray:
-    """The array of an idx file, plain or gzipped (told by its first bytes), in the machine's byte order.
+    """Reads the array of an idx file, plain or gzipped (detected by its first bytes), in the machine's byte order.
 
     The format: two zero bytes, a type code, the number of dimensions, every dimension as four bytes, the values; all
-    big-endian. The header is read first, and never more than one byte beyond what it announces is decompressed. In
-    memory are at most three times the bytes of values that the file really holds, and 2 MiB.
+    big-endian. The header is read first, and at most one byte more than it announces is decompressed. Memory use is at
+    most three times the bytes of values in the file, plus 2 MiB.
 
     Args:
         path: the file.
-        needed: the shape that the array must have, and then its values must be bytes.
+        needed: required shape of the array; if given, its values must be bytes.
 
     Raises:
-        DataError: if the file cannot be read, is no idx file, is shorter or longer than its header says, or holds
-            another array than the one needed.
+        DataError: if the file cannot be read, is not an idx file, is shorter or longer than its header says, or does
+            not have the array needed.
 
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
     """
@@ -38,22 +38,22 @@ def read_idx(path: Path, needed: tuple[int, ...] | None = None) -> np.ndarray:
         dtype, shape = _header(path, stream)
         if needed is not None and (shape != needed or dtype != np.uint8):
             raise DataError(
-                f"{path}: {dtype.newbyteorder('=')} of shape {shape}, where uint8 of shape {needed} is needed"
+                f"{path}: {dtype.newbyteorder('=')} of shape {shape}, but uint8 of shape {needed} is needed"
             )
         start, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
         content = _read(stream, size + 1)
         if len(content) != size:
-            fault = f"truncated: {start + len(content):,} bytes" if len(content) < size else "bytes left over"
-            raise DataError(f"{path}: {fault}, where shape {shape} needs {start + size:,}")
+            fault = f"truncated: {start + len(content):,} bytes" if len(content) < size else "too long"
+            raise DataError(f"{path}: {fault}, but shape {shape} needs {start + size:,}")
         try:
             values = np.frombuffer(content, dtype).reshape(shape)
         except ValueError as error:
-            raise DataError(f"{path}: its header gives the shape {shape}, which no array can have") from error
+            raise DataError(f"{path}: its header gives the impossible shape {shape}") from error
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def first_values(path: Path, count: int) -> np.ndarray:
-    """The first so many values of an idx file, or all if there are fewer; what comes after them is not read.
+    """The first ``count`` values of an idx file, or all if there are fewer; the rest is not read.
 
     Raises:
         DataError: as ``read_idx``.
@@ -66,7 +66,7 @@ def first_values(path: Path, count: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """What is in the file, decompressed as it is read."""
+    """Opens a file, decompressing it on reading."""
     with explained(path), path.open("rb") as file:
         zipped = file.read(2) == GZIP
         file.seek(0)
@@ -77,13 +77,13 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 def _header(path: Path, stream: io.BufferedIOBase) -> tuple[np.dtype, tuple[int, ...]]:
     start = stream.read(4)
     if len(start) < 4:
-        raise DataError(f"{path}: no idx file: it has {len(start)} bytes, and a header has at least 4")
+        raise DataError(f"{path}: not an idx file: it has {len(start)} bytes, but a header has at least 4")
     if start[:2] != b"\0\0":
-        raise DataError(f"{path}: no idx file: it begins with the bytes {start.hex(' ')}, not with 00 00")
+        raise DataError(f"{path}: not an idx file: it begins with the bytes {start.hex(' ')}, not with 00 00")
     code, dimensions = start[2:]
     if code not in TYPES:
         known = ", ".join(f"{known:02x}" for known in TYPES)
-        raise DataError(f"{path}: no idx file: unknown type code {code:02x} (known: {known})")
+        raise DataError(f"{path}: not an idx file: unknown type code {code:02x} (known: {known})")
     if dimensions == 0:
         raise DataError(f"{path}: its header gives no dimensions")
     sizes = stream.read(4 * dimensions)
@@ -93,7 +93,7 @@ def _header(path: Path, stream: io.BufferedIOBase) -> tuple[np.dtype, tuple[int,
 
 
 def _read(stream: io.BufferedIOBase, size: int) -> bytearray:
-    """So many bytes, or all there are: memory grows with what is there, not with what a header says."""
+    """Reads ``size`` bytes, or all there are; memory grows with the actual data, not with what a header says."""
     content = bytearray()
     while len(content) < size and (chunk := stream.read(min(CHUNK, size - len(content)))):
         content += chunk

@@ -1,4 +1,4 @@
-"""Image files in a folder per class, too many to hold in memory."""
+"""Data sets of image files in one folder per class, too large for memory."""
 
 import errno
 import os
@@ -20,11 +20,11 @@ class ImageFiles:
 
     Attributes:
         root: folder with ``train`` and ``val``.
-        paths: of the files, relative to the root: the training images, then those of ``val``; each part by class and
-            file name.
-        labels: of the files; classes are numbered in the order of their names.
+        paths: paths of the files, relative to the root: the training images, then those of ``val``; each part sorted by
+            class and file name.
+        labels: labels of the files; classes are numbered in the order of their names.
         classes: names of the classes.
-        num_val: the last so many files are those of ``val``.
+        num_val: number of files in ``val``, which come last.
     """
 
     root: Path
@@ -38,17 +38,17 @@ class ImageFiles:
         return len(self.paths)
 
     def absolute(self, number: int) -> str:
-        """The whole path of a file."""
+        """The full path of a file."""
         return f"{self.root}{os.sep}{self.paths[number]}"
 
     def sizes(self) -> Int64[np.ndarray, " files"]:
-        """Sizes of the files in bytes, as they are now.
+        """Current sizes of the files in bytes.
 
-        The disk is asked for each: for the 1.3 million files of ImageNet that is 3 seconds where the system knows
-        them already, and 7 where it reads them from a disk of its own. A disk in a network takes longer.
+        Every file is looked up: for the 1.3 million files of ImageNet this takes 3 seconds if the system has cached
+        them, and 7 if it reads them from a local disk. A network disk takes longer.
 
         Raises:
-            DataError: naming the first file that is no longer there.
+            DataError: with the name of the first file that no longer exists.
         """
         try:
             # A Path for each would take three times as long.
@@ -63,7 +63,7 @@ class ImageFiles:
 def list_image_files(root: Path) -> ImageFiles:
     """All files ``train/<class>/*`` and ``val/<class>/*`` that end in .jpg, .jpeg or .png; the files are not opened.
 
-    Endings may be in upper case. What is hidden is passed over, and so are folders that are named like images.
+    File extensions may be in upper case. Hidden files are skipped, and so are folders named like images.
 
     Raises:
         DataError: if a folder is missing or cannot be read, a class has no images, or the classes of ``train`` and
@@ -76,7 +76,7 @@ def list_image_files(root: Path) -> ImageFiles:
         if alone:
             more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
             raise DataError(
-                f"{root}: classes {', '.join(alone[:3])}{more} are in {part} and not in {other}; "
+                f"{root}: classes {', '.join(alone[:3])}{more} are in {part} but not in {other}; "
                 "both must have a folder for every class"
             )
     paths, labels = [], []
@@ -106,21 +106,21 @@ def _names_by_class(folder: Path) -> dict[str, list[str]]:
 
 
 def unpacked(archive: Path, cache: Path) -> Path:
-    """The folder with ``train`` and ``val`` of a tar archive, unpacked into the cache unless it is there already.
+    """Unpacks a tar archive into the cache, unless already done, and returns the folder with ``train`` and ``val``.
 
-    The archive is unpacked aside and renamed when it is complete: an interruption leaves no half of a data set. What a
-    process has left aside that was ended meanwhile is deleted by the next one that unpacks into this cache. Of several
-    processes one unpacks and the others wait. Files that would land outside of the folder are refused. Files go to the
-    disk piece by piece: a few MiB are in memory, and about a kilobyte for every file of the archive.
+    The archive is unpacked to a temporary folder and renamed when complete, so an interruption leaves no partial data
+    set. Leftovers of a killed process are deleted by the next one that unpacks into this cache. Among several
+    processes, one unpacks and the others wait. Files that would be written outside of the folder are refused. Files are
+    written in pieces: memory use is a few MiB, plus about a kilobyte per file of the archive.
 
     Args:
-        archive: a tar archive, plain or compressed by gzip, bzip2 or xz, with ``train`` and ``val`` at its top or in a
-            folder there.
-        cache: folder to unpack in; made if need be.
+        archive: a tar archive, plain or compressed by gzip, bzip2 or xz, with ``train`` and ``val`` at its top level or
+            in a folder there.
+        cache: folder to unpack to; created if necessary.
 
     Raises:
-        DataError: if the archive is damaged, unsafe, has no ``train`` and ``val`` or several of them, or the cache
-            cannot be written.
+        DataError: if the archive is damaged or unsafe, has no ``train`` and ``val`` or more than one of them, or the
+            cache cannot be written.
     """
     with explained(archive):
         status = archive.stat()
@@ -143,7 +143,7 @@ def _unpack(archive: Path, target: Path) -> None:
     except OSError as error:
         if error.errno is None or str(error.filename) == str(archive):  # damaged, or not to be opened
             raise
-        remedy = "make room, or set XDG_CACHE_HOME to a folder that can be written"
+        remedy = "free some space, or set XDG_CACHE_HOME to a writable folder"
         if error.errno == errno.ENAMETOOLONG:
             remedy = "give its files shorter names"
         raise DataError(f"{archive}: cannot be unpacked into {target.parent} ({error.strerror}); {remedy}") from error
@@ -153,8 +153,8 @@ def _with_train_and_val(folder: Path, archive: Path) -> Path:
     candidates = [folder, *sorted(path for path in folder.iterdir() if not is_hidden(path.name))]
     found = [path for path in candidates if (path / "train").is_dir() and (path / "val").is_dir()]
     if not found:
-        raise DataError(f"{archive}: no folders train and val, neither at its top nor in a folder there")
+        raise DataError(f"{archive}: no folders train and val at its top level or in a folder there")
     if len(found) > 1:
         places = " and ".join(path.relative_to(folder).as_posix() for path in found)
-        raise DataError(f"{archive}: there are folders train and val in {places}; keep one of them")
+        raise DataError(f"{archive}: there are folders train and val in {places}; keep only one of them")
     return found[0]

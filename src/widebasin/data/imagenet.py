@@ -1,4 +1,4 @@
-"""ImageNet, and Imagenette, ten of its classes: photographs in folders per class, read from the disk as needed."""
+"""ImageNet and Imagenette (ten of its classes): photographs in class folders, read from disk as needed."""
 
 import functools
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class ImageFolders:
     """A data set of image files.
 
     Attributes:
-        name: of its folder.
-        title: what people call it.
+        name: name of its folder.
+        title: its usual name.
         num_classes: number of its classes.
-        archived: whether its authors publish a tar archive of it, whose name begins with its own.
+        archived: whether its authors publish a tar archive, named like the data set.
     """
 
     name: str
@@ -40,10 +40,10 @@ def imagenet() -> Dataset:
     """1.28 million training and 50,000 validation photographs in 1,000 classes.
 
     They are expected in ``train/<class>/`` and ``val/<class>/``, in one of the folders of ``folders_of("imagenet")``.
-    ``inputs`` are the numbers of the files in ``files``; the images of ``val`` come last and are the test set.
+    ``inputs`` are the indices of the files in ``files``; the images of ``val`` come last and are the test set.
 
     Raises:
-        DataError: if the folders are not here, or not as they should be.
+        DataError: if the folders cannot be found or are invalid.
 
     Source: Russakovsky et al. 2015 (arXiv 1409.0575), classification.
     """
@@ -51,12 +51,12 @@ def imagenet() -> Dataset:
 
 
 def imagenette() -> Dataset:
-    """Photographs of ten classes of ImageNet that are easy to tell apart; in everything else like ``imagenet``.
+    """Photographs of ten classes of ImageNet that are easy to distinguish; otherwise like ``imagenet``.
 
     A tar archive is unpacked into the cache.
 
     Raises:
-        DataError: if the folders are not here, or not as they should be.
+        DataError: if the folders cannot be found or are invalid.
 
     Source: Howard 2019, https://github.com/fastai/imagenette.
     """
@@ -81,8 +81,8 @@ def _load(kind: ImageFolders) -> Dataset:
         looked = ", ".join(str(folder) for folder in folders_of(kind.name))
         archive = ", or as the archive that its authors publish" if kind.archived else ""
         raise DataError(
-            f"{kind.title} is not here; it cannot be downloaded by this program: put its images into train/<class>/ "
-            f"and val/<class>/{archive}, and set {ENVIRONMENT} to that folder (looked in {looked})"
+            f"{kind.title} was not found and cannot be downloaded by this program: put its images into train/<class>/ "
+            f"and val/<class>/{archive}, and set {ENVIRONMENT} to that folder (searched {looked})"
         )
     is_archive = found.kind == "tar archive"
     return _read(kind, unpacked(found.path, cache_folder("data") / kind.name) if is_archive else found.path)
@@ -93,7 +93,7 @@ def _read(kind: ImageFolders, root: Path) -> Dataset:
     files = list_image_files(root)
     if len(files.classes) != kind.num_classes:
         raise DataError(
-            f"{root}: {len(files.classes)} class folders in train and val, where {kind.title} has {kind.num_classes:,}"
+            f"{root}: {len(files.classes)} class folders in train and val, but {kind.title} has {kind.num_classes:,}"
         )
     return Dataset(
         name=kind.name,

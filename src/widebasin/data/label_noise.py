@@ -1,4 +1,4 @@
-"""Wrong labels, on purpose."""
+"""Label noise: wrong labels on purpose."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def corrupt_labels(
     rate: float | Float[Array, ""],
     kind: str = "symmetric",
 ) -> Int[Array, "examples ..."]:
-    """Gives ``floor(rate * examples)`` of the labels a wrong class (off by one at most beyond 100,000 examples).
+    """Changes ``floor(rate * examples)`` labels to a wrong class (off by at most one beyond 100,000 examples).
 
     Of examples with several labels, such as the tags of a sentence, every label is wrong with probability ``rate``
     instead, independently. A label of -1 is missing, and stays so.
@@ -24,14 +24,14 @@ def corrupt_labels(
     * ``symmetric``: a class drawn uniformly among the ``num_classes - 1`` others.
     * ``asymmetric``: the next class, ``(label + 1) mod num_classes``.
 
-    Examples are corrupted in an order that depends on the key alone: the labels that are wrong at a low rate are
-    wrong, and equally so, at every higher rate. Rates are therefore paired, as radii are.
+    Examples are corrupted in an order that depends only on the key: labels that are wrong at a low rate are wrong in
+    the same way at every higher rate. Rates are therefore paired, as radii are.
 
     Args:
-        key: decides which labels and, for symmetric noise, which classes.
-        labels: true classes in ``0 .. num_classes - 1``; of several labels for an example, -1 where one is missing.
+        key: key that determines the labels and, for symmetric noise, the wrong classes.
+        labels: true classes in ``0 .. num_classes - 1``; with several labels per example, -1 where one is missing.
         num_classes: at least 2.
-        rate: share of wrong labels in [0, 1); a number or a traced scalar.
+        rate: fraction of wrong labels in [0, 1); a number or a traced scalar.
         kind: one of ``LABEL_NOISE_KINDS``.
     """
     which, classes = jax.random.split(key)

@@ -17,10 +17,10 @@ class IdxImages:
     """A data set of idx files.
 
     Attributes:
-        name: of its folder.
-        title: what people call it.
-        first_labels: its first training labels: data sets of this kind have the same file names.
-        torchvision: its folder below the one that torchvision is told to download to.
+        name: name of its folder.
+        title: its usual name.
+        first_labels: its first training labels, because data sets of this kind have the same file names.
+        torchvision: its folder below the root folder of torchvision.
         train_examples: number of training images.
         test_examples: number of test images.
     """
@@ -34,7 +34,7 @@ class IdxImages:
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
-        """How the names of files begin, and how many images they have."""
+        """Prefixes of file names, and numbers of images."""
         return ("train", self.train_examples), ("t10k", self.test_examples)
 
 
@@ -49,7 +49,7 @@ def mnist() -> Dataset:
     """Handwritten digits: bytes ``[70000, 28, 28, 1]``, the official test set last, seen by a network as pixel / 255.
 
     Raises:
-        DataError: if the files are not here, or not as they should be.
+        DataError: if the files cannot be found or are invalid.
 
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
     """
@@ -57,10 +57,10 @@ def mnist() -> Dataset:
 
 
 def fashion_mnist() -> Dataset:
-    """Articles of clothing, in everything else like ``mnist``.
+    """Articles of clothing, otherwise like ``mnist``.
 
     Raises:
-        DataError: if the files are not here, or not as they should be.
+        DataError: if the files cannot be found or are invalid.
 
     Source: Xiao et al. 2017 (arXiv 1708.07747).
     """
@@ -68,7 +68,7 @@ def fashion_mnist() -> Dataset:
 
 
 def find_idx_images(kind: IdxImages) -> Found | None:
-    """The first folder that has all four files, by any of their names, also as torchvision lays them."""
+    """The first folder that has all four files, under any of their names, also in torchvision's layout."""
     for folder in folders_here(kind.name):
         for place, own in (
             (folder, folder.name == kind.name),
@@ -82,7 +82,7 @@ def find_idx_images(kind: IdxImages) -> Found | None:
 
 @functools.cache
 def read_idx_images(kind: IdxImages, folder: Path) -> Dataset:
-    """The data set in a folder."""
+    """Reads the data set from a folder."""
     images, labels = [], []
     for part, examples in kind.parts:
         images.append(_read(folder, f"{part}-images-idx3", (examples, 28, 28)))
@@ -115,11 +115,11 @@ def _missing(folder: Path) -> list[str]:
 
 def _lacks(folder: Path) -> str:
     missing = _missing(folder)
-    return f" (lacks {' and '.join(missing)})" if len(missing) < len(STEMS) else ""
+    return f" ({' and '.join(missing)} missing)" if len(missing) < len(STEMS) else ""
 
 
 def _is(kind: IdxImages, folder: Path) -> bool:
-    """Whether the files in a folder of another name are those of this data set."""
+    """Whether the files in a folder with another name belong to this data set."""
     path = _file(folder, "train-labels-idx1")
     try:
         return path is not None and tuple(first_values(path, len(kind.first_labels))) == kind.first_labels
@@ -133,5 +133,5 @@ def _read(folder: Path, stem: str, shape: tuple[int, ...], largest: int = 255) -
         raise DataError(f"{folder}: {stem}-ubyte.gz is missing")
     array = read_idx(path, shape)
     if array.max(initial=0) > largest:
-        raise DataError(f"{path}: label {array.max()} is none of the classes 0 to {largest}")
+        raise DataError(f"{path}: label {array.max()} is not one of the classes 0 to {largest}")
     return array

@@ -1,4 +1,4 @@
-"""Arrays in npz files, and the cache of arrays that take long to compute."""
+"""Arrays in npz files, and a cache for arrays that take long to compute."""
 
 import contextlib
 import logging
@@ -26,25 +26,25 @@ LARGEST_SIZE = 1 << 48
 
 
 def read_npz(path: Path, known: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """All arrays of an npz file, each verified by its checksum.
+    """Reads all arrays of an npz file, each verified by its checksum.
 
-    Every array's header is read first and compared with the size of what is there, so that no more memory is used than
-    the arrays take that the file really holds, and 16 MiB.
+    Every array's header is read first and compared with the actual size, so that no more memory is used than the arrays
+    in the file take, plus 16 MiB.
 
     Args:
         path: the file.
-        known: names that its arrays may have; any, by default.
+        known: allowed names of its arrays; by default any.
 
     Raises:
-        DataError: if it cannot be read, is no npz file, is damaged, has arrays of other names, or holds Python objects,
-            which are not read.
+        DataError: if it cannot be read, is not an npz file, is damaged, has arrays with other names, or contains Python
+            objects, which are not read.
     """
     with explained(path):
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: no file but a folder or a device")
-    with explained(path, "no npz file, or a damaged one"), path.open("rb") as stream:
+            raise DataError(f"{path}: not a file but a folder or a device")
+    with explained(path, "not an npz file, or damaged"), path.open("rb") as stream:
         if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
-            raise DataError(f"{path}: one array without a name; write it with numpy.savez(path, inputs=..., ...)")
+            raise DataError(f"{path}: a single array without a name; write it with numpy.savez(path, inputs=..., ...)")
         size = os.fstat(stream.fileno()).st_size
         with zipfile.ZipFile(stream) as file:
             members = {member.filename.removesuffix(".npy"): member for member in file.infolist()}
@@ -57,9 +57,9 @@ def read_npz(path: Path, known: Collection[str] | None = None) -> dict[str, np.n
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays aside and renames them into place: the file is there whole or not at all.
+    """Writes arrays atomically: to a temporary file that is then renamed.
 
-    What a process has left aside that was ended meanwhile is deleted by the next one that writes in this folder.
+    Leftovers of a killed process are deleted by the next one that writes in this folder.
     """
     with written_aside(path.parent, ".writing-") as folder:
         aside = folder / "arrays.npz"
@@ -75,18 +75,17 @@ def cached_arrays(
     folder: Path | None = None,
     sound: Callable[[dict[str, np.ndarray]], bool] = lambda arrays: True,
 ) -> dict[str, np.ndarray]:
-    """The arrays of this key from the cache, or else computed and kept there.
+    """Returns the arrays for this key from the cache; computes and caches them if missing.
 
-    A file in the cache that is damaged, or holds other arrays, is replaced. If the cache cannot be written, a warning
-    says so.
+    A cached file that is damaged or has other arrays is replaced. If the cache cannot be written, a warning is logged.
 
     Args:
-        name: how the file's name begins.
-        key: of hexadecimal digits; identifies what the arrays are computed from.
-        names: of the arrays.
-        compute: gives the arrays.
-        folder: where they are kept; that of decoded images by default.
-        sound: whether arrays from the cache can be those; else they are replaced, too.
+        name: prefix of the file's name.
+        key: hexadecimal digits that identify what the arrays are computed from.
+        names: names of the arrays.
+        compute: function that computes the arrays.
+        folder: where they are kept; by default with the decoded images.
+        sound: whether cached arrays are what they must be; if not, they are replaced, too.
     """
     path = (cache_folder("data") / "decoded" if folder is None else folder) / f"{name}-{key}.npz"
     if path.exists():
@@ -98,31 +97,31 @@ def cached_arrays(
     try:
         write_npz(path, arrays)
     except OSError as error:
-        LOGGER.warning("%s cannot be written (%s): %s will be read anew next time", path, error.strerror, name)
+        LOGGER.warning("cannot write %s (%s): %s will be read again next time", path, error.strerror, name)
     return arrays
 
 
 def _read(name: str, file: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> np.ndarray:
-    """The array of a member of an archive of this size in bytes."""
+    """Reads the array in a member of an archive; ``size`` is the size of the archive in bytes."""
     if member.flag_bits & ENCRYPTED:
         raise DataError(f"{name} is encrypted; write the file with numpy.savez")
     if member.compress_type not in DENSEST:
         raise DataError(
-            f"{name} is compressed in a way that NumPy does not; write the file with numpy.savez_compressed"
+            f"{name} is compressed with a method that NumPy does not use; write the file with numpy.savez_compressed"
         )
     with file.open(member) as content:
         start = content.read(len(MAGIC_PREFIX) + 2)
         if not start.startswith(MAGIC_PREFIX):
-            raise DataError(f"{name} is no array; write the file with numpy.savez")
+            raise DataError(f"{name} is not an array; write the file with numpy.savez")
         if tuple(start[-2:]) != (1, 0):
-            raise DataError(f"{name} has a header that arrays of numbers or text never have; write it with numpy.savez")
+            raise DataError(f"{name} has an invalid header for arrays of numbers or text; write it with numpy.savez")
         shape, _, dtype = read_array_header_1_0(content)
         if dtype.hasobject:
-            raise DataError(f"{name} holds Python objects, which are not read for safety; store numbers")
+            raise DataError(f"{name} contains Python objects, which are not read for safety; store numbers")
         needed, there = math.prod(shape) * dtype.itemsize, member.file_size - content.tell()
         most = min(there, DENSEST[member.compress_type] * size)
         if needed != there or needed > most or math.prod(shape) > LARGEST_SIZE:
-            raise DataError(f"{name} is damaged: {dtype} of shape {shape} takes {needed:,} bytes, there are {most:,}")
+            raise DataError(f"{name} is damaged: {dtype} of shape {shape} needs {needed:,} bytes, there are {most:,}")
     with file.open(member) as content:
         array = read_array(content, allow_pickle=False)
         content.read(1)  # the checksum is verified at the end

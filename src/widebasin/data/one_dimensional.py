@@ -1,4 +1,4 @@
-"""Regression on a line: twelve points, and the line itself to draw functions on."""
+"""One-dimensional regression: twelve points, and a grid to draw functions on."""
 
 import functools
 
@@ -14,13 +14,13 @@ SPAN = 1.25
 def points_on_a_line(seed: int = 0) -> Dataset:
     """Twelve points ``(x, y)`` with ``x`` evenly spaced in [-1, 1], and a grid over [-1.25, 1.25] to compare functions.
 
-    Targets are a teacher of three ReLU neurons plus noise, at the training points; the teacher alone elsewhere. The
-    split is fixed: first the 12 training points, then 11 points midway between them to validate on, then the grid.
+    Targets are a teacher of three ReLU neurons, plus noise at the training points only. The split is fixed: first the
+    12 training points, then 11 points midway between them for validation, then the grid.
 
     Args:
-        seed: of teacher and noise.
+        seed: seed of teacher and noise.
 
-    Source: the task is that of Andriushchenko & Flammarion 2022 (arXiv 2206.06232), which arXiv 2311.17539 takes up;
+    Source: the task is that of Andriushchenko & Flammarion 2022 (arXiv 2206.06232), which arXiv 2311.17539 also uses;
     points and teacher are ours.
     """
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Where data sets are looked for."""
+"""Folders that are searched for data sets."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ class Found:
 
     Attributes:
         path: a folder or a file.
-        kind: what they are, such as "idx files" or "class folders".
+        kind: their format, such as "idx files" or "class folders".
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Found:
 
 @functools.cache
 def _without_home() -> Path:
-    """The place of a user without a home folder, as in containers; said once."""
+    """The cache folder for a user without a home folder, as in containers; a warning is logged once."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"widebasin-{user}"
     with contextlib.suppress(OSError):
@@ -38,14 +38,14 @@ def _without_home() -> Path:
         if folder.lstat().st_uid != user:
             folder = Path(tempfile.mkdtemp(prefix="widebasin-"))
     logging.getLogger("widebasin").warning(
-        "there is no home folder: what can be had again is kept in %s; set XDG_CACHE_HOME to a folder that stays",
+        "there is no home folder: the cache is in %s; set XDG_CACHE_HOME to a permanent folder",
         folder,
     )
     return folder
 
 
 def cache_folder(kind: str) -> Path:
-    """The user's folder of what can be had again: ``data``, ``compiled`` programs. It need not exist."""
+    """The user's cache folder for ``data`` or ``compiled`` programs. It need not exist."""
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not chosen.is_absolute():
         try:
@@ -56,10 +56,10 @@ def cache_folder(kind: str) -> Path:
 
 
 def folders_of(name: str) -> tuple[Path, ...]:
-    """The folders a data set is looked for in, the first one first.
+    """The folders that are searched for a data set, in order.
 
-    ``$WIDEBASIN_DATA/NAME`` and ``$WIDEBASIN_DATA`` itself, if that is set; then ``NAME`` in the cache. Downloads go
-    to the first one.
+    ``$WIDEBASIN_DATA/NAME`` and ``$WIDEBASIN_DATA`` itself, if it is set; then ``NAME`` in the cache. Downloads go to
+    the first one.
     """
     chosen = os.environ.get(ENVIRONMENT)
     folder = Path(os.path.expanduser(chosen)) if chosen else None  # noqa: PTH111  without a home, ~ is a name
@@ -68,10 +68,10 @@ def folders_of(name: str) -> tuple[Path, ...]:
 
 
 def folders_here(name: str) -> list[Path]:
-    """Those of ``folders_of`` that are there.
+    """The folders of ``folders_of`` that exist.
 
     Raises:
-        DataError: if the system does not let one be looked into.
+        DataError: if a folder cannot be accessed.
     """
     there = []
     for folder in folders_of(name):
@@ -81,13 +81,13 @@ def folders_here(name: str) -> list[Path]:
                 there.append(folder)
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be looked into ({error.strerror}); set {ENVIRONMENT} to another folder"
+                f"{folder}: cannot be accessed ({error.strerror}); set {ENVIRONMENT} to another folder"
             ) from error
     return there
 
 
 def look_in(folder: Path | None) -> None:
-    """Has data sets looked for, and downloaded, in this folder first, here and in processes to come."""
+    """Makes this folder the first to search for data sets and to download to, here and in child processes."""
     if folder is not None:
         os.environ[ENVIRONMENT] = str(folder)
 
@@ -110,12 +110,12 @@ def not_here(name: str, title: str, note: Callable[[Path], str] = lambda folder:
     """The error for a data set that is in none of its folders.
 
     Args:
-        name: of the data set.
-        title: what people call it.
-        note: what there is to say about a folder looked into.
+        name: name of the data set.
+        title: its usual name.
+        note: note to add about a searched folder.
     """
     looked = ", ".join(f"{folder}{note(folder)}" for folder in folders_of(name))
     return DataError(
-        f"{title} is not here; run: widebasin data fetch {name}, or set {ENVIRONMENT} to the folder it is in "
-        f"(looked in {looked})"
+        f"{title} was not found; run: widebasin data fetch {name}, or set {ENVIRONMENT} to its folder "
+        f"(searched {looked})"
     )

@@ -1,4 +1,4 @@
-"""Randomness by purpose."""
+"""Random keys by purpose."""
 
 import math
 import zlib
@@ -11,19 +11,19 @@ from jaxtyping import Array, Int, Key
 def key_for(key: Key[Array, ""], purpose: str) -> Key[Array, ""]:
     """The key for one purpose ("split", "initialization", ...): ``fold_in(key, crc32(purpose))``.
 
-    Keys depend on the purpose's name and never on the order in which they are asked for, so that a new source of
-    randomness leaves all others as they were, and so that networks of one seed share split, initialization, batch
-    order and noisy labels whatever their method and radius.
+    Keys depend on the name of the purpose, never on the order of calls. A new source of randomness therefore changes no
+    other, and networks with the same seed share split, initialization, batch order and noisy labels, whatever their
+    method and radius.
     """
     return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
 
 
 def permutation(key: Key[Array, ""], count: int) -> Int[Array, " count"]:
-    """The numbers below ``count`` in an order drawn from a key.
+    """A random permutation of the numbers below ``count``.
 
-    They are sorted by 32 random bits each, and again where that many do not suffice to make equal bits rare, as
-    ``jax.random.permutation`` does and to the same order. Bits and position are sorted as one number of 64 bits: on a
-    CPU, XLA sorts single numbers in less than half of the time.
+    It equals ``jax.random.permutation``: the numbers are sorted by 32 random bits each, repeatedly if equal bits would
+    not be rare. Bits and position are sorted as one 64-bit number, because on a CPU, XLA sorts single numbers in less
+    than half of the time.
     """
     order = jnp.arange(count, dtype=jnp.int32)
     # The bits that three times the logarithm of the count asks for: then equal ones leave no trace.

@@ -1,4 +1,4 @@
-"""Which examples train, validate and test."""
+"""Splits into training, validation and test examples."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from widebasin.data.randomness import permutation
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Numbers of examples to train on, to validate on and to test on."""
+    """Numbers of training, validation and test examples."""
 
     train: int
     valid: int
@@ -20,7 +20,7 @@ class SplitSizes:
 
 
 class Split(NamedTuple):
-    """Indices into the data set, disjoint."""
+    """Disjoint indices into the data set."""
 
     train: Int[Array, " train"]
     valid: Int[Array, " valid"]
@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
 
 def split_fits(examples: int, sizes: SplitSizes, fixed_test: int = 0, fixed_valid: int = 0) -> bool:
-    """Whether a data set has enough examples for a split, and every part some; arguments as ``split_examples`` has."""
+    """Whether a data set has enough examples for a split, with no empty part; arguments as in ``split_examples``."""
     enough = _drawn(sizes, fixed_test, fixed_valid) <= examples - fixed_test - fixed_valid
     enough &= sizes.test <= (fixed_test or sizes.test) and sizes.valid <= (fixed_valid or sizes.valid)
     return enough and min(sizes.train, sizes.valid, sizes.test) >= 1
@@ -45,13 +45,13 @@ def split_examples(
     """Draws a split from a key.
 
     Args:
-        key: decides the split.
-        examples: number of examples of the data set.
+        key: key that determines the split.
+        examples: number of examples in the data set.
         sizes: how many to draw for each part.
-        fixed_test: if positive, the test part is ``sizes.test`` of the last ``fixed_test`` examples, evenly spaced, as
-            they may be sorted by class; only training and validation examples are drawn, from the others.
-        shuffled: if not, the examples are taken in their order, whatever the key, and the first of a fixed test set.
-        fixed_valid: likewise, of the examples before those to test on: the validation part is taken from these.
+        fixed_test: if positive, the test part is ``sizes.test`` of the last ``fixed_test`` examples, evenly spaced
+            because they may be sorted by class; training and validation examples are drawn from the others.
+        shuffled: if false, the examples are taken in order, whatever the key; from a fixed test set, the first ones.
+        fixed_valid: likewise for the examples before the test set, from which the validation part is taken.
 
     Raises:
         ValueError: if the sizes do not fit the data.
@@ -80,5 +80,5 @@ def split_examples(
 
 
 def _drawn(sizes: SplitSizes, fixed_test: int, fixed_valid: int) -> int:
-    """How many examples are drawn: those of a fixed test or validation set are not."""
+    """Number of examples to draw; a fixed test or validation set is not drawn."""
     return sizes.train + (0 if fixed_valid else sizes.valid) + (0 if fixed_test else sizes.test)

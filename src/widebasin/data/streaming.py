@@ -1,4 +1,4 @@
-"""Batches of images from the disk, decoded by processes of their own while the device computes."""
+"""Batches of images from disk, decoded by worker processes while the device computes."""
 
 import contextlib
 import pickle
@@ -22,13 +22,13 @@ from widebasin.data.image_files import ImageFiles
 class ImageReader:
     """Reads, decodes and crops image files in worker processes, a few batches ahead.
 
-    A worker is a Python process that knows Pillow and NumPy only; nothing of this process is copied to it, neither
-    JAX nor the program that runs.
+    A worker is a Python process that imports only Pillow and NumPy; neither JAX nor the running program is copied to
+    it.
 
     Args:
-        files: which images.
-        workers: number of processes; 0 decodes in this one, when a batch is asked for.
-        prefetch: batches that are being decoded or wait, ahead of the one in use; fewer than workers leave some idle.
+        files: the images.
+        workers: number of processes; 0 decodes in this process, when a batch is requested.
+        prefetch: batches decoded ahead of the one in use; if fewer than ``workers``, some workers are idle.
         size: height and width of the images, in pixels.
 
     Raises:
@@ -83,17 +83,17 @@ class ImageReader:
     ) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
         """The images of every step, in order.
 
-        An image depends on its file and its seed alone: not on its step, its place in the batch or the number of
-        workers. To resume at a step, give the rows from that step on.
+        An image depends only on its file and seed, not on its step, its position in the batch or the number of workers.
+        To resume at a step, give the rows from that step on.
 
         Args:
-            indices: numbers of the files.
-            seeds: of random crops and flips, for training: see ``decoding.training_view``. Without, the images are
-                those for evaluation: see ``decoding.evaluation_view``.
+            indices: indices of the files.
+            seeds: seeds of random crops and flips for training, see ``decoding.training_view``. Without seeds, images
+                are for evaluation, see ``decoding.evaluation_view``.
 
         Raises:
-            ValueError: at once, if arguments do not fit; if the reader has workers and is not open.
-            DataError: at the step that it concerns, if an image cannot be read or a worker dies.
+            ValueError: immediately, if arguments do not fit, or the reader has workers and is not open.
+            DataError: at the step concerned, if an image cannot be read or a worker dies.
         """
         if indices.ndim != 2:
             raise ValueError(f"indices must be of shape [steps, batch], got {indices.shape}")
@@ -145,10 +145,10 @@ class ImageReader:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             raise DataError(
-                f"a worker that decodes images (process {process.pid}) has ended, status {process.returncode}: a "
-                "negative status is the signal that killed it (-9: perhaps for want of memory; use fewer workers or a "
-                f"smaller prefetch), 1 an error that it has printed; it was decoding the {len(request[0])} images from "
-                f"{request[0][0] if request[0] else 'none'} on"
+                f"an image worker (process {process.pid}) ended with status {process.returncode}: a negative status is "
+                "the signal that killed it (-9: perhaps out of memory; use fewer workers or a smaller prefetch), 1 an "
+                f"error that it has printed; it was decoding {len(request[0])} images, starting with "
+                f"{request[0][0] if request[0] else 'none'}"
             ) from error
         finally:
             # Also one that has ended: its error is then met again, where an empty queue would wait for ever.

@@ -1,4 +1,4 @@
-"""Tables in files of comma-separated values and in parquet files."""
+"""Tables in CSV and parquet files."""
 
 import logging
 from collections.abc import Sequence
@@ -30,11 +30,12 @@ class Table(NamedTuple):
     """A table as a data set.
 
     Attributes:
-        dataset: the examples, a row each.
-        inputs: names of the inputs: of a column of numbers its own, of a column of texts ``column=text`` for each.
-        target: name of the column.
-        classes: what the labels mean; ``None`` of numbers to regress on.
-        deviation: of the numbers to regress on; targets are these less their mean, divided by it. 1 of labels.
+        dataset: the examples, one per row.
+        inputs: names of the inputs: the column's name for numbers, ``column=text`` for each text in a column of texts.
+        target: name of the target column.
+        classes: names of the classes; ``None`` for regression.
+        deviation: standard deviation of regression targets, by which they are divided after subtracting the mean; 1 for
+            labels.
     """
 
     dataset: Dataset
@@ -45,22 +46,22 @@ class Table(NamedTuple):
 
 
 def table(path: Path | str, target: str | None = None, task: str | None = None) -> Table:
-    """The table in a .csv or .parquet file as a data set, named like the file.
+    """The table in a .csv or .parquet file as a data set, named after the file.
 
-    Columns of numbers are inputs less their mean and over their standard deviation, those of texts, categories and
-    truth values one input for each value, 1 where it is the row's. Means and deviations are those of all rows. Columns
-    that have one value are left out. The target is of classes where it has texts, categories, truth values or at most
-    20 different integers, numbered in their order; of numbers to regress on where it has floats or more integers.
+    Columns of numbers are standardized: minus their mean, divided by their standard deviation, over all rows. Columns
+    of texts, categories and booleans are one-hot encoded. Columns with a single value are left out. The target is a
+    class if it has texts, categories, booleans or at most 20 different integers, numbered in sorted order; floats or
+    more integers mean regression.
 
     Args:
-        path: the file; of comma-separated values in UTF-8 the first line names the columns.
-        target: name of the column; by default the one that is called target, label or y.
-        task: "classification" or "regression", if it is not the one that the target says.
+        path: the file; a CSV file must be in UTF-8 and have the column names in the first line.
+        target: name of the target column; by default the one named target, label or y.
+        task: "classification" or "regression", if different from what the target implies.
 
     Raises:
-        DataError: if the file cannot be read or holds no table; a value is missing or infinite; a column has more than
-            50 different texts, or is of dates, lists or anything else; all targets are one.
-        ValueError: if there is no such column, or no such task.
+        DataError: if the file cannot be read or has no table; a value is missing or infinite; a column has more than 50
+            different texts, or has dates, lists or other types; all targets are equal.
+        ValueError: if the column or the task does not exist.
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
@@ -80,10 +81,10 @@ def table(path: Path | str, target: str | None = None, task: str | None = None) 
 
 
 def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str:
-    """The column that is the target.
+    """The target column.
 
     Raises:
-        ValueError: if there is no such column, or none is named and not one of the usual names is there.
+        ValueError: if there is no such column, or none is given and not exactly one column has a usual name.
     """
     there = f"the columns of {path.name} are {_listed(columns)}"
     if target is not None:
@@ -92,7 +93,7 @@ def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str
         return target
     usual = [name for name in columns if name in TARGETS]
     if len(usual) != 1:
-        why = f"{_listed(usual)} may all be the target" if usual else f"no column is called {', '.join(TARGETS)}"
+        why = f"{_listed(usual)} may all be the target" if usual else f"no column is named {', '.join(TARGETS)}"
         raise ValueError(f"{why}; name the target, as in {path.name}:{(usual or columns)[-1]}; {there}")
     return usual[0]
 
@@ -101,28 +102,28 @@ def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str
 
 
 def _read(path: Path) -> Any:
-    """The table of a file, of pyarrow."""
+    """Reads the table of a file with pyarrow."""
     with explained(path):
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path}: no file but a folder or a device")
     read = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     names = read.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
+        raise DataError(f"{path}: several columns are named {_listed(twice)}; give each its own name")
     if any(not name.strip() for name in names):
         raise DataError(
-            f"{path}: a column has no name; if it numbers the rows, write the table without it, as to_csv(index=False) "
-            "of pandas does"
+            f"{path}: a column has no name; if it numbers the rows, write the table without it, as with "
+            "to_csv(index=False) in pandas"
         )
     if len(names) < 2:
         raise DataError(
-            f"{path}: there is one column, {_listed(names)}; columns are separated by commas, and there must be inputs "
-            "beside the target"
+            f"{path}: there is only one column, {_listed(names)}; columns must be separated by commas, and there must "
+            "be inputs besides the target"
         )
     if all(map(_is_number, names)):
-        raise DataError(f"{path}: the first line holds numbers, {_listed(names)}; it must name the columns")
+        raise DataError(f"{path}: the first line has numbers, {_listed(names)}; it must have the column names")
     if not read.num_rows:
-        raise DataError(f"{path}: there are columns, {_listed(names)}, and no rows")
+        raise DataError(f"{path}: there are columns, {_listed(names)}, but no rows")
     return read
 
 
@@ -143,14 +144,14 @@ def _csv(path: Path) -> Any:
         try:
             read.column_names  # noqa: B018 (decodes the names)
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}: the first line is no text in UTF-8; save the file in this encoding") from error
+            raise DataError(f"{path}: the first line is not UTF-8 text; save the file in UTF-8") from error
         return read
 
 
 def _parquet(path: Path) -> Any:
     from pyarrow import parquet
 
-    with explained(path, "no parquet file, or a damaged one"), path.open("rb") as stream:
+    with explained(path, "not a parquet file, or damaged"), path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
         file = parquet.ParquetFile(stream)
@@ -159,7 +160,7 @@ def _parquet(path: Path) -> Any:
         if facts.num_rows * facts.num_columns > MOST_NUMBERS or needed > LARGEST_RATIO * size + ALLOWANCE:
             raise DataError(
                 f"{path}: {facts.num_rows:,} rows of {facts.num_columns:,} columns in {size:,} bytes are too many to "
-                f"be read at once; at most {MOST_NUMBERS:,} numbers are"
+                f"read at once; the limit is {MOST_NUMBERS:,} numbers"
             )
         # What pandas keeps as the index of rows is no column.
         kept = (schema.pandas_metadata or {}).get("index_columns", [])
@@ -184,8 +185,8 @@ def _refuse_missing(path: Path, read: Any) -> None:
         found = ", ".join(f"{name} in {count:,}" for name, count in list(missing.items())[:5])
         more = f" and {len(missing) - 5} further columns" if len(missing) > 5 else ""
         raise DataError(
-            f"{path}: values are missing, of {found}{more} of {read.num_rows:,} rows; fill them, or leave out these "
-            "rows or columns, as with fillna or dropna of pandas"
+            f"{path}: values are missing: {found}{more} of {read.num_rows:,} rows; fill them in, or drop these rows or "
+            "columns, as with fillna or dropna in pandas"
         )
 
 
@@ -205,7 +206,7 @@ def _is_categorical(kind: Any) -> bool:
 
 
 class _Categories(NamedTuple):
-    """The different values of a column as texts, in their order, and for every row the index of its value."""
+    """The distinct values of a column as texts, sorted, and for every row the index of its value."""
 
     names: list[str]
     codes: np.ndarray
@@ -220,8 +221,8 @@ def _categories(path: Path, name: str, column: Any, most: int | None = MOST_CATE
     dictionary = encoded.chunk(0).dictionary
     if most is not None and len(used) > most:
         raise DataError(
-            f"{path}: column {name} has {len(used):,} different texts, such as {str(dictionary[0])!r}, and at most "
-            f"{most} are encoded; leave it out, or write numbers in it, with a decimal point"
+            f"{path}: column {name} has {len(used):,} different texts, such as {str(dictionary[0])!r}, but at most "
+            f"{most} can be encoded; drop the column, or write numbers with a decimal point"
         )
     texts = np.array([str(dictionary[int(one)]) for one in used], object)
     order = np.argsort(texts, kind="stable")
@@ -235,25 +236,25 @@ def _floats(path: Path, name: str, column: Any) -> np.ndarray:
 
     kind = column.type
     if types.is_binary(kind) and path.suffix.lower() == ".csv":
-        raise DataError(f"{path}: column {name} is no text in UTF-8; save the file in this encoding")
+        raise DataError(f"{path}: column {name} is not UTF-8 text; save the file in UTF-8")
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
         raise DataError(
-            f"{path}: column {name} is of {kind}, which is no input; make numbers or texts of it, or leave it out"
+            f"{path}: column {name} has type {kind}, not a valid input; convert it to numbers or texts, or drop it"
         )
     values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), float)
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
-        raise DataError(f"{path}: column {name} holds {wrong:,} infinite values; replace them, or leave out their rows")
+        raise DataError(f"{path}: column {name} has {wrong:,} infinite values; replace them, or drop their rows")
     return values
 
 
 def _standardized(path: Path, name: str, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Values less their mean and over their standard deviation, and that."""
+    """Values minus their mean, divided by their standard deviation; and the standard deviation."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         deviation = float(values.std())
         standardized = (values - values.mean()) / deviation
     if not 0 < deviation < np.inf or not np.isfinite(standardized).all():
-        raise DataError(f"{path}: numbers of column {name} are too large or too small to be brought to deviation 1")
+        raise DataError(f"{path}: numbers in column {name} are too large or too small to be standardized")
     return standardized.astype(np.float32), deviation
 
 
@@ -277,13 +278,13 @@ def _inputs(path: Path, read: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         names += own
         if read.num_rows * len(names) > MOST_NUMBERS:
             raise DataError(
-                f"{path}: {read.num_rows:,} examples with all inputs are more than {MOST_NUMBERS:,} numbers; leave out "
-                "rows or columns"
+                f"{path}: {read.num_rows:,} examples with all inputs are more than {MOST_NUMBERS:,} numbers; drop rows "
+                "or columns"
             )
     if constant:
-        LOGGER.warning(shown(f"{path}: left out, as all rows have one value in it: {_listed(constant)}"))
+        LOGGER.warning(shown(f"{path}: columns left out because all their values are equal: {_listed(constant)}"))
     if not names:
-        raise DataError(f"{path}: no column beside the target tells rows apart; there must be inputs")
+        raise DataError(f"{path}: no column besides the target differs between rows; there must be inputs")
     return np.concatenate(blocks, axis=1), tuple(names)
 
 
@@ -303,29 +304,29 @@ def _target(path: Path, name: str, column: Any, task: str | None) -> _Target:
 
     if _is_categorical(column.type):
         if task == REGRESSION:
-            raise DataError(f"{path}: the target {name} holds texts, which are no numbers to regress on")
+            raise DataError(f"{path}: the target {name} has texts, which cannot be regressed on")
         found = _categories(path, name, column, most=None)
-        _say(path, name, f"texts, taken for {_classes(found.names)}", len(found.codes) < FEW * len(found.names))
+        _say(path, name, f"texts, used as {_classes(found.names)}", len(found.codes) < FEW * len(found.names))
         return _labels(path, name, found)
     values = _floats(path, name, column)
     different, codes = np.unique(values, return_inverse=True)
     whole = bool((different == np.round(different)).all())
     if task == CLASSIFICATION and not whole:
         part = different[different != np.round(different)][0]
-        raise DataError(f"{path}: the target {name} holds numbers such as {part:g}, which are no labels")
+        raise DataError(f"{path}: the target {name} has numbers such as {part:g}, which are not labels")
     integers = types.is_integer(column.type)
     few = len(different) <= MOST_CLASSES
     if task == CLASSIFICATION or (task is None and integers and few):
         found = _Categories([f"{value:.0f}" for value in different], codes)
         if task is None and not np.array_equal(different, np.arange(len(different))):
-            _say(path, name, f"integers, taken for {_classes(found.names)}; {_instead(path, name, REGRESSION)}")
+            _say(path, name, f"integers, used as {_classes(found.names)}; {_instead(path, name, REGRESSION)}")
         return _labels(path, name, found)
     if len(different) == 1:
         raise DataError(f"{path}: all targets, column {name}, are {different[0]:g}; there is nothing to learn")
     if task is None and whole and (integers or few):
-        kind = "integers" if integers else "floats, and whole numbers"
+        kind = "integers" if integers else "floats, all whole numbers,"
         which = f"{kind} with {len(different):,} different values"
-        _say(path, name, f"{which}, taken for numbers to regress on; {_instead(path, name, CLASSIFICATION)}")
+        _say(path, name, f"{which}, used for regression; {_instead(path, name, CLASSIFICATION)}")
     standardized, deviation = _standardized(path, name, values)
     return _Target(standardized[:, None], None, deviation)
 
@@ -347,8 +348,8 @@ def _instead(path: Path, name: str, task: str) -> str:
 
 
 def _say(path: Path, name: str, taken: str, few: bool = False) -> None:
-    fewer = f"; these are fewer than {FEW} examples of a class" if few else ""
-    LOGGER.warning(shown(f"{path}: the target {name} holds {taken}{fewer}"))
+    fewer = f"; these are fewer than {FEW} examples per class" if few else ""
+    LOGGER.warning(shown(f"{path}: the target {name} has {taken}{fewer}"))
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

@@ -13,15 +13,15 @@ def teacher_regression(
 ) -> Dataset:
     """Examples ``x ~ N(0, I)`` and targets ``y = (v^T relu(W x) - mean) / std + noise * N(0, 1)``.
 
-    ``W`` has rows ``N(0, I / features)`` and ``v`` is ``N(0, I)``; mean and standard deviation are those of the
-    drawn examples, so the targets' variance is ``1 + noise**2``.
+    ``W`` has rows ``N(0, I / features)`` and ``v`` is ``N(0, I)``; mean and standard deviation are taken over the drawn
+    examples, so the targets' variance is ``1 + noise**2``.
 
     Args:
         examples: number of examples.
         features: dimension of the inputs.
         neurons: width of the teacher.
         noise: standard deviation of the noise on the targets, relative to the teacher's output.
-        seed: of the teacher and the examples; the split is a matter of the network's seed.
+        seed: seed of teacher and examples; the split depends on the network's seed.
 
     Returns:
         A regression data set with targets of shape ``(examples, 1)``.

@@ -1,4 +1,4 @@
-"""Files that are in a folder whole or not at all, and locks that one process at a time holds."""
+"""Atomic writing of files, and lock files."""
 
 import contextlib
 import errno
@@ -14,25 +14,26 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.E
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: float = -1.0) -> Iterator[None]:
-    """Holds a lock file, which one process at a time does.
+    """Holds a lock file; only one process at a time can.
 
-    Where the file system has no locks, as some of clusters and containers, it says so and goes on without.
+    If the file system has no locks, as on some clusters and in some containers, it logs a warning and continues
+    without.
 
     Args:
-        path: of the file, in a folder that is there.
-        wait: so many seconds at most until another process lets go of it; below 0 as long as it takes.
+        path: path of the lock file, in an existing folder.
+        wait: maximum seconds to wait for another process to release it; negative to wait without limit.
 
     Raises:
-        TimeoutError: if another process holds it longer.
+        TimeoutError: if another process holds it for longer.
         OSError: if the file cannot be written.
     """
     from filelock import FileLock
 
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder in the place of a lock file: delete it", str(path))
+        raise IsADirectoryError(errno.EISDIR, "is a folder where a lock file should be: delete it", str(path))
     if not has_locks(path.parent):
         logging.getLogger("widebasin").warning(
-            "the file system of %s has no file locks (flock): see to it that no other process writes there", path.parent
+            "the file system of %s has no file locks (flock): make sure that no other process writes there", path.parent
         )
         yield
         return
@@ -41,7 +42,7 @@ def locked(path: Path, *, wait: float = -1.0) -> Iterator[None]:
 
 
 def has_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked, tried with one of no name.
+    """Whether files in a folder can be locked, tested with an unnamed file.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -60,14 +61,14 @@ def has_locks(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def written_aside(folder: Path, prefix: str) -> Iterator[Path]:
-    """An empty folder within a folder, to write in and to rename from; it is gone afterwards.
+    """A temporary folder inside a folder, to write to and rename from; it is deleted afterwards.
 
-    One process at a time has it, others wait. A process that is killed, or ended by an interrupt, cannot clear it away;
-    the next one that writes here does.
+    Only one process at a time has it, others wait. Leftovers of a killed or interrupted process are deleted by the next
+    process that writes here.
 
     Args:
-        folder: where the files will be; made if need be.
-        prefix: how the name of the folder within begins. All that begins so is taken for what a process has left.
+        folder: the final folder of the files; created if necessary.
+        prefix: prefix of the temporary folder's name. Everything with this prefix counts as leftovers.
 
     Raises:
         OSError: if the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Architectures as Equinox modules for one example; width is an argument. Batches come from ``jax.vmap``."""
+"""Architectures as Equinox modules for one example, with width as an argument; use ``jax.vmap`` for batches."""
 
 from widebasin.models.applied import Applied, from_haiku, from_linen, from_nnx
 from widebasin.models.bilstm import LSTM, BiLSTM

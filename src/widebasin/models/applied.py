@@ -1,4 +1,4 @@
-"""Models of other libraries: parameters, perhaps a state, and a function of them and a batch."""
+"""Models of other libraries: parameters, an optional state, and a function of these and a batch."""
 
 import importlib
 import inspect
@@ -19,28 +19,27 @@ KERNEL_DIMENSIONS = 4
 
 
 class Applied(eqx.Module):
-    """A model of any library: a function ``apply`` of parameters and a batch, here as a model of one example.
+    """Turns a function ``apply`` of parameters and a batch, from any library, into a model of one example.
 
-    Without a state it is ``apply(params, inputs) -> outputs``, and is applied to every example by itself, so that what
-    dropout drops belongs to the example, whatever group or device it is in. With a state, such as the running
-    statistics of batch normalization, it is ``apply(params, state, inputs) -> (outputs, state)``, and is applied to
-    whole batches in training, within ``jax.vmap(..., axis_name=BATCH_AXIS)``. Either may have further arguments, by
-    their names:
+    Without a state, ``apply(params, inputs) -> outputs`` is applied to every example separately, so that dropout
+    depends on the example only, whatever its group or device. With a state, such as the running statistics of batch
+    normalization, ``apply(params, state, inputs) -> (outputs, state)`` is applied to whole batches in training, within
+    ``jax.vmap(..., axis_name=BATCH_AXIS)``. Both may have further keyword arguments:
 
-        training: whether a step is taken, or the network is judged.
-        key: of this step, for dropout, the same in both passes of SAM; ``None`` outside of training.
+        training: true in a training step, false in an evaluation. key: key of this step, for dropout, the same in both
+        passes of SAM; ``None`` outside of training.
 
-    and those that the workload gives (``given``). ``from_linen``, ``from_nnx`` and ``from_haiku`` make one of a module.
+    and those given by the workload (``given``). ``from_linen``, ``from_nnx`` and ``from_haiku`` convert a module.
 
     Attributes:
-        params: what is trained, a pytree of floating-point arrays.
+        params: the trained parameters, a pytree of floating-point arrays.
         apply: the function; inputs and outputs have the examples along the leading axis.
         state: the initial state, a pytree of arrays, or ``None``.
-        inference: whether the network is judged; see ``equinox.nn.inference_mode``.
+        inference: whether the model is in inference mode; see ``equinox.nn.inference_mode``.
 
     Raises:
-        ValueError: if ``apply`` is no function; in training with a state outside of a batch; if ``apply`` returns a
-            state of another form than it was given.
+        ValueError: if ``apply`` is not a function; if a model with a state is called in training outside of a batch; if
+            ``apply`` returns a state with another structure than it was given.
     """
 
     params: PyTree
@@ -49,7 +48,7 @@ class Applied(eqx.Module):
     inference: bool
 
     def __init__(self, params: PyTree, apply: Any, state: PyTree = None) -> None:
-        """A model of parameters, a function and, if the function takes one, a state."""
+        """Takes parameters, a function and, if the function needs one, a state."""
         if not callable(apply) or hasattr(apply, "apply"):
             given = type(apply).__name__
             remedy = (
@@ -59,8 +58,8 @@ class Applied(eqx.Module):
         others = sorted(set(params) - {"params"}) if isinstance(params, Mapping) and "params" in params else []
         if others and not jax.tree.leaves(state):
             raise ValueError(
-                f"params has the collections {', '.join(map(str, others))} beside params, which would be trained like "
-                "parameters; take from_linen(module, key, inputs)"
+                f"params has the collections {', '.join(map(str, others))} besides params, which would be trained like "
+                "parameters; use from_linen(module, key, inputs)"
             )
         self.params, self.apply = params, apply
         self.state = eqx.nn.StateIndex(state) if jax.tree.leaves(state) else None
@@ -69,7 +68,7 @@ class Applied(eqx.Module):
     def __call__(
         self, x: PyTree, state: eqx.nn.State | None = None, *, key: Key[Array, ""] | None = None, **given: Any
     ) -> Any:
-        """The outputs for one example; with a state, that after the batch beside them."""
+        """The outputs for one example; with a state, also the state after the batch."""
         wanted = inspect.signature(self.apply).parameters
         given |= {"training": not self.inference} if "training" in wanted else {}
         if self.state is None:
@@ -94,7 +93,7 @@ class Applied(eqx.Module):
         outputs, after = self._applied(before, batch, given)
         if jax.tree.structure(after) != jax.tree.structure(before):
             raise ValueError(
-                f"apply must return (outputs, state), the state as it was given, {jax.tree.structure(before)}; got "
+                f"apply must return (outputs, state) with the state's structure {jax.tree.structure(before)}; got "
                 f"{jax.tree.structure(after)}"
             )
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, before)
@@ -103,21 +102,21 @@ class Applied(eqx.Module):
     def _applied(self, state: PyTree, inputs: PyTree, given: dict[str, Any]) -> tuple[PyTree, PyTree]:
         found = self.apply(self.params, state, inputs, **given)
         if not isinstance(found, tuple) or len(found) != 2:
-            raise ValueError(f"apply must return (outputs, state), as it is given a state; got {type(found).__name__}")
+            raise ValueError(f"apply must return (outputs, state), as it takes a state; got {type(found).__name__}")
         return found
 
 
 def from_linen(module: Any, key: Key[Array, ""], inputs: PyTree) -> Applied:
-    """A module of Flax linen with new parameters.
+    """Converts a Flax linen module, with new parameters.
 
-    Batch normalization and whatever else changes a collection of variables travel as the state; a key is there for
-    dropout and all other streams of random numbers. Where the module has an argument ``training``, ``train`` or
-    ``is_training``, or ``deterministic``, it is told by it whether it trains.
+    Collections of variables that change, such as those of batch normalization, become the state; a key is provided for
+    dropout and all other random streams. If the module has an argument ``training``, ``train``, ``is_training`` or
+    ``deterministic``, it is set accordingly.
 
     Args:
-        module: called with a batch.
-        key: decides the parameters.
-        inputs: a batch of any size, of which only the shapes matter.
+        module: the module, called with a batch.
+        key: key for the parameters.
+        inputs: a batch of any size; only its shapes matter.
     """
     told = _telling(type(module).__call__)
     params, state = _without_params(module.init(key, inputs, **told(False)))
@@ -133,14 +132,14 @@ def from_linen(module: Any, key: Key[Array, ""], inputs: PyTree) -> Applied:
 
 
 def from_nnx(module: Any) -> Applied:
-    """A module of Flax NNX with its parameters: ``from_nnx(Network(width, nnx.Rngs(key)))``.
+    """Converts a Flax NNX module, with its parameters: ``from_nnx(Network(width, nnx.Rngs(key)))``.
 
-    ``nnx.Param`` is trained, all other variables travel as the state, and the streams of random numbers begin anew
-    from the step's key. Whether it trains the module is told by ``module.train()`` and ``module.eval()``, and by an
-    argument as in ``from_linen``, if it has one.
+    ``nnx.Param`` variables are trained, all others become the state, and random streams restart from the step's key.
+    The module is switched by ``module.train()`` and ``module.eval()``, and by an argument as in ``from_linen``, if it
+    has one.
 
     Args:
-        module: called with a batch.
+        module: the module, called with a batch.
     """
     nnx: Any = importlib.import_module("flax.nnx")  # Flax is installed where there is a module
     told = _telling(type(module).__call__)
@@ -166,15 +165,14 @@ def from_nnx(module: Any) -> Applied:
 
 
 def from_haiku(transformed: Any, key: Key[Array, ""], inputs: PyTree) -> Applied:
-    """A function that ``hk.transform`` or ``hk.transform_with_state`` has transformed, with new parameters.
+    """Converts a function transformed by ``hk.transform`` or ``hk.transform_with_state``, with new parameters.
 
-    Where the function has an argument ``is_training``, or another one as in ``from_linen``, it is told by it whether it
-    trains.
+    If the function has an argument ``is_training``, or another one as in ``from_linen``, it is set accordingly.
 
     Args:
-        transformed: of a function of a batch.
-        key: decides the parameters.
-        inputs: a batch of any size, of which only the shapes matter.
+        transformed: the transformed function of a batch.
+        key: key for the parameters.
+        inputs: a batch of any size; only its shapes matter.
     """
     names = inspect.signature(transformed.apply).parameters
     told, has_state, has_key = _telling(transformed.apply), "state" in names, "rng" in names
@@ -191,14 +189,14 @@ def from_haiku(transformed: Any, key: Key[Array, ""], inputs: PyTree) -> Applied
 
 
 def is_convolution_of_another_library(node: object) -> bool:
-    """Whether this is a model with kernels of convolutions, as far as the dimensions of its parameters tell."""
+    """Whether this is a model with convolution kernels, judging by the dimensions of its parameters."""
     return isinstance(node, Applied) and any(
         len(leaf.shape) >= KERNEL_DIMENSIONS for leaf in jax.tree.leaves(node.params)
     )
 
 
 def _with_state(params: PyTree, apply: Callable[..., Any], state: PyTree) -> Applied:
-    """A model of a function that takes a state in any case; without one, examples are taken one by one."""
+    """A model from a function that always takes a state; if the state is empty, examples are processed one by one."""
     if jax.tree.leaves(state):
         return Applied(params, apply, state)
 
@@ -209,7 +207,7 @@ def _with_state(params: PyTree, apply: Callable[..., Any], state: PyTree) -> App
 
 
 def _telling(call: Callable[..., Any]) -> Callable[[bool], dict[str, bool]]:
-    """How a module is told whether it trains: arguments by their names."""
+    """The keyword arguments that switch a module between training and evaluation."""
     names = inspect.signature(call).parameters
     return lambda training: {
         **{name: training for name in TRAINING if name in names},

@@ -16,13 +16,13 @@ Image = Float[Array, "_height _width _channels"]
 class Convolution(eqx.Module):
     """Convolution of an image, channels last: ``y[i, j] = sum_ab x[s i + a - p, s j + b - p] @ kernel[a, b] + bias``.
 
-    Zeros pad the image by ``p = size // 2`` on every side, so at stride ``s = 1`` its size stays. The module is not
-    ``equinox.nn.Conv2d`` because channels come last here, as batch normalization after it wants them on a CPU: the
+    The image is zero-padded by ``p = size // 2`` on every side, so stride ``s = 1`` keeps its size. This is not
+    ``equinox.nn.Conv2d``, because channels come last here, which is faster with batch normalization on a CPU: the
     gradient of a residual network takes four fifths of the time.
 
     Attributes:
         kernel: weights.
-        bias: of every output channel, or None.
+        bias: bias of every output channel, or None.
         stride: pixels from one output to the next.
     """
 
@@ -43,12 +43,12 @@ class Convolution(eqx.Module):
         """Draws the kernel from ``N(0, 2 / fan_in)`` (He et al. 2015); the bias starts at 0.
 
         Args:
-            inputs: channels in.
-            outputs: channels out.
-            size: pixels of a side of the kernel; odd.
+            inputs: number of input channels.
+            outputs: number of output channels.
+            size: side of the kernel in pixels; odd.
             stride: pixels from one output to the next.
-            bias: whether there is one.
-            key: decides the kernel.
+            bias: whether to add a bias.
+            key: key for the kernel.
         """
         if min(inputs, outputs, stride) < 1:
             raise ValueError(f"inputs, outputs and stride must be at least 1, got {inputs}, {outputs} and {stride}")
@@ -62,10 +62,10 @@ class Convolution(eqx.Module):
         self.stride = stride
 
     def __call__(self, image: Image) -> Image:
-        """The image convolved; each side becomes ``ceil(side / stride)`` pixels."""
+        """The convolved image; each side becomes ``ceil(side / stride)`` pixels."""
         size, _, inputs, outputs = self.kernel.shape
         if image.shape[-1] != inputs:
-            raise ValueError(f"the image must have {inputs} channels, the last axis, got the shape {image.shape}")
+            raise ValueError(f"the image must have {inputs} channels in its last axis, got shape {image.shape}")
         if size == 1 or min(image.shape[:2]) <= self.stride * (size - 1):
             # On a CPU XLA multiplies matrices faster than it convolves with a single pixel (two to four times), or to
             # images smaller than the kernel (2 x 2: six times with 32 channels, 77 times with 512).
@@ -81,7 +81,7 @@ class Convolution(eqx.Module):
         return convolved if self.bias is None else convolved + self.bias
 
     def _patches(self, image: Image) -> Image:
-        """The pixels under the kernel at each of its places, one channel after the other."""
+        """The pixels under the kernel at each of its positions, channel by channel."""
         size = self.kernel.shape[0]
         margin = size // 2
         height, width = (side - 1 for side in image.shape[:2])
@@ -95,7 +95,7 @@ class Convolution(eqx.Module):
 
 
 def is_convolutional(model: PyTree) -> bool:
-    """Whether a model has convolutions, whose kernels ``vmap`` makes grouped convolutions."""
+    """Whether a model has convolutions, which ``vmap`` over kernels turns into grouped convolutions."""
     return any(map(_is_convolution, jax.tree.leaves(model, is_leaf=_is_convolution)))
 
 

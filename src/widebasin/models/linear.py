@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Key
 class LinearNetwork(eqx.Module):
     """A product of matrices, without biases or nonlinearity: ``x -> W_L ... W_1 x``.
 
-    One matrix is linear regression; two with squared loss are the factorization of a matrix. Entries are drawn from
-    ``N(0, 1 / fan_in)``.
+    One matrix is linear regression; two with squared loss are matrix factorization. Entries are drawn from ``N(0, 1 /
+    fan_in)``.
 
     Example:
         >>> import jax
@@ -42,12 +42,12 @@ class LinearNetwork(eqx.Module):
 
 
 class LinearRegression(eqx.Module):
-    """Linear regression on the first features alone: ``x -> W x[:width]``, starting at ``W = 0``."""
+    """Linear regression on only the first features: ``x -> W x[:width]``, starting at ``W = 0``."""
 
     weight: Float[Array, "outputs width"]
 
     def __init__(self, width: int, outputs: int = 1) -> None:
-        """Weights at 0, as many as ``width`` features for each output."""
+        """Weights of 0 for ``width`` features and each output."""
         if min(width, outputs) < 1:
             raise ValueError(f"width and outputs must be at least 1, got {width} and {outputs}")
         self.weight = jnp.zeros((outputs, width))

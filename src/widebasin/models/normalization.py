@@ -15,21 +15,21 @@ EPSILON = 1e-5
 class BatchNormalization(eqx.Module):
     """Normalization of every channel by its mean and variance: ``scale (x - mean) / sqrt(variance + 1e-5) + bias``.
 
-    In training these are the mean and the (biased) variance over the batch and all pixels, and the running ones move
-    towards them, ``r <- 0.9 r + 0.1 batch``; in inference they are the running ones, which start at 0 and 1. As in
-    Flax, which the networks of arXiv 2311.17539 were written in, the running variance is of the biased ones too; in
-    PyTorch it is of the unbiased ones, ``n / (n - 1)`` times as large, where ``n`` is batch x height x width.
+    Training uses the mean and the (biased) variance over the batch and all pixels, and updates the running statistics,
+    ``r <- 0.9 r + 0.1 batch``; inference uses the running statistics, which start at 0 and 1. As in Flax, which arXiv
+    2311.17539 used, the running variance averages biased variances; in PyTorch it averages unbiased ones, which are ``n
+    / (n - 1)`` times as large, where ``n`` is batch x height x width.
 
-    The variance is the mean of squared deviations, not a difference of two means, which would lose all digits where a
-    mean is large. Statistics are in float32 at least, whatever the dtype of the image. Training takes place within
-    ``jax.vmap(..., axis_name=BATCH_AXIS)``; a batch sharded over devices is normalized as a whole. The module is not
-    ``equinox.nn.BatchNorm`` because that has channels first and an average of another kind.
+    The variance is the mean of squared deviations, not a difference of two means, which would lose all digits if a mean
+    is large. Statistics are at least float32, whatever the dtype of the image. Training takes place within
+    ``jax.vmap(..., axis_name=BATCH_AXIS)``; a batch sharded over devices is normalized as a whole. This is not
+    ``equinox.nn.BatchNorm``, which has channels first and a different running average.
 
     Source: Ioffe and Szegedy 2015 (arXiv 1502.03167).
 
     Attributes:
-        scale: factor of every channel, 1 at first, or 0 with ``zero_scale``.
-        bias: added to every channel, 0 at first.
+        scale: factor of every channel, initially 1, or 0 with ``zero_scale``.
+        bias: added to every channel, initially 0.
         running: the running mean and variance in the ``equinox.nn.State``.
         inference: whether to normalize by the running statistics; see ``equinox.nn.inference_mode``.
 
@@ -48,7 +48,7 @@ class BatchNormalization(eqx.Module):
     inference: bool
 
     def __init__(self, channels: int, *, zero_scale: bool = False, inference: bool = False) -> None:
-        """Normalization of images with a number of channels."""
+        """Normalization of images with the given number of channels."""
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
         self.scale = jnp.zeros(channels) if zero_scale else jnp.ones(channels)
@@ -90,5 +90,5 @@ def _batch_mean(values: Float[Array, "*pixels channels"]) -> Float[Array, " chan
 
 
 def _moved(old: Float[Array, " channels"], new: Float[Array, " channels"]) -> Float[Array, " channels"]:
-    """A running statistic after a batch, in the dtype in which it is kept."""
+    """A running statistic after a batch, in its own dtype."""
     return (MOMENTUM * old + (1 - MOMENTUM) * new).astype(old.dtype)

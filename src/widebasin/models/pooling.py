@@ -10,7 +10,7 @@ from widebasin.models.convolution import Image
 def max_pool(image: Image, size: int) -> Image:
     """The maximum of every channel over ``size x size`` pixels, at stride 2; see ``window_pixels``.
 
-    Where several pixels of a window are the largest, its gradient is divided among them.
+    If several pixels of a window are largest, the gradient is divided among them.
     """
     if size == 2:
         # The gradient takes a third of the time on a CPU.
@@ -21,11 +21,12 @@ def max_pool(image: Image, size: int) -> Image:
 
 
 def window_pixels(image: Image, size: int) -> list[Image]:
-    """The pixels of windows of ``size x size`` at stride 2, which a maximum over the list pools.
+    """The pixels of ``size x size`` windows at stride 2; a maximum over the list is max-pooling.
 
-    ``(size - 1) // 2`` pixels of minus infinity are around the image, and what does not fill a last window is left out.
+    The image is padded with ``(size - 1) // 2`` pixels of minus infinity; pixels that do not fill a last window are
+    left out.
 
-    Slices and not ``jax.lax.reduce_window``, whose gradient takes XLA fifteen times as long on a CPU.
+    It uses slices instead of ``jax.lax.reduce_window``, whose gradient takes fifteen times as long on a CPU.
 
     Returns:
         ``size^2`` images, the ``k``-th with pixel ``divmod(k, size)`` of every window.

@@ -37,14 +37,14 @@ class NormalizedConvolution(eqx.Module):
 
 
 class ResidualBlock(eqx.Module):
-    """A few convolutions and a shortcut: ``relu(branch(x) + shortcut(x))``, with ReLU between those of the branch.
+    """A few convolutions and a shortcut: ``relu(branch(x) + shortcut(x))``, with ReLU between the convolutions.
 
-    The shortcut is the identity, or a convolution with 1 x 1 pixels where size or channels change.
+    The shortcut is the identity, or a 1 x 1 convolution if size or channels change.
 
     Attributes:
         branch: the convolutions.
         projection: the shortcut, None for the identity.
-        outputs: channels out.
+        outputs: number of output channels.
     """
 
     branch: list[NormalizedConvolution]
@@ -54,7 +54,7 @@ class ResidualBlock(eqx.Module):
     def __init__(
         self, inputs: int, branch: list[NormalizedConvolution], outputs: int, stride: int, *, key: Key[Array, ""]
     ) -> None:
-        """A block around a branch; ``key`` decides the shortcut."""
+        """A block around a branch; ``key`` initializes the shortcut."""
         self.branch = branch
         plain = inputs == outputs and stride == 1
         self.projection = None if plain else NormalizedConvolution(inputs, outputs, 1, stride, key=key)
@@ -62,7 +62,7 @@ class ResidualBlock(eqx.Module):
 
     @classmethod
     def basic(cls, inputs: int, width: int, stride: int, *, key: Key[Array, ""]) -> "ResidualBlock":
-        """Two convolutions with 3 x 3 pixels, ``width`` channels out."""
+        """Two 3 x 3 convolutions with ``width`` output channels."""
         keys = jax.random.split(key, 3)
         branch = [
             NormalizedConvolution(inputs, width, 3, stride, key=keys[0]),
@@ -72,9 +72,10 @@ class ResidualBlock(eqx.Module):
 
     @classmethod
     def bottleneck(cls, inputs: int, width: int, stride: int, *, key: Key[Array, ""]) -> "ResidualBlock":
-        """Convolutions with 1 x 1, 3 x 3 and 1 x 1 pixels, ``4 width`` channels out; the block starts without branch.
+        """1 x 1, 3 x 3 and 1 x 1 convolutions with ``4 width`` output channels; the branch starts at zero.
 
-        The stride is in the 3 x 3 one ("v1.5"), and the last scale starts at 0 (Goyal et al. 2017, arXiv 1706.02677).
+        The stride is in the 3 x 3 convolution ("v1.5"), and the last scale starts at 0 (Goyal et al. 2017, arXiv
+        1706.02677).
         """
         keys = jax.random.split(key, 4)
         branch = [
@@ -99,16 +100,16 @@ class ResidualBlock(eqx.Module):
 class ResNet(eqx.Module):
     """A residual network with batch normalization: a stem, stages of blocks, the mean over pixels, a linear layer.
 
-    Stage ``k`` has ``width 2^k`` filters and, but for the first, halves the sides of the image. Kernels are drawn from
-    ``N(0, 2 / fan_in)`` (He et al. 2015), the last layer as in ``equinox.nn.Linear``.
+    Stage ``k`` has ``width 2^k`` filters and, except for the first, halves the sides of the image. Kernels are drawn
+    from ``N(0, 2 / fan_in)`` (He et al. 2015); the last layer is initialized as in ``equinox.nn.Linear``.
 
     Source: He et al. 2016 (arXiv 1512.03385).
 
     Attributes:
         stem: the first convolution.
-        pool: whether the maximum over 3 x 3 pixels, at stride 2, follows the stem.
-        blocks: of all stages.
-        last: from the last block's channels to logits.
+        pool: whether 3 x 3 max-pooling with stride 2 follows the stem.
+        blocks: the blocks of all stages.
+        last: linear layer from the last block's channels to logits.
 
     Example:
         >>> import equinox as eqx, jax
@@ -133,15 +134,15 @@ class ResNet(eqx.Module):
         pool: bool,
         key: Key[Array, ""],
     ) -> None:
-        """A network behind a stem, whose channels are the filters of the first stage.
+        """A network after a stem, which has as many channels as the first stage has filters.
 
         Args:
             stem: the first convolution.
             block: ``ResidualBlock.basic`` or ``ResidualBlock.bottleneck``.
-            stages: how many blocks each stage has.
+            stages: number of blocks per stage.
             classes: number of logits.
-            pool: whether the maximum over 3 x 3 pixels, at stride 2, follows the stem.
-            key: decides blocks and last layer.
+            pool: whether 3 x 3 max-pooling with stride 2 follows the stem.
+            key: key for blocks and last layer.
         """
         if not stages or min(stages) < 1 or classes < 1:
             raise ValueError(f"stages and classes must be at least 1, got {tuple(stages)} and {classes}")
@@ -167,14 +168,14 @@ class ResNet(eqx.Module):
         *,
         key: Key[Array, ""],
     ) -> "ResNet":
-        """ResNet-18 for small images: basic blocks behind a 3 x 3 stem, ``width = 64`` in its standard form."""
+        """ResNet-18 for small images: basic blocks after a 3 x 3 stem; ``width = 64`` is the standard network."""
         stem_key, key = jax.random.split(key)
         stem = NormalizedConvolution(channels, width, 3, key=stem_key)
         return cls(stem, ResidualBlock.basic, stages, classes, pool=False, key=key)
 
     @classmethod
     def imagenet(cls, width: int, classes: int = 1000, *, key: Key[Array, ""]) -> "ResNet":
-        """ResNet-50: bottlenecks behind a 7 x 7 stem with stride and pooling, ``width = 64`` in its standard form."""
+        """ResNet-50: bottlenecks after a 7 x 7 stem with stride and pooling; ``width = 64`` is the standard network."""
         stem_key, key = jax.random.split(key)
         stem = NormalizedConvolution(3, width, 7, 2, key=stem_key)
         return cls(stem, ResidualBlock.bottleneck, (3, 4, 6, 3), classes, pool=True, key=key)

@@ -13,20 +13,20 @@ STAGES = ((1,), (2,), (4, 4), (8, 8), (8, 8))
 
 
 class VGG11(eqx.Module):
-    """VGG-11 without batch normalization: convolutions with 3 x 3 pixels and ReLU, maxima over 2 x 2, a linear layer.
+    """VGG-11 without batch normalization: 3 x 3 convolutions with ReLU, 2 x 2 max-pooling, a linear layer.
 
-    Stages of 1, 1, 2, 2 and 2 convolutions with ``width`` x 1, 2, 4, 8 and 8 filters each end with pooling; there are
-    as many stages as it takes to reach a single pixel, five for images of 32 x 32, three for those of 8 x 8. Kernels
-    are drawn from ``N(0, 2 / fan_in)`` (He et al. 2015), biases start at 0, and the last layer as in
+    Stages of 1, 1, 2, 2 and 2 convolutions with ``width`` x 1, 2, 4, 8 and 8 filters each end with pooling; the number
+    of stages is what reduces the image to a single pixel: five for 32 x 32, three for 8 x 8. Kernels are drawn from
+    ``N(0, 2 / fan_in)`` (He et al. 2015), biases start at 0, and the last layer is initialized as in
     ``equinox.nn.Linear``.
 
-    Source: Simonyan and Zisserman 2015 (arXiv 1409.1556), as for lazy training by Chizat et al. 2019 (arXiv
-    1812.07956), whose single linear layer in place of three is our reading, as is the initialization.
+    Source: Simonyan and Zisserman 2015 (arXiv 1409.1556), as used for lazy training by Chizat et al. 2019 (arXiv
+    1812.07956); a single linear layer instead of three, and the initialization, are our interpretation.
 
     Attributes:
         stages: convolutions between poolings.
-        last: from the last pixels to logits.
-        image_shape: of the images that it takes.
+        last: linear layer from the last pixels to logits.
+        image_shape: shape of the input images.
     """
 
     stages: list[list[Convolution]]
@@ -41,9 +41,9 @@ class VGG11(eqx.Module):
         Args:
             classes: number of logits.
             width: filters of the first convolution.
-            channels: of the image.
-            image_size: pixels of a side of the image, at least 2.
-            key: for the initial parameters.
+            channels: number of channels of the image.
+            image_size: side of the image in pixels, at least 2.
+            key: key for the initial parameters.
         """
         if min(classes, width, channels) < 1 or image_size < 2:
             raise ValueError(
@@ -73,11 +73,11 @@ class VGG11(eqx.Module):
     def activation_patterns(
         self, image: Image
     ) -> list[Bool[Array, "height width filters"] | Int[Array, "height width filters"]]:
-        """Which way every activation goes for one image, layer by layer.
+        """The activation patterns for one image, layer by layer.
 
         Returns:
             After every convolution, whether each ReLU is active; after every pooling, which of its 2 x 2 pixels is the
-            largest, from 0 to 3 row by row, the first one of several.
+            largest, from 0 to 3 row by row (the first, for ties).
         """
         return self._forward(image)[1]
 

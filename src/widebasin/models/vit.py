@@ -12,21 +12,22 @@ from widebasin.models.encoder import EncoderBlock
 class ViT(eqx.Module):
     """A vision transformer: patches as tokens, learned positions, an encoder, and logits from the class token.
 
-    Layers normalize first, perceptrons hide ``2 dimension`` features, and GELU is its tanh approximation. Linear layers
-    start as in ``equinox.nn.Linear``, the class token and the positions from ``N(0, 0.02^2)``.
+    Normalization comes first in each layer (pre-norm), MLPs have ``2 dimension`` hidden units, and GELU is its tanh
+    approximation. Linear layers are initialized as in ``equinox.nn.Linear``, the class token and the positions from
+    ``N(0, 0.02^2)``.
 
-    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929). With ``dimension = 64`` it has as many parameters, 208,970, as
-    the one on CIFAR-10 in arXiv 2311.17539; the number of heads there is not known, and 8 is our guess.
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929). With ``dimension = 64`` it has 208,970 parameters, like the one
+    for CIFAR-10 in arXiv 2311.17539; the number of heads there is unknown, and 8 is our guess.
 
     Attributes:
-        embedding: from the pixels of a patch to a token.
+        embedding: linear layer from the pixels of a patch to a token.
         class_token: the first token.
         positions: added to the tokens.
         blocks: the encoder.
-        norm: of the class token at the end.
-        last: from the class token to logits.
-        patch: pixels of a side of a patch.
-        image_shape: of the images that it takes.
+        norm: final layer normalization of the class token.
+        last: linear layer from the class token to logits.
+        patch: side of a patch in pixels.
+        image_shape: shape of the input images.
 
     Example:
         >>> import jax
@@ -59,14 +60,14 @@ class ViT(eqx.Module):
         """Initializes the network.
 
         Args:
-            dimension: features of a token, the width; a multiple of ``heads``.
+            dimension: number of features of a token, the width; a multiple of ``heads``.
             classes: number of logits.
-            image_size: pixels of a side of the image; a multiple of ``patch``.
-            channels: of the image.
-            patch: pixels of a side of a patch.
+            image_size: side of the image in pixels; a multiple of ``patch``.
+            channels: number of channels of the image.
+            patch: side of a patch in pixels.
             depth: number of encoder blocks.
-            heads: of attention in each.
-            key: for the initial parameters.
+            heads: number of attention heads per block.
+            key: key for the initial parameters.
         """
         if min(dimension, classes, image_size, channels, patch, depth, heads) < 1:
             raise ValueError(
@@ -99,7 +100,7 @@ class ViT(eqx.Module):
 
 
 def _patches(image: Image, patch: int) -> Float[Array, "patches pixels"]:
-    """Squares of an image row by row, the channels of their pixels row by row."""
+    """The patches of an image, row by row; each is a vector of the channels of its pixels, row by row."""
     height, width, channels = image.shape
     squares = image.reshape(height // patch, patch, width // patch, patch, channels).swapaxes(1, 2)
     return squares.reshape(-1, patch * patch * channels)

@@ -1,5 +1,5 @@
-"""Reports: figures, tables and the page. Numbers in, words and pictures out.
+"""Reports: figures, tables and pages from tables of numbers.
 
-``report.wording`` says how networks are written of; figures are drawn in ``report.figures`` (gains) and
-``report.mechanism_figures`` (curvature, rates, functions), and look as ``report.drawing`` says.
+``report.wording`` has the words for networks; figures are drawn in ``report.figures`` (gains) and
+``report.mechanism_figures`` (curvature, rates, functions), in the style of ``report.drawing``.
 """

@@ -1,4 +1,4 @@
-"""Learning curves packed for a page: fewer epochs, and numbers of four digits in three bytes."""
+"""Packs learning curves for a page: fewer epochs, and numbers with four digits in three bytes."""
 
 import base64
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ CHARACTERS = 4
 
 
 def thinned(epochs: int, most: int) -> np.ndarray:
-    """The epochs to show of a network, counted from 1: evenly spread, the first and the last among them."""
+    """The epochs of a network to show, counted from 1: evenly spread, including the first and the last."""
     return np.unique(np.round(np.linspace(1, epochs, min(epochs, most))).astype(int))
 
 
 def three_bytes(values: np.ndarray) -> bytes:
-    """Numbers as the upper three bytes of 32-bit floats, big end first, rounded to nearest: a relative error of 2^-16.
+    """Numbers as the upper three bytes of 32-bit floats, big-endian, rounded to nearest: a relative error of 2^-16.
 
-    Infinities and NaN stay what they are.
+    Infinities and NaN are kept.
     """
     with np.errstate(over="ignore"):
         single = np.asarray(values, np.float32)
@@ -35,14 +35,14 @@ def packed_curves(history: pd.DataFrame, network: pd.Series, columns: Sequence[s
 
     Args:
         history: one row per network and epoch.
-        network: of every row, the number of its network, from 0 without gaps.
-        columns: of numbers.
-        room: characters that there is room for.
+        network: the number of the network of each row, from 0 without gaps.
+        columns: the columns of numbers.
+        room: maximum number of characters.
 
     Returns:
-        ``most``, epochs shown of a network at most; ``epochs``, number of epochs of a network -> those that are shown;
-        ``counts``, of every network its number of epochs; ``values``, in base 64 the numbers as ``three_bytes`` has
-        them, network by network, column by column.
+        ``most``, maximum number of epochs shown per network; ``epochs``, number of epochs of a network -> the epochs
+        shown; ``counts``, number of epochs per network; ``values``, the numbers from ``three_bytes`` in base 64,
+        network by network, column by column.
     """
     ordered = history.assign(network_number=network.to_numpy()).sort_values(["network_number", "epoch"], kind="stable")
     counts = np.bincount(ordered["network_number"]) if len(ordered) else np.zeros(0, int)

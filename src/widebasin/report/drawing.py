@@ -1,4 +1,4 @@
-"""How figures look: sizes, colours, axes and legends, shared by all of them."""
+"""The style of all figures: sizes, colours, axes and legends."""
 
 import contextlib
 import re
@@ -35,9 +35,9 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @contextlib.contextmanager
 def own_style() -> Iterator[None]:
-    """Within it, figures are drawn and written in one style: none of a ``matplotlibrc`` or of the process.
+    """A context that draws and writes figures in one style, independent of ``matplotlibrc`` and the process.
 
-    A dollar sign in a name is a dollar sign, and begins no formula.
+    A dollar sign in a name is printed as it is; it does not start a formula.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -46,17 +46,17 @@ def own_style() -> Iterator[None]:
 
 
 class PowersOfTen(LogFormatterSciNotation):
-    """Numbers of a logarithmic axis in letters, such as 2×10⁻³, where formulas are off."""
+    """Labels of a logarithmic axis as plain text, such as 2×10⁻³, because formulas are off."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """The number in letters."""
+        """The number as plain text."""
         formula = super().__call__(x, pos).removeprefix(r"$\mathdefault{").removesuffix("}$")
         letters = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), formula.replace(r"\times", "×"))
         return letters.replace("-", "\N{MINUS SIGN}")
 
 
 def without_formulas(figure: Figure) -> None:
-    """Has the numbers of a figure's axes written in letters."""
+    """Writes the tick labels of a figure's axes as plain text."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
@@ -71,11 +71,11 @@ def shades(count: int) -> list[Any]:
 
 
 def marks_apart(marks: Sequence[float], room: float) -> list[float]:
-    """Of marks of a logarithmic axis, in order, those whose numbers have room: the ends, and what lies apart.
+    """Selects the ticks of a logarithmic axis whose labels do not overlap: the ends, and ticks far enough apart.
 
     Args:
-        marks: positive, all rising or all falling.
-        room: the least distance between two, as a share of that between the ends.
+        marks: positive numbers in rising or falling order.
+        room: the minimum distance between two ticks, as a fraction of the distance between the ends.
     """
     shown = list(marks[:1])
     for mark in marks[1:-1]:
@@ -102,7 +102,7 @@ def clean(axes: Axes) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
-    """Above the axes, where it covers no data; the figure grows by its rows. Long labels and titles are broken."""
+    """Puts a legend above the axes, where it covers no data; the figure grows to fit. Long labels are wrapped."""
     if not handles:
         return
     for handle in handles:
@@ -131,7 +131,7 @@ def legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
 
 
 def move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, diagonal: bool = False) -> None:
-    """Moves one of several series a few points (1/72 inch) beside its data, so that none hides another."""
+    """Shifts one of several series by a few points (1/72 inch), so that none hides another."""
     shift = (number - (count - 1) / 2) * min(3.0, 12.0 / count) / 72
     move = ScaledTranslation(shift, shift if diagonal else 0.0, axes.figure.dpi_scale_trans)
     # After drawing: the limits of the axes follow from the data as they are.
@@ -140,7 +140,7 @@ def move_beside(axes: Axes, drawn: Iterable[Artist], number: int, count: int, di
 
 
 def limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame, axis: Literal["x", "y"] = "y") -> bool:
-    """Sets the limits of an axis of gains; whether an interval is cut."""
+    """Sets the limits of an axis of gains; returns whether an interval is cut off."""
     finite = [v for v in values if np.isfinite(v)]
     low, high = min(finite), max(finite)
     lowest = min(low, certain["low"].min()) if len(certain) else low
@@ -153,7 +153,7 @@ def limit_gains(axes: Axes, values: Iterable[float], certain: pd.DataFrame, axis
 
 
 def parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
-    """Logarithmic, with at least one number on it: powers of ten, or 1, 2 and 5 times these, or the counts."""
+    """Makes the axis logarithmic with at least one label: powers of ten, or 1, 2 and 5 times these, or the counts."""
     sizes = sorted({float(count) for count in counts})
     margin = (sizes[-1] / sizes[0]) ** 0.06 if len(sizes) > 1 else 2.0
     low, high = sizes[0] / margin, sizes[-1] * margin
@@ -171,7 +171,7 @@ def parameters_axis(axes: Axes, counts: Iterable[int]) -> None:
 
 
 def short_count(value: float) -> str:
-    """A number of parameters in few letters: ``25.5k``."""
+    """A number of parameters in short form: ``25.5k``."""
     value = float(f"{value:.3g}")
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:

@@ -1,6 +1,6 @@
-"""The interactive page: figures that answer to the pointer, and a table of all networks.
+"""The interactive page: interactive figures, and a table of all networks.
 
-Every number on it is computed here, by ``widebasin.statistics``; the script of the page chooses, draws and sorts.
+Every number on it is computed here, by ``widebasin.statistics``; the page's script only selects, draws and sorts.
 """
 
 import base64
@@ -34,20 +34,20 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Explored:
-    """What an interactive page is of.
+    """The content of an interactive page.
 
     Attributes:
-        title: of the report.
+        title: title of the report.
         setting: what all networks have in common.
         results: one row per network.
         history: one row per network and epoch.
-        wording: of both.
-        metrics: that the results have, the one that judges first.
-        readings: of the results; empty where there are no gains.
-        select: split on which radii are chosen, at first.
-        at: epoch that is read, at first.
-        report: name of the page without scripts beside it.
-        files: title -> path of the files of gains beside it.
+        wording: the wording of both tables.
+        metrics: metrics in the results, the main metric first.
+        readings: gains by metric, split and epoch; empty if there are no gains.
+        select: split on which radii are chosen, initially.
+        at: epoch that is shown, initially.
+        report: name of the report page without scripts, in the same folder.
+        files: title -> path of the files of gains, in the same folder.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Explored:
 
 
 def explorer(explored: Explored) -> str:
-    """The HTML page. It loads nothing, and forbids itself to: styles, script and data are in it."""
+    """The HTML page. It contains styles, script and data, loads nothing else and forbids loading."""
     read, data = files("widebasin.report").joinpath, explored_data(explored)
     style = style_of_themes(len(_column(data, "width")["values"])) + "\n" + read("explorer.css").read_text("utf-8")
     script = "\n".join(read(name).read_text("utf-8") for name in ("explorer_figures.js", "explorer.js"))
@@ -83,7 +83,7 @@ def explorer(explored: Explored) -> str:
 
 
 def explored_data(explored: Explored) -> dict[str, Any]:
-    """Everything that the page shows, as plain data: numbers rounded to 6 digits, texts as they are shown."""
+    """Everything that the page shows, as plain data: numbers rounded to 6 digits, texts made safe to display."""
     wording, results = explored.wording, explored.results.reset_index(drop=True)
     metrics = explored.metrics
     varying = wording.design.varying(results)
@@ -133,7 +133,7 @@ def explored_data(explored: Explored) -> dict[str, Any]:
 
 
 def _values(results: pd.DataFrame, wording: Wording, key: str) -> dict[str, Any]:
-    """A column that says which network is which: its values, and how they are written in cells and in sentences."""
+    """A column that identifies networks: its values, and how they are written in cells and in sentences."""
     numeric = pd.api.types.is_numeric_dtype(results[key])
     values = sorted(results[key].unique()) if numeric else list(dict.fromkeys(results[key]))
     cells = [wording.cells({key: value}, [key])[0] for value in values]
@@ -162,12 +162,12 @@ def _column(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _of(table: pd.DataFrame, columns: Sequence[Mapping[str, Any]], **names: str) -> dict[str, list[int]]:
-    """Of every row the place of its value among the values of every column.
+    """For every column, the index of each row's value among the column's values.
 
     Args:
-        table: with these columns.
-        columns: of ``_values``.
-        names: key of a column -> its name in the table, where that is another.
+        table: a table with these columns.
+        columns: results of ``_values``.
+        names: key of a column -> its name in the table, if different.
     """
     return {
         column["key"]: table[names.get(column["key"], column["key"])]
@@ -178,7 +178,7 @@ def _of(table: pd.DataFrame, columns: Sequence[Mapping[str, Any]], **names: str)
 
 
 def _measured(results: pd.DataFrame, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    """The columns of the table of networks that say how they did; some are of one metric, or of one epoch."""
+    """The result columns in the table of networks; some are for one metric or one epoch only."""
 
     def one(name: str, heading: str, values: pd.Series, digits: int | None = None, **of: int) -> dict[str, Any]:
         return {"name": name, "heading": heading, "values": values.tolist(), "digits": digits} | of
@@ -204,7 +204,7 @@ def _measured(results: pd.DataFrame, metrics: Sequence[Metric]) -> list[dict[str
 def _gains(
     explored: Explored, metric: Metric, at: str, select: str, columns: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """One reading: of every row what it is of, the numbers that are drawn and the texts that are read."""
+    """The gains of one reading: for every row its identity, the numbers to draw and the texts to show."""
     found = [one for one in explored.readings if (one.metric, one.at, one.select) == (metric, at, select)]
     if not found:
         return None
@@ -222,7 +222,7 @@ def _gains(
 
 
 def _radii(explored: Explored, metric: Metric, at: str, columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The test metric at every radius, as ``_gains`` has its rows."""
+    """The test metric at every radius, with rows as in ``_gains``."""
     wording = _judged_by(explored.wording, metric)
     radii = radius_table(explored.results, wording.design, at)
     headings, cells = radius_cells(radii, wording)
@@ -241,7 +241,7 @@ def _judged_by(wording: Wording, metric: Metric) -> Wording:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for JSON: texts as they are shown, numbers rounded; those that are not finite are texts."""
+    """Plain data for JSON: texts made safe to display, numbers rounded, numbers that are not finite as texts."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -257,11 +257,11 @@ def _plain(value: Any) -> Any:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    """JSON within a page: nothing in it ends the element that it stands in."""
+    """JSON for use inside a page: nothing in it ends the enclosing element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _digest(content: str) -> str:
-    """By which a Content-Security-Policy knows the one style and the one script of the page."""
+    """The digest by which a Content-Security-Policy allows the page's own style and script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

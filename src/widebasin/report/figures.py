@@ -1,4 +1,4 @@
-"""The figures, one function each: a table in, a matplotlib figure out. The one place for drawing."""
+"""The figures of gains, one function each: from a table to a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ def gain_against_parameters(
 ) -> Figure:
     """Paired gain over the baseline against the number of parameters, with its t interval.
 
-    The interval of a single series is a band. Several series have bars, drawn side by side a few points apart. An
-    interval far wider than the range of the gains is cut at the axis, and the legend says so.
+    A single series has its interval as a band; several series have bars, drawn a few points apart. An interval far
+    wider than the range of the gains is cut at the axis, and the legend says so.
 
     Args:
         gains: rows of ``statistics.gains.gain_table``.
-        wording: of the table.
-        published: number of parameters -> gain that a paper reports, drawn apart.
-        published_label: what the legend calls it.
+        wording: the wording of the table.
+        published: number of parameters -> gain that a paper reports, drawn as a separate line.
+        published_label: its name in the legend.
     """
     figure, axes = new_figure("number of parameters", wording.metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
@@ -75,15 +75,15 @@ def gain_against_parameters(
 
 
 def gain_against_sparsity(gains: pd.DataFrame, wording: Wording) -> Figure:
-    """Paired gain over the baseline against the share of pruned weights, with its t interval.
+    """Paired gain over the baseline against the fraction of pruned weights, with its t interval.
 
-    A line per way of pruning and method; all begin at the dense network. Colours and markers are those of
+    One line per pruning method and training method; all start at the dense network. Colours and markers are those of
     ``gain_against_parameters``.
 
     Args:
-        gains: rows of ``statistics.gains.gain_table`` of one width, dense networks among them (sparsity 0), with a
+        gains: rows of ``statistics.gains.gain_table`` of one width, including dense networks (sparsity 0), with a
             column ``network``: how each was pruned.
-        wording: of the table.
+        wording: the wording of the table.
     """
     figure, axes = new_figure("sparsity (share of weights pruned)", wording.metric.gain_label)
     axes.axhline(0, color="0.5", linewidth=0.8)
@@ -115,11 +115,11 @@ def gain_against_sparsity(gains: pd.DataFrame, wording: Wording) -> Figure:
 
 
 def gain_by_cost(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, float]) -> Figure:
-    """Paired gain of every method with its t interval, a line each: by gradients per step, then by gain.
+    """Paired gain of every method with its t interval, one row each, sorted by gradients per step, then by gain.
 
     Args:
         gains: rows of ``statistics.gains.gain_table`` of one setting, one per method.
-        wording: of the table.
+        wording: the wording of the table.
         costs: method -> gradients per step.
     """
     rows = gains.assign(cost=gains["method"].map(costs)).sort_values(["cost", "gain"], ascending=[False, True])
@@ -148,7 +148,7 @@ def gain_by_cost(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, floa
 
 
 def radius_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
-    """The chosen radius rho* against the number of parameters; equal radii of several series a few points apart."""
+    """The chosen radius rho* against the number of parameters; equal radii are drawn a few points apart."""
     figure, axes = new_figure("number of parameters", "chosen radius rho*")
     series = _series(gains, wording)
     for number, one in enumerate(series):
@@ -172,17 +172,17 @@ def metric_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
 
 
 def train_loss_against_parameters(gains: pd.DataFrame, wording: Wording) -> Figure:
-    """Final loss on the whole training set against the number of parameters: where it nears 0, networks interpolate."""
+    """Final loss on the whole training set against the number of parameters; near 0, networks interpolate."""
     return _baseline_and_methods(gains, wording, "training loss", "baseline_train_loss", "train_loss")
 
 
 def metric_against_radius(radii: pd.DataFrame, wording: Wording) -> Figure:
-    """The test metric against the radius, one line per size of the network; the baseline at the left, as radius 0.
+    """The test metric against the radius, one line per network size; the baseline is at the left, as radius 0.
 
     Args:
-        radii: rows of ``statistics.gains.radius_table`` of the baseline and one method, of one setting but for the
-            size: the width or the sparsity.
-        wording: of the table.
+        radii: rows of ``statistics.gains.radius_table`` for the baseline and one method, in one setting except for the
+            size (width or sparsity).
+        wording: the wording of the table.
     """
     figure, axes = new_figure("radius rho", f"test {wording.metric.label}")
     # Widths alone tell no sizes apart: networks of one width may be pruned to several.
@@ -214,13 +214,13 @@ def metric_against_radius(radii: pd.DataFrame, wording: Wording) -> Figure:
 
 
 def methods_against_radius(radii: pd.DataFrame, wording: Wording, methods: Sequence[str], reference: str) -> Figure:
-    """The test metric against the radius, a panel per method; in each, baseline and a reference method for comparison.
+    """The test metric against the radius, one panel per method, each with the baseline and a reference method.
 
     Args:
         radii: rows of ``statistics.gains.radius_table`` of one setting.
-        wording: of the table.
-        methods: in the order of the panels, without the baseline.
-        reference: the method that is drawn in every panel, in grey.
+        wording: the wording of the table.
+        methods: the methods in the order of the panels, without the baseline.
+        reference: the method drawn in grey in every panel.
     """
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
@@ -257,10 +257,10 @@ def methods_against_radius(radii: pd.DataFrame, wording: Wording, methods: Seque
 
 
 def learning_curves(history: pd.DataFrame, wording: Wording) -> Figure:
-    """Training loss and validation metric against the epoch: one line per group of networks that differ by seed alone.
+    """Training loss and validation metric against the epoch, one line per group of networks that differ only by seed.
 
-    A line is the mean over its networks and ends where one of them diverges. Few lines are named one by one; of many,
-    the legend names the widths by colour and the methods by dashes.
+    A line is the mean over its networks and ends where one of them diverges. A few lines are named one by one; for
+    many, the legend gives the widths by colour and the methods by dashes.
     """
     figure = Figure(figsize=(WIDTH, 1.7 * HEIGHT), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
@@ -318,7 +318,7 @@ class _Series:
 
 
 def _series(gains: pd.DataFrame, wording: Wording) -> list[_Series]:
-    """Where settings differ, they have the colours, else the methods; markers tell methods apart."""
+    """Colours distinguish settings if there are several, else methods; markers distinguish methods."""
     columns = wording.design.varying(gains)
     names = pd.Series(wording.settings(gains), gains.index)
     settings, methods = list(dict.fromkeys(names)), list(dict.fromkeys(gains["method"]))
@@ -339,7 +339,7 @@ def _series(gains: pd.DataFrame, wording: Wording) -> list[_Series]:
 
 
 def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
-    """For a legend: the settings by colour and, if there is a choice, baseline and methods by marker."""
+    """Legend entries: the settings by colour and, if there are several, baseline and methods by marker."""
     settings = {s.setting: s for s in series}
     methods = {s.method: s for s in series}
     several = "" not in settings
@@ -357,7 +357,7 @@ def _handles(series: Sequence[_Series], baseline: str = "") -> list[Line2D]:
 
 
 def _gain_title(gains: pd.DataFrame, wording: Wording, certain: bool, interval: str, cut: bool) -> str:
-    """Of a legend: what gains over what, and how its doubt is drawn."""
+    """The legend's title: which method gains over which baseline, and how intervals are drawn."""
     methods = {wording.method(m) for m in gains["method"]}
     title = f"gain{f' of {methods.pop()}' if len(methods) == 1 else ''} over {wording.baseline}"
     return f"{title}; {interval}: {interval_name()}{', cut at the axis' if cut else ''}" if certain else title

@@ -18,22 +18,22 @@ from widebasin.statistics.readings import Reading
 FORMAT = 1
 # What the columns of numbers are; a unit is in the row, as metrics differ in it.
 COLUMNS = {
-    "in_report": "whether the row is of the reading that the report shows",
-    "metric": "what is measured, and chooses the radius",
+    "in_report": "whether the report shows this row",
+    "metric": "the metric of the gain, which also chooses the radius",
     "select": "split on which the radius is chosen",
-    "at": "epoch: the final one, or the best one on validation of the metric that judges",
-    "unit": "of baseline_value and value",
-    "gain_unit": "of gain, standard_error, low and high",
+    "at": "epoch: the final one, or the best one on validation by the main metric",
+    "unit": "unit of baseline_value and value",
+    "gain_unit": "unit of gain, standard_error, low and high",
     "rho_star": "radius with the best mean of the metric on the split",
     "baseline_value": "mean of the baseline on the test split",
     "value": "mean of the method at rho_star on the test split",
     "gain": "mean over seeds of the paired difference; positive is an improvement",
-    "standard_error": "of the gain",
+    "standard_error": "standard error of the gain",
     "low": "lower end of the Student t interval of the gain",
     "high": "upper end",
     "seeds": "number of pairs",
     "baseline_train_loss": "final loss of the baseline on the whole training set",
-    "train_loss": "the same of the method",
+    "train_loss": "final loss of the method on the whole training set",
     "baseline_diverged": "number of networks of the baseline that diverged",
     "diverged": "number of networks of the method that diverged",
 }
@@ -48,16 +48,16 @@ DASH = "---"
 
 
 def gain_files(readings: Sequence[Reading], wording: Wording, select: str, at: str) -> dict[str, bytes]:
-    """Name of a file -> its content, in UTF-8.
+    """The files of gains: name -> content in UTF-8.
 
-    ``gains.csv`` and ``gains.json`` have every reading, a row per method, setting and size, with all digits;
-    ``gains.tex`` has the one of the report, rounded, as a table of booktabs.
+    ``gains.csv`` and ``gains.json`` have the gains by every metric, split and epoch, one row per method, setting and
+    size, with all digits; ``gains.tex`` has those of the report, rounded, as a booktabs table.
 
     Args:
-        readings: of the results, at least one.
-        wording: of the table.
+        readings: readings of the results, at least one.
+        wording: the wording of the table.
         select: split on which the report's radii are chosen.
-        at: epoch that the report reads.
+        at: epoch that the report uses.
     """
     rows = pd.concat([_rows(one, wording, select, at) for one in readings], ignore_index=True)
     files = {"gains.csv": rows.to_csv(index=False, lineterminator="\n").encode(), "gains.json": _json(rows, wording)}
@@ -89,7 +89,7 @@ def _rows(one: Reading, wording: Wording, select: str, at: str) -> pd.DataFrame:
 
 
 def _json(rows: pd.DataFrame, wording: Wording) -> bytes:
-    """With what the columns are; numbers that are not finite are null."""
+    """JSON with a description of the columns; numbers that are not finite are null."""
     records = rows.astype(object).where(~rows.isin([np.inf, -np.inf]) & rows.notna(), None).to_dict("records")
     facts = {
         "format": FORMAT,
@@ -102,7 +102,7 @@ def _json(rows: pd.DataFrame, wording: Wording) -> bytes:
 
 
 def gains_latex(reading: Reading, wording: Wording) -> str:
-    r"""A reading as a ``table`` of LaTeX with the rules of booktabs: gain ± standard error, interval, rho* and n.
+    r"""The gains as a LaTeX ``table`` with booktabs rules: gain ± standard error, interval, rho* and n.
 
     Names are escaped. It needs ``\usepackage{booktabs}``.
     """

@@ -1,4 +1,4 @@
-"""The figures of why it helps: curvature against the radius, loss against steps, functions, spectra."""
+"""Figures of the mechanisms behind SAM: curvature against the radius, loss against steps, functions, spectra."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -39,11 +39,11 @@ QUANTITIES = {
 def curvature_against_radius(
     means: pd.DataFrame, wording: Wording, columns: Sequence[str], bounds: Mapping[tuple[str, float], float | None]
 ) -> Figure:
-    """Quantities of curvature against the radius, a panel each, with t intervals over seeds; the baseline level.
+    """Curvature quantities against the radius, one panel each, with t intervals over seeds and the baseline's level.
 
     Args:
         means: rows of ``statistics.measurements.means_over_seeds`` by method and radius, of one setting.
-        wording: of the table.
+        wording: the wording of the table.
         columns: the quantities.
         bounds: (quantity, radius) -> bound of the necessary condition, where one exists.
     """
@@ -92,9 +92,9 @@ def curvature_against_radius(
 
 
 def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
-    """Condition (6) against the simulation: the verdict's eigenvalue and the simulated growth, a point per network.
+    """Condition (6) against the simulation: the eigenvalue of S and the simulated growth, one point per network.
 
-    Both less 1, on axes linear within a thousandth, to which the eigenvalues are known, and logarithmic beyond.
+    Both minus 1, on axes linear within 0.001, the accuracy of the eigenvalues, and logarithmic beyond.
 
     Args:
         judged: measurements of ``stability``: ``second_moment``, ``growth``, ``multiple``.
@@ -131,14 +131,14 @@ def second_moment_against_growth(judged: pd.DataFrame) -> Figure:
 def loss_against_steps(
     curves: pd.DataFrame, wording: Wording, guarantees: Mapping[tuple[int, str, float], tuple[float, float]]
 ) -> Figure:
-    """Training loss against steps on a logarithmic axis, a panel per width, one line per method and radius.
+    """Training loss on a logarithmic axis against steps, one panel per width, one line per method and radius.
 
     Args:
         curves: one row per width, method, radius and epoch: ``step``, ``loss`` (geometric mean over seeds), ``low`` and
             ``high`` (smallest and largest); all positive.
-        wording: of the table.
-        guarantees: (width, method, radius) -> factor per step that the theory guarantees, and the step from which it
-            does.
+        wording: the wording of the table.
+        guarantees: (width, method, radius) -> factor per step that the theory guarantees, and the first step it applies
+            to.
     """
     widths = sorted(curves["width"].unique())
     figure, panels = _panels(len(widths))
@@ -186,13 +186,13 @@ def loss_against_steps(
 def functions_on_a_line(
     outputs: pd.DataFrame, wording: Wording, points: tuple[np.ndarray, np.ndarray], seed: int
 ) -> Figure:
-    """The functions that networks of one input compute, a panel per width; one seed in full, the others faint.
+    """The functions that one-input networks compute, one panel per width; one seed drawn in full, the others faint.
 
     Args:
-        outputs: one row per network and place: ``width``, ``method``, ``rho``, ``seed``, ``x``, ``output``.
-        wording: of the table.
+        outputs: one row per network and input: ``width``, ``method``, ``rho``, ``seed``, ``x``, ``output``.
+        wording: the wording of the table.
         points: inputs and targets that the networks were trained on.
-        seed: the one in full.
+        seed: the seed drawn in full.
     """
     widths = sorted(outputs["width"].unique())
     figure, panels = _panels(len(widths))
@@ -219,7 +219,7 @@ def functions_on_a_line(
 
 
 def _group_handles(colours: Mapping[tuple[str, float], Any], wording: Wording) -> tuple[list[Line2D], list[str]]:
-    """For a legend: a line per method and radius, and what its title says: the method, if several lines are its."""
+    """Legend entries, one per method and radius, and words for the title: the method, if it has several lines."""
     methods = [method for method, _ in colours if method != wording.design.baseline]
     common = methods[0] if len(methods) > 1 and len(set(methods)) == 1 else None
     handles = []
@@ -236,7 +236,7 @@ def _line_style(method: str, wording: Wording) -> Literal["--", "-"]:
 
 
 def _panels(count: int, height: float | None = None, sharey: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with panels side by side, two in a row; at least one."""
+    """A figure with at least one panel, two per row."""
     rows, columns = max(1, -(-count // 2)), min(max(1, count), 2)
     figure = Figure(figsize=(WIDTH, height or HEIGHT + 1.9 * (rows - 1)), layout="constrained")
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).ravel())
@@ -255,7 +255,7 @@ def _label_left(panels: Sequence[Axes], label: str) -> None:
 
 
 def _radius_axis(axes: Axes, marks: Sequence[float]) -> None:
-    """Logarithmic, with those radii on it that have room for their numbers: the ends, and what lies apart."""
+    """Makes the axis logarithmic and labels the radii that have room: the ends, and radii far enough apart."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(marks_apart(marks, 0.28)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -290,7 +290,7 @@ def spectral_densities(nodes: pd.DataFrame) -> Figure:
 def loss_along_directions(losses: pd.DataFrame) -> Figure:
     """Loss along a filter-normalized random direction and along the top eigenvector, one line per network.
 
-    The axis of the loss is logarithmic where the positive losses cover more than a decade.
+    The loss axis is logarithmic if the positive losses span more than a decade.
 
     Args:
         losses: ``network`` (its name), ``direction`` (``random`` or ``eigenvector``), ``offset``, ``loss``.
@@ -317,11 +317,11 @@ def loss_along_directions(losses: pd.DataFrame) -> Figure:
 
 
 def metric_against_scale(gains: pd.DataFrame, wording: Wording) -> Figure:
-    """The test metric of the baseline and of methods, each at its chosen radius, against the scale alpha.
+    """The test metric of the baseline and the methods, each at its chosen radius, against the scale alpha.
 
     Args:
         gains: rows of ``statistics.gains.gain_table`` of one width.
-        wording: of the table.
+        wording: the wording of the table.
     """
     figure, axes = new_figure("scale alpha of the outputs", f"test {wording.metric.label}")
     first = gains.drop_duplicates("output_scale").sort_values("output_scale")
@@ -341,12 +341,12 @@ def metric_against_scale(gains: pd.DataFrame, wording: Wording) -> Figure:
 
 
 def unchanged_against_scale(means: pd.DataFrame, wording: Wording) -> Figure:
-    """The share of activations that are as at initialization against the scale alpha, a line per method.
+    """The fraction of activations unchanged since initialization against the scale alpha, one line per method.
 
     Args:
-        means: rows of ``statistics.measurements.means_over_seeds`` by ``output_scale`` and ``method``, of
-            ``unchanged``.
-        wording: of the table.
+        means: rows of ``statistics.measurements.means_over_seeds`` for ``unchanged``, by ``output_scale`` and
+            ``method``.
+        wording: the wording of the table.
     """
     figure, axes = new_figure("scale alpha of the outputs", "unchanged activations (%)")
     handles: list[Line2D] = []

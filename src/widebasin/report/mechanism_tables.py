@@ -1,4 +1,4 @@
-"""The tables of why it helps: curvature, verdicts of stability, rates, distances between solutions."""
+"""Tables of the mechanisms behind SAM: curvature, stability verdicts, rates, distances between solutions."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -18,14 +18,14 @@ TOLERANCE, ROUNDED = 1e-3, 1e-5
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, or the sign of none; powers of ten only where it is very long."""
+    """A number with the given significant digits, or a dash if not finite; in powers of ten only if very long."""
     return f"{float(f'{value:.{digits}g}'):.{max(digits, 6)}g}" if np.isfinite(value) else NONE
 
 
 def with_error(row: Mapping[Hashable, Any] | pd.Series, column: str, digits: int = 3) -> str:
-    """``mean ± standard error`` of a row of ``means_over_seeds``; both to the second digit of the error.
+    """``mean ± standard error`` for a row of ``means_over_seeds``, rounded to two digits of the error.
 
-    A mean without an error has so many significant ``digits``.
+    A mean without an error has ``digits`` significant digits.
     """
     mean, error = float(row[column]), float(row[f"{column}_error"])
     if not (np.isfinite(error) and np.isfinite(mean)) or error <= ROUNDING * abs(mean):
@@ -44,16 +44,16 @@ def _exponent(value: float) -> int:
 
 
 def undecided(judged: pd.DataFrame) -> pd.Series:
-    """Which verdicts of stability are none: the eigenvalue is above 1, but by no more than its tolerance.
+    """Which stability verdicts are undecided: the eigenvalue is above 1, but by no more than its tolerance.
 
     Args:
-        judged: measurements of stability; ``stable`` is meant to the tolerance of the eigenvalue.
+        judged: measurements of stability; ``stable`` includes values above 1 within the tolerance.
     """
     return judged["stable"].astype(bool) & (judged["second_moment"] > 1 + ROUNDED)
 
 
 def undecided_words(judged: pd.DataFrame) -> str:
-    """After a count of stable networks: how many are neither; empty if none is."""
+    """The number of undecided networks, to follow a count of stable ones; empty if there are none."""
     count = int(undecided(judged).sum())
     return f", {count} undecided (above 1 by less than the tolerance of {TOLERANCE:g})" if count else ""
 
@@ -63,8 +63,8 @@ def verdicts_table(judged: pd.DataFrame, wording: Wording, by: Sequence[str]) ->
 
     Args:
         judged: measurements of stability, one row per network and learning rate.
-        wording: of the table.
-        by: the columns that name a group.
+        wording: the wording of the table.
+        by: the columns that identify a group.
     """
     columns = [*by, "tested_rho", "tested_learning_rate"]
     rows = []
@@ -85,13 +85,13 @@ def verdicts_table(judged: pd.DataFrame, wording: Wording, by: Sequence[str]) ->
 
 
 def curvature_table(means: pd.DataFrame, wording: Wording, by: Sequence[str], columns: Mapping[str, str]) -> Table:
-    """Means ± standard errors over seeds of quantities of curvature, one row per group of networks.
+    """Means ± standard errors over seeds of curvature quantities, one row per group of networks.
 
     Args:
         means: rows of ``statistics.measurements.means_over_seeds``.
-        wording: of the table.
-        by: the columns that name a group.
-        columns: of the quantities, with their headings.
+        wording: the wording of the table.
+        by: the columns that identify a group.
+        columns: column of a quantity -> its heading.
     """
     rows = tuple(
         (*wording.cells(row, by), str(row["networks"]), *(with_error(row, column) for column in columns))

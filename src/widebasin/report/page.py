@@ -21,12 +21,12 @@ PNG_DOTS_PER_INCH = 200
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its place in a report.
+    """A figure of a report.
 
     Attributes:
-        name: of the files, without ending.
-        title: what it shows.
-        figure: the picture.
+        name: name of its files, without the extension.
+        title: title of the figure.
+        figure: the matplotlib figure.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study found.
+    """The answer of a study.
 
     Attributes:
-        title: of the report.
-        question: that the study asks.
+        title: title of the report.
+        question: question of the study.
         setting: what all networks have in common: data, recipe, label noise, seeds.
         findings: sentences, each with its numbers.
-        tables: in order.
-        pictures: in order.
+        tables: the tables in order.
+        pictures: the figures in order.
     """
 
     title: str
@@ -73,15 +73,15 @@ def page(
     command: str,
     explorer: str = "",
 ) -> str:
-    """The HTML page: no scripts, nothing of it in other files, readable on a phone and in print.
+    """The HTML page: self-contained, without scripts, readable on a phone and in print.
 
     Args:
         answer: what to show.
         images: name of a picture -> PNG.
-        facts: name and value of everything needed to run it again: versions, device ...
+        facts: name and value of everything needed to reproduce it: versions, device ...
         spec: the spec as TOML.
-        command: the command that computes it again.
-        explorer: name of the interactive page beside it, which it links to; empty if there is none.
+        command: the command that reproduces it.
+        explorer: name of the interactive page to link to; empty if there is none.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_finalized
@@ -95,5 +95,5 @@ def page(
 
 
 def _finalized(value: Any) -> Any:
-    """What a place of the template is filled with, before characters of HTML are escaped."""
+    """The value to fill into the template, before HTML characters are escaped."""
     return value if isinstance(value, Markup) else shown(str(value))

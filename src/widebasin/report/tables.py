@@ -1,4 +1,4 @@
-"""Tables as people read them: columns with units, rounded to what the numbers can bear."""
+"""Formatted tables: columns with units, numbers rounded to meaningful digits."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,10 +30,10 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: above it.
+        title: title above the table.
         columns: headings, with units.
-        rows: one tuple of text per row.
-        note: below it, or empty.
+        rows: one tuple of texts per row.
+        note: note below the table, or empty.
     """
 
     title: str
@@ -42,13 +42,13 @@ class Table:
     note: str = ""
 
     def rich(self, justify: Literal["left", "right"] = "right") -> "_Fitted":
-        """For a terminal: as wide as it is, nothing left out, and no number broken."""
+        """The table for a terminal: fitted to its width, with nothing left out and no number split."""
         return _Fitted(self, justify)
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A table on a terminal. In one that is too narrow for its columns, these stand below each other."""
+    """A table on a terminal. If the terminal is too narrow, columns are stacked."""
 
     table: Table
     justify: Literal["left", "right"]
@@ -74,7 +74,7 @@ class _Fitted:
     def _as_it_is(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int | None] | None = None
     ) -> rich.table.Table:
-        """Rows are rows. Cells are broken over lines where widths are given, between words if these are short."""
+        """The table as it is. If widths are given, cells are wrapped, between words if the words are short."""
         table = self._empty(box=rich.box.SIMPLE_HEAD, collapse_padding=True)
         for number, (column, width) in enumerate(zip(columns, widths or [None] * len(columns), strict=True)):
             # Names stay whole, so that they can be copied.
@@ -85,7 +85,7 @@ class _Fitted:
         return table
 
     def _upright(self, columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> rich.table.Table:
-        """Columns are rows, and rows are columns, as many beside each other as there is room for."""
+        """The transposed table, with as many of its rows side by side as fit."""
         heading = min(max(map(cell_len, columns)), room // 2)
         table = self._empty(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(justify="left", overflow="fold", width=heading)
@@ -102,9 +102,9 @@ class _Fitted:
 
 
 def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]], named: bool) -> list[tuple[int, int]]:
-    """Of every column the least width, at which no short word of a cell is broken, and that at which nothing is.
+    """For every column, the minimum width that splits no short word, and the width that needs no wrapping.
 
-    Nothing of the first column is broken if rows are named.
+    If rows are named, nothing in the first column is split.
     """
     needs = []
     for number, column in enumerate(columns):
@@ -117,13 +117,13 @@ def _needs(columns: Sequence[str], rows: Sequence[Sequence[str]], named: bool) -
 
 
 def _words(cell: str) -> list[str]:
-    """The words of a cell; a number with its error is one, and so are the ends of an interval."""
+    """The words of a cell; a number with its error counts as one word, and so do the ends of an interval."""
     # In the place of the word, as many letters that are no space.
     return re.split(r"(?<![±→]) (?![±→] )", re.sub(r"(?<=\d) to (?=[-+\d])", "→→→→", cell))
 
 
 def _shared(needs: Sequence[tuple[int, int]], room: int) -> list[int] | None:
-    """Widths of columns that share the room, those that need most more; none if it is too little."""
+    """Widths of columns that share the room, more for those that need most; ``None`` if there is too little room."""
     widths = [least for least, _ in needs]
     if sum(widths) > room:
         return None
@@ -134,7 +134,7 @@ def _shared(needs: Sequence[tuple[int, int]], room: int) -> list[int] | None:
 
 
 def decimals(metric: Metric, values: Iterable[float]) -> int:
-    """Decimals of a metric in text: one for percent, else what shows four digits of the middle value."""
+    """Decimals of a metric in text: one for percent, otherwise enough for four digits of the median."""
     if metric.percent:
         return 1
     sizes = np.abs(np.asarray(list(values), float))
@@ -143,7 +143,7 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
 
 
 def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
-    """Decimals of gains in text, rows of ``gain_table``: two for percent where all are below one point."""
+    """Decimals of gains (rows of ``gain_table``) in text: two for percent if all are below one point."""
     small = metric.percent and gains["gain"].abs().max() < 1
     return 2 if small else decimals(metric, gains["baseline_value"])
 
@@ -167,7 +167,7 @@ def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:
 
 
 def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What ``gain_table`` found, without what it is of: headings, and the cells of every row."""
+    """Headings and cells for rows of ``gain_table``, without the columns that identify a row."""
     metric, name = wording.metric, wording.baseline
     digits = gain_decimals(metric, gains)
     one = "method" if gains["method"].nunique() > 1 else wording.method(str(gains["method"].iloc[0]))
@@ -198,7 +198,7 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
 
 
 def gains_note(gains: pd.DataFrame, wording: Wording) -> str:
-    """What gains and their doubt are, and over how many seeds."""
+    """A note on what gains and their uncertainty mean, and on the number of seeds."""
     seeds = " or ".join(str(n) for n in sorted(set(gains["seeds"])))
     doubt = "s.e.: standard error; interval: Student t." if gains["seeds"].max() > 1 else "One seed gives no interval."
     doubt += " Two seeds say little about either." if gains["seeds"].max() == 2 else ""
@@ -208,7 +208,7 @@ def gains_note(gains: pd.DataFrame, wording: Wording) -> str:
 
 
 def radius_cells(radii: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What ``radius_table`` found, without what it is of: headings, and the cells of every row."""
+    """Headings and cells for rows of ``radius_table``, without the columns that identify a row."""
     metric = wording.metric
     digits = decimals(metric, radii["value"])
     headings = (f"test {metric.label}", "± s.e.", interval_name(), "seeds", "diverged")
@@ -232,8 +232,8 @@ def methods_table(gains: pd.DataFrame, wording: Wording, costs: Mapping[str, tup
 
     Args:
         gains: rows of ``statistics.gains.gain_table``, one per method.
-        wording: of the table.
-        costs: method -> gradients per step and epochs trained; the baseline's too.
+        wording: the wording of the table.
+        costs: method -> gradients per step and epochs trained, including the baseline.
     """
     digits = gain_decimals(wording.metric, gains)
     unsure = gains["diverged"].any() or gains["baseline_diverged"].any()
@@ -269,15 +269,15 @@ def _gain_heading(wording: Wording) -> str:
 
 
 def _gain_headings(metric: Metric) -> tuple[str, str]:
-    """Of the column of a gain and of that of its interval."""
+    """Headings of the columns for a gain and its interval."""
     return f"gain ± s.e.{f' ({metric.gain_unit})' if metric.gain_unit else ''}", interval_name()
 
 
 def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
-    """Every group of networks that differ by seed alone: mean and standard error over seeds.
+    """One row per group of networks that differ only by seed: mean and standard error over seeds.
 
     Raises:
-        ValueError: if a network is in the results twice.
+        ValueError: if a network occurs twice in the results.
     """
     metric, design = wording.metric, wording.design
     check_once(results, design.identity)

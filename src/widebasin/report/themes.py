@@ -1,4 +1,4 @@
-"""Colours of the interactive page, light and dark: every one has a contrast of at least 4.5 to 1 to its background."""
+"""Colours of the interactive page, light and dark: each has a contrast of at least 4.5 to 1 with its background."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ class Theme:
     """Colours of a page.
 
     Attributes:
-        surfaces: name -> what is written on.
-        inks: name -> text, axes and lines of the page itself.
-        faint: name -> what only divides: it says nothing that is not said otherwise.
-        series: of lines, distinguishable with any colour vision as far as eight can be; markers and dashes tell them
-            apart too.
-        shades: ends of a part of the colour map plasma, for lines in an order.
+        surfaces: name -> background colour.
+        inks: name -> colour of text, axes and lines of the page itself.
+        faint: name -> colour of dividers, which carry no information.
+        series: colours of lines, as distinguishable with any colour vision as eight can be; lines also differ by
+            markers and dashes.
+        shades: ends of a section of the colour map plasma, for ordered lines.
     """
 
     surfaces: Mapping[str, str]
@@ -28,7 +28,7 @@ class Theme:
     shades: tuple[float, float]
 
     def ordered(self, count: int) -> tuple[str, ...]:
-        """Colours of an ordered quantity, from the least to the most."""
+        """Colours of an ordered quantity, from smallest to largest."""
         return tuple(to_hex(colour) for colour in colormaps["plasma"](np.linspace(*self.shades, count)))
 
     def declarations(self, shades: int) -> str:
@@ -56,10 +56,10 @@ DARK = Theme(
 
 
 def style_of_themes(shades: int) -> str:
-    """CSS: dark where the reader's system is, unless ``data-theme`` of the page says otherwise; classes of colours.
+    """CSS with colour classes; dark if the reader's system is, unless ``data-theme`` of the page sets the theme.
 
     Args:
-        shades: how many colours of an ordered quantity there are.
+        shades: number of colours for an ordered quantity.
     """
     classes = [f".series-{number} {{ color: var(--series-{number}); }}" for number in range(len(LIGHT.series))]
     classes += [f".shade-{number} {{ color: var(--shade-{number}); }}" for number in range(shades)]

@@ -1,4 +1,4 @@
-"""How a report writes of networks: methods by their titles, settings in words, values with their units."""
+"""How a report describes networks: methods by title, settings in words, values with units."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,10 @@ class Wording:
 
     Attributes:
         design: setting, metric and baseline of the table.
-        titles: method -> as it is written in text; of the baseline the base optimizer's.
-        phrases: column of the setting -> a value of it in text, with one field; by default the name and the value.
-        percent: columns of shares, which are written in percent.
+        titles: method -> its name in text; for the baseline the name of the base optimizer.
+        phrases: column of the setting -> format string for its values, with one field; by default the name and the
+            value.
+        percent: columns of fractions, which are written in percent.
     """
 
     design: Design
@@ -30,7 +31,7 @@ class Wording:
 
     @property
     def metric(self) -> Metric:
-        """That judges."""
+        """The main metric."""
         return self.design.metric
 
     @property
@@ -39,11 +40,11 @@ class Wording:
         return self.method(self.design.baseline)
 
     def method(self, name: Hashable) -> str:
-        """A method as it is written in text."""
+        """The name of a method in text."""
         return shown(self.titles.get(str(name), str(name)))
 
     def value(self, column: str, value: Any) -> str:
-        """A value of a column of the setting as it is written in text: shares in percent."""
+        """A value of a column of the setting in text: fractions in percent."""
         if column in self.percent:
             return f"{100 * value:.6g}%"
         return f"{value:g}" if isinstance(value, float) else shown(str(value))
@@ -54,18 +55,18 @@ class Wording:
         return ", ".join(shown(phrase).replace("{}", self.value(column, row[column])) for column, phrase in phrases)
 
     def settings(self, table: pd.DataFrame) -> list[str]:
-        """Of every row what tells its setting from the others of the table, in words; empty if nothing does."""
+        """For every row, what distinguishes its setting in the table, in words; empty if nothing does."""
         columns = self.design.varying(table)
         return [self.setting(row, columns) for row in table.to_dict("records")]
 
     def network(self, row: Mapping[Any, Any] | pd.Series, columns: Sequence[str]) -> str:
-        """A network, or those that differ from it by seed alone, in words; the columns tell settings apart."""
+        """A network, or a group that differs only by seed, in words; ``columns`` distinguish settings."""
         radius = "" if row["method"] == self.design.baseline else f", rho {row['rho']:g}"
         setting = self.setting(row, columns)
         return f"width {row['width']}, {self.method(row['method'])}{radius}{', ' + setting if setting else ''}"
 
     def cells(self, row: Mapping[Any, Any], columns: Sequence[str]) -> tuple[str, ...]:
-        """What a group of networks is, as cells of a table."""
+        """The identity of a group of networks, as cells of a table."""
         return tuple(self._cell(column, row[column]) for column in columns)
 
     def headings(self, columns: Sequence[str]) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ class Wording:
         return tuple(HEADINGS.get(column, shown(column.replace("_", " "))) for column in columns)
 
     def read_by(self, **phrases: str) -> "Wording":
-        """For tables that hold several readings of the same networks, told apart by further columns."""
+        """The wording for tables with several readings of the same networks, distinguished by further columns."""
         return replace(self, design=self.design.read_by(*phrases), phrases={**self.phrases, **phrases})
 
     def _cell(self, column: str, value: Any) -> str:

@@ -1,14 +1,14 @@
 """Gradients of the perturbed loss: the SAM family.
 
-Three ways in:
+Three interfaces:
 
-* ``sam.value_and_grad(loss_fn, rho=0.05)`` takes the place of ``jax.value_and_grad(loss_fn)``.
+* ``sam.value_and_grad(loss_fn, rho=0.05)`` replaces ``jax.value_and_grad(loss_fn)``.
 * A *method* (``sam.SGD()``, ``sam.SAM(rho=0.05)``, ``sam.ASAM(rho=0.5)`` ...) is a frozen dataclass of hyperparameters
   with ``init`` and ``value_and_grad``. Methods are pytrees whose leaves are their hyperparameters, so a method can be
   passed through ``jax.jit`` and ``jax.vmap``: one compiled program serves every radius.
-* ``sam.gradient_transformation(method)`` is a method as an optax transformation, to be chained before an optimizer.
+* ``sam.gradient_transformation(method)`` is a method as an optax transformation, to chain before an optimizer.
 
-All only compute gradients. Any optax optimizer, or none, applies them.
+All of them only compute gradients; use any optax optimizer, or none, to apply them.
 """
 
 from widebasin.sam._asam import ASAM

@@ -18,12 +18,12 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_ma
 class ASAM(Perturbing):
     """Adaptive SAM: ``g_B(w + rho T^2 g / ||T g||)`` with ``g = g_B(w)`` and ``T = |w| + eta``, entry by entry.
 
-    The ascent is steepest in the norm ``||T^{-1} .||``, which makes it (at ``eta = 0``) invariant under the rescaling
-    of consecutive layers that leaves a ReLU network the same function.
+    The ascent is steepest in the norm ``||T^{-1} .||``, which makes it (at ``eta = 0``) invariant under rescaling of
+    consecutive layers that does not change the function of a ReLU network.
 
     Attributes:
         rho: radius >= 0 in that norm; useful values are about ten times those of SAM.
-        eta: keeps parameters near zero from standing still, >= 0.
+        eta: >= 0; lets parameters near zero move.
         adaptive: which parameters are scaled; ``T = 1`` for the others. All by default, as in the paper; the authors'
             code scales all but biases: ``adaptive=sam.by_path("bias", exclude=True)``.
         mask: which parameters are perturbed; all by default.
@@ -57,7 +57,7 @@ class ASAM(Perturbing):
 def steepest_ascent_point(
     params: PyTree, gradients: PyTree, rho: float | Float[Array, "..."], adaptive: bool, mask: Mask | None
 ) -> PyTree:
-    """Where the ascent of a method leads: SAM's, or, ``adaptive``, that of ASAM with ``eta = 0``."""
+    """The end point of the ascent: SAM's, or, if ``adaptive``, that of ASAM with ``eta = 0``."""
     if adaptive:
         return adaptive_ascent_point(params, gradients, rho, 0.0, None, mask)
     return ascent_point(params, gradients, rho, mask=mask)

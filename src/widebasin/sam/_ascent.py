@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 Mask = Callable[[PyTree], PyTree]
-"""Which parameters: a function of the gradients (the structure of the parameters) that returns booleans, or arrays of
+"""Selects parameters: a function of the gradients (the structure of the parameters) that returns booleans, or arrays of
 booleans, of the same structure or a prefix of it. Example, weights but not biases:
 ``lambda gradients: jax.tree.map(lambda g: g.ndim > 1, gradients)``. See also ``by_path`` and ``by_dimensions``."""
 
@@ -31,9 +31,10 @@ def ascent_point(
 
     Args:
         params: any pytree ``w``.
-        gradients: ``g``, of the structure of ``params``; ``None`` at a leaf that is not differentiated, which stays.
+        gradients: ``g``, with the structure of ``params``; ``None`` at leaves that are not differentiated and do not
+            move.
         rho: radius, in the units of the parameters (normalized) or of a step size (unnormalized).
-        normalize: whether the ascent has length ``rho`` whatever the gradient's length.
+        normalize: whether the ascent has length ``rho``, whatever the length of the gradient.
         mask: which parameters move; norm and ascent are those of the gradient's masked part.
 
     Returns:
@@ -64,7 +65,7 @@ def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) ->
 
 
 def masked(gradients: PyTree, mask: Mask | None) -> PyTree:
-    """Zero where the mask says ``False``."""
+    """The gradients, zero where the mask is ``False``."""
     if mask is None:
         return gradients
     return jax.tree.map(
@@ -80,12 +81,12 @@ def wide_dtype(dtype: Any) -> Any:
 
 
 def widened(leaf: Array) -> Array:
-    """Half precision as float32; everything else as it is."""
+    """Half precision converted to float32; everything else unchanged."""
     return leaf.astype(wide_dtype(leaf.dtype))
 
 
 def norm(tree: PyTree) -> Float[Array, ""]:
-    """Euclidean norm over all leaves together, accumulated in at least float32; 0 of an empty tree."""
+    """Euclidean norm over all leaves together, accumulated in at least float32; 0 for an empty tree."""
     leaves = [widened(leaf) for leaf in jax.tree.leaves(tree)]
     if not leaves:
         return jnp.zeros(())
@@ -101,7 +102,7 @@ def inner_product(left: PyTree, right: PyTree) -> Float[Array, ""]:
 
 
 def at_least_smallest(length: Float[Array, ""]) -> Float[Array, ""]:
-    """``max(length, 1e-12)``: what a norm is divided by."""
+    """``max(length, 1e-12)``, for division by a norm."""
     return jnp.maximum(length, SMALLEST_NORM)
 
 
@@ -127,7 +128,7 @@ def without_projection(vector: PyTree, onto: PyTree) -> PyTree:
 def zeros_for(params: PyTree) -> PyTree:
     """Zeros in at least float32 for every floating-point array, ``None`` for everything else.
 
-    Python numbers count as constants, as they do to ``equinox``: a model's dropout rate is no parameter.
+    Python numbers count as constants, as in ``equinox``: a model's dropout rate is not a parameter.
     """
 
     def zeros(leaf: Any) -> Array | None:

@@ -1,4 +1,4 @@
-"""The loss of a batch as a function of the parameters alone: what the methods are written in."""
+"""The loss of a batch as a function of the parameters only; methods are written in terms of it."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ def average_over_groups(stacked: PyTree) -> PyTree:
     """The mean over the leading axis of every leaf.
 
     Raises:
-        TypeError: where a leaf is not of floating point: what its average over groups should be is for you to say.
+        TypeError: if a leaf is not floating-point, because only you can say how to merge it over groups.
     """
 
     def average(path: Any, leaf: Array) -> Array:
@@ -26,7 +26,7 @@ def average_over_groups(stacked: PyTree) -> PyTree:
             name = jax.tree_util.keystr(path) or "aux"
             raise TypeError(
                 f"the auxiliary output {name} has dtype {leaf.dtype}, which cannot be averaged over groups of "
-                "examples; say how to merge it: merge_aux=lambda stacked: ..., with a leading axis over groups"
+                "examples; define how to merge it: merge_aux=lambda stacked: ..., with a leading axis over groups"
             )
         return widened(leaf).mean(0).astype(leaf.dtype)
 
@@ -34,9 +34,9 @@ def average_over_groups(stacked: PyTree) -> PyTree:
 
 
 def concatenate_over_groups(stacked: PyTree) -> PyTree:
-    """One row per example again: the leading axes over groups and over the examples of a group made one.
+    """Restores one row per example: joins the leading axes over groups and over examples in a group.
 
-    For ``aux`` that holds something of every example, such as logits: ``merge_aux=sam.concatenate_over_groups``.
+    For ``aux`` with one entry per example, such as logits: ``merge_aux=sam.concatenate_over_groups``.
     """
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stacked)
 
@@ -46,9 +46,9 @@ class Devices:
     """The devices of a mesh axis that share a group of examples, in ``jax.shard_map``.
 
     Attributes:
-        axis_name: of the mesh axis.
-        size: devices along it.
-        sharing: consecutive devices that hold one group together.
+        axis_name: name of the mesh axis.
+        size: number of devices along it.
+        sharing: number of consecutive devices that share one group.
     """
 
     axis_name: str
@@ -61,7 +61,7 @@ class Devices:
         return self.sharing == self.size
 
     def own_copy(self, tree: PyTree) -> PyTree:
-        """The same values, differentiated device by device: the gradient is then that of the device's own examples."""
+        """The same values, but differentiated per device: the gradient is then that of the device's own examples."""
 
         def vary(leaf: Any) -> Any:
             if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
@@ -74,14 +74,14 @@ class Devices:
         return jax.tree.map(vary, tree)
 
     def refuse_averaged(self, loss: Any) -> None:
-        """Raises where the loss is the same on all devices, though it is differentiated device by device.
+        """Raises if the loss is the same on all devices although it is differentiated per device.
 
-        Its gradient would be averaged twice. ``check_vma=False`` does not let one see that, and averages once.
+        Its gradient would be averaged twice. With ``check_vma=False`` this cannot be detected, and it is averaged once.
         """
         checked = self._varies(jax.lax.pcast(jnp.zeros(()), self.axis_name, to="varying"))
         if checked and not self._varies(loss):
             raise ValueError(
-                f"the loss is the same on all devices of {self.axis_name!r}: average it inside loss_fn, or give "
+                f"the loss is the same on all devices of {self.axis_name!r}: either average it inside loss_fn or give "
                 f"axis_name={self.axis_name!r}, not both"
             )
 
@@ -114,7 +114,7 @@ class Devices:
         return [(i, i // k * k + (i + 1) % k) for i in range(self.size)]
 
     def mean_over_all(self, tree: PyTree) -> PyTree:
-        """Average of the floating-point leaves over all devices; other leaves are the same everywhere."""
+        """Average of floating-point leaves over all devices; other leaves are equal on all devices."""
         if self.all_together:
             return tree
         return jax.tree.map(
@@ -127,19 +127,19 @@ class Batch:
     """The loss on given examples, as a function of the parameters.
 
     Attributes:
-        params: where the clean pass is taken.
-        loss_fn: of all arguments.
+        params: the point of the clean pass.
+        loss_fn: the loss, a function of all arguments.
         differentiate: value and gradient of ``loss_fn``.
         has_aux: whether ``loss_fn`` returns auxiliary data.
         args: positional arguments of ``loss_fn``.
-        kwargs: the rest.
+        kwargs: keyword arguments of ``loss_fn``.
         params_argnums: which of ``args`` are the parameters, as in ``jax.value_and_grad``.
         example_argnums: which of ``args`` hold examples.
         axis_name: see ``Method.value_and_grad``.
         merge_aux: see ``Method.value_and_grad``.
         losses_of_examples: see ``Method.value_and_grad``.
         group_weight: see ``Method.value_and_grad``.
-        devices: those that hold the examples together; ``None`` outside ``jax.shard_map``.
+        devices: the devices that share the examples; ``None`` outside ``jax.shard_map``.
     """
 
     params: PyTree
@@ -200,7 +200,7 @@ class Batch:
         return self._synchronized(value), self._shared(gradients, value)
 
     def value(self) -> Any:
-        """Value (with ``aux``) at ``params``: a forward pass alone."""
+        """Value (with ``aux``) at ``params``, by a forward pass only."""
         return self._synchronized(self.loss_fn(*self._placed(self.params), **self.kwargs))
 
     def gradient(self, params: PyTree) -> PyTree:
@@ -210,7 +210,7 @@ class Batch:
         return self._shared(gradients, value)
 
     def guarded(self, gradients: PyTree, clean: PyTree) -> PyTree:
-        """``gradients``, or NaN everywhere if the clean pass's are not finite: the second pass could hide that."""
+        """``gradients``, or NaN everywhere if the clean ones are not finite, which the second pass could hide."""
         finite = jnp.isfinite(norm(clean))
         return jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
 
@@ -224,7 +224,7 @@ class Batch:
         return args
 
     def _shared(self, tree: PyTree, value: Any = None) -> PyTree:
-        """The mean over the devices that share the examples, by the weights of their shares if ``value`` tells them."""
+        """The mean over the devices that share the examples, weighted if ``value`` has weights."""
         if self.devices is None:
             return tree
         if self.group_weight is None or value is None:
@@ -253,19 +253,19 @@ class Batch:
                 shape = jnp.shape(leaf)
                 if not shape:
                     raise ValueError(
-                        f"argument {position} of the loss is no array of examples: it has a leaf of shape (); name the "
-                        "arguments that hold examples by batch_argnums="
+                        f"argument {position} of the loss is not an array of examples: it has a leaf of shape (); name "
+                        "the arguments with examples by batch_argnums="
                     )
                 lengths.setdefault(shape[0], position)
         if len(lengths) > 1:
             found = ", ".join(f"{length} in argument {position}" for length, position in lengths.items())
             raise ValueError(
-                f"the arguments of the loss hold different numbers of examples: {found}; name those that hold examples "
+                f"the arguments of the loss have different numbers of examples: {found}; name those with examples "
                 "by batch_argnums="
             )
         if not lengths or 0 in lengths:
             raise ValueError(
-                "the batch holds no examples: pass them as positional arguments of the loss, or name the arguments by "
+                "the batch has no examples: pass them as positional arguments of the loss, or name the arguments by "
                 "batch_argnums="
             )
         return next(iter(lengths))
@@ -274,7 +274,7 @@ class Batch:
         """The examples at these positions.
 
         Raises:
-            ValueError: where they lie on several devices.
+            ValueError: if they are on several devices.
         """
         self._refuse_several_devices()
         return self._with_examples(
@@ -282,10 +282,10 @@ class Batch:
         )
 
     def example_losses(self) -> Callable[[PyTree], Float[Array, " examples"]]:
-        """A function of the parameters: the losses of the examples, as given or of every example as a batch of its own.
+        """A function from parameters to losses of the examples: the one given, or with every example as its own batch.
 
         Raises:
-            ValueError: where the examples lie on several devices.
+            ValueError: if the examples are on several devices.
         """
         self._refuse_several_devices()
         size = self.size
@@ -340,22 +340,22 @@ class Batch:
         if self.devices is not None and self.devices.sharing > 1:
             raise ValueError(
                 f"a method that selects single examples cannot do so across the devices of {self.axis_name!r} in "
-                "jax.shard_map: give an m that divides the examples of one device, or use jax.jit with sharded arrays"
+                "jax.shard_map: choose an m that divides the examples per device, or use jax.jit with sharded arrays"
             )
 
     # Its groups -------------------------------------------------------------------------------------------------------
 
     def whole(self) -> "Batch":
-        """The same on all devices of the axis together."""
+        """The batch over all devices of the axis together."""
         if self.axis_name is None:
             return self
         size = jax.lax.axis_size(self.axis_name)
         return dataclasses.replace(self, devices=Devices(self.axis_name, size, size))
 
     def averaged_over_groups(self, m: int | None, evaluate: Callable[["Batch", Any], Any]) -> Any:
-        """The average over groups of ``m`` consecutive examples of ``evaluate(group, number of the group)``.
+        """The average of ``evaluate(group, number of the group)`` over groups of ``m`` consecutive examples.
 
-        ``evaluate`` returns ``(value, gradients, state)``. One group has no number: ``None``.
+        ``evaluate`` returns ``(value, gradients, state)``. If there is only one group, its number is ``None``.
 
         Raises:
             ValueError: if ``m`` does not divide the batch.
@@ -370,7 +370,7 @@ class Batch:
             nearest = min(divisors, key=lambda d: abs(d - m))
             raise ValueError(
                 f"m = {m} does not divide the batch of {total} examples; choose a divisor, such as {nearest}, or a "
-                "batch that is a multiple of m (drop the rest of the last one)"
+                "batch size that is a multiple of m (drop the incomplete last batch)"
             )
         if m == total:
             return evaluate(self.whole(), None)
@@ -378,9 +378,9 @@ class Batch:
         sharing = max(1, m // here)
         if math.gcd(m, here) not in (m, here) or size % sharing:
             raise ValueError(
-                f"m = {m} splits the {here} examples that each of {size} devices holds unevenly; in jax.shard_map one "
-                "of m and the examples per device must divide the other: choose such an m, or use jax.jit with sharded "
-                "arrays"
+                f"m = {m} splits the {here} examples on each of {size} devices unevenly; in jax.shard_map, m must "
+                "divide the examples per device or be a multiple of them: choose such an m, or use jax.jit with "
+                "sharded arrays"
             )
         devices = None if self.axis_name is None else Devices(self.axis_name, size, sharing)
         first = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name) // sharing * max(1, here // m)
@@ -419,12 +419,12 @@ class Batch:
 
 
 def _relative(weights: Array, mean: Array) -> Array:
-    """Weights over their mean; 1 where all are 0, as nothing is weighed."""
+    """Weights divided by their mean; 1 if all are 0."""
     return jnp.where(mean == 0, 1, weights / jnp.where(mean == 0, 1, mean))
 
 
 def scaled(tree: PyTree, factors: Array) -> PyTree:
-    """Every leaf times a factor, or times one for each of its rows."""
+    """Every leaf times one factor, or times one factor per row."""
 
     def one(leaf: Array) -> Array:
         wide = factors.reshape(factors.shape + (1,) * (leaf.ndim - factors.ndim))
@@ -434,20 +434,20 @@ def scaled(tree: PyTree, factors: Array) -> PyTree:
 
 
 def refuse_keyword_examples(kwargs: Mapping[str, Any], size: int) -> None:
-    """Raises ``ValueError`` where an argument given by keyword looks like examples: only positional ones are cut."""
+    """Raises ``ValueError`` if a keyword argument looks like examples: only positional arguments are split."""
     for name, tree in kwargs.items():
         if any(jnp.ndim(leaf) and jnp.shape(leaf)[0] == size for leaf in jax.tree.leaves(tree)):
             raise ValueError(
-                f"the argument {name!r}, given by keyword, has as many rows as there are examples ({size}), and the "
-                "batch is to be cut: give examples by position, or close over what are none"
+                f"the keyword argument {name!r} has as many rows as there are examples ({size}), but only positional "
+                "arguments are split: pass examples by position, or close over arrays that are not examples"
             )
 
 
 def _average_or_first(leaf: Array) -> Array:
-    """What differs between groups is of floating point; counts and masks are the same in all.
+    """The average over groups of a floating-point leaf; other leaves, such as counts, are equal in all groups.
 
-    What is the same in all groups stays so to the bit: a mean of equal numbers need not, and a state that is kept over
-    many steps would drift.
+    Values that are equal in all groups are kept to the bit; their mean might round, and a state kept over many steps
+    would drift.
     """
     return leaf[0] + (leaf - leaf[0]).mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
 
@@ -455,10 +455,10 @@ def _average_or_first(leaf: Array) -> Array:
 def example_positions(
     batch_argnums: int | Sequence[int] | None, arguments: int, params_argnums: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Which positional arguments hold examples: those named, or all that are not parameters.
+    """Which positional arguments contain examples: those named, or all except the parameters.
 
     Raises:
-        ValueError: where one that is named does not exist or is the parameters.
+        ValueError: if a named argument does not exist or is the parameters.
     """
     parameters = {position % arguments for position in params_argnums}  # -1 is the last, as in jax.value_and_grad
     if batch_argnums is None:

@@ -1,4 +1,4 @@
-"""Functions that differentiate, to be given as ``base``: with bounded memory, with weight decay in every pass."""
+"""Differentiating functions for the argument ``base``: with bounded memory, with weight decay in every pass."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ def microbatched(
 
     For a loss that is a mean over examples, value and gradient are those of the whole batch up to rounding. So
     ``SAM(rho).value_and_grad(loss_fn, base=sam.microbatched(32))`` ascends along the gradient of the whole batch, and
-    accumulates both passes. (m-sharpness is another thing: ``m`` changes what is computed, ``size`` how.)
+    accumulates both passes. (m-sharpness is different: ``m`` changes what is computed, ``size`` only how.)
 
     Args:
         size: examples at a time; must divide the batch (with ``m``, the group of ``m``; with ``ESAM``, also the number
-            of examples it selects). A batch of fewer is taken whole.
-        base: differentiates each part.
-        batch_argnums: which arguments of the loss hold examples; all but the parameters by default.
+            of examples it selects). A smaller batch is not split.
+        base: the function that differentiates each part.
+        batch_argnums: which arguments of the loss contain examples; by default all except the parameters.
         merge_aux: from ``aux`` with a leading axis over parts to ``aux``; averages by default.
-        group_weight: ``aux -> weight`` of a part, where the loss is a weighted mean; see ``Method.value_and_grad``.
+        group_weight: ``aux -> weight`` of a part, if the loss is a weighted mean; see ``Method.value_and_grad``.
 
     Returns:
         A function with the signature of ``jax.value_and_grad``.
@@ -50,7 +50,7 @@ def microbatched(
         loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
     ) -> Callable[..., Any]:
         if group_weight is not None and not has_aux:
-            raise ValueError("group_weight takes the auxiliary data of the loss: give has_aux=True")
+            raise ValueError("group_weight needs the auxiliary data of the loss: set has_aux=True")
         positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
 
@@ -115,14 +115,14 @@ def decayed(
 ) -> Callable[..., Any]:
     """Weight decay inside the perturbation: every gradient is ``grad L(w) + coefficient * w``, wherever it is taken.
 
-    As if ``coefficient / 2 ||w||^2`` were part of the loss, but for the value, which stays the loss. So the ascent
-    follows the decay as well, and the final gradient decays the perturbed parameters. Weight decay outside the
-    perturbation, on the clean parameters after SAM's gradient, is the optimizer's: ``optax.add_decayed_weights``.
-    Outermost around ``DynamicLossScale.scaled``.
+    This is as if ``coefficient / 2 ||w||^2`` were part of the loss, except that the value is that of the loss alone. So
+    the ascent follows the decay as well, and the final gradient decays the perturbed parameters. For weight decay
+    outside the perturbation, on the clean parameters after SAM's gradient, use the optimizer:
+    ``optax.add_decayed_weights``. Apply it outside of ``DynamicLossScale.scaled``.
 
     Args:
         coefficient: >= 0; may be traced.
-        base: differentiates the loss.
+        base: the function that differentiates the loss.
         mask: which parameters decay; all by default.
 
     Returns:

@@ -16,27 +16,27 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_nu
 @register_method
 @dataclass(frozen=True)
 class ESAM(Perturbing):
-    """Efficient SAM: a random subset of tensors is perturbed, and the examples that feel it most are descended on.
+    """Efficient SAM: perturbs a random subset of tensors, and descends on the examples whose loss rises most.
 
     The ascent is ``(rho / beta) b g / ||g||`` with ``b = 1`` for each tensor with probability ``beta``, else 0. The
-    gradient at the ascent point is that of the ``ceil(gamma n)`` of ``n`` examples whose loss rises most from ``w`` to
-    there. ``beta = gamma = 1`` is SAM. Needs a key where ``beta < 1``.
+    gradient at the ascent point is taken over the ``ceil(gamma n)`` of ``n`` examples whose loss rises most from ``w``
+    to there. ``beta = gamma = 1`` is SAM. Needs a key if ``beta < 1``.
 
-    What it saves: the second gradient costs the share ``gamma``, after a forward pass of all examples that chooses
-    them. The first gradient is computed whole: which tensors it needs is not known when the program is compiled. Give
-    ``value_and_grad`` the ``example_losses`` of which the loss is the mean: compiled together, their pass at ``w`` is
-    that of the first gradient. Without them every example is a batch of its own, and the pass at ``w`` one more.
+    Savings: the second gradient costs a fraction ``gamma``, after a forward pass of all examples that chooses them. The
+    first gradient is computed in full, because the tensors are not known when the program is compiled. Give
+    ``value_and_grad`` the ``example_losses`` whose mean is the loss: compiled together, their pass at ``w`` is shared
+    with the first gradient. Without them, every example is treated as its own batch, and needs another pass at ``w``.
 
     Attributes:
         rho: radius >= 0.
         beta: probability that a tensor is perturbed, in (0, 1].
-        gamma: share of examples of the second gradient, in (0, 1].
-        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as the authors' code offers.
+        gamma: fraction of examples for the second gradient, in (0, 1].
+        adaptive: ``True`` uses ASAM's ascent with ``eta = 0``, an option of the authors' code.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
-    Source: Du et al. 2022, algorithm 1. Their code takes the norm of the chosen tensors alone, and examples whose rise
-    is strictly above that of the last one here.
+    Source: Du et al. 2022, algorithm 1. Their code uses the norm of the chosen tensors only, and only examples whose
+    rise is strictly above that of the last example chosen here.
     """
 
     beta: float | Float[Array, "..."] = 0.6
@@ -46,11 +46,11 @@ class ESAM(Perturbing):
     def __post_init__(self) -> None:
         super().__post_init__()
         for argument, value in (("beta", self.beta), ("gamma", self.gamma)):
-            check_number(argument, value, lambda share: 0 < share <= 1, "a share in (0, 1]; 1 leaves nothing out")
+            check_number(argument, value, lambda share: 0 < share <= 1, "a fraction in (0, 1]; 1 leaves nothing out")
 
     @property
     def passes_per_step(self) -> Passes:
-        """A gradient, a forward pass that selects, and a gradient of the selected share, given ``example_losses``."""
+        """A gradient, a forward pass that selects examples, and a gradient of these, given ``example_losses``."""
         return Passes(2.0, 2.0) if self.gamma == 1 else Passes(2 + self.gamma, 1 + self.gamma)
 
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:

@@ -16,7 +16,7 @@ class FriendlySAMState(NamedTuple):
     """State of ``FriendlySAM``.
 
     Attributes:
-        average: moving average of the clean gradients; shapes of the parameters.
+        average: moving average of the clean gradients, in the shapes of the parameters.
     """
 
     average: PyTree
@@ -25,20 +25,20 @@ class FriendlySAMState(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class FriendlySAM(Perturbing):
-    """Friendly SAM (F-SAM): the ascent follows the batch gradient less its moving average.
+    """Friendly SAM (F-SAM): the ascent follows the batch gradient minus its moving average.
 
-    ``a_t = decay a_{t-1} + (1 - decay) g_t`` from ``a_0 = 0``, ``d = g_t - sigma a_t``, and the gradient is
-    ``g_B(w + rho d / ||d||)``. The average stands for the full gradient, so the ascent is along the batch's noise.
-    ``sigma = 0`` is SAM.
+    ``a_t = decay a_{t-1} + (1 - decay) g_t`` from ``a_0 = 0``, ``d = g_t - sigma a_t``, and the gradient is ``g_B(w +
+    rho d / ||d||)``. The average approximates the full gradient, so the ascent follows the batch's noise. ``sigma = 0``
+    is SAM.
 
     Attributes:
         rho: radius >= 0.
-        sigma: share of the average that is subtracted.
-        decay: of the average, in [0, 1).
-        subtract: ``updated``, the average with this gradient (the paper's), or ``previous``, the one before it, which
-            implementations in PyTorch subtract (they also start from the first gradient). At ``sigma = 1`` both give
-            the same direction.
-        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+        sigma: fraction of the average that is subtracted.
+        decay: decay of the average, in [0, 1).
+        subtract: ``updated``, the average including this gradient (as in the paper), or ``previous``, the average
+            before it (as in PyTorch implementations, which also start from the first gradient). At ``sigma = 1`` both
+            give the same direction.
+        adaptive: ``True`` uses ASAM's ascent with ``eta = 0``, an option of PyTorch implementations; the paper uses
             SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
@@ -64,7 +64,7 @@ class FriendlySAM(Perturbing):
         return Passes(2.0, 2.0)
 
     def init(self, params: PyTree) -> FriendlySAMState:
-        """The average is zero."""
+        """The state with a zero average."""
         return FriendlySAMState(zeros_for(params))
 
     def evaluate(

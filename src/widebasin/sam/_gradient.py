@@ -1,4 +1,4 @@
-"""The drop-in for ``jax.value_and_grad``."""
+"""A drop-in replacement for ``jax.value_and_grad``."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,29 +28,29 @@ def value_and_grad(
     axis_name: str | None = None,
     merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
 ) -> Callable[..., tuple[Any, PyTree]]:
-    """Takes the place of ``jax.value_and_grad``: the value at ``w``, the gradient at SAM's ascent point.
+    """Replaces ``jax.value_and_grad``: the value at ``w``, the gradient at SAM's ascent point.
 
     Computes ``L(w)`` and ``grad L(w + rho grad L(w) / ||grad L(w)||)`` with two gradients of the same batch.
 
     Args:
         loss_fn: returns a scalar, or ``(scalar, aux)`` with ``has_aux``.
         argnums: which positional arguments are the parameters; several are perturbed together, under one norm.
-        has_aux: as in ``jax.value_and_grad``. ``aux`` (batch-norm statistics, logits) is that of the clean pass.
-        rho: the radius; a number or a traced scalar. 0 gives ``jax.value_and_grad``, bit for bit
-            wherever the gradient is finite.
-        normalize: ``False`` is the unnormalized SAM of the theory, with the ascent ``rho * gradient``.
-        mask: which parameters are perturbed; all by default. It gets the gradients as they are returned: a tuple
-            where ``argnums`` names several arguments.
+        has_aux: as in ``jax.value_and_grad``. ``aux`` (batch-norm statistics, logits) comes from the clean pass.
+        rho: the radius; a number or a traced scalar. 0 gives ``jax.value_and_grad``, bit for bit if the gradient is
+            finite.
+        normalize: ``False`` is unnormalized SAM, as in the theory, with the ascent ``rho * gradient``.
+        mask: which parameters are perturbed; all by default. It is called with the gradients as returned: a tuple if
+            ``argnums`` names several arguments.
         m: examples per ascent (m-sharpness); the whole batch by default.
         base: the function that differentiates: anything with the signature of ``jax.value_and_grad``, such as
             ``equinox.filter_value_and_grad``.
-        batch_argnums: which arguments hold examples, see ``Method.value_and_grad``; for ``m``.
+        batch_argnums: which arguments contain examples, see ``Method.value_and_grad``; for ``m``.
         axis_name: the mesh axis over which the examples are split in ``jax.shard_map``, see ``Method.value_and_grad``.
         merge_aux: how to merge ``aux`` of several groups, see ``Method.value_and_grad``.
 
     Returns:
-        A function with the arguments of ``loss_fn`` that returns ``(value, gradients)`` or
-        ``((value, aux), gradients)``. Where a gradient of either pass is not finite, all gradients are NaN.
+        A function with the arguments of ``loss_fn`` that returns ``(value, gradients)`` or ``((value, aux),
+        gradients)``. If a gradient of either pass is not finite, all gradients are NaN.
 
     Raises:
         ValueError: if ``rho`` is a negative or non-finite Python number.
@@ -66,7 +66,7 @@ def value_and_grad(
     method = SAM(rho, normalize, mask=mask, m=m)
     if not (is_whole_number(argnums) or isinstance(argnums, Sequence)):
         raise TypeError(
-            f"argnums must be an integer or several, got {argnums!r}; give the radius by name: rho={argnums!r}"
+            f"argnums must be an integer or several, got {argnums!r}; pass the radius by name: rho={argnums!r}"
         )
     argnums = tuple(argnums) if isinstance(argnums, Sequence) else int(argnums)
     # equinox.filter_value_and_grad differentiates the first argument and takes no argnums.

@@ -16,14 +16,14 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_nu
 class GSAM(Perturbing):
     """Surrogate gap guided SAM: ``g_s - alpha (g - <g, u> u)`` with ``g = g_B(w)``, ``u = g_s / ||g_s||``.
 
-    ``g_s`` is SAM's gradient. The part of the clean gradient that is orthogonal to it is subtracted, which lowers the
-    gap between the perturbed and the clean loss without raising the perturbed one. ``alpha = 0`` is SAM. In the paper
-    the radius follows the learning rate: see ``sam.radius_schedule``.
+    ``g_s`` is SAM's gradient. Subtracting the part of the clean gradient orthogonal to it lowers the gap between the
+    perturbed and the clean loss without raising the perturbed loss. ``alpha = 0`` is SAM. In the paper the radius
+    follows the learning rate: see ``sam.radius_schedule``.
 
     Attributes:
         rho: radius >= 0.
         alpha: weight of the orthogonal part, >= 0.
-        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+        adaptive: ``True`` uses ASAM's ascent with ``eta = 0``, an option of PyTorch implementations; the paper uses
             SAM's.
         mask: which parameters are perturbed; all by default. The decomposition is over all parameters.
         m: examples per ascent; the whole batch by default.

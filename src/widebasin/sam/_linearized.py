@@ -33,12 +33,12 @@ class LinearizedSAM(Perturbing):
 
     Attributes:
         rho: radius >= 0.
-        normalize: ``True`` is the normalized ascent; the theory's is not.
-        fixed_point: ``True`` takes ``g_B(c)`` to be zero, for centers that are minima to numerical precision only.
+        normalize: ``True`` is the normalized ascent; the theory uses the unnormalized one.
+        fixed_point: ``True`` sets ``g_B(c)`` to zero, for centers that are minima only up to numerical precision.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
-    The value is that of the loss itself at the parameters, not the model's.
+    The returned value is that of the loss itself at the parameters, not of its quadratic model.
 
     Source: arXiv 2311.17539, section on linear stability.
     """
@@ -55,7 +55,7 @@ class LinearizedSAM(Perturbing):
         return Passes(6.0, 5.0)
 
     def init(self, params: PyTree) -> LinearizedSAMState:
-        """The center: a copy, so that a compiled step may donate parameters and state."""
+        """The center, as a copy, so that a compiled step can donate parameters and state."""
         return LinearizedSAMState(jax.tree.map(jnp.array, _where_arrays(zeros_for(params), params)))
 
     def evaluate(

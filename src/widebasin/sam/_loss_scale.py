@@ -25,10 +25,10 @@ class DynamicLossScale:
     scale: it has the range of float32.
 
     Attributes:
-        scale: the factor now.
+        scale: the current factor.
         finite_steps: finite steps since the scale last changed.
         growth_interval: finite steps before the scale is doubled.
-        largest: the scale never exceeds it.
+        largest: maximum of the scale.
 
     Source: Micikevicius et al. 2018.
 
@@ -115,7 +115,7 @@ def all_finite(gradients: PyTree) -> Bool[Array, ""]:
 
 
 def keep_if(finite: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    """``new`` where a step is finite, else ``old``: skips a step in a compiled loop. What is no array stays.
+    """``new`` if a step is finite, else ``old``: skips a step in a compiled loop. Leaves that are not arrays are kept.
 
     Example:
         >>> import jax.numpy as jnp

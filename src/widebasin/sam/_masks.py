@@ -47,16 +47,16 @@ def by_path(pattern: str, *, exclude: bool = False) -> Callable[[PyTree], PyTree
     r"""A mask of the leaves whose path matches a regular expression.
 
     Paths are those of ``jax.tree_util.keystr``: ``['encoder']['norm']['scale']`` for dictionaries,
-    ``.layers[0].weight`` for modules. Masks of one pattern are equal, so a method with one does not compile twice.
+    ``.layers[0].weight`` for modules. Masks with the same pattern are equal, so a method does not compile again.
 
     Args:
         pattern: for ``re.search``, anywhere in the path. ``"norm"`` is SAM-ON: only the normalization layers move.
-        exclude: take the leaves that do not match: ``by_path("frozen", exclude=True)``.
+        exclude: select the leaves that do not match: ``by_path("frozen", exclude=True)``.
 
     Raises:
-        re.error: if the pattern is no regular expression.
-        ValueError: when the mask meets parameters none of whose paths match: a misspelt name would silently perturb
-            nothing, or everything.
+        re.error: if the pattern is not a regular expression.
+        ValueError: when the mask is applied to parameters and no path matches; a misspelt name would otherwise silently
+            perturb nothing, or everything.
 
     Source for SAM-ON: Mueller et al. 2023.
 
@@ -73,10 +73,10 @@ def by_path(pattern: str, *, exclude: bool = False) -> Callable[[PyTree], PyTree
 def by_dimensions(least: int = 0, most: int | None = None) -> Callable[[PyTree], PyTree]:
     """A mask of the leaves with ``least`` to ``most`` dimensions.
 
-    ``by_dimensions(2)`` are weights and kernels, ``by_dimensions(most=1)`` biases and the parameters of normalization.
+    ``by_dimensions(2)`` selects weights and kernels, ``by_dimensions(most=1)`` biases and normalization parameters.
 
     Raises:
-        ValueError: if no number of dimensions lies between.
+        ValueError: if the range is empty.
     """
     if least < 0 or (most is not None and most < least):
         raise ValueError(f"least and most must be 0 <= least <= most, got least = {least}, most = {most}")

@@ -1,4 +1,4 @@
-"""What every method of the SAM family provides, and how a step is carried out for all of them."""
+"""The base class of all methods of the SAM family, and the code that runs a step of any of them."""
 
 import abc
 import dataclasses
@@ -23,11 +23,11 @@ Step = Int[Array, ""] | int
 
 
 class Passes(NamedTuple):
-    """What one step costs, on average: passes over a full batch.
+    """The average cost of one step: passes over a full batch.
 
     Attributes:
         forward: evaluations of the loss.
-        backward: reverse sweeps, each of which follows one of the forward passes.
+        backward: backward passes, each of which follows one of the forward passes.
     """
 
     forward: float
@@ -43,7 +43,7 @@ class Method(abc.ABC):
     """A method of the family: hyperparameters in a frozen pytree, gradients out.
 
     To add one: a frozen dataclass, registered by ``jax.tree_util.register_dataclass``, with ``passes_per_step`` and
-    ``evaluate``, and with ``init`` where it carries a state.
+    ``evaluate``, and with ``init`` if it carries a state.
 
     Attributes:
         m: examples per ascent (m-sharpness): the method acts on every group of ``m`` consecutive examples, and values,
@@ -54,7 +54,7 @@ class Method(abc.ABC):
 
     @property
     def period(self) -> int:
-        """Steps 0, ``period``, 2 ``period`` ... are of one kind, the others of another; 1 where all are alike."""
+        """Steps 0, ``period``, 2 ``period`` ... are of one kind, all others of another; 1 if all steps are alike."""
         return 1
 
     @property
@@ -68,16 +68,16 @@ class Method(abc.ABC):
         return self.passes_per_step.gradients
 
     def init(self, params: PyTree) -> PyTree:
-        """The state that the method carries from step to step, a pytree of arrays (``()`` for a method without)."""
+        """The state that the method carries from step to step, a pytree of arrays (``()`` if none)."""
         del params
         return ()
 
     @abc.abstractmethod
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
-        """One group of examples: ``(value, gradients, state)``, with ``value`` from the pass at ``batch.params``."""
+        """Evaluates one group: ``(value, gradients, state)``, with ``value`` from the pass at ``batch.params``."""
 
     def prepare(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> PyTree:
-        """The state after what is done once per step with the whole batch, before its groups are evaluated."""
+        """Updates the state once per step with the whole batch, before its groups are evaluated."""
         del batch, key, step
         return state
 
@@ -101,37 +101,37 @@ class Method(abc.ABC):
                 pass the same mask.
             has_aux: whether ``loss_fn`` returns auxiliary data; then ``value`` is ``(scalar, aux)``.
             base: the function that differentiates, with the signature of ``jax.value_and_grad``, such as
-                ``equinox.filter_value_and_grad`` for a model that holds more than arrays, or ``sam.microbatched(32)``.
-            batch_argnums: which arguments of ``loss_fn`` hold examples, along the leading axis of every leaf (the
-                parameters are argument 0); all others by default. Matters to ``m`` and to methods that look at single
-                examples. Arguments by keyword are none.
-            axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split. Every gradient that a
-                group of ``m`` examples needs is then averaged over the devices that hold the group, values and
-                gradients over all. Under ``jax.jit`` with sharded arrays nothing is needed.
-            merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used where ``m``
-                makes several groups.
-            example_losses: ``(params, *args) -> losses of the examples``, in their order, of which the loss is the
-                mean; for methods that compare them (``ESAM``). By default the loss of every example as a batch of its
-                own, which is right where examples do not see each other (no batch norm), and slower.
-            group_weight: ``aux -> weight`` of a group of examples, where the loss is a weighted mean (padding, missing
-                labels): the sum of the weights of its examples. Values and gradients are then the weighted means over
-                groups, and over the devices that share a group. The loss of a group of weight 0 must be finite; where
-                all groups have weight 0 they count alike. Wants ``has_aux``.
+                ``equinox.filter_value_and_grad`` for a model that contains more than arrays, or
+                ``sam.microbatched(32)``.
+            batch_argnums: which arguments of ``loss_fn`` contain examples, along the leading axis of every leaf (the
+                parameters are argument 0); by default all others. Needed for ``m`` and for methods that use single
+                examples. Keyword arguments never contain examples.
+            axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split. Every gradient for a
+                group of ``m`` examples is then averaged over the devices that share the group; the final values and
+                gradients over all devices. Not needed under ``jax.jit`` with sharded arrays.
+            merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used if ``m`` makes
+                several groups.
+            example_losses: ``(params, *args) -> losses of the examples``, in their order, whose mean is the loss; for
+                methods that compare examples (``ESAM``). By default, every example is its own batch, which is correct
+                if examples do not interact (no batch norm), but slower.
+            group_weight: ``aux -> weight`` of a group of examples, if the loss is a weighted mean (padding, missing
+                labels): the sum of the weights of its examples. Values and gradients are then weighted means over
+                groups, and over the devices that share a group. The loss of a group with weight 0 must be finite; if
+                all weights are 0, all groups count equally. Needs ``has_aux``.
 
         Returns:
-            ``value`` and ``aux`` come from the clean pass, at ``params``. Where the gradient of either pass is not
-            finite, all gradients are NaN and the state is the one given. ``key`` is for methods that draw random
-            numbers; the others ignore it. ``step`` takes the place of the count of steps that some methods keep in
-            their state, from 0, and is to be advanced by finite steps only. Give it where networks are trained together
-            by ``jax.vmap``, unbatched, so that the steps that cost one gradient still do. A Python number is known when
-            the step is compiled, which leaves no branch in the program: one for the steps with ``step=0`` and one for
-            the others with ``step=1``. On a CPU convolutions need that, since XLA runs them several times slower within
-            a branch.
+            ``value`` and ``aux`` come from the clean pass, at ``params``. If the gradient of either pass is not finite,
+            all gradients are NaN and the state is unchanged. ``key`` is for methods that draw random numbers; others
+            ignore it. ``step`` replaces the step count that some methods keep in their state; it starts at 0 and should
+            advance by finite steps only. Pass it, unbatched, if networks are trained together by ``jax.vmap``, so that
+            cheap steps still cost one gradient. A Python number is known at compile time and leaves no branch in the
+            program: compile one step with ``step=0`` and one for the other steps with ``step=1``. Convolutions on CPU
+            need this, because XLA runs them several times slower inside a branch.
         """
         check_function("example_losses", example_losses)
         check_function("group_weight", group_weight)
         if group_weight is not None and not has_aux:
-            raise ValueError("group_weight takes the auxiliary data of loss_fn: give has_aux=True")
+            raise ValueError("group_weight needs the auxiliary data of loss_fn: set has_aux=True")
         refuse_transformation(base)
         differentiate = base(loss_fn, has_aux=has_aux)
 
@@ -161,18 +161,18 @@ class Method(abc.ABC):
 
 
 def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: Any = None) -> Evaluation:
-    """One step of a method on a whole batch: its groups, their average, and the guard of the state."""
+    """Runs one step of a method on a whole batch: groups, their average, and the check that keeps the old state."""
     for leaf in jax.tree.leaves(method):
         if jnp.ndim(leaf):
             raise ValueError(
-                f"hyperparameters of {type(method).__name__} must be scalars, got one of shape {jnp.shape(leaf)}; for "
-                "several values at once, jax.vmap over the method"
+                f"hyperparameters of {type(method).__name__} must be scalars, got shape {jnp.shape(leaf)}; for "
+                "several values at once, use jax.vmap over the method"
             )
     expected = jax.tree.structure(jax.eval_shape(lambda: method.init(batch.params)))
     if jax.tree.structure(state) != expected:
         raise ValueError(
-            f"the state is none of {type(method).__name__} for these parameters: its structure is "
-            f"{jax.tree.structure(state)}, that of {type(method).__name__}.init(params) is {expected}"
+            f"the state does not belong to {type(method).__name__} and these parameters: its structure is "
+            f"{jax.tree.structure(state)}, but {type(method).__name__}.init(params) has {expected}"
         )
     old = state
     state = method.prepare(batch.whole(), state, key, step)
@@ -190,10 +190,10 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
 
 
 def register_method(cls: type[M]) -> type[M]:
-    """Makes a frozen dataclass a pytree: fields are leaves, but for those whose metadata say ``static``.
+    """Makes a frozen dataclass a pytree: fields are leaves, except those whose metadata say ``static``.
 
-    As ``jax.tree_util.register_dataclass``, except that nothing is checked when JAX puts one together again: the leaves
-    may then be axes, differences of hyperparameters, or placeholders.
+    Like ``jax.tree_util.register_dataclass``, but nothing is checked when JAX rebuilds an instance, because leaves may
+    then be axes, differences of hyperparameters, or placeholders.
     """
     static = tuple(f.name for f in dataclasses.fields(cls) if f.metadata.get("static"))  # pyright: ignore[reportArgumentType]
     leaves = tuple(f.name for f in dataclasses.fields(cls) if not f.metadata.get("static"))  # pyright: ignore[reportArgumentType]
@@ -218,7 +218,7 @@ def register_method(cls: type[M]) -> type[M]:
 
 @dataclass(frozen=True)
 class Perturbing(Method):
-    """What the methods share that take a gradient at a perturbed point.
+    """The base class of methods that take a gradient at a perturbed point.
 
     Attributes:
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
@@ -238,25 +238,25 @@ class Perturbing(Method):
 
 
 def check_mask(mask: Any, argument: str = "mask") -> None:
-    """Raises ``TypeError`` where a mask is not a function."""
+    """Raises ``TypeError`` if a mask is not a function."""
     if mask is not None and not callable(mask):
         raise TypeError(
             f"{argument} must be a function from gradients to booleans, got {type(mask).__name__}; "
-            "for a pytree of booleans give: lambda gradients: booleans"
+            "for a pytree of booleans, use: lambda gradients: booleans"
         )
 
 
 def check_function(argument: str, value: Any) -> None:
-    """Raises ``TypeError`` where something given is not a function."""
+    """Raises ``TypeError`` if an argument is not a function."""
     if value is not None and not callable(value):
         raise TypeError(f"{argument} must be a function, got {type(value).__name__}")
 
 
 def check_radius(rho: Any) -> None:
-    """Raises where ``rho`` is no radius; the values of arrays and traced scalars pass unseen.
+    """Raises if ``rho`` is not a radius; the values of arrays and traced scalars are not checked.
 
     Raises:
-        TypeError: if ``rho`` is no number at all.
+        TypeError: if ``rho`` is not a number.
         ValueError: if it is a Python number that is negative or not finite.
     """
     if isinstance(rho, str) or callable(rho):
@@ -269,19 +269,19 @@ def check_radius(rho: Any) -> None:
 
 
 def check_number(argument: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
-    """Raises ``ValueError`` where a Python number is not what is wanted; arrays and tracers pass unseen."""
+    """Raises ``ValueError`` if a Python number is invalid; arrays and tracers are not checked."""
     if isinstance(value, Real) and not holds(float(value)):
         raise ValueError(f"{argument} must be {wanted}, got {value}")
 
 
 def check_count(argument: str, value: Any) -> None:
-    """Raises ``ValueError`` where a value is not a whole number of at least 1."""
+    """Raises ``ValueError`` if a value is not a whole number of at least 1."""
     if not (is_whole_number(value) and value >= 1):
         raise ValueError(f"{argument} must be a whole number of at least 1, got {value}")
 
 
 def is_whole_number(value: Any) -> bool:
-    """Whether a value is an integer of Python or NumPy."""
+    """Whether a value is a Python or NumPy integer."""
     return hasattr(value, "__index__") and not isinstance(value, bool | jax.Array)
 
 
@@ -289,7 +289,7 @@ def needed_key(key: Key[Array, ""] | None, method: Method) -> Key[Array, ""]:
     """The key, or ``ValueError`` if there is none."""
     if key is None:
         raise ValueError(
-            f"{type(method).__name__} draws random numbers: give key=, a new one for every step, such as "
+            f"{type(method).__name__} draws random numbers: pass key=, a new one for every step, such as "
             "jax.random.fold_in(key, step)"
         )
     return key

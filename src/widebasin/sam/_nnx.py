@@ -1,4 +1,4 @@
-"""What of Flax NNX does not fit: it is refused with the recipe, where it would be differentiated in silence."""
+"""Refuses unsupported use of Flax NNX, which would silently be differentiated; the message has the recipe."""
 
 import sys
 from typing import Any
@@ -7,21 +7,21 @@ import jax
 from jaxtyping import PyTree
 
 RECIPE = (
-    "split it, graph, params, rest = nnx.split(model, nnx.Param, ...), differentiate by params alone, and let the loss "
-    "put it together again, nnx.merge(graph, params, rest, copy=True): see 'Flax NNX' in docs/recipes.md"
+    "split it, graph, params, rest = nnx.split(model, nnx.Param, ...), differentiate only by params, and merge it in "
+    "the loss, nnx.merge(graph, params, rest, copy=True): see 'Flax NNX' in docs/recipes.md"
 )
 
 
 def refuse_transformation(base: Any) -> None:
-    """Raises ``TypeError`` where ``base`` is a transformation of NNX, which returns something else than gradients."""
+    """Raises ``TypeError`` if ``base`` is an NNX transformation, which does not return plain gradients."""
     if str(getattr(base, "__module__", "")).startswith("flax.nnx"):
-        raise TypeError(f"base must be as jax.value_and_grad, which that of nnx is not: for a module, {RECIPE}")
+        raise TypeError(f"base must behave like jax.value_and_grad; nnx's version does not: for a module, {RECIPE}")
 
 
 def refuse_modules(params: PyTree) -> None:
-    """Raises ``TypeError`` where parameters are a module of NNX with other variables, which would be differentiated.
+    """Raises ``TypeError`` if parameters are an NNX module with other variables, which would be differentiated.
 
-    Statistics and dropout keys would get gradients and never move.
+    Otherwise statistics and dropout keys would get gradients and never be updated.
     """
     nnx: Any = sys.modules.get("flax.nnx")
     if nnx is None:
@@ -33,5 +33,5 @@ def refuse_modules(params: PyTree) -> None:
         others = sorted({type(one).__name__ for one in variables if not isinstance(one, nnx.Param)})
         if others:
             raise TypeError(
-                f"the parameters are a {type(module).__name__} of nnx, which also holds {', '.join(others)}: {RECIPE}"
+                f"params are the nnx module {type(module).__name__}, which also has {', '.join(others)}: {RECIPE}"
             )

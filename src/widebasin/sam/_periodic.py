@@ -1,4 +1,4 @@
-"""Methods that take a second gradient every few steps only."""
+"""Methods that take a second gradient only every few steps."""
 
 import math
 import operator
@@ -20,7 +20,7 @@ class CountState(NamedTuple):
     """State of ``SAMEveryK``.
 
     Attributes:
-        count: finished steps.
+        count: number of finished steps.
     """
 
     count: Int[Array, ""]
@@ -31,11 +31,11 @@ class CountState(NamedTuple):
 class SAMEveryK(Perturbing):
     """SAM at every ``k``-th step, the plain gradient in between: ``1 + 1/k`` gradients per step.
 
-    The steps 0, k, 2k ... are those of SAM (in Composer, k - 1, 2k - 1 ...). ``k = 1`` is SAM.
+    SAM is used at the steps 0, k, 2k ... (in Composer, k - 1, 2k - 1 ...). ``k = 1`` is SAM.
 
     Attributes:
         rho: radius >= 0.
-        k: steps from one of SAM to the next.
+        k: number of steps from one SAM step to the next.
         normalize: ``False`` is the unnormalized ascent.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
@@ -61,7 +61,7 @@ class SAMEveryK(Perturbing):
         return Passes(1 + 1 / self.k, 1 + 1 / self.k)
 
     def init(self, params: PyTree) -> CountState:
-        """No step is finished."""
+        """The state before the first step."""
         del params
         return CountState(jnp.zeros((), jnp.int32))
 
@@ -82,8 +82,8 @@ class LookSAMState(NamedTuple):
     """State of ``LookSAM``.
 
     Attributes:
-        count: finished steps.
-        orthogonal: the part of the last SAM gradient that was orthogonal to the clean one; shapes of the parameters.
+        count: number of finished steps.
+        orthogonal: the part of the last SAM gradient orthogonal to the clean gradient, in the shapes of the parameters.
     """
 
     count: Int[Array, ""]
@@ -93,18 +93,18 @@ class LookSAMState(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class LookSAM(Perturbing):
-    """LookSAM: SAM at every ``k``-th step; in between, the clean gradient and what SAM's last one added to it.
+    """LookSAM: SAM at every ``k``-th step; in between, the clean gradient plus what the last SAM step added to it.
 
-    At a step of SAM the gradient is ``g_s``, and ``v = g_s - <g_s, g> g / ||g||^2`` is kept. At the others it is
-    ``g + alpha ||g|| v / ||v||``. ``k = 1`` is SAM, and so does a step cost ``1 + 1/k`` gradients.
+    At a SAM step the gradient is ``g_s``, and ``v = g_s - <g_s, g> g / ||g||^2`` is kept. At the other steps it is ``g
+    + alpha ||g|| v / ||v||``. ``k = 1`` is SAM. A step costs ``1 + 1/k`` gradients on average.
 
     Attributes:
         rho: radius >= 0.
-        k: steps from one of SAM to the next.
-        alpha: weight of the direction that is used again, >= 0.
-        per_tensor: ``True`` takes inner products and norms tensor by tensor, as implementations in PyTorch do; the
-            paper's are over all parameters.
-        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+        k: number of steps from one SAM step to the next.
+        alpha: weight of the reused direction, >= 0.
+        per_tensor: ``True`` computes inner products and norms tensor by tensor, as PyTorch implementations do; the
+            paper uses all parameters together.
+        adaptive: ``True`` uses ASAM's ascent with ``eta = 0``, an option of PyTorch implementations; the paper uses
             SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
@@ -133,7 +133,7 @@ class LookSAM(Perturbing):
         return Passes(1 + 1 / self.k, 1 + 1 / self.k)
 
     def init(self, params: PyTree) -> LookSAMState:
-        """No step is finished; the direction is zero."""
+        """The state before the first step, with a zero direction."""
         return LookSAMState(jnp.zeros((), jnp.int32), zeros_for(params))
 
     def evaluate(self, batch: Batch, state: LookSAMState, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
@@ -159,9 +159,9 @@ class LookSAM(Perturbing):
         return value, gradients, LookSAMState(state.count + 1, orthogonal)
 
     def _orthogonal(self, added: PyTree, clean: PyTree) -> PyTree:
-        """The part of what SAM adds that is orthogonal to the clean gradient, or zero where that is but rounding.
+        """The part of SAM's addition that is orthogonal to the clean gradient, or zero if it is only rounding error.
 
-        It is used at the length of the gradient, whatever its own: rounding errors would become a direction.
+        It is rescaled to the length of the gradient, so rounding errors would become a direction.
         """
         orthogonal = without_projection(added, clean)
         precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(clean)), default=0.0)
@@ -173,9 +173,9 @@ class LookSAM(Perturbing):
 
 
 def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
-    """``then`` at the steps 0, k, 2k ..., ``otherwise`` at the others; only one of them runs.
+    """Runs ``then`` at the steps 0, k, 2k ... and ``otherwise`` at all others.
 
-    A count that is known when the step is compiled leaves no branch in the program.
+    A count known at compile time leaves no branch in the program.
     """
     if k == 1:
         return then(*operands)

@@ -1,4 +1,4 @@
-"""The ablation of the ascent: a random direction in its place."""
+"""Ablation of the ascent: a random direction instead."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, needed_k
 class RandomPerturbation(Perturbing):
     """The gradient at a random point at distance ``rho``: ``g_B(w + rho z / ||z||)`` with ``z ~ N(0, I)``.
 
-    It tells what SAM's direction adds to the mere averaging over a neighbourhood. Needs a key.
+    It shows what SAM's direction adds to averaging over a neighbourhood. Needs a key.
 
     Attributes:
         rho: distance >= 0.

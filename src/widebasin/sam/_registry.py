@@ -1,4 +1,4 @@
-"""The methods by the names that the command line uses."""
+"""The methods by their names on the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from widebasin.sam._wsam import WSAM
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """A method that only wants a radius; everything else has its default.
+    """A method that needs only a radius; everything else has its default.
 
     Attributes:
-        title: as it is written in text and figures.
+        title: its name in text and figures.
         summary: what it computes.
         with_radius: radius -> method.
     """
@@ -43,14 +43,14 @@ METHODS: dict[str, NamedMethod] = {
     "random-perturbation": NamedMethod(
         "random perturbation", "the gradient in a random direction at distance rho (ablation)", RandomPerturbation
     ),
-    "asam": NamedMethod("ASAM", "ascent in units of |w| + 0.01; wants radii about 10 times SAM's", ASAM),
-    "gsam": NamedMethod("GSAM", "SAM less 0.1 of the clean gradient's orthogonal part", GSAM),
-    "looksam": NamedMethod("LookSAM", "SAM every 5 steps, its orthogonal part used again in between", LookSAM),
+    "asam": NamedMethod("ASAM", "ascent in units of |w| + 0.01; needs radii about 10 times SAM's", ASAM),
+    "gsam": NamedMethod("GSAM", "SAM minus 0.1 of the clean gradient's orthogonal part", GSAM),
+    "looksam": NamedMethod("LookSAM", "SAM every 5 steps, its orthogonal part reused in between", LookSAM),
     "sam-every-5": NamedMethod("SAM every 5", "SAM every 5 steps, SGD in between", SAMEveryK),
-    "esam": NamedMethod("ESAM", "60% of the tensors perturbed, the half of the examples that feel it most", ESAM),
-    "friendly-sam": NamedMethod("F-SAM", "ascent along the gradient less its moving average", FriendlySAM),
+    "esam": NamedMethod("ESAM", "60% of the tensors perturbed, the half of the examples whose loss rises most", ESAM),
+    "friendly-sam": NamedMethod("F-SAM", "ascent along the gradient minus its moving average", FriendlySAM),
     "wsam": NamedMethod("WSAM", "the loss plus 9 times the sharpness (gamma 0.9)", WSAM),
-    "ssam": NamedMethod("SSAM", "the half of the parameters of highest Fisher information perturbed", SSAM),
+    "ssam": NamedMethod("SSAM", "the half of the parameters with the highest Fisher information perturbed", SSAM),
     "random-ssam": NamedMethod(
         "random SSAM", "a random half of the parameters perturbed", lambda rho: SSAM(rho, scores="random")
     ),

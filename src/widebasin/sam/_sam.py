@@ -16,7 +16,7 @@ class SAM(Perturbing):
 
     Attributes:
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
-        normalize: ``False`` is the unnormalized SAM of the theory, ``g_B(w + rho g_B(w))``.
+        normalize: ``False`` is unnormalized SAM, as in the theory, ``g_B(w + rho g_B(w))``.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -55,14 +55,14 @@ class SAM(Perturbing):
 @register_method
 @dataclass(frozen=True)
 class MultiStepSAM(Perturbing):
-    """SAM with an ascent of several steps, each of length ``rho / steps`` along the gradient where it starts.
+    """SAM with an ascent of several steps, each of length ``rho / steps`` along the gradient at its start.
 
     ``w_0 = w``, ``w_{i+1} = w_i + (rho / steps) g_B(w_i) / ||g_B(w_i)||``, and the gradient is ``g_B(w_steps)``. The
-    path has length ``rho``, so its end lies in the ball of radius ``rho``. ``steps = 1`` is ``SAM``.
+    path has length ``rho``, so its end is in the ball of radius ``rho``. ``steps = 1`` is ``SAM``.
 
     Attributes:
         rho: length of the ascent's path >= 0.
-        steps: of the ascent; the step costs ``steps + 1`` gradients.
+        steps: number of ascent steps; a training step costs ``steps + 1`` gradients.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
 
@@ -77,7 +77,7 @@ class MultiStepSAM(Perturbing):
 
     @property
     def passes_per_step(self) -> Passes:
-        """One gradient more than the ascent has steps."""
+        """One gradient more than the number of ascent steps."""
         return Passes(self.steps + 1, self.steps + 1)
 
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:

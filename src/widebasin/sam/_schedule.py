@@ -19,11 +19,11 @@ def radius_schedule(
         learning_rate: step -> learning rate, such as an optax schedule.
         rho: ``(rho_low, rho_high)``, the radii at the lowest and at the highest learning rate; ``rho_low = 0`` is
             allowed, and a radius of 0 is plain gradient descent.
-        learning_rates: ``(lr_low, lr_high)`` of the schedule. ``(0, lr)`` with ``rho = (0, r)`` makes the two
-            proportional.
+        learning_rates: ``(lr_low, lr_high)`` of the schedule. ``(0, lr)`` with ``rho = (0, r)`` makes radius and
+            learning rate proportional.
 
     Raises:
-        ValueError: if a radius is negative, or the learning rates are not ascending.
+        ValueError: if a radius is negative, or the learning rates are not increasing.
 
     Source: Zhuang et al. 2022, section 4.
 
@@ -39,7 +39,7 @@ def radius_schedule(
     if min(rho_low, rho_high) < 0:
         raise ValueError(f"rho must be two radii >= 0, got {rho}")
     if not low < high:
-        raise ValueError(f"learning_rates must be the lowest and the highest of the schedule, got {learning_rates}")
+        raise ValueError(f"learning_rates must be the lowest and highest of the schedule, got {learning_rates}")
 
     def radius(step: Array | int) -> Float[Array, ""] | float:
         return rho_low + (rho_high - rho_low) * jax.numpy.clip((learning_rate(step) - low) / (high - low), 0.0, 1.0)

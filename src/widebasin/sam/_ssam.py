@@ -26,7 +26,7 @@ class SSAMState(NamedTuple):
     """State of ``SSAM``.
 
     Attributes:
-        count: finished steps.
+        count: number of finished steps.
         perturbed: booleans in the shapes of the parameters.
     """
 
@@ -37,22 +37,22 @@ class SSAMState(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class SSAM(Perturbing):
-    """Sparse SAM: SAM's ascent, kept in the share ``1 - sparsity`` of the parameters: ``w + rho b g / ||g||``.
+    """Sparse SAM: SAM's ascent for a fraction ``1 - sparsity`` of the parameters only: ``w + rho b g / ||g||``.
 
-    ``b`` is 1 for the ``int((1 - sparsity) n)`` of ``n`` parameters of highest score and 0 for the others, chosen anew
-    every ``every`` steps. The score is the diagonal of the empirical Fisher information, the mean over the batch's
-    examples of the squared gradient of the example's loss; or random. The norm is that of the whole gradient.
+    ``b`` is 1 for the ``int((1 - sparsity) n)`` of ``n`` parameters with the highest scores and 0 for the others,
+    chosen again every ``every`` steps. The score is the diagonal of the empirical Fisher information, the mean over the
+    batch's examples of the squared gradient of the example's loss; or random. The norm is taken of the whole gradient.
     ``sparsity = 0`` is SAM. Random scores need a key.
 
     Attributes:
         rho: radius >= 0.
-        sparsity: share of parameters that is not perturbed, in [0, 1).
+        sparsity: fraction of parameters that are not perturbed, in [0, 1).
         scores: ``fisher`` or ``random``.
-        every: steps from one choice to the next; ``fisher`` costs a gradient of the batch at each, taken one example
-            after the other. (The authors choose every few epochs, on examples drawn for the purpose, and after the
+        every: steps from one choice to the next; with ``fisher``, each choice costs a gradient of the batch, one
+            example after the other. (The authors choose every few epochs, on separately drawn examples, and after the
             first step, which in their code perturbs nothing.)
         mask: which parameters may be perturbed; all by default.
-        m: examples per ascent; the whole batch by default. The choice is always the whole batch's.
+        m: examples per ascent; the whole batch by default. The choice always uses the whole batch.
 
     Source: Mi et al. 2022, algorithms 1 (Fisher) and the random mask of its ablation.
     """
@@ -63,7 +63,7 @@ class SSAM(Perturbing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("sparsity", self.sparsity, lambda sparsity: 0 <= sparsity < 1, "a share in [0, 1); 0 is SAM")
+        check_number("sparsity", self.sparsity, lambda sparsity: 0 <= sparsity < 1, "a fraction in [0, 1); 0 is SAM")
         check_count("every", self.every)
         if self.scores not in ("fisher", "random"):
             raise ValueError(f"scores must be 'fisher' or 'random', got {self.scores!r}")
@@ -75,12 +75,12 @@ class SSAM(Perturbing):
 
     @property
     def passes_per_step(self) -> Passes:
-        """Two gradients, and with ``fisher`` another at every ``every``-th step."""
+        """Two gradients, and with ``fisher`` another one at every ``every``-th step."""
         extra = 1 / self.every if self.scores == "fisher" else 0.0
         return Passes(2 + extra, 2 + extra)
 
     def init(self, params: PyTree) -> SSAMState:
-        """All parameters, until a step chooses; the first one does."""
+        """The state before the first step, which makes the first choice."""
         return SSAMState(jnp.zeros((), jnp.int32), jax.tree.map(lambda z: jnp.ones(z.shape, bool), zeros_for(params)))
 
     def prepare(self, batch: Batch, state: SSAMState, key: Key[Array, ""] | None, step: Step | None) -> SSAMState:
@@ -115,7 +115,7 @@ class SSAM(Perturbing):
 
 
 def highest(scores: PyTree, sparsity: float) -> PyTree:
-    """Booleans: the ``int((1 - sparsity) n)`` highest of all ``n`` scores >= 0 together; of equal ones the first."""
+    """Booleans: the ``int((1 - sparsity) n)`` highest of all ``n`` scores >= 0 together; for equal scores the first."""
     leaves, structure = jax.tree.flatten(scores)
     flat = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]) if leaves else jnp.zeros(0)
     kept = int(round((1.0 - sparsity) * flat.size, 6))

@@ -24,7 +24,7 @@ class SharpnessAwareState(NamedTuple):
     """State of ``gradient_transformation``.
 
     Attributes:
-        count: finished steps; advances the schedule of the radius.
+        count: number of finished steps, for the schedule of the radius.
         method: the method's own state.
     """
 
@@ -35,24 +35,25 @@ class SharpnessAwareState(NamedTuple):
 def gradient_transformation(method: Method, rho: Schedule | None = None) -> optax.GradientTransformationExtraArgs:
     """A method as an optax transformation: plain gradients in, the method's gradients out.
 
-    Chain it before any optimizer, and give ``update`` the gradient function of the step's batch::
+    Chain it before any optimizer, and pass the gradient function of the step's batch to ``update``::
 
         optimizer = optax.chain(sam.gradient_transformation(sam.SAM(rho=0.05)), optax.adamw(1e-3))
         gradients = jax.grad(loss_fn)(params, batch)
         updates, state = optimizer.update(gradients, state, params, grad_fn=lambda w: jax.grad(loss_fn)(w, batch))
 
-    The gradients given count as the first pass, so SAM costs one call of ``grad_fn``. Where a gradient of either pass
-    is not finite, all that comes out is NaN and the state stays; ``optax.apply_if_finite`` around the optimizer, after
-    this transformation in the chain, then skips the step.
+    The given gradients are the first pass, so SAM costs one call of ``grad_fn``. If a gradient of either pass is not
+    finite, all results are NaN and the state is unchanged; ``optax.apply_if_finite`` around the optimizer, after this
+    transformation in the chain, then skips the step.
 
-    ``grad_fn`` must be the gradient function of the very examples whose gradients are given. So accumulate after this
-    transformation, ``chain(gradient_transformation(...), optax.MultiSteps(...))``, not around it, and average over
-    devices in ``grad_fn`` as in the gradients. Parts of the parameters are chosen by the method's ``mask``:
-    ``optax.masked`` and ``optax.multi_transform`` hide the others from it.
+    ``grad_fn`` must use the same examples as the given gradients. So accumulate after this transformation,
+    ``chain(gradient_transformation(...), optax.MultiSteps(...))``, not around it, and average over devices in
+    ``grad_fn`` as in the gradients. To perturb only some parameters, use the method's ``mask``: ``optax.masked`` and
+    ``optax.multi_transform`` would hide the others from it.
 
     Args:
-        method: its ``m`` must be ``None``, and it must not select examples: a gradient function hides them.
-        rho: step -> radius, in place of the method's; see also ``radius_schedule``. It advances with every update.
+        method: the method; its ``m`` must be ``None``, and it must not select examples, which a gradient function
+            hides.
+        rho: step -> radius, replaces the method's radius; see also ``radius_schedule``. It advances with every update.
 
     Returns:
         A transformation whose ``update(gradients, state, params, *, grad_fn, key=None)`` needs ``grad_fn``
@@ -62,12 +63,12 @@ def gradient_transformation(method: Method, rho: Schedule | None = None) -> opta
         ValueError: if the method needs to see examples.
     """
     if not isinstance(method, Method):
-        raise TypeError(f"method must be one of the family, such as sam.SAM(rho=0.05), got {method!r}")
+        raise TypeError(f"method must be a method of the SAM family, such as sam.SAM(rho=0.05), got {method!r}")
     _refuse_examples(method)
     if rho is not None and not callable(rho):
-        raise TypeError(f"rho must be a schedule (step -> radius), got {rho!r}; a fixed radius is the method's")
+        raise TypeError(f"rho must be a schedule (step -> radius), got {rho!r}; set a fixed radius in the method")
     if rho is not None and not isinstance(method, Perturbing):
-        raise ValueError(f"rho is a schedule of the radius, and {type(method).__name__} has none")
+        raise ValueError(f"rho is a schedule of the radius, but {type(method).__name__} has no radius")
 
     def at(count: Int[Array, ""]) -> Method:
         return dataclasses.replace(method, rho=rho(count)) if rho and isinstance(method, Perturbing) else method
@@ -89,7 +90,7 @@ class DecoupledState(NamedTuple):
     """State of ``decoupled_wsam``.
 
     Attributes:
-        count: finished steps; advances the schedule of the learning rate.
+        count: number of finished steps, for the schedule of the learning rate.
         optimizer: state of the base optimizer.
     """
 
@@ -102,26 +103,26 @@ def decoupled_wsam(
     learning_rate: float | Schedule,
     method: WSAM,
 ) -> optax.GradientTransformationExtraArgs:
-    """Weighted SAM as the paper applies it: the base optimizer sees the plain gradient, the sharpness acts beside it.
+    """Weighted SAM as in the paper: the base optimizer uses the plain gradient, the sharpness is applied separately.
 
     ``update = optimizer(g) - learning_rate gamma / (1 - gamma) (g_s - g)``: momentum and preconditioning of the base
-    optimizer do not touch the sharpness. With plain gradient descent this is ``WSAM``.
+    optimizer do not affect the sharpness term. With plain gradient descent this is ``WSAM``.
 
     Args:
         optimizer: the base optimizer, with its own learning rate.
-        learning_rate: of the sharpness; a number or a schedule, usually the optimizer's.
-        method: its ``m`` must be ``None``.
+        learning_rate: learning rate of the sharpness term; a number or a schedule, usually the optimizer's.
+        method: the method; its ``m`` must be ``None``.
 
     Returns:
-        A transformation whose ``update(gradients, state, params, *, grad_fn)`` needs ``grad_fn``. Where a gradient is
-        not finite the update is NaN and the state of the optimizer is the one given. The sharpness moves every
-        parameter: freeze some after this transformation, not in ``optimizer``, by
-        ``optax.chain(decoupled_wsam(...), optax.masked(optax.set_to_zero(), frozen))``.
+        A transformation whose ``update(gradients, state, params, *, grad_fn)`` needs ``grad_fn``. If a gradient is not
+        finite, the update is NaN and the optimizer's state is unchanged. The sharpness moves every parameter: to freeze
+        some, do it after this transformation, not in ``optimizer``, by ``optax.chain(decoupled_wsam(...),
+        optax.masked(optax.set_to_zero(), frozen))``.
 
     Source: Yue et al. 2023, algorithm 1.
     """
     if not isinstance(method, WSAM):
-        raise TypeError(f"method must be a sam.WSAM, whose two terms are taken apart, got {method!r}")
+        raise TypeError(f"method must be a sam.WSAM, whose two terms are applied separately, got {method!r}")
     _refuse_examples(method)
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -145,7 +146,7 @@ def decoupled_wsam(
 
 @dataclass(frozen=True, eq=False)
 class _KnownBatch(Batch):
-    """A batch of which the gradient at the parameters is known, and a function gives it elsewhere."""
+    """A batch with a known gradient at the parameters, and a function for the gradient elsewhere."""
 
     known: PyTree = None
 
@@ -170,8 +171,8 @@ def _known(gradients: PyTree, params: PyTree | None, grad_fn: Callable[[PyTree],
         found = grad_fn(point)
         if jax.tree.structure(found) != expected:
             raise ValueError(
-                f"grad_fn must return gradients alone, of the structure {expected}, got {jax.tree.structure(found)}; "
-                "of a function that returns the value too: grad_fn=lambda w: jax.grad(loss_fn)(w, batch)"
+                f"grad_fn must return only gradients, with the structure {expected}, got {jax.tree.structure(found)}; "
+                "without the value: grad_fn=lambda w: jax.grad(loss_fn)(w, batch)"
             )
         return found
 

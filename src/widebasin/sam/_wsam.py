@@ -16,14 +16,14 @@ class WSAM(Perturbing):
     """Weighted SAM: ``g + gamma / (1 - gamma) (g_s - g)`` with the clean gradient ``g`` and SAM's ``g_s``.
 
     The gradient of the loss plus ``gamma / (1 - gamma)`` times the sharpness ``L(w + e) - L(w)``. ``gamma = 0`` is SGD,
-    ``gamma = 1/2`` is SAM, more weighs sharpness higher. This is the form in which one optimizer sees both terms; the
-    paper's optimizers apply the sharpness beside the step of the base optimizer: ``sam.decoupled_wsam``. Under plain
-    gradient descent the two agree.
+    ``gamma = 1/2`` is SAM, larger values weight sharpness more. Here one optimizer sees both terms; the paper's
+    optimizers apply the sharpness separately from the base optimizer: ``sam.decoupled_wsam``. For plain gradient
+    descent both agree.
 
     Attributes:
         rho: radius >= 0.
         gamma: weight of the sharpness, in [0, 1).
-        adaptive: ``True`` takes ASAM's ascent with ``eta = 0``, as implementations in PyTorch offer; the paper's is
+        adaptive: ``True`` uses ASAM's ascent with ``eta = 0``, an option of PyTorch implementations; the paper uses
             SAM's.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.

@@ -1,8 +1,8 @@
-"""Pruning at initialization: which weights of a network are zero before training, and stay so.
+"""Pruning at initialization: which weights of a network are set to zero before training and stay zero.
 
-A mask is made of parameters once (``random_mask``, ``snip_mask``) and applied within the loss (``apply_mask``). All are
-pure functions of pytrees; how many weights to prune is a number, not a shape, so one compiled program serves every
-level of sparsity, also many at once under ``jax.vmap``.
+A mask is computed once from the parameters (``random_mask``, ``snip_mask``) and applied in the loss (``apply_mask``).
+All are pure functions of pytrees; how many weights to prune is a number, not a shape, so one compiled program works for
+every sparsity, also for many at once under ``jax.vmap``.
 """
 
 from widebasin.sparsity._counts import pruned_in_total, pruned_per_layer

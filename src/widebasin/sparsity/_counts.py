@@ -1,4 +1,4 @@
-"""How many weights are pruned: whole numbers, computed on the host in double precision."""
+"""Numbers of pruned weights: integers, computed on the host in double precision."""
 
 import math
 
@@ -9,27 +9,27 @@ from widebasin.sparsity._prunable import Which, layers_to_prune, prunable
 
 
 def pruned_per_layer(params: PyTree, sparsity: float, which: Which = prunable) -> tuple[int, ...]:
-    """``round(sparsity n_l)`` for every layer ``l`` of ``n_l`` weights that is pruned: what ``random_mask`` takes.
+    """``round(sparsity n_l)`` for every pruned layer ``l`` with ``n_l`` weights; the argument of ``random_mask``.
 
     Halves are rounded to the even number. A sparsity of 0 prunes nothing and 1 everything.
 
     Args:
         params: parameters of one network, or their shapes (``jax.eval_shape``).
-        sparsity: share of the weights that are pruned, in [0, 1].
-        which: the layers that are pruned; kernels by default.
+        sparsity: fraction of the weights that are pruned, in [0, 1].
+        which: the layers to prune; by default kernels.
 
     Returns:
-        A count for every layer that is pruned, in the order of the leaves of ``params``.
+        One count per pruned layer, in the order of the leaves of ``params``.
 
     Raises:
-        ValueError: if ``sparsity`` is no number in [0, 1].
+        ValueError: if ``sparsity`` is not a number in [0, 1].
     """
     checked = _checked(sparsity)
     return tuple(round(checked * size) for size in _sizes(params, which))
 
 
 def pruned_in_total(params: PyTree, sparsity: float, which: Which = prunable) -> int:
-    """``round(sparsity n)`` with the ``n`` weights of all layers that are pruned: what ``snip_mask`` takes.
+    """``round(sparsity n)`` for the ``n`` weights of all pruned layers together; the argument of ``snip_mask``.
 
     Arguments, rounding and errors are those of ``pruned_per_layer``; the sum of its counts may differ by rounding.
     """
@@ -39,7 +39,7 @@ def pruned_in_total(params: PyTree, sparsity: float, which: Which = prunable) ->
 def _checked(sparsity: float) -> float:
     if not 0 <= sparsity <= 1:
         raise ValueError(
-            f"sparsity must be a share in [0, 1] (0.75 prunes three weights of four, 0 none), got {sparsity!r}"
+            f"sparsity must be a fraction in [0, 1] (0.75 prunes three of four weights, 0 none), got {sparsity!r}"
         )
     return float(sparsity)
 

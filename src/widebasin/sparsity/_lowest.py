@@ -1,4 +1,4 @@
-"""The lowest of many numbers: exactly so many, whatever the ties."""
+"""Selects the lowest of many numbers: exactly the given count, even with ties."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ from jaxtyping import Array, Bool, Int, UInt
 
 @jax.jit
 def lowest(numbers: UInt[Array, " entries"], count: Int[Array, ""]) -> Bool[Array, " entries"]:
-    """Where the ``count`` lowest of the numbers are; of equal ones, those that come first.
+    """Marks the ``count`` lowest numbers; among equal numbers, the first ones.
 
-    A greater count gives a superset. ``count`` lies in ``0 .. entries`` and may be traced.
+    A greater count gives a superset. ``count`` must be in ``0 .. entries`` and may be traced.
     """
     width = jnp.iinfo(numbers.dtype).bits
 

@@ -1,4 +1,4 @@
-"""Masks: ``True`` where a parameter stays."""
+"""Masks: ``True`` where a parameter is kept."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ from widebasin.sparsity._prunable import is_floating
 
 
 def apply_mask(params: PyTree, mask: PyTree) -> PyTree:
-    """The parameters where the mask is ``True``, exactly 0 elsewhere, whatever stood there.
+    """The parameters where the mask is ``True``, and exactly 0 elsewhere, even for NaN or infinity.
 
     Within a loss, ``loss_fn(apply_mask(params, mask))`` has a gradient that is exactly 0 at pruned weights, so that
-    neither an ascent step nor momentum moves them. Leaves that are no floating-point arrays pass as they are.
+    neither an ascent step nor momentum moves them. Leaves that are not floating-point arrays are unchanged.
 
     Args:
         params: any pytree.
@@ -28,7 +28,7 @@ def apply_mask(params: PyTree, mask: PyTree) -> PyTree:
 
 
 def remaining(params: PyTree, mask: PyTree) -> Int[Array, ""]:
-    """Number of parameters that the mask leaves: entries of floating-point arrays, kernels, biases and all."""
+    """Number of parameters that the mask keeps: entries of all floating-point arrays, including biases."""
     counts = [
         # A leaf that is not pruned has one boolean for all of its entries.
         jnp.sum(jnp.asarray(stays)) * (math.prod(leaf.shape) // jnp.size(stays))
@@ -39,7 +39,7 @@ def remaining(params: PyTree, mask: PyTree) -> Int[Array, ""]:
 
 
 def mask_of(params: PyTree, flags: list[bool], pruned: list[Bool[Array, "..."]]) -> PyTree:
-    """The mask with ``pruned`` at the leaves of ``params`` that are pruned, and one ``True`` at every other."""
+    """The mask with ``pruned`` at the pruned leaves of ``params``, and a single ``True`` at every other leaf."""
     layers = iter(pruned)
     leaves, structure = jax.tree.flatten(params)
     return structure.unflatten(

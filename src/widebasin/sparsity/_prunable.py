@@ -1,4 +1,4 @@
-"""Which parameters can be pruned at all."""
+"""Which parameters can be pruned."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,33 +8,33 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 Which = Callable[[PyTree], PyTree]
-"""Which leaves are pruned: a function of the parameters that returns booleans of the same structure, or of a prefix of
-it. ``prunable`` is the usual one; ``widebasin.sam.by_path`` and ``by_dimensions`` make others."""
+"""Selects the leaves to prune: a function of the parameters that returns booleans of the same structure, or of a
+prefix of it. ``prunable`` is the usual one; ``widebasin.sam.by_path`` and ``by_dimensions`` create others."""
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether a leaf is an array of numbers to train, or the shape of one."""
+    """Whether a leaf is a floating-point array, or the shape of one."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def prunable(params: PyTree) -> PyTree:
-    """Kernels: ``True`` at floating-point arrays of two dimensions or more, ``False`` everywhere else.
+    """Selects kernels: ``True`` at floating-point arrays with two or more dimensions, ``False`` everywhere else.
 
-    Biases and the scales of normalization have one dimension and stay.
+    Biases and normalization scales have one dimension and are kept.
 
     Args:
-        params: parameters of one network, or their shapes. Those of several networks, stacked along a leading axis,
-            have a dimension too many: within ``jax.vmap`` they have not.
+        params: parameters of one network, or their shapes. Stacked parameters of several networks have one dimension
+            too many; use ``jax.vmap`` for these.
     """
     return jax.tree.map(lambda leaf: is_floating(leaf) and len(leaf.shape) >= 2, params)
 
 
 def layers_to_prune(params: PyTree, which: Which) -> list[bool]:
-    """For every leaf of ``params`` whether it is pruned.
+    """For every leaf of ``params``, whether it is pruned.
 
     Raises:
-        ValueError: if a leaf is chosen that holds no floating-point numbers, or no leaf is chosen.
-        TypeError: if the choice is not one of booleans.
+        ValueError: if a selected leaf is not floating-point, or no leaf is selected.
+        TypeError: if the selection does not consist of booleans.
     """
 
     def chosen(choice: Any, branch: PyTree) -> PyTree:
@@ -48,9 +48,9 @@ def layers_to_prune(params: PyTree, which: Which) -> list[bool]:
     for (path, leaf), flag in zip(jax.tree.leaves_with_path(params), flags, strict=True):
         if flag and not is_floating(leaf):
             raise ValueError(
-                f"which chooses {jax.tree_util.keystr(path)}, which is no floating-point array but "
-                f"{type(leaf).__name__}; choose kernels, as widebasin.sparsity.prunable does"
+                f"which selects {jax.tree_util.keystr(path)}, which is not a floating-point array but "
+                f"{type(leaf).__name__}; select kernels, as widebasin.sparsity.prunable does"
             )
     if not any(flags):
-        raise ValueError("which chooses none of the parameters, so there is nothing to prune")
+        raise ValueError("which selects none of the parameters, so there is nothing to prune")
     return flags

@@ -19,22 +19,22 @@ def random_mask(
     pruned: Sequence[int] | Int[Array | np.ndarray, " layers"],
     which: Which = prunable,
 ) -> PyTree:
-    """Prunes weights drawn uniformly, the same share in every layer.
+    """Prunes weights drawn uniformly, the same fraction in every layer.
 
-    Of one key, a mask with greater counts prunes a superset.
+    For the same key, a mask with greater counts prunes a superset.
 
     Args:
-        key: decides which weights are pruned.
+        key: key that determines which weights are pruned.
         params: parameters, or their shapes.
-        pruned: weights to prune in every layer that is pruned, from ``pruned_per_layer``; may be traced.
-        which: the layers that are pruned, as ``pruned_per_layer`` was told.
+        pruned: number of weights to prune in every pruned layer, from ``pruned_per_layer``; may be traced.
+        which: the layers to prune, as given to ``pruned_per_layer``.
 
     Returns:
-        A pytree of the structure of ``params``: booleans in the shape of every leaf that is pruned, ``True`` where a
-        weight stays; one ``True`` at every other leaf.
+        A pytree with the structure of ``params``: booleans in the shape of every pruned leaf, ``True`` where a weight
+        is kept; a single ``True`` at every other leaf.
 
     Raises:
-        ValueError: if ``pruned`` does not have one count for every layer that is pruned.
+        ValueError: if ``pruned`` does not have one count per pruned layer.
 
     Source: Liu et al. 2022, "The Unreasonable Effectiveness of Random Pruning" (arXiv 2202.02643), uniform ratios.
 
@@ -51,7 +51,7 @@ def random_mask(
     counts = jnp.asarray(pruned)
     if counts.shape != (sum(flags),):
         raise ValueError(
-            f"pruned must be one count for each of the {sum(flags)} layers that are pruned, "
+            f"pruned must have one count for each of the {sum(flags)} pruned layers, "
             f"got shape {counts.shape}; pruned_per_layer computes them"
         )
     sizes = [math.prod(leaf.shape) for leaf, flag in zip(jax.tree.leaves(params), flags, strict=True) if flag]

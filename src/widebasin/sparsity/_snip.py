@@ -15,9 +15,9 @@ from widebasin.sparsity._prunable import Which, layers_to_prune, prunable
 
 
 def snip_scores(loss_fn: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -> PyTree:
-    """``|w dL/dw|``: by how much the loss changes, to first order, per share of a weight that is taken away.
+    """``|w dL/dw|``: the first-order change of the loss per fraction of a weight that is removed.
 
-    It is the magnitude of the derivative of ``L(c w)`` in ``c`` at 1, entry by entry.
+    It is the magnitude of the derivative of ``L(c w)`` with respect to ``c`` at 1, entry by entry.
 
     Args:
         loss_fn: the loss of one batch, ``loss_fn(params, *args)``.
@@ -25,7 +25,7 @@ def snip_scores(loss_fn: Callable[..., Float[Array, ""]], params: PyTree, *args:
         *args: the batch.
 
     Returns:
-        Scores of the structure and shapes of ``params``, in at least float32.
+        Scores with the structure and shapes of ``params``, in at least float32.
 
     Source: Lee et al. 2019, "SNIP: Single-shot Network Pruning based on Connection Sensitivity" (arXiv 1810.02340).
     """
@@ -35,24 +35,24 @@ def snip_scores(loss_fn: Callable[..., Float[Array, ""]], params: PyTree, *args:
 def snip_mask(
     params: PyTree, gradients: PyTree, pruned: int | Int[Array | np.ndarray, ""], which: Which = prunable
 ) -> PyTree:
-    """Prunes the weights of lowest score ``|w dL/dw|`` among those of all layers together.
+    """Prunes the weights with the lowest scores ``|w dL/dw|`` over all layers together.
 
-    Of equal scores the first are pruned, in the order of the leaves and their entries: the count is exact, whatever
-    share of the scores is 0. A mask with a greater count prunes a superset.
+    Among equal scores, the first are pruned, in the order of leaves and entries, so the count is exact even if many
+    scores are 0. A mask with a greater count prunes a superset.
 
     Args:
         params: a pytree ``w``, at initialization.
         gradients: ``dL/dw`` of one training batch; ``None`` at leaves that are not differentiated.
-        pruned: weights to prune, from ``pruned_in_total``; may be traced.
-        which: the layers that are pruned, as ``pruned_in_total`` was told.
+        pruned: number of weights to prune, from ``pruned_in_total``; may be traced.
+        which: the layers to prune, as given to ``pruned_in_total``.
 
     Returns:
-        A mask as ``random_mask`` returns it. Within ``jax.jit``, where nothing can be refused, scores that are not
-        finite rank above all others: such weights are pruned last.
+        A mask like that of ``random_mask``. Within ``jax.jit``, which cannot raise errors, scores that are not finite
+        rank above all others: these weights are pruned last.
 
     Raises:
-        ValueError: outside ``jax.jit``, if a score is not finite: the gradient of a loss that overflowed or is NaN
-            says nothing about which weights matter.
+        ValueError: outside ``jax.jit``, if a score is not finite: the gradient of a loss that overflowed or is NaN does
+            not tell which weights matter.
 
     Source: Lee et al. 2019 (arXiv 1810.02340), equation 6; the scores' common factor does not change their order.
     """
@@ -68,7 +68,7 @@ def snip_mask(
         if not flag:
             continue
         if slope is None:
-            raise ValueError(f"gradients has None at {path}, which is to be pruned; differentiate it or exclude it")
+            raise ValueError(f"gradients has None at {path}, which would be pruned; differentiate it or exclude it")
         score = jnp.ravel(_saliency(weight, slope))
         if not isinstance(score, Tracer) and not np.isfinite(np.asarray(score)).all():
             raise ValueError(

@@ -1,13 +1,13 @@
-"""Statistics of tables of results: what judges a network, paired gains, intervals, trends, the choice of the radius.
+"""Statistics of tables of results: metrics, paired gains, intervals, trends, the choice of the radius.
 
-This package itself loads nothing but ``Metric`` and ``Design``, so that training can name metrics without pandas:
+This package itself imports only ``Metric`` and ``Design``, so that training can use metrics without pandas:
 
-* ``design``: what of a table is compared, and by which metric;
-* ``intervals``: a mean with its doubt, which says itself what it is;
+* ``design``: which networks are compared, and by which metric;
+* ``intervals``: a mean with its uncertainty and the words for it;
 * ``gains``: chosen radii, gains over the baseline paired by seed;
 * ``readings``: gains by every metric, at every epoch, with radii chosen on every split;
-* ``trends``: how gains move with the number of parameters;
-* ``measurements``: means over seeds, ratios and distances to the baseline, of what was measured of networks;
+* ``trends``: how gains change with the number of parameters;
+* ``measurements``: means over seeds, ratios and distances to the baseline, for measurements of networks;
 * ``decay``: how fast a loss falls;
 * ``ranking``: average precision and ROC-AUC of binary tasks with missing labels.
 """

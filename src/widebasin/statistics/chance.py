@@ -1,4 +1,4 @@
-"""Networks that learned nothing: their training accuracy is that of guessing."""
+"""Networks that learned nothing: their training accuracy is at chance level."""
 
 import pandas as pd
 
@@ -9,26 +9,26 @@ BALANCED = 0.08
 
 
 def guessed(chance: float) -> float:
-    """The largest accuracy that is taken for guessing, where the most frequent class has a share of ``chance``.
+    """The largest accuracy that counts as guessing if the most frequent class is a fraction ``chance`` of the data.
 
-    A twentieth of the way from guessing to perfect, and half as much again as guessing, whichever is less.
+    Either a twentieth of the way from guessing to perfect, or 1.5 times guessing, whichever is less.
     """
     return min(1.5 * chance, chance + 0.05 * (1 - chance))
 
 
 def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series:
-    """Of which networks the final training accuracy, with the labels trained on, is that of guessing.
+    """For each network, whether its final training accuracy, on the training labels, is at chance level.
 
-    A network that diverged has none, and is not meant. Noise moves labels of frequent classes to rare ones: of classes
-    that are not about equally frequent, networks with wrong labels are not judged.
+    Diverged networks have no accuracy and do not count. Label noise moves labels from frequent classes to rare ones, so
+    networks with wrong labels are not tested unless classes are about equally frequent.
 
     Args:
         results: rows of results.parquet.
-        design: whose metric is an accuracy.
-        chance: what guessing reaches.
+        design: a design whose metric is an accuracy.
+        chance: accuracy of guessing.
 
     Raises:
-        ValueError: if a network is in the results twice.
+        ValueError: if a network occurs twice in the results.
     """
     check_once(results, design.identity)
     stuck = results[design.column("train")].astype(float) <= guessed(chance)

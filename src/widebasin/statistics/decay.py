@@ -14,12 +14,12 @@ class Decay:
     """A straight line through the logarithm of a falling loss.
 
     Attributes:
-        factor: of the loss per unit of time, ``exp(slope)``.
-        r_squared: share of the variance of the logarithm that the line explains; 1 is a purely geometric decay.
-        power_r_squared: the same of a line against the logarithm of time, a power law ``t^-p``, which also looks
+        factor: factor of the loss per unit of time, ``exp(slope)``.
+        r_squared: fraction of the variance of the logarithm that the line explains; 1 is a purely geometric decay.
+        power_r_squared: the same for a line against the logarithm of time, a power law ``t^-p``, which also looks
             straight over a factor of two in time.
-        first: time where the fit begins.
-        last: time where it ends.
+        first: first time of the fit.
+        last: last time of the fit.
     """
 
     factor: float
@@ -37,15 +37,15 @@ class Decay:
 def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float] | np.ndarray, floor: float) -> Decay:
     """Fits ``loss(t) = loss(0) factor^t`` by least squares to the second half of the times before the floor is reached.
 
-    The first half is left out as the transient. Below the floor, rounding and not the optimizer decides.
+    The first half is left out as the transient. Below the floor, rounding errors dominate.
 
     Args:
-        times: increasing.
-        losses: positive, at these times; those from the first that is not finite on are left out.
-        floor: losses from the first one at or below it on are left out.
+        times: increasing times.
+        losses: positive losses at these times; everything from the first non-finite loss on is left out.
+        floor: everything from the first loss at or below it on is left out.
 
     Returns:
-        The fit; NaN where fewer than three losses are left.
+        The fit; NaN if fewer than three losses are left.
     """
     time, loss = np.asarray(times, np.float64), np.asarray(losses, np.float64)
     sound = np.isfinite(loss) & (loss > floor)
@@ -61,7 +61,7 @@ def geometric_decay(times: Sequence[float] | np.ndarray, losses: Sequence[float]
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope of the least-squares line, and the share of the variance that it explains."""
+    """Slope of the least-squares line, and the fraction of the variance that it explains."""
     slope, intercept = np.polyfit(x, y, 1)
     rest, spread = y - (slope * x + intercept), y - y.mean()
     # The mean of equal numbers is one of them only up to rounding.

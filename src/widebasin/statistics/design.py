@@ -1,4 +1,4 @@
-"""What of a table of results is compared with what, and by which metric."""
+"""Which networks of a table of results are compared, and by which metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "sgd"
-"""The method over which gains are measured: the base optimizer without an ascent."""
+"""The method that gains are measured against: the base optimizer without an ascent."""
 
 # Columns of a setting that a network's size is in, not what it was trained with.
 SIZE = ("width", "num_params")
@@ -18,12 +18,12 @@ SIZE = ("width", "num_params")
 
 @dataclass(frozen=True)
 class Design:
-    """Networks are paired by seed: in one setting they differ by method, radius and seed alone.
+    """Networks are paired by seed: within a setting they differ only by method, radius and seed.
 
     Attributes:
-        metric: that judges: it chooses epochs and radii, and gains are of it.
-        setting: columns that make networks comparable where they are equal: workload, size and what was trained with.
-        baseline: the method over which gains are measured.
+        metric: the main metric: it selects epochs and radii, and its gain is computed.
+        setting: columns in which compared networks must be equal: workload, size and training settings.
+        baseline: the method that gains are measured against.
     """
 
     metric: Metric
@@ -32,7 +32,7 @@ class Design:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The columns that say which network a row is of."""
+        """The columns that identify the network of a row."""
         return (*self.setting, "method", "rho", "seed")
 
     def column(self, part: str, at: str = "final") -> str:
@@ -40,33 +40,33 @@ class Design:
         return f"{'best_' if at == 'best' else ''}{part}_{self.metric.name}"
 
     def varying(self, table: "pd.DataFrame") -> list[str]:
-        """The columns of the setting, other than the size, that take several values: what tells series apart."""
+        """The columns of the setting, other than the size, with several values: they distinguish series."""
         return [column for column in self.setting if column not in SIZE and table[column].nunique() > 1]
 
     def read_by(self, *columns: str) -> "Design":
-        """The design of tables that hold several readings of the same networks, told apart by further columns."""
+        """The design for tables with several readings of the same networks, distinguished by further columns."""
         return replace(self, setting=(*self.setting, *columns))
 
 
-APART = "name the column that tells them apart, such as epochs, in {}"
-ONE_SETTING = "give those of one setting alone"
+APART = "add the column that distinguishes them, such as epochs, to {}"
+ONE_SETTING = "give only rows of one setting"
 
 
 def check_once(
     table: "pd.DataFrame", identity: Sequence[str], remedy: str = APART.format("the design's setting")
 ) -> None:
-    """Raises ``ValueError`` if a network is in a table more than once: it would count as several seeds.
+    """Raises ``ValueError`` if a network occurs more than once in a table: it would count as several seeds.
 
     Args:
         table: one row per network.
-        identity: the columns that say which.
-        remedy: what to do if the rows are of several networks.
+        identity: the columns that identify a network.
+        remedy: what to do if the rows belong to different networks.
     """
     repeated = table.duplicated(list(identity))
     if repeated.any():
         first = table[repeated].iloc[0]
         one = ", ".join(f"{name} {first[name]}" for name in ("width", "method", "rho", "seed") if name in first)
         raise ValueError(
-            f"the table must hold every network once, and {int(repeated.sum())} rows repeat one ({one}, ...); drop "
+            f"the table must have every network once, but {int(repeated.sum())} rows repeat one ({one}, ...); drop "
             f"them, or {remedy}"
         )

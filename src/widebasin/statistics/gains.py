@@ -1,4 +1,4 @@
-"""Gains over the baseline, paired by seed, every method at its own radius.
+"""Gains over the baseline, paired by seed, each method at its own radius.
 
 Networks of one seed share split, initialization, batch order and noisy labels, so a method is compared with the
 baseline seed by seed.
@@ -20,17 +20,17 @@ TIE = 1e-6
 
 
 class NothingToPair(ValueError):
-    """A table of results in which no network of the baseline has the setting and seed of one of another method."""
+    """No baseline network in the table of results shares setting and seed with a network of another method."""
 
 
 def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
-    """The metric for choosing, highest best. A network that diverged, at any epoch, counts as infinitely bad."""
+    """The selection metric, higher is better. A network that diverged, at any epoch, counts as infinitely bad."""
     values = results[design.column(part, at)].astype(float) * design.metric.sign
     return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
 
 
 def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
-    """rho* of every setting and method: the radius with the best mean of the selection metric over seeds.
+    """rho* for every setting and method: the radius with the best mean of the selection metric over seeds.
 
     Args:
         results: rows of results.parquet.
@@ -40,8 +40,8 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
         at: ``final`` epoch or ``best`` validation epoch.
 
     Returns:
-        Columns of the setting, ``method`` and ``rho``. Of equal means (to 1e-6) the smallest radius is taken. A
-        radius at which a network diverged is taken only if one diverged at every radius.
+        Columns of the setting, ``method`` and ``rho``. Among equal means (to 1e-6) the smallest radius is chosen. A
+        radius at which a network diverged is chosen only if networks diverged at every radius.
     """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, got {select!r}")
@@ -65,19 +65,19 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
         ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement.
 
     Raises:
-        NothingToPair: if the table has no network of the baseline, none of another method, or no seed of both in a
-            common setting.
-        ValueError: if it has a network twice.
+        NothingToPair: if the table has no network of the baseline, none of another method, or the two share no seed in
+            any setting.
+        ValueError: if the table has a network twice.
     """
     return _paired(results, design, select, at)
 
 
 def _paired(results: pd.DataFrame, design: Design, select: str, at: str, besides: Sequence[str] = ()) -> pd.DataFrame:
-    """``paired_gains``, with further columns of both networks; those of the baseline end in ``_of_baseline``."""
+    """``paired_gains`` with further columns of both networks; the baseline's end in ``_of_baseline``."""
     methods, baseline = list(dict.fromkeys(results["method"])), design.baseline
     if baseline not in methods or len(methods) < 2:
         raise NothingToPair(
-            f"a gain needs the baseline {baseline!r} and another method; the results have {', '.join(methods)}"
+            f"a gain needs the baseline {baseline!r} and another method; the results have only {', '.join(methods)}"
         )
     test = design.metric.scale * results[design.column("test", at)].astype(float)
     values = results[[*design.identity, *besides]].assign(value=test)
@@ -88,21 +88,22 @@ def _paired(results: pd.DataFrame, design: Design, select: str, at: str, besides
     paired = best.merge(base, on=[*design.setting, "seed"])
     if paired.empty:
         raise NothingToPair(
-            f"no network of {baseline!r} has the setting and seed of one of another method: nothing to pair"
+            f"no network of {baseline!r} shares setting and seed with another method's network: nothing to pair"
         )
     paired["gain"] = (paired["value"] - paired["baseline_value"]) * design.metric.sign
     return paired
 
 
 def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval]:
-    """How much more the other methods gain than a reference method, each at its own rho*, seed by seed.
+    """How much more the other methods gain than a reference method, each at its own rho*, paired by seed.
 
     Args:
         paired: rows of ``paired_gains`` of one setting.
-        reference: a method.
+        reference: the reference method.
 
     Returns:
-        Method -> difference of the gains; empty without the reference. Methods without a seed in common are left out.
+        Method -> difference of the gains; empty if the reference is missing. Methods without a common seed are left
+        out.
 
     Raises:
         ValueError: if a method has a seed twice.
@@ -116,13 +117,13 @@ def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval
 
 
 def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
-    """Per setting and method: both test values, the paired gain with its doubt, rho* and training losses.
+    """Per setting and method: both test values, the paired gain with its uncertainty, rho* and training losses.
 
     Returns:
         The setting, ``method``, ``rho_star``, ``baseline_value``, ``value``, ``gain``, ``standard_error``, ``low``,
-        ``high`` (t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss``, and
-        ``baseline_diverged`` and ``diverged``, numbers of diverged networks. Means over seeds; NaN where a network
-        has no finite value: none is left out.
+        ``high`` (t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss``, and ``baseline_diverged``
+        and ``diverged``, numbers of diverged networks. Means are over all seeds; NaN if any network has no finite
+        value.
     """
     paired = _paired(results, design, select, at, ("train_loss", "diverged"))
     rows = []
@@ -148,15 +149,15 @@ def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at:
 
 
 def edges_chosen(gains: pd.DataFrame, radii: Sequence[float]) -> dict[str, pd.Series]:
-    """Where a chosen radius is at an edge of those tried, so that one beyond may do better.
+    """Where a chosen radius is at an edge of those tried, so that a radius beyond may do better.
 
     Args:
         gains: rows of ``gain_table``.
-        radii: all that were tried.
+        radii: all radii that were tried.
 
     Returns:
-        ``largest`` and ``smallest`` -> of every row whether it is so. A smaller radius comes nearer to the baseline:
-        the smallest tried counts only where the method loses, and 0 never.
+        ``largest`` and ``smallest`` -> whether this holds, for every row. A smaller radius is closer to the baseline,
+        so the smallest tried counts only if the method loses, and 0 never counts.
     """
     largest, smallest = max(radii), min(radii)
     return {
@@ -166,11 +167,11 @@ def edges_chosen(gains: pd.DataFrame, radii: Sequence[float]) -> dict[str, pd.Se
 
 
 def radii_beyond(gains: pd.DataFrame, radii: Sequence[float]) -> list[float]:
-    """The radii to try next: beyond each edge at which one was chosen the next one of 1, 2, 5, 10, 20, 50 ...
+    """The radii to try next: beyond each edge at which a radius was chosen, the next of 1, 2, 5, 10, 20, 50 ...
 
     Args:
         gains: rows of ``gain_table``.
-        radii: all that were tried.
+        radii: all radii that were tried.
     """
     edges = edges_chosen(gains, radii)
     found = [_next(min(radii), down=True)] if edges["smallest"].any() else []
@@ -178,20 +179,20 @@ def radii_beyond(gains: pd.DataFrame, radii: Sequence[float]) -> list[float]:
 
 
 def _next(radius: float, down: bool = False) -> float:
-    """The next number of 1, 2, 5, 10 ... times a power of ten, beyond a radius or its neighbourhood of 1%."""
+    """The next of 1, 2, 5, 10 ... times a power of ten, more than 1% beyond a radius."""
     power = int(np.floor(np.log10(radius)))
     ladder = [float(f"{digit}e{exponent}") for exponent in range(power - 1, power + 3) for digit in (1, 2, 5)]
     return max(r for r in ladder if r < 0.99 * radius) if down else min(r for r in ladder if r > 1.01 * radius)
 
 
 def gain_interval(row: Mapping[Hashable, Any] | pd.Series) -> Interval:
-    """The gain of a row of ``gain_table`` with its doubt."""
+    """The gain in a row of ``gain_table``, with its interval."""
     mean, error, low, high = (float(row[name]) for name in ("gain", "standard_error", "low", "high"))
     return Interval(mean, error, low, high, int(row["seeds"]))
 
 
 def _mean(values: pd.Series) -> float:
-    """NaN if one of the values is."""
+    """The mean; NaN if any value is NaN."""
     return float(values.to_numpy(np.float64).mean())
 
 

@@ -1,4 +1,4 @@
-"""A mean with its doubt: Student's t interval, which carries its own label."""
+"""A mean with its uncertainty: Student's t interval, which carries its own label."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ NONE = "—"
 
 
 def interval_name(confidence: float = CONFIDENCE) -> str:
-    """What an interval of a confidence is called, in headings, legends and sentences."""
+    """The name of an interval with this confidence, for headings, legends and sentences."""
     return f"{100 * confidence:g}% interval"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its doubt.
+    """A mean with its uncertainty.
 
     Attributes:
-        mean: of the values.
+        mean: mean of the values.
         standard_error: sample standard deviation over sqrt(count); NaN for one value.
-        low: lower end of the Student t interval; NaN for one value, and for two that are the same.
+        low: lower end of the Student t interval; NaN for one value, and for two equal values.
         high: upper end.
         count: number of values.
-        confidence: that the interval covers the mean of all values there could be.
+        confidence: probability that the interval covers the true mean.
     """
 
     mean: float
@@ -42,24 +42,24 @@ class Interval:
 
     @property
     def certain(self) -> bool:
-        """Whether there is an interval: of one value, two equal ones or some that are not finite there is none."""
+        """Whether there is an interval: not for one value, two equal values or values that are not finite."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     @property
     def name(self) -> str:
-        """What it is called: ``95% interval``."""
+        """Its name: ``95% interval``."""
         return interval_name(self.confidence)
 
     def above(self, value: float = 0.0) -> bool:
-        """Whether it lies above a value, whole."""
+        """Whether the whole interval is above a value."""
         return self.low > value
 
     def below(self, value: float = 0.0) -> bool:
-        """Whether it lies below a value, whole."""
+        """Whether the whole interval is below a value."""
         return self.high < value
 
     def ends(self, form: str) -> str:
-        """``1.0 to 7.0``, for cells of tables; a dash where there is no interval."""
+        """``1.0 to 7.0``, for cells of tables; a dash if there is no interval."""
         return f"{self.low:{form}} to {self.high:{form}}" if self.certain else NONE
 
     def words(self, form: str) -> str:
@@ -71,14 +71,14 @@ class Interval:
         return "two equal values, no interval" if self.standard_error == 0 else "no interval"
 
     def with_error(self, digits: int) -> str:
-        """``+4.0 ± 1.0``: the mean with its sign, and its standard error where there is one."""
+        """``+4.0 ± 1.0``: the mean with its sign, and its standard error if there is one."""
         if not np.isfinite(self.mean):
             return NONE
         error = f" ± {self.standard_error:.{digits}f}" if np.isfinite(self.standard_error) else ""
         return f"{self.mean:+.{digits}f}{error}"
 
     def mapped(self, function: Callable[[float], Any]) -> "Interval":
-        """Under a rising function, such as an exponential; its standard error has no counterpart."""
+        """The interval mapped by an increasing function, such as an exponential; it has no standard error."""
         mean, low, high = (float(function(value)) for value in (self.mean, self.low, self.high))
         return Interval(mean, float("nan"), low, high, self.count, self.confidence)
 
@@ -89,11 +89,11 @@ NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
     """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
 
-    Two values that are the same, as accuracies on few examples may be by chance, have no interval: it would have no
-    width, and be taken for certain.
+    Two equal values, which may occur by chance for accuracies on few examples, have no interval: it would have zero
+    width and look certain.
 
     Raises:
-        ValueError: without values.
+        ValueError: if there are no values.
     """
     array = np.asarray(values, np.float64)
     if not array.size:
@@ -120,7 +120,7 @@ def interval_columns(column: str, one: Interval) -> dict[str, float]:
 
 
 def interval_of(row: Mapping[Hashable, Any] | pd.Series, column: str) -> Interval:
-    """The interval of a column in a row of a table of ``statistics.measurements``, over its networks or pairs."""
+    """The interval for a column in a row of a ``statistics.measurements`` table, over its networks or pairs."""
     error = float(row.get(f"{column}_error", float("nan")))
     count = int(row.get("networks", row.get("pairs", 0)))
     return Interval(float(row[column]), error, float(row[f"{column}_low"]), float(row[f"{column}_high"]), count)

@@ -1,4 +1,4 @@
-"""What was measured of networks: means over seeds, ratios and distances to the baseline, slopes against the radius."""
+"""Statistics of measurements: means over seeds, ratios and distances to the baseline, slopes against the radius."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_colum
 
 
 def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Mean of columns over the networks that differ by seed alone, with t intervals.
+    """Means of columns over networks that differ only by seed, with t intervals.
 
     Args:
         table: one row per network.
-        by: the columns that tell groups apart, in the order wanted.
-        columns: of numbers.
+        by: the columns that identify a group, in the desired order.
+        columns: columns of numbers.
 
     Returns:
         One row per group in order of appearance: ``by``, ``networks``, and for every column its mean under its own
@@ -37,19 +37,19 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[s
 
 
 def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[str]) -> pd.DataFrame:
-    """Positive quantities of networks relative to the baseline's, paired by seed: geometric mean and t interval.
+    """Ratios of positive quantities to the baseline's, paired by seed: geometric mean and t interval.
 
     The mean of ``log(value / baseline's value of the same seed and setting)`` with its t interval, as a factor.
 
     Args:
         table: one row per network, with the columns of the design's ``identity``.
         design: setting and baseline.
-        columns: of positive numbers; a pair with another number is left out.
+        columns: columns of positive numbers; pairs with other numbers are left out.
 
     Returns:
-        One row per setting, method and radius other than the baseline: these, ``pairs`` (of networks, those with a
-        number left out too), and for every column its ratio under its own name, ``COLUMN_low`` and ``COLUMN_high``;
-        NaN where no pair is left.
+        One row per setting, method and radius other than the baseline: these, ``pairs`` (number of pairs, including
+        those left out of a column), and for every column its ratio under its own name, ``COLUMN_low`` and
+        ``COLUMN_high``; NaN if no pair is left.
 
     Raises:
         ValueError: if the table has a network twice.
@@ -73,11 +73,11 @@ def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[st
 
 
 def distances_to_baseline(table: pd.DataFrame, design: Design, relative: bool) -> pd.DataFrame:
-    """How far what was measured of networks lies from the same of the baseline's network of the same seed.
+    """Distance between the measurements of a network and of the baseline's network with the same seed.
 
     Args:
-        table: one row per network and ``position``, with its ``value``; the columns of the design's ``identity`` say
-            which network.
+        table: one row per network and ``position``, with its ``value``; the columns of the design's ``identity``
+            identify the network.
         design: setting and baseline.
         relative: ``||v - b|| / ||b||`` for vectors, instead of ``sqrt(mean (v - b)^2)`` for functions.
 
@@ -104,12 +104,12 @@ def slope_against_radius(table: pd.DataFrame, column: str) -> Interval | None:
     """How a positive quantity changes with the radius: slope of its log10 per tenfold radius, over seeds.
 
     Args:
-        table: one row per network, of one method and setting.
-        column: of the quantity.
+        table: one row per network of one method and setting.
+        column: column of the quantity.
 
     Returns:
-        Mean and t interval of the seeds' least-squares slopes; -1 means that it falls to a tenth while the radius
-        grows tenfold. ``None`` if no seed has two positive radii with positive values.
+        Mean and t interval of the seeds' least-squares slopes; -1 means that the quantity falls to a tenth when the
+        radius grows tenfold. ``None`` if no seed has two positive radii with positive values.
 
     Raises:
         ValueError: if the table has a seed twice at a radius.

@@ -1,4 +1,4 @@
-"""What a trained network is judged by."""
+"""The class ``Metric``: what a trained network is evaluated by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ PERCENT = "%"
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good a network is. It travels with the results, so that a reader needs nothing else.
+    """A measure of how good a network is. It is stored with the results, so that a reader needs nothing else.
 
     Attributes:
         name: column after ``train_``, ``valid_``, ``test_``: ``accuracy``, ``loss`` ...
-        higher_is_better: the direction.
-        unit: of values as they are shown, such as ``%``; empty if they have none.
-        scale: factor from the stored value to the unit shown: 100 for a share shown in percent.
-        words: what it is called in text; by default the name in words.
+        higher_is_better: whether higher values are better.
+        unit: unit of the displayed values, such as ``%``; empty if none.
+        scale: factor from the stored to the displayed value: 100 for a fraction shown in percent.
+        words: name in text; by default the name with blanks for underscores.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, else -1."""
+        """1 if higher is better, else -1."""
         return 1 if self.higher_is_better else -1
 
     @property
@@ -48,19 +48,19 @@ class Metric:
 
     @property
     def short(self) -> str:
-        """For headings: the unit where it says enough, else the label."""
+        """For headings: the unit if it is clear enough, else the label."""
         return self.unit if self.percent else self.label
 
     @property
     def gain(self) -> str:
-        """What a gain is, in words."""
+        """The meaning of a gain, in words."""
         if self.percent:
             return "percentage points"
         return f"{'increase' if self.higher_is_better else 'decrease'} of the {self.title}"
 
     @property
     def gain_label(self) -> str:
-        """For axes: what a gain is, and its unit."""
+        """For axes: the meaning of a gain, and its unit."""
         if self.percent:
             return f"{self.title} gain (percentage points)"
         unit = f" ({shown(self.unit)})" if self.unit else ""
@@ -68,7 +68,7 @@ class Metric:
 
     @property
     def gain_unit(self) -> str:
-        """After a gain: ``points`` (percentage points), or the metric's own unit, or empty."""
+        """The unit after a gain: ``points`` (percentage points), the metric's own unit, or empty."""
         return "points" if self.percent else shown(self.unit)
 
 
@@ -79,5 +79,5 @@ ROC_AUC = Metric("roc_auc", True, PERCENT, 100.0, "mean ROC-AUC")
 
 
 def recorded(metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Names of what is recorded of every network and epoch: the loss, then the metrics."""
+    """Names of the values recorded for every network and epoch: the loss, then the metrics."""
     return tuple(dict.fromkeys((LOSS.name, *(metric.name for metric in metrics))))

@@ -1,4 +1,4 @@
-"""Every way to read gains from one table of results: by which metric, at which epoch, chosen on which split."""
+"""All gains in one table of results: by metric, by epoch, and by the split that chooses radii."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from widebasin.statistics.metric import LOSS, Metric
 
 @dataclass(frozen=True)
 class Reading:
-    """Gains as one choice of metric, split and epoch gives them.
+    """The gains for one choice of metric, split and epoch.
 
     Attributes:
-        metric: that the gains are of, and that chooses radii.
+        metric: the metric of the gains, which also chooses radii.
         select: split on which radii are chosen.
-        at: epoch that is read; the ``best`` one is that of the metric that judges, whatever metric is read.
+        at: the epoch; ``best`` is always the best epoch by the main metric.
         gains: rows of ``gain_table``.
     """
 
@@ -29,7 +29,7 @@ class Reading:
 
 
 def metrics_in(results: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Those of the metrics, and the loss after them, that a table of results has on both splits at both epochs."""
+    """The metrics, followed by the loss, that a table of results has on both splits at both epochs."""
     every = metrics if LOSS.name in {metric.name for metric in metrics} else (*metrics, LOSS)
     return tuple(
         metric
@@ -43,12 +43,12 @@ def readings(results: pd.DataFrame, design: Design, metrics: Sequence[Metric]) -
 
     Args:
         results: rows of results.parquet.
-        design: setting and baseline; its metric is replaced by each of those given.
-        metrics: that the results have columns of.
+        design: setting and baseline; its metric is replaced by each of ``metrics``.
+        metrics: metrics with columns in the results.
 
     Returns:
-        Metric by metric, within one epoch by epoch; without those in which there is nothing to pair, all of them where
-        the baseline is missing.
+        The readings, ordered by metric, then epoch. Readings with nothing to pair are left out; all are, if the
+        baseline is missing.
 
     Raises:
         ValueError: if the table has a network twice.

@@ -1,4 +1,4 @@
-"""How gains move with the number of parameters."""
+"""How gains change with the number of parameters."""
 
 import numpy as np
 import pandas as pd
@@ -8,10 +8,10 @@ from widebasin.statistics.intervals import Interval, t_interval
 
 
 def slopes_by_seed(paired: pd.DataFrame) -> pd.Series:
-    """For every seed the least-squares slope of gain against log10(parameters).
+    """The least-squares slope of gain against log10(parameters) for every seed.
 
     Args:
-        paired: rows of ``paired_gains`` of one method and one setting but for the width.
+        paired: rows of ``paired_gains`` of one method in one setting except for the width.
 
     Returns:
         Seed -> slope, in the metric's unit per tenfold number of parameters; without the seeds that have fewer than two
@@ -43,11 +43,11 @@ def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | No
     """How much faster the gain grows in the second of two settings, paired by seed.
 
     Args:
-        paired: rows of ``paired_gains`` of one method and one setting but for the width.
+        paired: rows of ``paired_gains`` of one method in one setting except for the width.
         other: the same in another setting.
 
     Returns:
-        Of the slopes of the second less those of the first; ``None`` if no seed has both.
+        The interval of the second slopes minus the first; ``None`` if no seed has both.
     """
     differences = (slopes_by_seed(other) - slopes_by_seed(paired)).dropna()
     return t_interval(differences) if len(differences) else None

@@ -1,4 +1,4 @@
-"""Studies: one file per question, with its grid, its statistic and its pictures. All train through ``sweep``."""
+"""Studies: one file per question, with its grid, statistic and figures. All of them train through ``sweep``."""
 
 from widebasin.studies.registry import STUDIES
 from widebasin.studies.study import Options, Study

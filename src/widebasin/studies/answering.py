@@ -1,4 +1,4 @@
-"""From a results folder to its answer: tables on the terminal, figures and the page in the folder."""
+"""Answers a study from its results folder: tables on the terminal, figures and a page in the folder."""
 
 import contextlib
 import dataclasses
@@ -37,15 +37,15 @@ EXPLORER = "explore.html"
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer with what it was given from.
+    """An answer with the data it was computed from.
 
     Attributes:
-        answer: what was found.
+        answer: the findings, tables and figures.
         page: the file that shows it.
-        tables: of the sweep.
-        study: whose answer it is.
-        spec: of the networks that it is of.
-        explorer: the file that shows their results to explore; empty for what was measured of them.
+        tables: the tables of the sweep.
+        study: the study that is answered.
+        spec: the spec of the networks it covers.
+        explorer: the interactive page with their results; empty for measurements.
     """
 
     answer: Answer
@@ -56,9 +56,9 @@ class Answered:
     explorer: str = ""
 
     def numbers(self) -> dict[str, list[dict[str, Any]]]:
-        """What was measured as plain numbers: the rows of every table by its name.
+        """The measurements as plain numbers: name of a table -> its rows.
 
-        Verdicts of stability say besides whether they are ``undecided``, above 1 by no more than the tolerance.
+        Stability verdicts also have ``undecided``: above 1 by no more than the tolerance.
         """
         measured = dict(self.tables.measured)
         if "stability" in measured:
@@ -75,20 +75,21 @@ def write_answer(
 ) -> Answered:
     """Computes the answer from the tables in a folder and writes ``figures/`` and the page.
 
-    Where the study measures its networks, those that are not measured yet are measured first; else neither the
-    workload nor its data need to be there. Of a sweep that is not finished, the answer is that of a part of it all of
-    whose networks are trained, and says so; it stands in ``partial-figures/`` and a page of its own.
+    If the study measures networks, those not yet measured are measured first; otherwise neither the workload nor its
+    data are needed. For an unfinished sweep, the answer covers a part of the grid that is completely trained, and says
+    so; it is written to ``partial-figures/`` and a separate page.
 
     Args:
-        folder: of a sweep.
-        options: how to read it.
+        folder: results folder of a sweep.
+        options: how to analyze the results.
         track: shows the progress of measuring; silent by default.
-        study: whose answer; by default that of the study which the sweep belongs to.
-        which: of the networks that are measured, all by default: column -> value.
+        study: the study to answer; by default the one that the sweep belongs to.
+        which: the networks to measure, as column -> value; by default all.
 
     Raises:
-        UsageError: if the folder holds no sweep or no such network, or the curvature of its networks is not measured.
-        SweepError: if it is in use, none of its networks is trained, parameters were not kept, or a table is damaged.
+        UsageError: if the folder contains no sweep or no such network, or the curvature of its networks cannot be
+            measured.
+        SweepError: if it is in use, no network is trained, parameters were not kept, or a table is damaged.
     """
     options.check()
     spec = folder.spec()
@@ -111,7 +112,7 @@ def _write_partial(
     study: Study,
     which: Mapping[str, Any],
 ) -> Answered:
-    """The answer of a part of a sweep that is not finished, marked as such."""
+    """Answers from the finished part of an unfinished sweep, marked as such."""
     results, again = folder.finished_results(spec), continuing(folder)
     if results.empty:
         raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress(0)}; continue it with: {again}")
@@ -120,7 +121,7 @@ def _write_partial(
     # A process that trains holds the folder, and no other one may write measurements then.
     holder = folder.holder()
     if holder and measuring:
-        raise SweepError(f"{folder.path} is in use by {holder} ({progress}); measure when it has ended")
+        raise SweepError(f"{folder.path} is in use by {holder} ({progress}); measure after it has ended")
     part = (study, spec, results) if measuring else finished_part(spec, study, results, measurable=not holder)
     chosen, smaller, results = part
     history = folder.finished_history(spec)
@@ -143,7 +144,7 @@ def _write_partial(
 def _partial_note(
     progress: str, spec: Resolved, smaller: Resolved, results: pd.DataFrame, holder: str, again: str
 ) -> str:
-    """What a partial answer is of, and how the sweep goes on."""
+    """What a partial answer covers, and how to continue the sweep."""
     different = [
         f"{axis.flag.replace('_', ' ')} {' '.join(map(str, smaller.values(axis)))}"
         for axis in spec.axes
@@ -165,7 +166,7 @@ def _answered(
     study: Study,
     which: Mapping[str, Any],
 ) -> Answered:
-    """The answer of a study, from tables."""
+    """Answers a study from tables."""
     if study.measures:
         found = _measured(study, spec, folder, tables, options, which, track)
         tables = dataclasses.replace(tables, measured=found)
@@ -187,7 +188,7 @@ def _measured(
     which: Mapping[str, Any],
     track: Track | None,
 ) -> dict[str, pd.DataFrame]:
-    """Name of an instrument -> what it measured of the networks that are meant."""
+    """Name of an instrument -> its measurements of the selected networks."""
     results = tables.results
     chosen = results[np.logical_and.reduce([np.ones(len(results), bool), *(results[c] == v for c, v in which.items())])]
     if chosen.empty:
@@ -212,7 +213,7 @@ def _write_page(
 
 
 def _write_explorer(folder: ResultsFolder, answered: Answered, options: Options) -> None:
-    """Writes the interactive page and, of a finished sweep that has gains, these as files."""
+    """Writes the interactive page and, for a finished sweep with gains, the files of gains."""
     tables, answer = answered.tables, answered.answer
     results, wording = tables.results, tables.wording
     metrics = metrics_in(results, tables.description.metrics)
@@ -251,14 +252,14 @@ def write_page(
     """Writes an answer as files.
 
     Args:
-        folder: where.
-        answer: what.
-        name: of the page.
-        figures: name of the folder of its figures, as PNG and SVG.
-        facts: see ``report.page.page``; so are the others.
-        spec: what was trained, as TOML.
-        again: the command that answers again.
-        explorer: name of the interactive page that it links to, if there is one.
+        folder: where to write.
+        answer: what to write.
+        name: name of the page.
+        figures: name of the folder for its figures, as PNG and SVG.
+        facts: see ``report.page.page``.
+        spec: the spec of the sweep, as TOML.
+        again: the command that repeats the analysis.
+        explorer: name of the interactive page to link to, if any.
     """
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}
     for picture in answer.pictures:
@@ -268,9 +269,9 @@ def write_page(
 
 
 def command(spec: Resolved, options: Options) -> str:
-    """The command that trains a resolved spec and answers in the same reading: its study's, with what differs.
+    """The command that trains a resolved spec and analyzes it with these options: the study's, with flags that differ.
 
-    What does not differ from the workload's own recipe is left out where the workload is here.
+    Settings equal to the workload's own recipe are left out if the workload is available.
     """
     study = study_of(spec)
     words = ["widebasin", "study", study.name] if study.name else ["widebasin", "sweep"]
@@ -289,13 +290,13 @@ def continuing(folder: ResultsFolder) -> str:
 
 
 def measure_command(folder: ResultsFolder, measures: Measures, which: Mapping[str, Any]) -> str:
-    """The command that measures the same networks of a folder in the same way."""
+    """The command that repeats a measurement of the networks in a folder."""
     words = [word for name, value in which.items() for word in _flag(name, value)]
     return shlex.join(["widebasin", "measure", str(folder.path), *words, *flags(measures)])
 
 
 def flags(options: Options | Measures) -> list[str]:
-    """The flags of what differs from the defaults."""
+    """The flags that differ from the defaults."""
     given, usual = vars(options), vars(type(options)())
     return [word for name, value in given.items() if value != usual[name] for word in _flag(name, value)]
 
@@ -306,9 +307,9 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _usual(study: Study, workload: str) -> dict[str, Any]:
-    """The study's own spec on a workload, resolved without its data; as declared where the workload is not here.
+    """The study's own spec on a workload, resolved without its data; as declared if there is no such workload.
 
-    Without what of it cannot be there.
+    Values that the workload does not allow are left out.
     """
     declared = {name: value for name, value in vars(study.spec).items() if value is not None}
     unfit: dict[str, None] = {}
@@ -330,7 +331,7 @@ def _usual(study: Study, workload: str) -> dict[str, Any]:
 
 
 def print_answer(answered: Answered, folder: ResultsFolder, console: Console) -> None:
-    """Shows findings and tables, and says where the rest is."""
+    """Prints findings and tables, and the paths of the page and figures."""
     print_findings(answered.answer, console)
     say(console, f"Page, figures and tables: {folder.path / answered.page}")
     if answered.explorer:
@@ -338,7 +339,7 @@ def print_answer(answered: Answered, folder: ResultsFolder, console: Console) ->
 
 
 def print_findings(answer: Answer, console: Console) -> None:
-    """Shows setting, tables and findings."""
+    """Prints setting, tables and findings."""
     say(console, answer.setting, "dim", whole=False)
     for table in answer.tables:
         console.print(table.rich())
@@ -347,7 +348,7 @@ def print_findings(answer: Answer, console: Console) -> None:
 
 
 def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:
-    """Versions, platform and device; several values where a sweep was continued elsewhere."""
+    """Versions, platform and device; several values if a sweep was continued elsewhere."""
     flat = [
         {
             **e["versions"],
@@ -362,7 +363,7 @@ def _environment_facts(environments: list[dict]) -> list[tuple[str, str]]:
 
 
 def _plan_facts(plans: dict[str, dict]) -> list[tuple[str, str]]:
-    """Cells that are trained alike share a line."""
+    """One line for all cells that are trained in the same way."""
     cells: dict[str, list[str]] = {}
     for name, plan in plans.items():
         cells.setdefault(_plan_words(plan), []).append(name)

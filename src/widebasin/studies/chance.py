@@ -1,4 +1,4 @@
-"""Networks that never got beyond guessing, in words: how many, and what the gain is without them."""
+"""Sentences about networks that never got beyond guessing: how many, and the gain without them."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ from widebasin.studies.tables import Tables
 
 
 def with_chance(answer: Answer, tables: Tables, options: Options, compares: bool) -> Answer:
-    """An answer with what there is to say of networks that ended at chance; the answer itself where none did.
+    """Adds sentences about networks that ended at chance to an answer; returns it unchanged if none did.
 
     Args:
-        answer: of a study.
-        tables: of the sweep.
-        options: how results are read.
+        answer: the answer of a study.
+        tables: the tables of the sweep.
+        options: how results are analyzed.
         compares: whether the study compares methods with the baseline.
     """
     chance = tables.description.chance
@@ -44,7 +44,7 @@ def _count(stuck: pd.Series, chance: float, wording: Wording) -> str:
 
 
 def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
-    """The gains without the seeds in which one of the two networks compared ended at chance."""
+    """The gains without the seeds for which one of the two compared networks ended at chance."""
     design, wording = tables.design, tables.wording
     gains = gain_table(tables.results, design, options.select, options.at)
     paired = paired_gains(tables.results, design, options.select, options.at)
@@ -71,7 +71,7 @@ def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:
 
 
 def _table(tables: Tables, stuck: pd.Series) -> Table:
-    """How many networks ended at chance, by what they differ in besides the seed."""
+    """Number of networks that ended at chance, by every column that varies except the seed."""
     wording, results = tables.wording, tables.results
     by = [*wording.design.varying(results), "width", "num_params", "method", "rho"]
     rows = [

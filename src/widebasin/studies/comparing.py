@@ -1,4 +1,4 @@
-"""Finished sweeps side by side: gains of each, and how they differ, seed by seed where seeds are the same."""
+"""Compares finished sweeps: their gains and the differences between them, paired by seed where seeds are shared."""
 
 import dataclasses
 import shlex
@@ -33,25 +33,25 @@ QUESTION = "How do the gains of these sweeps differ?"
 
 
 def labels_of(folders: Sequence[ResultsFolder]) -> list[str]:
-    """As short a part of the folders' paths as tells them apart."""
+    """The shortest parts of the folders' paths that distinguish them."""
     paths = [Path(folder.path).resolve() for folder in folders]
     for length in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-length:]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    raise UsageError("folders", [str(folder.path) for folder in folders], "must be different ones")
+    raise UsageError("folders", [str(folder.path) for folder in folders], "must be different folders")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Sweeps side by side.
+    """The comparison of several sweeps.
 
     Attributes:
-        answer: what was found.
-        tables: results and history of all, told apart by a column ``sweep``.
-        gains: rows of ``gain_table`` of all.
-        differences: one row per method, size and sweep but the first: ``difference``, how much larger the gain is there
-            than in the first one, with ``low`` and ``high`` of its t interval over the ``seeds`` that both have.
+        answer: findings, tables and figures.
+        tables: results and history of all sweeps, with a column ``sweep``.
+        gains: rows of ``gain_table`` for all sweeps.
+        differences: one row per method, size and sweep except the first: ``difference``, how much larger the gain is
+            than in the first sweep, with ``low`` and ``high`` of its t interval over the ``seeds`` that both have.
     """
 
     answer: Answer
@@ -61,15 +61,16 @@ class Compared:
 
 
 def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
-    """Sets finished sweeps side by side.
+    """Compares finished sweeps.
 
     Args:
-        folders: two or more, of sweeps that are judged by the same metric, each with the baseline and another method.
-        options: how to read them.
+        folders: two or more results folders of sweeps with the same main metric, each with the baseline and another
+            method.
+        options: how to analyze the results.
 
     Raises:
-        UsageError: if there are fewer than two, one is given twice, or they cannot be compared.
-        SweepError: if one is not finished or damaged.
+        UsageError: if there are fewer than two, a folder is given twice, or the sweeps cannot be compared.
+        SweepError: if a sweep is unfinished or damaged.
     """
     options.check()
     if len(folders) < 2:
@@ -80,7 +81,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
     for label, rows in tables.results.groupby(SWEEP, sort=False):
         methods = set(rows["method"])
         if wording.design.baseline not in methods or len(methods) < 2:
-            raise UsageError("folders", label, "must have networks of sgd and of another method, for there to be gains")
+            raise UsageError("folders", label, "must have networks of sgd and of another method, to have gains")
     gains = gain_table(tables.results, wording.design, options.select, options.at)
     paired = paired_gains(tables.results, wording.design, options.select, options.at)
     differences, digits = _differences(paired, labels), gain_decimals(wording.metric, gains)
@@ -118,13 +119,15 @@ def write_comparison(found: Compared, folders: Sequence[ResultsFolder], options:
 
 
 def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables:
-    """The tables of all sweeps with a column that tells them apart."""
+    """The tables of all sweeps, with a column for the sweep."""
     descriptions = [folder.description() for folder in folders]
     first = descriptions[0]
     for label, one in zip(labels, descriptions, strict=True):
         if one.metric != first.metric:
             mine, other = one.metric.title, first.metric.title
-            raise UsageError("folders", label, f"is judged by {mine}, and {labels[0]} by {other}: compare sweeps alike")
+            raise UsageError(
+                "folders", label, f"has metric {mine}, but {labels[0]} has {other}; compare sweeps with equal metrics"
+            )
     axes = {axis.column: axis for one in descriptions for axis in one.axes}
     tables = [(folder.results(), folder.history()) for folder in folders]
     for name, axis in axes.items():
@@ -146,7 +149,7 @@ def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables
 
 
 def _in_words(table: pd.DataFrame, axis: AxisFacts) -> pd.DataFrame:
-    """The table with the values of an axis as text, ``none`` where it has no such axis."""
+    """The table with the values of an axis as text, ``none`` if it has no such axis."""
     if axis.column not in table:
         return table.assign(**{axis.column: "none"})
     scale, unit = (100, "%") if axis.percent else (1, "")
@@ -155,7 +158,7 @@ def _in_words(table: pd.DataFrame, axis: AxisFacts) -> pd.DataFrame:
 
 
 def _methods(descriptions: Sequence[Description]) -> dict[str, MethodFacts]:
-    """Methods with their titles, where all sweeps call them so; else by their names, as of two base optimizers."""
+    """Methods with their titles if all sweeps use the same ones, else with their names, as for two base optimizers."""
     found = {name: facts for one in descriptions for name, facts in one.methods.items()}
     for name, facts in found.items():
         if {one.methods[name].title for one in descriptions if name in one.methods} != {facts.title}:
@@ -188,7 +191,7 @@ def _differences(paired: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def _one_setting_each(paired: pd.DataFrame) -> bool:
-    """Whether every sweep has one gain for a size, method and seed."""
+    """Whether every sweep has exactly one gain per size, method and seed."""
     return not paired.duplicated(["num_params", "method", "seed", SWEEP]).any()
 
 
@@ -216,7 +219,7 @@ def _differences_table(differences: pd.DataFrame, wording: Wording, labels: Sequ
 
 
 def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digits: int) -> list[str]:
-    """How the slopes differ from that of the first sweep."""
+    """How the slopes differ from the slope of the first sweep."""
     if not _one_setting_each(paired):
         return []
     sentences = []

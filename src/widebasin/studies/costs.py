@@ -1,4 +1,4 @@
-"""What a sweep will cost, as a table and in words."""
+"""The cost of a sweep as a table and in words."""
 
 import math
 import shutil
@@ -21,7 +21,7 @@ def bytes_in_words(count: float) -> str:
 
 
 def cost_table(cost: Cost) -> Table:
-    """A row for every part of the grid, and one for all."""
+    """One row per cell of the grid, and a row for the total."""
     rows = [
         (
             str(one.width),
@@ -36,21 +36,21 @@ def cost_table(cost: Cost) -> Table:
     ]
     whole = (str(cost.networks), "", f"{cost.operations:.2g}", bytes_in_words(cost.memory), _time(cost.seconds))
     return Table(
-        title="What this takes",
+        title="Estimated cost",
         columns=("width", "methods", "networks", "parameters", "FLOPs", "memory on a device", "time here"),
         rows=(*rows, ("all", "", *whole)),
-        note="FLOPs: of training and evaluation, as XLA counts them. Memory: parameters, states and what a gradient "
-        "keeps of a batch, before XLA saves any; the largest. Time: compilation included.",
+        note="FLOPs: training and evaluation, as counted by XLA. Memory: parameters, states and values stored for the "
+        "gradient of a batch, before XLA's savings; the total is the largest. Time: compilation included.",
     )
 
 
 def cost_sentences(cost: Cost, path: Path, accelerators: Accelerators | None = None) -> list[str]:
-    """How the time was estimated, the time on accelerators, the room on the disk.
+    """Sentences on how the time was estimated, the time on accelerators, and disk space.
 
     Args:
-        cost: of a sweep.
-        path: of its results folder, which need not be there.
-        accelerators: that were checked.
+        cost: the cost of a sweep.
+        path: path of its results folder, which need not exist.
+        accelerators: the accelerators to estimate for, already checked.
     """
     sentences = []
     if cost.calibrated:
@@ -60,23 +60,23 @@ def cost_sentences(cost: Cost, path: Path, accelerators: Accelerators | None = N
             f"({cost.calibration_seconds:.0f} s, compilation included)."
         )
     else:
-        sentences.append("The time here is not known: the data are not here, or nothing was timed.")
+        sentences.append("The time here is unknown: the data are missing, or nothing was timed.")
     if accelerators is not None:
         seconds = duration(accelerators.seconds(cost.operations, cost.precision))
         peak = f"{100 * accelerators.efficiency:g}% of its {accelerators.peak(cost.precision) / 1e12:g} TFLOP/s"
         sentences.append(
-            f"On {accelerators.count} {accelerators.name}: {seconds} in all, if each is busy at {peak}. That share is "
+            f"On {accelerators.count} {accelerators.name}: {seconds} in total, if each runs at {peak}. That rate is "
             "assumed, not measured; small networks reach less."
         )
         if cost.memory > accelerators.memory:
             sentences.append(
-                f"The largest network takes {bytes_in_words(cost.memory)} and {accelerators.name} has "
-                f"{bytes_in_words(accelerators.memory)}: give --microbatch, or split its batches with --devices."
+                f"The largest network takes {bytes_in_words(cost.memory)}, but {accelerators.name} has "
+                f"{bytes_in_words(accelerators.memory)}: use --microbatch, or split its batches with --devices."
             )
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     sentences.append(
-        f"Disk: at most {bytes_in_words(cost.disk)} beside tables and figures; {bytes_in_words(free)} are free."
+        f"Disk: at most {bytes_in_words(cost.disk)} besides tables and figures; {bytes_in_words(free)} are free."
     )
     return sentences
 

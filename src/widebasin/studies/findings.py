@@ -1,4 +1,4 @@
-"""Findings in words, with their numbers, computed from the results and nothing else."""
+"""Findings as sentences with numbers, computed from the results only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Series:
     """One method in one setting, in order of size.
 
     Attributes:
-        method: as written in text.
-        setting: in words; empty if there is one only.
-        name: what tells it from the others.
-        rows: of ``gain_table``.
+        method: name in text.
+        setting: the setting in words; empty if there is only one.
+        name: what distinguishes it from the other series.
+        rows: rows of ``gain_table``.
         paired: rows of ``paired_gains``.
     """
 
@@ -53,13 +53,13 @@ def series_of(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> li
 
 
 def trends(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
-    """How gain and chosen radius move with the number of parameters: a sentence per method and setting, then of all.
+    """How gain and chosen radius change with size: one sentence per method and setting, then summaries.
 
     Args:
         gains: rows of ``gain_table``.
         paired: rows of ``paired_gains``.
-        wording: of both.
-        radii: all that were tried.
+        wording: the wording of both tables.
+        radii: all radii that were tried.
     """
     series = series_of(gains, paired, wording)
     digits = gain_decimals(wording.metric, gains)
@@ -72,7 +72,7 @@ def trends(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: S
 
 
 def _compared_and_diverged(gains: pd.DataFrame, wording: Wording) -> int:
-    """Networks that are compared several times, with every method or at several epochs, are counted once."""
+    """Number of compared networks that diverged; each counts once, even if compared several times."""
     settings = ["width", "num_params", *(one for one in wording.design.varying(gains) if one != STOPPED)]
     others = gains.drop_duplicates([*settings, "method", "rho_star"])
     return int(others["diverged"].sum() + gains.drop_duplicates(settings)["baseline_diverged"].sum())
@@ -84,8 +84,8 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
     Args:
         gains: rows of ``gain_table``.
         paired: rows of ``paired_gains``.
-        wording: of both.
-        column: such as ``label_noise``; other columns of the setting must have one value.
+        wording: the wording of both tables.
+        column: a column such as ``label_noise``; other columns of the setting must have one value.
     """
     if wording.design.varying(gains) != [column]:
         return []
@@ -115,13 +115,13 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
 
 
 def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, reference: str) -> list[str]:
-    """Which methods gain beyond the spread of the seeds, and which beyond a reference method, in one setting.
+    """Which methods gain beyond the spread of the seeds, and which beat a reference method, in one setting.
 
     Args:
         gains: rows of ``gain_table``, one per method.
         paired: rows of ``paired_gains``.
-        wording: of both.
-        reference: the method that the others are compared with in the second sentence; needs not be there.
+        wording: the wording of both tables.
+        reference: the method that the others are compared with in the second sentence; may be missing.
     """
     digits = gain_decimals(wording.metric, gains)
     ranked = gains.sort_values("gain", ascending=False, kind="stable")
@@ -148,13 +148,13 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
         one = intervals[best]
         sentences.append(
             f"{len(gains)} methods are compared: of intervals of {100 * one.confidence:g}%, one in "
-            f"{1 / (1 - one.confidence):.0f} leaves out the truth by chance."
+            f"{1 / (1 - one.confidence):.0f} misses the true value by chance."
         )
     return sentences
 
 
 def _best_sentence(method: str, gain: Interval, wording: Wording, digits: int) -> str:
-    """Of the method with the highest gain."""
+    """The sentence on the method with the highest gain."""
     if not np.isfinite(gain.mean):
         return "No method has a finite gain."
     size = f"{_with_error(gain, digits)}{unit_after(wording.metric)}"
@@ -164,7 +164,7 @@ def _best_sentence(method: str, gain: Interval, wording: Wording, digits: int) -
 
 
 def edges(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
-    """Where the chosen radius is the largest or smallest tried."""
+    """Sentences on where the chosen radius is the largest or smallest tried."""
     return _edge_sentences(series_of(gains, paired, wording), radii)
 
 
@@ -191,7 +191,7 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
 
 
 def _verdict(change: Interval, up: str, down: str, neither: str, unknown: str) -> str:
-    """What an interval says: its sign where it leaves out 0; without an interval, nothing."""
+    """The verdict of an interval: its sign if it excludes 0; without an interval, unknown."""
     if not change.certain:
         return unknown
     return up if change.above() else down if change.below() else neither
@@ -248,7 +248,7 @@ def _grouped(facts: Sequence[tuple[str, str]], series: int) -> str:
 
 
 def _rank(rows: pd.DataFrame) -> str:
-    """Of few sizes a rank correlation says nothing."""
+    """The rank correlation; empty for few sizes, where it means nothing."""
     if len(rows) < 4:
         return ""
     return f" (rank correlation with size {rows['num_params'].corr(rows['rho_star'], method='spearman'):+.2f})"
@@ -259,12 +259,12 @@ def _and(words: Sequence[str]) -> str:
 
 
 def setting_sentence(description: Description) -> str:
-    """What a sweep trains, with the recipe that its networks share."""
+    """The sentence on what a sweep trains and the recipe that its networks share."""
     return "; ".join((description.title, *description.recipe)) + "."
 
 
 def beyond_plain_steps(spec: Resolved) -> list[str]:
-    """What a resolved spec trains with that is no plain step along the (SAM) gradient, as theories have it."""
+    """The parts of training in a resolved spec beyond the plain (SAM) gradient step that theory assumes."""
     facts = {
         f"optimizer {spec.optimizer}": spec.optimizer != "sgd",
         f"momentum {spec.momentum:g}": spec.optimizer == "sgd" and bool(spec.momentum),
@@ -275,12 +275,12 @@ def beyond_plain_steps(spec: Resolved) -> list[str]:
 
 
 def selection_note(options: Options) -> str:
-    """How the radius was chosen, and what that means."""
+    """The sentence on how the radius was chosen, and what this means for the gains."""
     return selection_sentence(options.select, "final epoch" if options.at == "final" else "best validation epoch")
 
 
 def selection_sentence(select: str, epoch: str) -> str:
-    """On which split the radius was chosen, at which epoch, and what that means."""
+    """The sentence on the split and epoch at which the radius was chosen, and what this means for the gains."""
     if select == "test":
         return f"The radius was chosen on the test split itself ({epoch}), the paper's protocol: gains are optimistic."
     return f"The radius was chosen on the validation split, the gain is on the test split ({epoch})."

@@ -1,4 +1,4 @@
-"""What is measured of trained networks: an instrument for each kind of measurement."""
+"""Instruments: each makes one kind of measurement on trained networks."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -37,9 +37,9 @@ POSITIVE = 1e-5
 
 @functools.lru_cache(maxsize=16)
 def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The loss of one example ``(input, target)`` as a function of the model; one object, so that it compiles once.
+    """The loss of one example ``(input, target)`` as a function of the model; always the same object, to compile once.
 
-    Where an example has a weight, the mean over its own positions: what is of examples has no other weights.
+    If examples have weights, this is the mean over the example's own positions; examples are not weighted otherwise.
     """
 
     def example_loss(model: Any, example: tuple[Array, Array]) -> Float[Array, ""]:
@@ -75,9 +75,9 @@ def training_examples(network: TrainedNetwork, samples: int | None = None) -> tu
 def curvature_instrument(samples: int, tolerance: float = TOLERANCE) -> Instrument:
     """Sharpness, non-uniformity of the per-sample Hessians, and trace, on a subset of the training examples.
 
-    Columns: ``examples``; ``loss`` and ``gradient_norm`` over these; ``sharpness``, ``s2``, ``s3``, ``s4`` as
-    ``curvature.hessian_moments`` has them; ``lowest``, the smallest eigenvalue of the Hessian; ``trace`` with
-    ``trace_error``, its standard error; ``converged``, whether all eigenvalues are.
+    Columns: ``examples``; ``loss`` and ``gradient_norm`` over them; ``sharpness``, ``s2``, ``s3``, ``s4`` as
+    ``curvature.hessian_moments`` defines them; ``lowest``, the smallest eigenvalue of the Hessian; ``trace`` with
+    ``trace_error``, its standard error; ``converged``, whether all eigenvalues converged.
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
@@ -112,10 +112,10 @@ def _nothing(*columns: str) -> Row:
 
 
 def sharpness_instrument(rho: float) -> Instrument:
-    """How far the loss rises within a radius: at worst and on average, and at worst in units of the weights.
+    """How much the loss rises within a radius: worst case, average, and worst case relative to the weights.
 
-    By the protocol of Andriushchenko et al. 2023 where there are examples enough: 1,024 of the training examples in
-    groups of 128, 20 steps; of classifiers with cross entropy, the logits are normalized.
+    Follows the protocol of Andriushchenko et al. 2023 if there are enough examples: 1,024 training examples in groups
+    of 128, 20 steps; logits of classifiers with cross entropy are normalized.
 
     Columns: ``worst_case``, ``average`` and ``adaptive``, each with its standard error in ``COLUMN_error``.
     """
@@ -143,7 +143,7 @@ def sharpness_instrument(rho: float) -> Instrument:
 
 @functools.lru_cache(maxsize=16)
 def sharpness_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The mean loss over a batch, of normalized logits where it is a cross entropy: their scale does not count."""
+    """The mean loss over a batch; a cross entropy uses normalized logits, so that their scale does not matter."""
     if objective is not CLASSIFICATION:
         return mean_loss_of(objective)
 
@@ -155,7 +155,7 @@ def sharpness_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Ar
 
 
 def layers_instrument(samples: int) -> Instrument:
-    """Sharpness and trace of every layer's own block of the Hessian.
+    """Sharpness and trace of each layer's block of the Hessian.
 
     Columns: ``layer``, the path of its array; ``layer_parameters``, ``sharpness``, ``trace``, ``trace_error``.
     """
@@ -204,7 +204,7 @@ def density_instrument(samples: int) -> Instrument:
 def landscape_instrument(samples: int) -> Instrument:
     """The loss along a filter-normalized random direction and along the top eigenvector of the Hessian.
 
-    Columns: ``direction``, ``random`` or ``eigenvector``; ``offset``, of the parameters in units of the direction (the
+    Columns: ``direction``, ``random`` or ``eigenvector``; ``offset`` of the parameters in units of the direction (the
     eigenvector has length 1); ``loss``.
     """
 
@@ -228,10 +228,10 @@ def landscape_instrument(samples: int) -> Instrument:
 
 
 def activations_instrument(samples: int) -> Instrument:
-    """How many activations of a network go the way they went at initialization, on the first test examples.
+    """How many activation patterns of a network are the same as at initialization, on the first test examples.
 
-    Columns: ``examples``; ``unchanged``, the share of patterns of ReLU (active or not) and max-pooling (which pixel)
-    that are the same, all layers together, from the model's ``activation_patterns``.
+    Columns: ``examples``; ``unchanged``, the fraction of ReLU patterns (active or not) and max-pooling patterns (which
+    pixel) that are the same, over all layers, from the model's ``activation_patterns``.
     """
 
     def rows(network: TrainedNetwork) -> list[Row]:
@@ -248,14 +248,14 @@ def activations_instrument(samples: int) -> Instrument:
 
 @eqx.filter_jit
 def _unchanged_patterns(before: Any, after: Any, inputs: Array) -> tuple[Array, Array]:
-    """How many patterns of a batch are the same, and how many there are."""
+    """Number of unchanged patterns in a batch, and number of all patterns."""
     patterns = [jax.vmap(lambda x, m=model: m.activation_patterns(x))(inputs) for model in (before, after)]
     same = [jnp.sum(one == other) for one, other in zip(*patterns, strict=True)]
     return sum(same, start=jnp.zeros((), int)), jnp.asarray(sum(one.size for one in patterns[0]))
 
 
 def solution_instrument() -> Instrument:
-    """The function of a network of one input at the test inputs, and its parameters one after the other.
+    """The function of a one-input network at the test inputs, and its parameters.
 
     Columns: ``kind``, ``output`` or ``parameter``; ``position``, the input, or the number of the parameter; ``value``.
     """
@@ -277,7 +277,7 @@ def solution_instrument() -> Instrument:
 
 
 def points_instrument() -> Instrument:
-    """The points that a network of one input was trained on.
+    """The points that a one-input network was trained on.
 
     Columns: ``x``, the input, and ``y``, the target.
     """
@@ -290,10 +290,10 @@ def points_instrument() -> Instrument:
 
 
 def constants_instrument() -> Instrument:
-    """The constants of the theorem on convergence where they are known, in double precision.
+    """The constants of the convergence theorem where they are known, in double precision.
 
-    * of least squares: exactly, from the data;
-    * of another small network whose loss has all but vanished: of the quadratic model at its minimum.
+    * for least squares: exactly, from the data;
+    * for other small networks whose loss is nearly zero: for the quadratic model at the minimum.
 
     Columns: ``smoothness_each``, ``smoothness``, ``pl`` in the convention ``half`` (NaN where they are not known), and
     ``kind``, how they were found.
@@ -327,9 +327,9 @@ def constants_instrument() -> Instrument:
 
 
 def linearized_radius(method: str, rho: float) -> float:
-    """The radius of a method's linearized dynamics: its own for unnormalized SAM, else 0, as SGD's.
+    """The radius of a method's linearized dynamics: its own for unnormalized SAM, else 0, as for SGD.
 
-    The normalized ascent has length ``rho`` however small the gradient, and no linearization at a minimum.
+    The normalized ascent has length ``rho`` however small the gradient, so it has no linearization at a minimum.
     """
     return rho if method in ("unnormalized-sam", "linearized-sam") else 0.0
 
@@ -339,7 +339,7 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
 
     Columns: ``multiple``, ``tested_learning_rate``, ``tested_rho`` (see ``linearized_radius``); ``second_moment``,
     ``lambda_max(S)``; ``stable``, whether it is at most 1; ``one_step``, the mean over examples of ``||w_1||^2`` after
-    a step of ``sam.LinearizedSAM`` from the eigenvector, ``||w_0|| = 1``; ``growth``, the factor per step of the mean
+    one step of ``sam.LinearizedSAM`` from the eigenvector, ``||w_0|| = 1``; ``growth``, the factor per step of the mean
     squared distance over ``TRAJECTORIES`` runs of ``STEPS`` steps from there, with its standard error in
     ``growth_error``; ``converged``.
     """
@@ -402,15 +402,16 @@ def simulated_growth(
         example_loss: (model, example) -> loss.
         model: the minimum.
         batch: the examples, drawn with replacement.
-        direction: where to start from the minimum, of length 1.
-        learning_rate: of the steps.
+        direction: the starting point relative to the minimum, of length 1.
+        learning_rate: learning rate of the steps.
         rho: radius of the unnormalized ascent.
-        key: of the examples drawn.
+        key: random key for drawing the examples.
 
     Returns:
-        ``E ||v_1||^2``, exactly: the mean over all examples; ``(E ||v_T||^2)^(1/T)`` over ``TRAJECTORIES`` runs of
-        ``T = STEPS`` steps; and the latter's standard error. The steps are few: over many, so rare runs carry the mean
-        that it is underestimated. Computed by ``sam.LinearizedSAM``, independently of ``curvature``.
+        ``E ||v_1||^2``, exactly: the mean over all examples; ``(E ||v_T||^2)^(1/T)`` over ``TRAJECTORIES`` runs of ``T
+        = STEPS`` steps; and the standard error of the latter. The steps are few: over many steps, the mean is dominated
+        by very rare runs and would be underestimated. Computed by ``sam.LinearizedSAM``, independently of
+        ``curvature``.
     """
     one_step, logarithms = _simulated(
         example_loss, model, batch, direction, jnp.asarray(learning_rate), jnp.asarray(rho), key

@@ -1,4 +1,4 @@
-"""Measuring trained networks: instruments give rows, rows are kept in the results folder, so that nothing is lost."""
+"""Measures trained networks: instruments return rows, which are kept in the results folder so that nothing is lost."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Instrument:
     """A way to measure a trained network.
 
     Attributes:
-        name: of the table of its measurements in the results folder.
-        settings: columns that tell one way of measuring from another.
-        rows: network -> rows without the columns that say which network it is.
-        nothing: the row of a network of which nothing can be measured, as it diverged.
-        few: whether it is only for the first seed's networks, as many as can be shown one by one.
+        name: name of the table of its measurements in the results folder.
+        settings: columns with the settings of the measurement.
+        rows: network -> rows without the columns that identify the network.
+        nothing: the row of a network that cannot be measured because it diverged.
+        few: whether it measures only networks of the first seed, and only as many as can be shown one by one.
     """
 
     name: str
@@ -39,25 +39,25 @@ class Instrument:
     few: bool = False
 
     def meant(self, networks: pd.DataFrame) -> pd.DataFrame:
-        """Of networks those that it is for."""
+        """The networks that it measures."""
         return networks[networks["seed"] == networks["seed"].min()].head(SHOWN) if self.few else networks
 
 
 def measure(
     folder: ResultsFolder, instrument: Instrument, networks: pd.DataFrame, design: Design, track: Track | None = None
 ) -> pd.DataFrame:
-    """The table of an instrument's measurements of networks, in their order.
+    """Measures networks with an instrument and returns the table, in the order of the networks.
 
-    Networks that were measured before, with the same settings, are not measured again; the table is written after
-    each network. Measurements of other networks of the folder, and with other settings, stay in it. Where nothing is to
-    be measured, neither networks nor data are loaded.
+    Networks already measured with the same settings are not measured again; the table is written after each network.
+    Measurements of other networks in the folder, or with other settings, stay in it. If there is nothing to measure,
+    neither networks nor data are loaded.
 
     Args:
         folder: the results folder, which keeps the table.
         instrument: what to measure.
         networks: rows of the folder's results, with their numbers as index.
-        design: which columns say which network a row is of.
-        track: (numbers of networks, title) -> the same, showing progress; silent by default.
+        design: which columns identify the network of a row.
+        track: (numbers of networks, title) -> the same numbers, showing progress; silent by default.
 
     Raises:
         SweepError: if parameters were not kept, or a table is damaged.
@@ -77,7 +77,7 @@ def measure(
 
 
 def _measured(identities: pd.DataFrame, known: pd.DataFrame | None) -> pd.Series:
-    """Whether each of these has rows in a table."""
+    """Whether each network has rows in a table."""
     if known is None or not set(identities.columns) <= set(known.columns):
         return pd.Series(False, identities.index)
     there = known[list(identities.columns)].drop_duplicates()

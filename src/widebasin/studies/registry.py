@@ -1,4 +1,4 @@
-"""The studies by name: those that are declared in ``studies.questions``."""
+"""The studies by name, as declared in ``studies.questions``."""
 
 import importlib
 import pkgutil
@@ -17,11 +17,11 @@ def declared() -> dict[str, Study]:
 
 
 STUDIES: dict[str, Study] = {study.name: study for study in declared().values() if study.name}
-"""What has a name on the command line."""
+"""The studies that can be named on the command line."""
 
 
 def study_of(spec: Spec | Resolved) -> Study:
-    """The study that a sweep belongs to, or the plain answer for a sweep of its own."""
+    """The study that a sweep belongs to, or the plain answer if it belongs to none."""
     if spec.study and spec.study not in STUDIES:
         raise nearest_name("study", spec.study, STUDIES)
     return STUDIES[spec.study] if spec.study else NETWORKS

@@ -1,4 +1,4 @@
-"""From a spec to its answer: what is missing is trained, radii are extended, the answer is written."""
+"""Answers a spec: trains missing networks, extends radii and writes the answer."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -45,17 +45,17 @@ def train_and_answer(
     extend_radii: bool = False,
     track: Sequence[str] = (),
 ) -> tuple[Answered, ResultsFolder]:
-    """The one way from a spec to an answer: trains what is missing and writes tables, figures and the page.
+    """Trains the missing networks of a spec and writes tables, figures and the page.
 
     Args:
         spec: what to train.
-        options: how to read it.
+        options: how to analyze the results.
         execution: how to train it.
-        path: of the results folder.
+        path: path of the results folder.
         overwrite: see ``sweep.run.run``.
         console: where progress is shown.
-        quiet: whether none is.
-        extend_radii: whether the sweep grows by further radii while a chosen one is at an edge of those tried.
+        quiet: whether to show no progress.
+        extend_radii: whether to add radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
     for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
@@ -76,15 +76,15 @@ def train_and_answer(
             return answered, folder
         if not quiet:
             more = " and ".join(f"{radius:g}" for radius in further)
-            say(console, f"A chosen radius is at an edge of those tried: also {more}", "dim")
+            say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
         resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
 
 
 def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
-    """The spec, checked, and how it is trained; JAX is set up for it.
+    """Checks the spec, resolves how it is trained, and sets up JAX for it.
 
     Raises:
-        UsageError: where it cannot be trained or its study not be answered.
+        UsageError: if it cannot be trained or its study cannot be answered.
     """
     execution.check()
     look_in(execution.data_dir)
@@ -98,12 +98,12 @@ def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
 
 
 def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = None, *, calibrate: bool = True) -> Cost:
-    """What ``train_and_answer`` would cost: trains nothing and writes nothing.
+    """Estimates the cost of ``train_and_answer`` without training or writing anything.
 
     Args:
         spec: what to train.
-        execution: how.
-        accelerators: whose time will be asked for; checked before any work.
+        execution: how to train it.
+        accelerators: accelerators whose time will be estimated; checked before any work.
         calibrate: see ``sweep.cost.cost_of``.
     """
     resolved, execution = _resolved(spec, execution)
@@ -120,13 +120,13 @@ def imported(
     out: Path | None,
     state: Any = None,
 ) -> tuple[Answered, ResultsFolder]:
-    """A results folder of a network that was trained elsewhere, and what it reaches.
+    """Imports a network trained elsewhere into a results folder and evaluates it.
 
     Args:
-        given: its parameters, see ``sweep.importing.import_network``; so is ``state``.
-        workload: see ``single_network``; so are ``shared`` and ``values``.
-        out: the folder; by default named by the file.
-        state: what is no parameter.
+        given: its parameters, see ``sweep.importing.import_network``.
+        workload: see ``single_network``, as for ``shared`` and ``values``.
+        out: the folder; by default named after the file.
+        state: arrays that are not parameters, see ``sweep.importing.import_network``.
     """
     keep_compiled_programs()
     spec, name = single_network(workload, shared, values)
@@ -142,7 +142,7 @@ def _check_gains(spec: Resolved) -> None:
 
 
 def _extended_before(spec: Resolved, path: Path) -> Resolved:
-    """The spec with the radii by which the sweep in the folder was extended, where that is this one or grows to it."""
+    """The spec with the radii added earlier to the sweep in the folder, if that sweep matches or is extended by it."""
     folder = ResultsFolder(path)
     if not folder.holds_sweep():
         return spec
@@ -155,13 +155,13 @@ def _extended_before(spec: Resolved, path: Path) -> Resolved:
 
 
 def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
-    """The next radii beyond the edges at which one was chosen, within bounds far beyond the usual ones."""
+    """The next radii beyond an edge at which one was chosen, within bounds far beyond usual values."""
     gains = gain_table(answered.tables.results, answered.tables.design, options.select, options.at)
     return tuple(radius for radius in radii_beyond(gains, answered.spec.rhos) if SMALLEST <= radius <= LARGEST)
 
 
 def folder_name(spec: Spec) -> str:
-    """The study's name, with the workload's where it is not the usual one."""
+    """The study's name, with the workload's name if it is not the study's default."""
     usual = STUDIES[spec.study].spec if spec.study else Spec()
     name = spec.study or "sweep"
     return name if spec.workload == usual.workload else f"{name}-{file_name(spec.workload)}"
@@ -171,12 +171,12 @@ def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str,
     """The spec of one network, checked, and the name of its folder.
 
     Args:
-        workload: name.
+        workload: name of the workload.
         shared: fields of ``Shared``.
-        given: name of an axis -> value; ``None`` for that of a network by itself.
+        given: name of an axis -> value; ``None`` for the axis's default for a single network.
 
     Raises:
-        UsageError: naming the argument of a single network.
+        UsageError: with the argument's name for a single network.
     """
     named = workload_named(workload)
     axes = (*AXES, *named.axes)

@@ -1,4 +1,4 @@
-"""What a study is: a question with its grid. Its answer is in ``studies.answers``."""
+"""The class ``Study``: a question with its grid. Its answer is in ``studies.answers``."""
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
@@ -28,17 +28,17 @@ SPLITS, EPOCHS = get_args(Split), get_args(Epoch)
 
 @dataclass(frozen=True)
 class Options:
-    """How results are read; changing these trains nothing."""
+    """How results are analyzed; changing these options trains nothing."""
 
     select: Split = "valid"
-    """Split on which rho* is chosen. test reproduces the paper's protocol: it chooses and reports on the same data."""
+    """Split on which rho* is chosen. test is the paper's protocol: it chooses and reports on the same data."""
     at: Epoch = "final"
-    """Report the final epoch, or the best one on the validation split."""
+    """Report the final epoch, or the best epoch on the validation split."""
     samples: int = 256
-    """Training examples on which the studies of curvature measure a network."""
+    """Number of training examples used to measure curvature."""
 
     def check(self) -> None:
-        """Raises ``UsageError`` where a value cannot be."""
+        """Raises ``UsageError`` if a value is invalid."""
         for argument, value, known in (("select", self.select, SPLITS), ("at", self.at, EPOCHS)):
             if value not in known:
                 raise nearest_name(argument, str(value), known)
@@ -50,14 +50,14 @@ class Measures:
     """How trained networks are measured."""
 
     samples: int = 256
-    """Training examples that curvature is measured on."""
+    """Number of training examples used to measure curvature."""
     multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
-    """Multiples of the learning rate of training at which stability is judged."""
+    """Multiples of the training learning rate at which stability is tested."""
     sharpness_rho: float = 0.05
     """Radius of worst-case and average sharpness."""
 
     def check(self) -> None:
-        """Raises ``UsageError`` where a value cannot be."""
+        """Raises ``UsageError`` if a value is invalid."""
         check_samples(self.samples)
         if not self.multiples or not all(isfinite(m) and m > 0 for m in self.multiples):
             raise UsageError("multiples", self.multiples, "must be finite numbers > 0")
@@ -74,18 +74,18 @@ class Study:
     Attributes:
         question: one sentence.
         spec: the default grid.
-        name: on the command line; empty for what is no study of its own.
-        order: of the lists of studies.
-        answered_by: module of ``studies.answers``, where it does not have the study's name; with its package where it
-            lies elsewhere, as that of a study of your own, in one file with the question.
+        name: name on the command line; empty if it is not a separate study.
+        order: its position in lists of studies.
+        answered_by: module in ``studies.answers``, if not named like the study; with its package if it is elsewhere,
+            such as your own study in one file with its question.
         compares: whether the answer needs the baseline and another method.
         example: flags of a second example in the help.
-        measures: whether the trained networks are measured; their parameters are then kept.
-        curvature: whether that is their curvature.
-        models: architectures that the answer is for; empty for all.
-        input_shape: of one example, where the answer needs it.
+        measures: whether the trained networks are measured; if so, their parameters are kept.
+        curvature: whether their curvature is measured.
+        models: supported architectures; empty for all.
+        input_shape: required shape of one example, if any.
         page: the file that shows the answer.
-        check_setting: raises ``UsageError`` where the answer needs something else of a resolved spec.
+        check_setting: raises ``UsageError`` if the answer needs other settings in a resolved spec.
     """
 
     question: str
@@ -104,7 +104,7 @@ class Study:
 
     @property
     def module(self) -> str:
-        """The name of the module of ``studies.answers``."""
+        """The name of the module in ``studies.answers``."""
         return self.answered_by or self.name.replace("-", "_")
 
     def answer(self, spec: Resolved, tables: "Tables", options: Options | Measures) -> "Answer":
@@ -112,22 +112,22 @@ class Study:
         return self._answers().answer(spec, tables, options)
 
     def instruments(self, spec: Resolved, options: Options | Measures) -> "Sequence[Instrument]":
-        """What is measured of the trained networks."""
+        """The instruments that measure the trained networks."""
         return self._answers().instruments(spec, options) if self.measures else ()
 
     def _answers(self) -> ModuleType:
         return importlib.import_module(self.module if "." in self.module else f"{ANSWERS}.{self.module}")
 
     def check_grid(self, spec: Resolved) -> None:
-        """Raises ``UsageError`` if the answer needs another grid; the workload needs not be here."""
+        """Raises ``UsageError`` if the answer needs another grid; the workload is not needed."""
         self.check_setting(spec)
         if self.compares and (BASELINE not in spec.methods or len(spec.methods) < 2):
             raise UsageError(
-                "methods", spec.methods, f"must name {BASELINE} and a method to compare with it, such as sam"
+                "methods", spec.methods, f"must include {BASELINE} and a method to compare with it, such as sam"
             )
 
     def check(self, spec: Resolved) -> None:
-        """Raises ``UsageError`` if the answer cannot be given of a resolved spec, before anything is trained."""
+        """Raises ``UsageError`` if a resolved spec cannot be answered, before anything is trained."""
         self.check_grid(spec)
         workload, usual = workload_named(spec.workload), self.spec.workload
         if self.curvature:
@@ -151,34 +151,34 @@ def _input_shape(workload: "Workload") -> tuple[int, ...] | None:
 def check_samples(samples: int) -> None:
     """Raises ``UsageError`` if curvature cannot be measured on so few examples."""
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise UsageError("samples", samples, "must be a whole number of at least 2: uneven Hessians take two examples")
+        raise UsageError("samples", samples, "must be a whole number of at least 2: non-uniformity needs two examples")
 
 
 def check_curvature(spec: Resolved, *, streamed: bool, sparsities: Iterable[float]) -> None:
-    """Raises ``UsageError`` where the curvature of ``f(w)`` is not that of what is trained, or has nothing to be of.
+    """Raises ``UsageError`` if the curvature of ``f(w)`` cannot be measured, or is not that of the trained function.
 
     Args:
-        spec: resolved.
-        streamed: whether examples are read from the disk.
-        sparsities: of the networks to measure.
+        spec: the resolved spec.
+        streamed: whether examples are read from disk.
+        sparsities: sparsities of the networks to measure.
     """
     if spec.centered:
         raise UsageError(
             "output_scale",
             spec.output_scale,
-            "must be left out: alpha (f(w) - f(w0)) is trained there, and curvature is measured of f(w)",
+            "must be left out: it trains alpha (f(w) - f(w0)), but curvature is measured for f(w)",
         )
     if streamed:
-        remedy = "must hold its data in memory: it streams its images, and curvature is not measured on these"
+        remedy = "must have its data in memory: curvature is not measured on streamed images"
         raise UsageError("workload", spec.workload, remedy)
     pruned = tuple(sorted(set(sparsities) - {0.0}))
     if pruned:
-        remedy = "must be 0, as curvature is measured along pruned weights too; --sparsity 0 leaves these networks out"
+        remedy = "must be 0, because curvature would include the pruned weights; --sparsity 0 leaves these networks out"
         raise UsageError("sparsity", pruned, remedy)
 
 
 def check_constant(spec: Resolved, why: str) -> None:
-    """Raises ``UsageError`` unless the learning rate of a resolved spec stays as it is."""
+    """Raises ``UsageError`` unless the learning rate of a resolved spec is constant."""
     if spec.schedule != "constant":
         raise UsageError("schedule", spec.schedule, f"must be constant: {why}")
 
@@ -189,10 +189,10 @@ def check_one_setting(
     """Raises ``UsageError`` if an argument of a resolved spec has several values that the study does not compare.
 
     Args:
-        spec: resolved.
+        spec: the resolved spec.
         compares: what the study compares, for the message.
-        varied: which of the axes' flags may have several values.
-        besides: arguments that must have one value too.
+        varied: flags of axes that may have several values.
+        besides: other arguments that must have one value.
     """
     settings = (axis.flag for axis in spec.axes if axis.name not in COMPARED)
     for argument in (*besides, *settings):

@@ -1,4 +1,4 @@
-"""What a finished sweep holds for its answer."""
+"""The tables of a finished sweep that an answer needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ PROBLEM = ("workload", "width", "num_params")
 
 @dataclass(frozen=True)
 class Tables:
-    """What a finished sweep holds.
+    """The tables of a finished sweep.
 
     Attributes:
         results: one row per network.
         history: one row per network and epoch.
-        description: what the sweep says of itself.
+        description: the description of the sweep.
         measured: name of an instrument -> its measurements of the networks.
     """
 
@@ -31,12 +31,12 @@ class Tables:
 
     @property
     def design(self) -> Design:
-        """What is compared with what, and by which metric."""
+        """Which networks are compared, and by which metric."""
         return design_of(self.description)
 
     @property
     def wording(self) -> Wording:
-        """How a report writes of the networks."""
+        """How a report describes the networks."""
         axes, methods = self.description.axes, self.description.methods
         return Wording(
             self.design,
@@ -47,5 +47,5 @@ class Tables:
 
 
 def design_of(description: Description) -> Design:
-    """What of a sweep's tables is compared with what."""
+    """Which networks in a sweep's tables are compared."""
     return Design(description.metric, (*PROBLEM, *(axis.column for axis in description.axes)))

@@ -1,4 +1,4 @@
-"""What can be answered of a sweep that is not finished: the largest part of its grid all of whose networks are."""
+"""Finds what an unfinished sweep can answer: the largest part of its grid with all networks trained."""
 
 import dataclasses
 import itertools
@@ -17,13 +17,13 @@ def finished_part(
 ) -> tuple[Study, Resolved, pd.DataFrame]:
     """The study, spec and results of an answer from the networks that are trained so far.
 
-    The answer is that of a smaller grid, all of whose networks are trained: it has fewer values of one axis, those that
-    keep the most networks. Where there is none, or it does not suit the study, the answer is what the networks reached.
+    The answer covers a smaller grid that is completely trained: it has fewer values of one axis, chosen to keep the
+    most networks. If there is none, or it does not fit the study, the answer lists what the networks reached.
 
     Args:
-        spec: of the whole sweep.
-        study: whose answer is asked for.
-        results: of the finished networks, with their rows in ``rows_of_spec`` as index.
+        spec: the spec of the whole sweep.
+        study: the study to answer.
+        results: results of the finished networks, indexed by their rows in ``rows_of_spec``.
         measurable: whether networks of this study may be measured.
     """
     if measurable or not study.measures:
@@ -37,7 +37,7 @@ def finished_part(
 
 
 def _smaller(spec: Resolved, trained: pd.DataFrame, wanted: pd.DataFrame) -> Iterator[Resolved]:
-    """Specs with the values of one axis of which every network is trained."""
+    """Specs restricted to the values of one axis for which every network is trained."""
     for axis in spec.axes:
         have, need = (table[axis.name].value_counts() for table in (trained, wanted))
         values = [value for value in spec.values(axis) if have.get(value, 0) == need[value]] if len(need) > 1 else []

@@ -1,7 +1,7 @@
 """Sweeps: a spec of a grid, its cells, their execution and the table of results.
 
-This package itself loads only what the command line needs to explain itself; the parts that train are in
-``sweep.run``, ``sweep.executor`` and ``sweep.folder``.
+This package itself imports only what the command line needs for its help; the code that trains is in ``sweep.run``,
+``sweep.executor`` and ``sweep.folder``.
 """
 
 from widebasin.sweep.errors import SweepError, UsageError, nearest_name

@@ -1,6 +1,6 @@
-"""Accelerators by name, with the peak rates of their makers' data sheets, for the cost of a sweep.
+"""Accelerators by name, with peak rates from the makers' data sheets, for the cost of a sweep.
 
-It loads nothing else: the command line lists them in its help.
+This module imports little, because the command line lists the accelerators in its help.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Accelerator:
 
     Attributes:
         single: peak operations per second of matrix products of float32, as JAX computes them by default.
-        half: of bfloat16.
-        double: of float64; ``None`` where it has no units for it.
+        half: the same for bfloat16.
+        double: the same for float64; ``None`` if the device has no float64 units.
         memory: bytes.
     """
 
@@ -28,7 +28,7 @@ class Accelerator:
     memory: float
 
     def peak(self, precision: str) -> float | None:
-        """Its rate in a precision; ``None`` if it has none."""
+        """Its peak rate in a precision; ``None`` if it does not support the precision."""
         return {"float32": self.single, "bfloat16": self.half, "float64": self.double}[precision]
 
 
@@ -49,9 +49,9 @@ class Accelerators:
     """Accelerators of one kind that share the networks of a sweep.
 
     Attributes:
-        name: of ``ACCELERATORS``.
-        count: how many there are, on however many hosts.
-        efficiency: share of its peak rate that each reaches; widebasin has not measured it.
+        name: a key of ``ACCELERATORS``.
+        count: number of accelerators, on one or more hosts.
+        efficiency: fraction of the peak rate that each reaches; an assumption, not measured by widebasin.
     """
 
     name: str
@@ -59,27 +59,27 @@ class Accelerators:
     efficiency: float = EFFICIENCY
 
     def check(self, precision: str) -> None:
-        """Raises ``UsageError`` for an unknown name, a number that cannot be, or a precision that it has not."""
+        """Raises ``UsageError`` for an unknown name, an invalid number or an unsupported precision."""
         if self.name not in ACCELERATORS:
             raise nearest_name("accelerator", self.name, ACCELERATORS)
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
             raise UsageError("accelerators", self.count, "must be a whole number of at least 1")
         if not 0 < self.efficiency <= 1:
-            raise UsageError("efficiency", self.efficiency, "must be a share in (0, 1], such as 0.3")
+            raise UsageError("efficiency", self.efficiency, "must be a fraction in (0, 1], such as 0.3")
         if ACCELERATORS[self.name].peak(precision) is None:
-            raise UsageError("precision", precision, "is not computed by this accelerator; choose another")
+            raise UsageError("precision", precision, "is not supported by this accelerator; choose another")
 
     @property
     def memory(self) -> float:
-        """Bytes of one."""
+        """Memory of one accelerator in bytes."""
         return ACCELERATORS[self.name].memory
 
     def peak(self, precision: str) -> float:
-        """Peak operations per second of one, in a precision that it has."""
+        """Peak operations per second of one accelerator, in a precision that it supports."""
         rate = ACCELERATORS[self.name].peak(precision)
         assert rate is not None
         return rate
 
     def seconds(self, operations: float, precision: str) -> float:
-        """The time for operations: these over ``count x efficiency x peak``."""
+        """The time for a number of operations: ``operations / (count x efficiency x peak)``."""
         return operations / (self.count * self.efficiency * self.peak(precision))

@@ -1,7 +1,7 @@
-"""What a grid varies, declared once.
+"""The axes of a grid, declared in one table.
 
-From this table derive the flags and keys of a spec, their checks, the product of a grid, the columns that say which
-network a row is of, the flags of ``widebasin train`` and the phrases of a report. A workload may have axes of its own.
+The table determines the flags and keys of a spec, their checks, the product of a grid, the columns that identify a
+network, the flags of ``widebasin train`` and the phrases of a report. A workload can add its own axes.
 """
 
 import math
@@ -67,18 +67,18 @@ AXES: tuple[Axis, ...] = (
         "a finite number >= 0",
         _finite,
         lambda workload: workload.rhos,
-        help="Radius of the ascent, for every method but sgd, which has none.",
+        help="Radius of the ascent; used by all methods except sgd.",
         single=0.05,
     ),
     Axis(
         "sparsity",
         "sparsity",
         float,
-        "a share in [0, 1), such as 0.75 for 75%",
+        "a fraction in [0, 1), such as 0.75 for 75%",
         _share,
         (0.0,),
         percent=True,
-        help="Share of the kernels' entries that are pruned at initialization, in [0, 1); 0 prunes nothing.",
+        help="Fraction of the kernels' entries pruned at initialization, in [0, 1); 0 prunes nothing.",
         hint="see prune",
     ),
     Axis(
@@ -88,7 +88,7 @@ AXES: tuple[Axis, ...] = (
         "random or snip",
         _pruner,
         ("random",),
-        help="How they are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|).",
+        help="How pruned entries are chosen: random (in every layer) or snip (over all layers, by |w dL/dw|).",
     ),
     Axis(
         "output_scale",
@@ -103,11 +103,11 @@ AXES: tuple[Axis, ...] = (
         "label_noise",
         "label_noise",
         float,
-        "a share in [0, 1), such as 0.3 for 30%",
+        "a fraction in [0, 1), such as 0.3 for 30%",
         _share,
         lambda workload: (workload.label_noise,),
         percent=True,
-        help="Share of wrong training labels, in [0, 1).",
+        help="Fraction of wrong training labels, in [0, 1).",
     ),
     Axis(
         "weight_decay",
@@ -134,13 +134,13 @@ AXES: tuple[Axis, ...] = (
         "a whole number of at least 1",
         lambda value: value >= 1,
         (SEEDS,),
-        help="Number of seeds: networks of one seed share split, initialization, batch order and noisy labels.",
+        help="Number of seeds; networks with the same seed share split, initialization, batch order and noisy labels.",
         single=0,
-        single_help="Seed of split, initialization, batch order and noisy labels.",
+        single_help="Seed for split, initialization, batch order and noisy labels.",
         counted=True,
     ),
 )
-"""In the order of the columns of results."""
+"""The axes, in the order of the columns of results."""
 
 # What says which cell a network is in, and what is not set by ``Point.axes``.
 CELL_AXES = ("width", "method")
@@ -150,18 +150,18 @@ COMPARED = ("width", "method", "rho", "seed")
 
 
 def with_own(own: Iterable[Axis]) -> tuple[Axis, ...]:
-    """The table with a workload's own axes, before the seed: those that vary within a cell, then the others."""
+    """Inserts a workload's own axes before the seed: first those that vary within a cell, then the others."""
     return (*AXES[:-1], *sorted(own, key=lambda axis: not axis.traced), SEED)
 
 
 def own_of(axes: Iterable[Axis]) -> tuple[Axis, ...]:
-    """Of axes those that are not in the table."""
+    """The axes that are not in the table."""
     names = {axis.name for axis in AXES}
     return tuple(axis for axis in axes if axis.name not in names)
 
 
 def record_of(own: Iterable[Axis]) -> list[dict[str, Any]]:
-    """A workload's own axes as plain data, as far as reading its results needs them."""
+    """A workload's own axes as plain data, with what is needed to read its results."""
     return [
         {name: getattr(axis, name) for name in ("name", "flag", "traced", "phrase", "percent")}
         | {"kind": axis.kind.__name__}
@@ -170,10 +170,10 @@ def record_of(own: Iterable[Axis]) -> list[dict[str, Any]]:
 
 
 def from_record(record: Iterable[dict[str, Any]]) -> tuple[Axis, ...]:
-    """The axes of ``record_of``; they check nothing and have no defaults.
+    """Restores axes from ``record_of``, without checks and defaults.
 
     Raises:
-        KeyError, TypeError, ValueError: if it is no such record.
+        KeyError, TypeError, ValueError: if the record is invalid.
     """
     kinds: dict[str, type] = {kind.__name__: kind for kind in (int, float, str)}
     return tuple(

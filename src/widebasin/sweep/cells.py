@@ -1,4 +1,4 @@
-"""Cells: the parts of a grid with one compiled shape."""
+"""Cells: parts of a grid whose networks share one compiled program."""
 
 import dataclasses
 import itertools
@@ -23,21 +23,21 @@ WORTH_A_PROGRAM = 6e10
 
 @dataclass(frozen=True)
 class Cell:
-    """The networks that one program trains: of one workload, width and method. Plain data: it may be sent anywhere.
+    """The networks that one program trains: one workload, width and method. Plain data, so it can be serialized.
 
-    Networks of the baseline may be among those of SAM: at radius 0 SAM is the baseline to the last bit, and small ones
-    train sooner than a program of their own compiles.
+    A SAM cell may include networks of the baseline: at radius 0 SAM equals the baseline to the last bit, and for small
+    networks training them along is faster than compiling another program.
 
     Attributes:
-        workload: name.
-        width: of the model.
-        method: name of the method that trains them; a point says which it is of.
-        recipe: as the spec has it.
+        workload: its name.
+        width: width of the model.
+        method: name of the method that trains them; each point names the method it belongs to.
+        recipe: the recipe given in the spec.
         m: examples per ascent; ``None`` is the whole batch.
-        settings: what else the spec asks of the problem; ``settings.own`` are values of the workload's own axes that
-            change the shape of the program.
+        settings: other settings of the problem; ``settings.own`` are values of the workload's own axes that change the
+            shape of the program.
         points: the networks.
-        stage: by which the sweep grew to have these networks; 0 if it had them from the beginning.
+        stage: number of the extension that added these networks to the sweep; 0 if they were there from the start.
     """
 
     workload: str
@@ -61,20 +61,20 @@ class Cell:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that its networks are of."""
+        """The methods of its networks."""
         return tuple(dict.fromkeys(point["method"] for point in self.points))
 
     def problem(self) -> Problem:
-        """What the cell's networks are trained on."""
+        """The problem that the cell's networks are trained on."""
         return WORKLOADS[self.workload].problem(self.width, self.recipe, self.settings)
 
     def num_params(self, point: Point) -> int:
-        """Number of parameters of a network that are not pruned."""
+        """Number of unpruned parameters of a network."""
         return self._num_params(point["sparsity"], point["pruner"])
 
     @property
     def dense_params(self) -> int:
-        """Number of parameters of a network of which nothing is pruned."""
+        """Number of parameters of an unpruned network."""
         return self._num_params(0.0, DENSE)
 
     def _num_params(self, sparsity: float, pruner: str) -> int:
@@ -89,18 +89,18 @@ class Cell:
 
 
 def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:
-    """The name of a cell without the stage; ``own`` are values of the workload's axes that split cells."""
+    """The name of a cell without the stage; ``own`` holds the values of the workload's axes that split cells."""
     values = "".join(f"-{name}-{file_name(str(value))}" for name, value in own)
     return f"{file_name(workload)}-width-{width}{values}-{'-and-'.join(methods)}"
 
 
 def file_name(workload: str) -> str:
-    """A workload's name as part of the name of a file: that of a user's own arrays without their folder, cut."""
+    """A workload's name made safe for file names, shortened; a user's own arrays lose their folder."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", Path(workload).name)[:100]
 
 
 def epochs_of(method: str, epochs: int, budget: str) -> int:
-    """How long a method trains: ``epochs``, or for as many gradients as SAM takes in these (at least one epoch)."""
+    """Epochs that a method trains: ``epochs``, or enough to match SAM's number of gradients (at least one epoch)."""
     if budget == "epochs":
         return epochs
     return max(1, round(epochs * SAM().gradients_per_step / METHODS[method].with_radius(0.0).gradients_per_step))
@@ -108,13 +108,13 @@ def epochs_of(method: str, epochs: int, budget: str) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """What a cell is of its spec alone, before its workload is looked at.
+    """The part of a cell that follows from the spec alone, without loading the workload.
 
     Attributes:
-        width: see ``Cell``; so are the others.
-        method: name.
+        width: see ``Cell``.
+        method: name of the method.
         own: values of the workload's axes that split cells.
-        epochs: of its networks.
+        epochs: number of epochs its networks train.
         points: the networks.
     """
 
@@ -139,7 +139,7 @@ def parts(spec: Resolved) -> Iterator[Part]:
 
 
 def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
-    """The networks of a part, each once. Those that a study compares lie side by side: seeds, then radii."""
+    """The networks of a part, each once. Networks that a study compares are adjacent: seeds, then radii."""
     inner = [axis for axis in spec.axes if axis.traced and axis != SEED]
     slow = [axis for axis in inner if axis.name != "rho"]
     pruned = spec.prune == "all" or width == max(spec.widths)
@@ -162,12 +162,12 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
 
 
 def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
-    """What a spec asks of a problem besides width and recipe."""
+    """The settings of a problem in a spec, besides width and recipe."""
     return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
 
 
 def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
-    """The cells of a sweep that grew: those of its first spec, then of every later one what is new in it."""
+    """The cells of a sweep that was extended: those of its first spec, then what each later spec adds."""
     there: set[tuple[Any, ...]] = set()
     found = []
     for number, spec in enumerate(stages):
@@ -181,7 +181,7 @@ def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
 
 
 def contains(spec: Resolved, smaller: Resolved) -> bool:
-    """Whether a spec has every network of another one, trained in the same way."""
+    """Whether a spec contains every network of another one, trained in the same way."""
     varied = {"first_seed", *(axis.flag for axis in spec.axes)}
     one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
     return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)
@@ -196,15 +196,14 @@ def _network(cell: Cell, point: Point) -> tuple[Any, ...]:
 
 
 def _check_names(spec: Resolved) -> None:
-    """Raises ``UsageError`` if two values of an axis give cells one name."""
+    """Raises ``UsageError`` if two values of an axis give the same cell name."""
     for axis in own_of(spec.axes):
         names = [file_name(str(value)) for value in spec.values(axis)]
         if not axis.traced and len(set(names)) < len(names):
             raise UsageError(
                 axis.flag,
                 spec.values(axis),
-                "has values that are alike as names of files; let them differ by letters, digits or dots within their "
-                "first 100",
+                "has values that give the same file name; they must differ in letters, digits or dots in the first 100",
             )
 
 
@@ -212,7 +211,7 @@ def cells(spec: Resolved) -> list[Cell]:
     """The cells of a spec, in the order of its parts.
 
     Raises:
-        UsageError: if two have one name.
+        UsageError: if two cells have the same name.
     """
     _check_names(spec)
     given = {name: getattr(spec, name) for name in RECIPE} | {"clip": spec.clip or None}
@@ -235,7 +234,7 @@ def cells(spec: Resolved) -> list[Cell]:
 
 
 def _trains_along(baseline: Cell, cell: Cell) -> bool:
-    """Whether the baseline's networks are so small that they join those of SAM, at the price of a second gradient."""
+    """Whether the baseline's networks are so small that training them with SAM's, with a second gradient, pays off."""
     alike = dataclasses.replace(baseline, method=cell.method, points=cell.points) == cell
     if not alike or (baseline.method, cell.method, cell.m) != ("sgd", "sam", None):
         return False

@@ -1,4 +1,4 @@
-"""What a sweep will cost, before any work: operations, memory, disk, and time here or on an accelerator."""
+"""Estimates the cost of a sweep without training: operations, memory, disk, and time here or on an accelerator."""
 
 import dataclasses
 import time
@@ -31,12 +31,12 @@ REPEATED, ENOUGH = 0.5, 15.0
 
 @dataclass(frozen=True)
 class OneStep:
-    """What one network takes.
+    """The cost of one network.
 
     Attributes:
         gradient: floating-point operations of the gradient of one batch.
-        judged: of the loss and metrics of one example.
-        activations: bytes that are kept of a batch for its gradient; parameters are among them, an upper bound.
+        judged: operations for the loss and metrics of one example.
+        activations: bytes kept for the gradient of a batch, parameters included; an upper bound.
     """
 
     gradient: float
@@ -46,16 +46,16 @@ class OneStep:
 
 @dataclass(frozen=True)
 class CellCost:
-    """What the networks of a cell take.
+    """The cost of the networks of a cell.
 
     Attributes:
-        width: of the model.
-        methods: that the networks are of.
-        networks: how many.
-        parameters: of one of them, those that are pruned included.
-        operations: floating-point operations of the training and the evaluations of all.
-        memory: bytes on a device, data included that are here.
-        seconds: on this machine; NaN where that was not estimated.
+        width: width of the model.
+        methods: methods of the networks.
+        networks: number of networks.
+        parameters: number of parameters of one network, including pruned ones.
+        operations: floating-point operations for training and evaluating all networks.
+        memory: bytes on a device, including data stored on it.
+        seconds: time on this machine; NaN if not estimated.
     """
 
     width: int
@@ -69,14 +69,14 @@ class CellCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sweep takes.
+    """The cost of a sweep.
 
     Attributes:
-        cells: its parts.
+        cells: the costs of its cells.
         disk: bytes at most.
-        precision: in which networks compute.
-        calibrated: widths whose training was timed here; empty where none was.
-        calibration_seconds: that it took.
+        precision: the precision that networks compute in.
+        calibrated: widths whose training was timed here; empty if none was.
+        calibration_seconds: time that the calibration took.
     """
 
     cells: tuple[CellCost, ...]
@@ -87,31 +87,31 @@ class Cost:
 
     @property
     def networks(self) -> int:
-        """How many are trained."""
+        """Number of networks to train."""
         return sum(one.networks for one in self.cells)
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of all."""
+        """Floating-point operations for all cells."""
         return sum(one.operations for one in self.cells)
 
     @property
     def memory(self) -> int:
-        """Bytes on a device, of the largest."""
+        """Bytes on a device for the largest cell."""
         return max(one.memory for one in self.cells)
 
     @property
     def seconds(self) -> float:
-        """On this machine, compilation included; NaN where that was not estimated."""
+        """Time on this machine, compilation included; NaN if not estimated."""
         return sum(one.seconds for one in self.cells)
 
     def seconds_on(self, name: str, count: int = 1, efficiency: float = EFFICIENCY) -> float:
         """Estimated time on accelerators that share the networks: operations over ``count x efficiency x peak``.
 
         Args:
-            name: of ``sweep.accelerators.ACCELERATORS``.
-            count: how many there are, on however many hosts.
-            efficiency: share of the peak rate that is reached; widebasin has not measured it.
+            name: a key of ``sweep.accelerators.ACCELERATORS``.
+            count: number of accelerators, on one or more hosts.
+            efficiency: fraction of the peak rate that is reached; an assumption, not measured by widebasin.
 
         Raises:
             UsageError: see ``Accelerators.check``.
@@ -122,19 +122,19 @@ class Cost:
 
 
 def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> Cost:
-    """What the networks of a spec take, without training them.
+    """Estimates the cost of the networks of a spec without training them.
 
-    Operations are those that XLA counts in the gradient of a batch and in the loss of a block, times the number that
-    the recipe takes. For the time here, some epochs of the smallest and the largest network of every plan are timed, or
-    a part of one, and their compilation; between them seconds per operation are interpolated.
+    Operations are XLA's counts for the gradient of a batch and the loss of a block, times how often the recipe computes
+    them. For the time on this machine, compilation and a few epochs (or part of one) are timed for the smallest and the
+    largest network of every plan; for the others, seconds per operation are interpolated.
 
     Args:
-        spec: of the sweep.
-        execution: how it would be trained.
-        calibrate: whether to time anything. Without the data, nothing is.
+        spec: the spec of the sweep.
+        execution: how the sweep would be trained.
+        calibrate: whether to time training; needs the data.
 
     Raises:
-        DataError: if the data are not here and the workload does not say of what shape they are.
+        DataError: if the data are missing and the workload does not declare their shape.
     """
     execution.check()
     grid = cells(spec)
@@ -164,7 +164,7 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
 
 
 def _problems(grid: Sequence[Cell]) -> tuple[list[Problem], bool]:
-    """What the cells are trained on, and whether the data are here; if not, of arrays of their shape."""
+    """The problems of the cells, and whether the data are here; if not, the problems use arrays of the same shape."""
     try:
         return [cell.problem() for cell in grid], True
     except DataError:
@@ -184,7 +184,7 @@ def _problems(grid: Sequence[Cell]) -> tuple[list[Problem], bool]:
 
 
 def _in_memory(problem: Problem) -> Problem:
-    """The problem with images in the place of the numbers of their files: a batch is traced as it is trained."""
+    """The problem with images instead of file numbers, so that a batch is traced as in training."""
     if not problem.from_disk or not isinstance(problem, Supervised):
         return problem
     size = problem.dataset.image_size
@@ -197,7 +197,7 @@ def _in_memory(problem: Problem) -> Problem:
 
 
 def _one_step(problem: Problem) -> OneStep:
-    """Traced, not run: no parameters are made."""
+    """The cost of one step, from tracing only; no parameters are created."""
     problem = _in_memory(problem)
     data = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), problem.data)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -245,7 +245,7 @@ def _bytes(tree: Any) -> int:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A cell with what one step of it takes."""
+    """A cell with the cost of one step."""
 
     cell: Cell
     problem: Problem
@@ -255,7 +255,7 @@ class _Counted:
 
     @property
     def lanes(self) -> int:
-        """Networks that a program trains, those that fill it up included."""
+        """Networks that a program trains, including padding."""
         devices = self.plan.devices if self.plan.networks_at_once > 1 else 1
         return -(-self.plan.networks_at_once // devices) * devices
 
@@ -265,11 +265,11 @@ class _Counted:
 
     @property
     def operations_of_step(self) -> float:
-        """Of one network."""
+        """Operations of a step of one network."""
         return self.cell.with_radius(0.0).gradients_per_step * self.step.gradient
 
     def operations_of_epoch(self, problem: Problem) -> float:
-        """Of one network: the steps, then validation and test."""
+        """Operations of an epoch of one network: the steps, then validation and test."""
         judged = sum(_examples(problem, part) for part in ("valid", "test"))
         return problem.steps_per_epoch * self.operations_of_step + judged * self.step.judged
 
@@ -299,7 +299,7 @@ class _Counted:
         )
 
     def _between(self, timed: Sequence["_Timed"], name: str) -> float:
-        """Interpolated on logarithmic scales, among cells of the same plan where there are such."""
+        """Interpolates on logarithmic scales, among cells of the same plan if there are any."""
         alike = [one for one in timed if _kind(one.of.plan) == _kind(self.plan)] or timed
         known = sorted({one.of.operations_of_step: getattr(one, name) for one in alike}.items())
         sizes, values = np.log([one for one, _ in known]), np.log([value for _, value in known])
@@ -308,7 +308,7 @@ class _Counted:
 
 @dataclass(frozen=True)
 class _Timed:
-    """What training took here."""
+    """Measured training time on this machine."""
 
     of: _Counted
     seconds_per_operation: float
@@ -320,7 +320,7 @@ def _kind(plan: Plan) -> tuple[Any, ...]:
 
 
 def _chosen(of_cells: Sequence[_Counted]) -> Iterator[_Counted]:
-    """The largest and the smallest cell of every plan, those first that take longest."""
+    """The largest and the smallest cell of every plan, slowest plans first."""
     plans: dict[tuple[Any, ...], list[_Counted]] = {}
     for one in of_cells:
         plans.setdefault(_kind(one.plan), []).append(one)
@@ -353,7 +353,7 @@ def _timed(one: _Counted) -> _Timed:
 
 
 def _shorter(one: _Counted) -> Problem:
-    """The problem with as many steps to an epoch as a calibration may take."""
+    """The problem with epochs shortened to the steps that a calibration may take."""
     steps = max(1, int(CALIBRATED / (one.lanes * one.operations_of_step)))
     plain = one.problem.plain
     if steps >= one.problem.steps_per_epoch or not isinstance(plain, Supervised):
@@ -365,5 +365,5 @@ def _shorter(one: _Counted) -> Problem:
 
 
 def _examples(problem: Problem, part: str) -> int:
-    """How many examples an evaluation has."""
+    """Number of examples in an evaluation."""
     return jax.tree.leaves(problem.blocks(part))[0].size

@@ -1,4 +1,4 @@
-"""From a spec and its workload to what the results folder says of itself."""
+"""Builds the description that a results folder keeps, from a spec and its workload."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ PAPER = "arXiv 2311.17539"
 
 
 def description_of(spec: Resolved) -> Description:
-    """What a report needs to know of a sweep besides its tables and its spec."""
+    """What a report needs to know about a sweep besides its tables and its spec."""
     workload = WORKLOADS[spec.workload]
     return Description(
         title=workload.description,
@@ -38,7 +38,7 @@ def description_of(spec: Resolved) -> Description:
 
 
 def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
-    """How the networks of a spec are trained, part by part; what does not apply is empty."""
+    """How the networks of a spec are trained, in parts of a sentence; parts that do not apply are empty."""
     noise = [f"{100 * rate:g}%" for rate in spec.label_noise]
     last = spec.first_seed + spec.seeds - 1
     return (
@@ -65,7 +65,7 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
 
 
 def _published(workload: Workload) -> Published | None:
-    """The gains of the paper's figure, with the setting in which they hold: the workload's own, at any epochs."""
+    """The gains in the paper's figure, and the setting they hold for: the workload's own, for any number of epochs."""
     if not workload.published:
         return None
     return Published(

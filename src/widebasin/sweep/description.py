@@ -1,4 +1,4 @@
-"""What a results folder says of itself, so that a report needs neither the workload nor its data."""
+"""The description kept in a results folder, so that a report needs neither the workload nor its data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from widebasin.statistics import Metric
 
 @dataclass(frozen=True)
 class Published:
-    """Gains that a paper reports, and where they hold.
+    """Gains that a paper reports, and the setting they hold for.
 
     Attributes:
         gains: number of parameters -> gain, in the unit of the metric's gains.
-        source: where they are from, for captions.
+        source: the paper, for captions.
         setting: field of a resolved spec -> the value it must have for the gains to be comparable.
     """
 
@@ -25,11 +25,11 @@ class Published:
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What a report says of a method.
+    """What a report needs to know about a method.
 
     Attributes:
-        title: as written in text; of the baseline the base optimizer's, such as ``SGD`` or ``AdamW``.
-        gradients_per_step: its cost.
+        title: name in text; for the baseline the name of the base optimizer, such as ``SGD`` or ``AdamW``.
+        gradients_per_step: its cost per step.
     """
 
     title: str
@@ -38,12 +38,12 @@ class MethodFacts:
 
 @dataclass(frozen=True)
 class AxisFacts:
-    """What a report says of a column that tells networks apart.
+    """What a report needs to know about a column that distinguishes networks.
 
     Attributes:
-        column: in the tables of results.
-        phrase: of a value in text, with one field, such as ``label noise {}``.
-        percent: whether values are shares that are written in percent.
+        column: its name in the tables of results.
+        phrase: format string for a value in text, with one field, such as ``label noise {}``.
+        percent: whether values are fractions, written in percent.
     """
 
     column: str
@@ -53,21 +53,21 @@ class AxisFacts:
 
 @dataclass(frozen=True)
 class Description:
-    """What a report needs to know of a sweep besides its tables and its spec. Plain data: it is kept as JSON.
+    """What a report needs to know about a sweep besides its tables and its spec. Plain data, kept as JSON.
 
     Attributes:
         title: the workload in one line.
         model: name of the architecture.
         data: name of the data set.
-        metrics: of the workload; the first one judges: it chooses epochs and radii, and its gain is reported.
+        metrics: metrics of the workload; the first one selects epochs and radii, and its gain is reported.
         methods: id -> facts, in the order of the spec.
-        axes: what makes networks comparable besides ``workload``, ``width`` and ``num_params``: axes of the grid other
-            than method, radius and seed.
-        recipe: parts of the sentence that says how networks were trained, each complete in itself.
-        published: gains that a paper reports, if there are any.
-        streamed: whether examples are read from the disk while networks train.
-        chance: what guessing reaches in the metric that judges; ``None`` where that is not known.
-        references: what simple models reach in that metric, on the test part; by name.
+        axes: columns in which compared networks must agree, besides ``workload``, ``width`` and ``num_params``: axes of
+            the grid other than method, radius and seed.
+        recipe: parts of the sentence that says how networks were trained.
+        published: gains that a paper reports, if any.
+        streamed: whether examples are read from disk during training.
+        chance: value of the main metric for random guessing; ``None`` if unknown.
+        references: values of the main metric that simple models reach on the test part, by name.
     """
 
     title: str
@@ -84,19 +84,19 @@ class Description:
 
     @property
     def metric(self) -> Metric:
-        """The metric that judges."""
+        """The main metric: it selects epochs and radii."""
         return self.metrics[0]
 
     def record(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """The description as plain data for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Description":
-        """From ``record()``, after a trip through JSON.
+        """Restores a description from ``record()`` after it was written as JSON.
 
         Raises:
-            KeyError, TypeError, ValueError: if it is no such record.
+            KeyError, TypeError, ValueError: if the record is invalid.
         """
         published = record["published"]
         return cls(

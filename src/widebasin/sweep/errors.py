@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and says how."""
+"""Errors that a user can fix; the messages say how."""
 
 import difflib
 import errno
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 # What to do where a file cannot be written.
-WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room") | dict.fromkeys(
+WRITABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space") | dict.fromkeys(
     (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), "delete what is in its place"
 )
 
 
 class UsageError(ValueError):
-    """A bad argument: names the argument, its value and the remedy."""
+    """A bad argument; the message has the argument, its value and the remedy."""
 
     def __init__(self, argument: str, value: Any, remedy: str) -> None:
         super().__init__(f"{argument} = {value!r}: {remedy}")
@@ -21,19 +21,19 @@ class UsageError(ValueError):
 
 
 class SweepError(RuntimeError):
-    """A sweep cannot go on; the message says why and what to do."""
+    """A sweep cannot continue; the message says why and what to do."""
 
 
 class OtherResults(UsageError):
-    """The folder holds results of another sweep, or one trained in another way, which overwriting deletes."""
+    """The folder contains results of another sweep, or of one trained differently; overwriting deletes them."""
 
 
 class DamagedResults(SweepError):
-    """The records or tables of a sweep are damaged; where its records are, overwriting deletes it."""
+    """The records or tables of a sweep are damaged; if its records are, overwriting deletes the sweep."""
 
 
 def cannot_write(path: Path, error: OSError) -> SweepError:
-    """The error for a file of a sweep that the disk does not take."""
+    """The error for a file of a sweep that cannot be written."""
     remedy = WRITABLE.get(error.errno or 0, "make it writable")
     return SweepError(
         f"cannot write {path} ({error.strerror}); {remedy} and run the same command again to continue: "

@@ -1,4 +1,4 @@
-"""What happens in a sweep, told to every listener: a terminal, a log file, a tracker."""
+"""Events of a sweep, sent to every listener: a terminal, a log file, a tracker."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Started:
     """The sweep begins.
 
     Attributes:
-        cells: all that will be trained.
+        cells: all cells to train.
     """
 
     cells: "tuple[Cell, ...]"
@@ -23,12 +23,12 @@ class Started:
 
 @dataclass(frozen=True)
 class GroupStarted:
-    """A group of networks begins, from its first epoch or a checkpoint.
+    """A group of networks starts, from its first epoch or a checkpoint.
 
     Attributes:
-        cell: of the group.
+        cell: cell of the group.
         group: its number within the cell.
-        points: which networks they are.
+        points: the points of its networks.
     """
 
     cell: "Cell"
@@ -37,7 +37,7 @@ class GroupStarted:
 
     @property
     def networks(self) -> int:
-        """How many they are."""
+        """Number of networks."""
         return len(self.points)
 
 
@@ -46,9 +46,9 @@ class Epoch:
     """An epoch of a group is done.
 
     Attributes:
-        cell: of the group.
+        cell: cell of the group.
         group: its number within the cell.
-        points: which networks they are, in the order of every metric.
+        points: the points of its networks, in the order used in each metric.
         report: number, metrics and divergence.
     """
 
@@ -59,16 +59,16 @@ class Epoch:
 
     @property
     def networks(self) -> int:
-        """How many they are."""
+        """Number of networks."""
         return len(self.points)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of a group is on the disk.
+    """A checkpoint of a group was written.
 
     Attributes:
-        cell: of the group.
+        cell: cell of the group.
         group: its number within the cell.
         epoch: epochs completed.
     """
@@ -80,12 +80,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class GroupFinished:
-    """A group is trained and its rows are on the disk.
+    """A group is trained and its rows are written.
 
     Attributes:
-        cell: of the group.
+        cell: cell of the group.
         group: its number within the cell.
-        points: which networks they are.
+        points: the points of its networks.
         before: whether it was finished before this run.
     """
 
@@ -96,7 +96,7 @@ class GroupFinished:
 
     @property
     def networks(self) -> int:
-        """How many they are."""
+        """Number of networks."""
         return len(self.points)
 
 
@@ -107,10 +107,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The sweep ends before it is finished.
+    """The sweep stopped before it was finished.
 
     Attributes:
-        error: why, in one line.
+        error: the reason, in one line.
     """
 
     error: str
@@ -121,7 +121,7 @@ Listener = Callable[[Event], None]
 
 
 def to_all(listeners: Sequence[Listener]) -> Listener:
-    """One listener that tells all others, in their order."""
+    """One listener that forwards events to all others, in order."""
 
     def tell(event: Event) -> None:
         for listener in listeners:

@@ -1,4 +1,4 @@
-"""How a sweep is carried out, apart from what it asks."""
+"""How a sweep is carried out, separate from what is trained."""
 
 import math
 from dataclasses import dataclass
@@ -18,33 +18,33 @@ DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavio
 
 @dataclass(frozen=True)
 class Execution:
-    """How it is carried out; numbers agree between choices to float tolerance."""
+    """How a sweep is carried out; numbers agree between choices to float tolerance."""
 
     networks_at_once: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=CHOSEN)] = None
-    """Networks that one program trains; 1 trains them one by one."""
+    """Networks that one program trains together; 1 trains them one by one."""
     loop: Annotated[Literal["scan", "step"] | None, tyro.conf.arg(metavar="{scan,step}", help_behavior_hint=CHOSEN)] = (
         None
     )
     """scan (an epoch is one program) or step (steps are dispatched one by one)."""
     checkpoint_seconds: float = 30.0
-    """Least time between two checkpoints; 0 writes one after every epoch."""
+    """Minimum time between two checkpoints; 0 writes one after every epoch."""
     devices: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=CHOSEN)] = None
-    """Devices of this host, over which a batch is split, or the networks of one program are."""
+    """Devices of this host, over which a batch, or the networks of one program, are split."""
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU core)")] = (
         None
     )
-    """Processes that read images from the disk, where a workload streams them; 0 reads them in between."""
+    """Processes that read images from disk, if the workload streams them; 0 reads them in the main process."""
     microbatch: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = (
         None
     )
-    """Examples of a batch at a time: gradients add up, in less memory. Batch normalization sees each part alone."""
+    """Examples per part of a batch; gradients add up, saving memory. Batch normalization uses each part alone."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
     data_dir: DataFolder = None
-    """Folder of data sets, looked into before the cache."""
+    """Folder of data sets; searched before the cache."""
 
     def check(self) -> None:
-        """Raises ``UsageError`` where a value cannot be."""
+        """Raises ``UsageError`` if a value is invalid."""
         for argument, least in (("networks_at_once", 1), ("devices", 1), ("microbatch", 1), ("workers", 0)):
             value = getattr(self, argument)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):

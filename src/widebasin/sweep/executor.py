@@ -1,4 +1,4 @@
-"""Carrying out cells: here, one after the other; other executors may send them elsewhere."""
+"""Executors train cells: here one after the other; other executors may send them elsewhere."""
 
 import gc
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ AHEAD = 2
 
 @runtime_checkable
 class Executor(Protocol):
-    """Carries out cells; the rows do not depend on which executor did."""
+    """Trains cells; the rows do not depend on the executor."""
 
     def run(
         self,
@@ -31,12 +31,12 @@ class Executor(Protocol):
         execution: Execution,
         tell: Listener,
     ) -> None:
-        """Trains all groups that are not finished yet, writes their rows into the folder and tells what happens."""
+        """Trains all unfinished groups, writes their rows into the folder and reports events."""
         ...
 
 
 class LocalExecutor:
-    """Trains the cells one after the other on this process's devices, and compiles the next ones meanwhile."""
+    """Trains the cells one after the other on this process's devices while compiling the next ones."""
 
     def run(
         self,
@@ -64,14 +64,14 @@ class LocalExecutor:
 
 
 class _Work:
-    """A cell, and its program once one is needed."""
+    """A cell, and its program once it is needed."""
 
     def __init__(self, cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution) -> None:
         self.cell, self.plan, self.folder, self.execution = cell, plan, folder, execution
         self._preparing: Future[Program] | None = None
 
     def missing(self, number: int) -> bool:
-        """Whether a group is not finished."""
+        """Whether a group is unfinished."""
         return not self.folder.finished(self.cell.name, number, self.execution.keep_parameters)
 
     def prepare(self, ahead: ThreadPoolExecutor) -> None:
@@ -82,7 +82,7 @@ class _Work:
             self._preparing = ahead.submit(self._prepared, left[0])
 
     def program(self) -> Program:
-        """The program, whether it was compiled ahead or not."""
+        """The program; compiled now unless it was compiled ahead."""
         preparing, self._preparing = self._preparing, None
         return self._new() if preparing is None else preparing.result()
 
@@ -98,11 +98,11 @@ class _Work:
 
 
 def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
-    """Trains the groups of one cell that are not finished, each from its checkpoint if it has one.
+    """Trains the unfinished groups of one cell, each from its checkpoint if it has one.
 
     Args:
         work: the cell.
-        tell: is told what happens.
+        tell: receives the events.
         ahead: the thread that compiles.
         following: the next cells, which are compiled while this one trains.
 
@@ -153,7 +153,7 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
 
 
 class _ToldCheckpoints(Checkpoints):
-    """Checkpoints of a group that say when one is on the disk."""
+    """Checkpoints of a group that report each one written."""
 
     def __init__(self, folder: Path, cell: Cell, number: int, tell: Listener) -> None:
         super().__init__(folder)

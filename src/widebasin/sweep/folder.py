@@ -3,15 +3,15 @@
 ::
 
     spec.toml          the resolved spec
-    description.json   what a report needs of the workload, see ``Description``
-    run.json           the stages by which the sweep grew, plan of every cell, versions, platform, data; what the two
-                       files above must be, and its own digest
+    description.json   what a report needs to know about the workload, see ``Description``
+    run.json           stages of the sweep, plan of every cell, versions, platform, data; digests of the two
+                       files above and of itself
     results.parquet    one row per trained network
     history.parquet    one row per network and epoch
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
                        group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
-    measurements/      what was measured of the trained networks, a table for each kind
-    log.jsonl          what happened, see ``trackers``; those that are named have a folder each
+    measurements/      measurements of the trained networks, one table per kind
+    log.jsonl          the events, see ``trackers``; other trackers have a folder each
 """
 
 import contextlib
@@ -49,16 +49,16 @@ RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS
 OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
-TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained anew"
-MERGE_AGAIN = "delete it and run the same command again: nothing is trained anew"
+TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained again"
+MERGE_AGAIN = "delete it and run the same command again: nothing is trained again"
 
 
 class ResultsFolder:
-    """A results folder on disk. Every file in it appears whole or not at all.
+    """A results folder on disk. Files in it are written atomically.
 
     Args:
-        path: of the folder.
-        argument: of the command that named it: ``out`` where a sweep is trained, ``folder`` where one is read.
+        path: path of the folder.
+        argument: name of the argument for messages: ``out`` for commands that train, ``folder`` for commands that read.
     """
 
     def __init__(self, path: Path, argument: Literal["out", "folder"] = "out") -> None:
@@ -67,12 +67,12 @@ class ResultsFolder:
 
     @property
     def _another(self) -> str:
-        """What to do where this folder does not serve."""
+        """What to do if this folder cannot be used."""
         return "choose another --out" if self.argument == "out" else "give the folder of another sweep"
 
     @property
     def remedy(self) -> str:
-        """What to do where the sweep in it is of no use."""
+        """What to do if the sweep in it cannot be used."""
         if self.argument == "folder":
             return "train it again: widebasin sweep or study, with --overwrite"
         return f"{self._another}, or give --overwrite to delete the results there"
@@ -81,11 +81,11 @@ class ResultsFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Creates the folder and holds it for this process.
+        """Creates the folder and locks it for this process.
 
         Raises:
             UsageError: if the folder cannot be created or written.
-            SweepError: if another process holds it.
+            SweepError: if another process has locked it.
         """
         with contextlib.ExitStack() as held:
             try:
@@ -108,21 +108,21 @@ class ResultsFolder:
                 self._owner = b""
 
     def _how_far(self) -> str:
-        """How far the sweep is, where that can be read."""
+        """The progress of the sweep, if it can be read."""
         with contextlib.suppress(UsageError, SweepError):
             return f" ({self.progress()})"
         return ""
 
     def _what(self) -> str:
-        """What is there in place of a sweep."""
+        """What is there instead of a sweep."""
         if self.path.is_dir():
-            return "holds no sweep (no spec.toml)"
-        return "is a file, not a folder" if self.path.exists() else "is not there"
+            return "contains no sweep (no spec.toml)"
+        return "is a file, not a folder" if self.path.exists() else "does not exist"
 
     def _why(self, error: OSError) -> str:
-        """Why the folder cannot be held."""
+        """Why the folder cannot be locked."""
         if self.path.is_symlink() and not self.path.exists():
-            return f"is a link to {self.path.readlink()}, which is not there"
+            return f"is a link to {self.path.readlink()}, which does not exist"
         if self.path.is_file():
             return "is a file, not a folder"
         where = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
@@ -130,20 +130,20 @@ class ResultsFolder:
         return f"cannot be written ({inside}{error.strerror})"
 
     def check_held(self) -> None:
-        """Raises ``SweepError`` if the folder was deleted, moved or taken over since this process holds it."""
+        """Raises ``SweepError`` if the folder was deleted, moved or taken over since this process locked it."""
         if not self._owner:
             return
         owner = self._bytes(".owner")
         if not owner:
             raise SweepError(
                 f"{self.path} was deleted, moved or used by another process while it was in use; run the same command "
-                "again, after putting back what is to be continued"
+                "again, after restoring the results to be continued"
             )
         if owner != self._owner:
             raise SweepError(f"{self.path} was taken over by {owner.decode(errors='replace')}; {self._another}")
 
     def check_space(self, bytes_needed: int) -> None:
-        """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit the disk."""
+        """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit on the disk."""
         needed = bytes_needed + REPORT_BYTES
         free = shutil.disk_usage(self.path).free
         if free < needed:
@@ -161,32 +161,32 @@ class ResultsFolder:
         return any((self.path / "cells").glob("*/group-*"))
 
     def is_finished(self) -> bool:
-        """Whether all networks of the sweep are trained, and their rows are in its tables."""
+        """Whether all networks of the sweep are trained and in its tables."""
         return all((self.path / name).exists() for name in TABLES)
 
     def keeps_parameters(self) -> bool:
-        """Whether the process that trained last was to keep parameters."""
+        """Whether the last process that trained was set to keep parameters."""
         return bool(self.run_record().get("keep_parameters"))
 
     def trackers(self) -> list[str]:
-        """Names of the trackers that were told of the training, besides the log that always is."""
+        """Names of the trackers that the training was logged to, besides ``log.jsonl``."""
         return [name for name in TRACKERS if (self.path / name).exists()]
 
     def progress(self, trained: int | None = None) -> str:
-        """How far a sweep that is not finished is, in words.
+        """The progress of an unfinished sweep, in words.
 
         Args:
-            trained: how many networks are, where that is known.
+            trained: number of trained networks, if known.
         """
         if trained is None:
             trained = sum(len(self.read_table(path)) for path in self._finished_groups("results"))
         return f"{trained} of {len(rows_of_spec(self.spec()))} networks are trained"
 
     def holder(self) -> str:
-        """Which process trains or reads the sweep now; empty if none does.
+        """The process that trains or reads the sweep now; empty if none does.
 
-        Where that cannot be tried, without file locks or in a folder that is not writable, it is the process that said
-        so last, unless it ran on this machine and has ended.
+        If this cannot be tested (no file locks, or a read-only folder), it is the process that registered last, unless
+        it ran on this machine and has ended.
         """
         owner = self._bytes(".owner").decode(errors="replace")
         try:
@@ -200,31 +200,31 @@ class ResultsFolder:
         return "" if _has_ended(owner) else owner
 
     def check_foreign(self, own: Sequence[str]) -> None:
-        """Raises ``UsageError`` if the folder holds files other than widebasin's own that are named."""
+        """Raises ``UsageError`` if the folder contains files other than the given ones, widebasin's own."""
         names = {path.name.removesuffix(".partial") for path in self.path.iterdir() if not path.name.startswith(".")}
         foreign = sorted(names - set(own))
         if foreign:
             raise UsageError(
-                "out", str(self.path), f"holds other files ({', '.join(foreign[:3])}); choose another --out"
+                "out", str(self.path), f"contains other files ({', '.join(foreign[:3])}); choose another --out"
             )
 
     def refused(self, which: str, remedy: str = "") -> OtherResults:
-        """The error of a folder that holds other results, with what else to do about it."""
-        said = f"holds results {which}; {remedy and remedy + ', '}{self._another}, or give --overwrite to delete them"
+        """The error for a folder with other results, with an additional remedy."""
+        said = f"contains results {which}; {remedy and remedy + ', '}{self._another}, or delete them with --overwrite"
         return OtherResults(self.argument, str(self.path), said)
 
     def check_grows_to(self, spec: Resolved) -> None:
-        """Raises ``UsageError`` unless the folder holds the results of this spec, or of one that this one contains."""
+        """Raises ``UsageError`` unless the folder contains results of this spec, or of one that it extends."""
         here = self.spec()
         if not contains(spec, here):
             different = "; ".join(differences(here, spec))
             axes = {axis.flag for axis in spec.axes} | {"first_seed"}
             grows = {name for name, value in here.given().items() if value != spec.given().get(name)} <= axes
-            more = "give its values and more, so that the sweep grows" if grows else ""
-            raise self.refused(f"of another spec ({different})", more)
+            more = "repeat its values and add to them, to extend the sweep" if grows else ""
+            raise self.refused(f"of a different spec ({different})", more)
 
     def clear(self) -> None:
-        """Deletes the sweep. The spec last: what is left by a process that ends meanwhile is still that spec's."""
+        """Deletes the sweep, the spec last, so that whatever an interrupted deletion leaves still belongs to it."""
         for name in OWN_FOLDERS:
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
@@ -234,20 +234,20 @@ class ResultsFolder:
     # Spec and run --------------------------------------------------------------------------------------------------
 
     def spec(self) -> Resolved:
-        """The spec of the sweep held here, as it was resolved; its workload and data need not be here.
+        """The resolved spec of the sweep in this folder; its workload and data are not needed.
 
         Raises:
-            UsageError: if the folder holds no sweep.
-            SweepError: if it is damaged, was changed, or is of another format.
+            UsageError: if the folder contains no sweep.
+            SweepError: if it is damaged, was changed, or has another format.
         """
         return self.stages()[-1]
 
     def stages(self) -> list[Resolved]:
-        """The specs by which the sweep grew, each with all networks of the one before; the last one is its spec.
+        """The spec of each stage of the sweep: each contains all networks of the one before, the last is current.
 
         Raises:
-            UsageError: if the folder holds no sweep.
-            SweepError: if it is damaged, was changed, or is of another format.
+            UsageError: if the folder contains no sweep.
+            SweepError: if it is damaged, was changed, or has another format.
         """
         records, _ = self._stage_records()
         try:
@@ -257,11 +257,11 @@ class ResultsFolder:
             raise DamagedResults(f"{self.path / 'spec.toml'} cannot be read ({error}); {self.remedy}") from error
 
     def description(self) -> Description:
-        """What the sweep held here says of itself.
+        """The description of the sweep in this folder.
 
         Raises:
-            UsageError: if the folder holds no sweep.
-            SweepError: if it is damaged, was changed, or is of another format.
+            UsageError: if the folder contains no sweep.
+            SweepError: if it is damaged, was changed, or has another format.
         """
         # Read before the records: it is written after them, by a process that lets the sweep grow just now.
         content = self._bytes("description.json")
@@ -282,15 +282,15 @@ class ResultsFolder:
         keep_parameters: bool = False,
         imported: str = "",
     ) -> None:
-        """Records what is about to run; the spec last: it marks the folder as a sweep's, or as one that has grown.
+        """Records what is about to run. The spec is written last: it marks the sweep, or an extension of it, as begun.
 
         Args:
-            spec: of the sweep; where one is here, a larger one.
-            description: of the sweep.
-            plans: name of a cell -> how its networks are trained, of all stages.
-            environments: those in which it was trained.
-            keep_parameters: whether those of its networks are kept.
-            imported: where its network comes from, if it was not trained here.
+            spec: the spec of the sweep; if the folder has a sweep, a larger one.
+            description: the description of the sweep.
+            plans: name of a cell -> how its networks are trained, for all stages.
+            environments: the environments it was trained in.
+            keep_parameters: whether the parameters of its networks are kept.
+            imported: origin of its network, if it was not trained here.
         """
         stages = self._stage_records()[0] if self.holds_sweep() else []
         text, facts = spec_toml(spec), sealed(description.record())
@@ -315,7 +315,7 @@ class ResultsFolder:
         """The content of run.json.
 
         Raises:
-            SweepError: if it is damaged, was changed, or is of another format.
+            SweepError: if it is damaged, was changed, or has another format.
         """
         path = self.path / "run.json"
         try:
@@ -328,7 +328,7 @@ class ResultsFolder:
         if record.get("format") != RECORD_FORMAT:
             raise DamagedResults(self._of_format(record.get("format")))
         if not all(record.get(name) for name in ("stages", "plans", "environments")):
-            raise DamagedResults(f"{path} is not complete; {self.remedy}")
+            raise DamagedResults(f"{path} is incomplete; {self.remedy}")
         return record
 
     def write_run_record(self, record: dict[str, Any]) -> None:
@@ -336,7 +336,7 @@ class ResultsFolder:
         self.write("run.json", sealed(record))
 
     def _stage_records(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The stages up to that of spec.toml, and the next one, where its beginning was interrupted."""
+        """The stages up to that of spec.toml, and the next one if its start was interrupted."""
         if not self.holds_sweep():
             raise UsageError(self.argument, str(self.path), f"{self._what()}; give the results folder of a sweep")
         # In this order: see ``description``.
@@ -361,7 +361,7 @@ class ResultsFolder:
 
     def _of_format(self, version: Any) -> str:
         path = self.path / "run.json"
-        return f"{path} has format {version}, this version of widebasin reads {RECORD_FORMAT}; {self.remedy}"
+        return f"{path} has format {version}, but this version of widebasin reads {RECORD_FORMAT}; {self.remedy}"
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -370,17 +370,17 @@ class ResultsFolder:
         return self.path / "cells" / cell / f"group-{number}.{part}"
 
     def relative(self, path: Path) -> str:
-        """A path within the folder, from it on."""
+        """A path in the folder, relative to it."""
         return path.relative_to(self.path).as_posix()
 
     def finished(self, cell: str, number: int, with_parameters: bool = False) -> bool:
-        """Whether a group is finished: both tables are there, and its parameters where they are wanted."""
+        """Whether a group is finished: both tables exist, and its parameters if wanted."""
         tables = all(self.group(cell, number, part).exists() for part in ("results.parquet", "history.parquet"))
         # Parameters count from their seal on, as checkpoints do.
         return tables and (not with_parameters or any(self.group(cell, number, "parameters").glob("*.seal")))
 
     def verify_group(self, cell: str, number: int, expected: pd.DataFrame) -> None:
-        """Raises ``SweepError`` if a table of a finished group is damaged, or of other networks than ``expected``."""
+        """Raises ``SweepError`` if a table of a finished group is damaged, or its networks are not ``expected``."""
         self._group_table(cell, number, "results", expected)
         self._group_table(cell, number, "history", expected)
 
@@ -391,7 +391,7 @@ class ResultsFolder:
         self.write_table(self.group(cell, number, "results.parquet"), results)
 
     def merge(self, groups: Sequence[tuple[str, int, pd.DataFrame]]) -> None:
-        """Writes results.parquet and history.parquet from the rows of all groups, in the order of the spec.
+        """Writes results.parquet and history.parquet from the rows of all groups, in the spec's order.
 
         Args:
             groups: cell, number and the rows of ``rows_of_spec`` that the group must have.
@@ -413,29 +413,29 @@ class ResultsFolder:
         """One row per trained network.
 
         Raises:
-            UsageError: if the folder holds no sweep.
-            SweepError: if it is not finished, damaged, or its rows are not those of its spec.
+            UsageError: if the folder contains no sweep.
+            SweepError: if it is unfinished, damaged, or its rows do not match its spec.
         """
         return self._table("results.parquet")
 
     def history(self) -> pd.DataFrame:
-        """One row per network and epoch; raises what ``results`` does."""
+        """One row per network and epoch; raises the same errors as ``results``."""
         return self._table("history.parquet")
 
     def finished_results(self, spec: Resolved) -> pd.DataFrame:
-        """One row per network that is trained so far, with its number among those of the whole sweep as index.
+        """One row per network trained so far; the index is the number of the network in the whole sweep.
 
         Args:
-            spec: of the sweep, which may grow while its tables are read.
+            spec: the spec of the sweep, which may be extended while its tables are read.
 
         Raises:
-            UsageError: if the folder holds no sweep.
-            SweepError: if it or a table is damaged, or has other networks than the spec.
+            UsageError: if the folder contains no sweep.
+            SweepError: if the sweep or a table is damaged, or its networks do not match the spec.
         """
         return self._so_far("results", spec, [])
 
     def finished_history(self, spec: Resolved) -> pd.DataFrame:
-        """One row per epoch of the networks of ``finished_results``, in their order; raises what that does."""
+        """One row per epoch of the networks in ``finished_results``, in their order; raises the same errors."""
         return self._so_far("history", spec, ["epoch"]).reset_index(drop=True)
 
     def _so_far(self, part: str, spec: Resolved, besides: list[str]) -> pd.DataFrame:
@@ -451,11 +451,11 @@ class ResultsFolder:
         table = pd.concat(tables, ignore_index=True)
         numbers = table[columns].merge(wanted.reset_index(names="number"), on=columns, how="left")["number"]
         if numbers.isna().any() or table[besides].assign(number=numbers).duplicated().any():
-            raise DamagedResults(f"{self.path / 'cells'} has networks that spec.toml has not, or twice; {TRAIN_AGAIN}")
+            raise DamagedResults(f"{self.path / 'cells'} has networks twice or not in spec.toml; {TRAIN_AGAIN}")
         return table.set_index(numbers.astype(int).rename(None)).sort_index(kind="stable")
 
     def _finished_groups(self, part: str) -> list[Path]:
-        """The tables of groups that are finished: history is written first."""
+        """The tables of finished groups; history is written first."""
         paths = sorted((self.path / "cells").glob("*/group-*.results.parquet"))
         return [path.with_name(path.name.replace("results", part)) for path in paths]
 
@@ -465,7 +465,7 @@ class ResultsFolder:
         return self._of_networks(path, self.read_table(path, MERGE_AGAIN), expected, MERGE_AGAIN)
 
     def _of_networks(self, path: Path, table: pd.DataFrame, expected: pd.DataFrame, remedy: str) -> pd.DataFrame:
-        """The table, if its rows are those of the networks expected, each once or once per epoch."""
+        """The table, if it has one row per expected network, or one per network and epoch."""
         if path.name.endswith("history.parquet"):
             epochs = expected["epochs"]
             expected = expected.loc[expected.index.repeat(epochs)].drop(columns="epochs")
@@ -474,25 +474,25 @@ class ResultsFolder:
             name in table and table[name].tolist() == expected[name].tolist() for name in expected
         )
         if not same:
-            raise DamagedResults(f"{path} is damaged: its rows are not those of the networks of spec.toml; {remedy}")
+            raise DamagedResults(f"{path} is damaged: its rows do not match the networks of spec.toml; {remedy}")
         if "results" in path.name and not _names_places(table):
-            raise DamagedResults(f"{path} is damaged: it does not say where parameters are; {remedy}")
+            raise DamagedResults(f"{path} is damaged: it does not say where the parameters are; {remedy}")
         return table
 
     def measurements(self, name: str) -> pd.DataFrame | None:
-        """What was measured of the networks, by the name of the kind; ``None`` if it was not."""
+        """The measurements of a kind; ``None`` if there are none."""
         path = self._measurements(name)
         return self.read_table(path, "delete it and run the same command again") if path.exists() else None
 
     def remove_partial(self) -> None:
-        """Deletes what was reported before the sweep was finished."""
+        """Deletes the reports written before the sweep was finished."""
         for name in RESULT_FILES:
             if name.startswith("partial"):
                 (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "partial-figures", ignore_errors=True)
 
     def write_measurements(self, name: str, table: pd.DataFrame) -> None:
-        """Keeps what was measured of the networks."""
+        """Writes the measurements of a kind."""
         self.write_table(self._measurements(name), table)
 
     def _measurements(self, name: str) -> Path:
@@ -504,8 +504,7 @@ class ResultsFolder:
         """Writes a file atomically.
 
         Raises:
-            SweepError: if the disk does not take it, or the folder is no longer there; the file that was there before
-                is unharmed.
+            SweepError: if it cannot be written, or the folder no longer exists; a previous file stays intact.
         """
         path = self.path / name
         aside = path.with_name(path.name + ".partial")
@@ -530,7 +529,7 @@ class ResultsFolder:
         """Reads a parquet table and verifies its digest and format.
 
         Raises:
-            SweepError: if the file is missing, truncated, corrupt or of another format.
+            SweepError: if the file is missing, truncated, corrupt or has another format.
         """
         try:
             return unpacked(path.read_bytes())
@@ -543,7 +542,7 @@ class ResultsFolder:
             raise DamagedResults(f"{path} {error}; {remedy}") from error
 
     def _bytes(self, name: str) -> bytes:
-        """The content of a file; empty if there is none."""
+        """The content of a file; empty if it does not exist."""
         try:
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -553,7 +552,7 @@ class ResultsFolder:
 
 
 def _format(content: bytes) -> Any:
-    """The format that a record names, whatever else it holds; ``None`` if it cannot be told."""
+    """The format number in a record, whatever else it contains; ``None`` if it cannot be read."""
     try:
         return json.loads(content)["format"]
     except (ValueError, KeyError, TypeError):
@@ -565,7 +564,7 @@ def _here() -> str:
 
 
 def _has_ended(owner: str) -> bool:
-    """Whether a process of this machine is there no longer."""
+    """Whether a process of this machine has ended."""
     number = owner.removeprefix("process ").removesuffix(_here())
     if os.name != "posix" or not owner.endswith(_here()) or not number.isdecimal():
         return False

@@ -1,4 +1,4 @@
-"""A network that was trained elsewhere, as a results folder of one network: it is judged, and may be measured."""
+"""Imports a network trained elsewhere as a results folder with one network: evaluated and ready to be measured."""
 
 import contextlib
 import dataclasses
@@ -32,31 +32,32 @@ LOGGER = logging.getLogger("widebasin")
 
 
 def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTree = None) -> ResultsFolder:
-    """Writes a results folder with one network whose parameters are given, judged on its examples.
+    """Writes a results folder with one network whose parameters are given, and evaluates it.
 
     Args:
-        spec: of one network: its workload, which builds the model and has the data, its width, and the recipe that it
-            was trained with, such as batch size and learning rate, at which its stability is judged.
+        spec: the spec of one network: its workload, which builds the model and loads the data, its width, and the
+            recipe it was trained with; stability depends on its batch size and learning rate.
         given: its parameters: a pytree of arrays, such as an Equinox model or the variables of Flax; or an npz file.
-            Arrays are taken by their names (the path in the tree, parts with a dot between) where all have those of
-            the model, else in their order; shapes must be the model's.
-        path: the folder; must hold no sweep.
-        state: likewise, what is no parameter: running statistics of batch normalization. Needed where the model has it.
+            Arrays are matched by name (the path in the tree, joined by dots) if all names are those of the model,
+            otherwise by order; shapes must match the model.
+        path: the folder; must not contain a sweep.
+        state: likewise, arrays that are not parameters: running statistics of batch normalization. Required if the
+            model has any.
 
     Raises:
-        UsageError: if the arrays are not those of the model, the workload is no data set of examples, or the folder is
+        UsageError: if the arrays do not match the model, the workload is not a data set of examples, or the folder is
             in use.
         DataError: if the file cannot be read.
     """
     (cell,) = cells(spec)
     (point,) = cell.points
     if any(spec.sparsity):
-        raise UsageError("sparsity", spec.sparsity, "must be left out: the network is judged as it is given")
+        raise UsageError("sparsity", spec.sparsity, "must be left out: the network is evaluated as given")
     problem = supervised(cell)
     name = str(given) if isinstance(given, Path) else "a pytree"
     folder = ResultsFolder(path)
     if folder.holds_sweep() and not _interrupted(folder):
-        raise UsageError("out", str(path), "holds a sweep; choose another folder")
+        raise UsageError("out", str(path), "contains a sweep; choose another folder")
     with computing_in(cell.recipe.precision):
         network = problem.network
         params = _fitted("network", name, _read(given), network.shapes, "parameters")
@@ -102,45 +103,45 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
 
 
 def _interrupted(folder: ResultsFolder) -> bool:
-    """Whether the folder is that of an import which has not come to its end."""
+    """Whether the folder is from an interrupted import."""
     with contextlib.suppress(SweepError):  # a damaged one is not ours to delete
         return bool(folder.run_record().get("imported")) and not folder.is_finished()
     return False
 
 
 def _read(given: Path | PyTree) -> list[tuple[str, Any]]:
-    """Name -> array, in order."""
+    """(name, array) pairs, in order."""
     if isinstance(given, Path):
         if given.suffix != ENDING:
             remedy = f"must be a file {ENDING}: write it with numpy.savez, or give the arrays from Python"
             raise UsageError("network", str(given), remedy)
         if not given.exists():
-            raise UsageError("network", str(given), "is not there")
+            raise UsageError("network", str(given), "does not exist")
         return list(read_npz(given).items())
     arrays = eqx.filter(given, eqx.is_array)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)]
 
 
 def _plain(name: str) -> str:
-    """A path in a tree as others may write it: parts with a dot between."""
+    """A path in a tree in plain form: parts joined by dots."""
     return re.sub(r"[^A-Za-z0-9_]+", ".", name).strip(".")
 
 
 def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: PyTree, what: str) -> PyTree:
-    """The arrays that are given in the places of the model's.
+    """The given arrays in the structure of the model.
 
     Raises:
-        UsageError: if their number or shapes are others.
+        UsageError: if their number or shapes differ.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
     wanted = [(_plain(jax.tree_util.keystr(path)), leaf) for path, leaf in paths]
     if len(found) != len(wanted):
         listed = ", ".join(f"{place} {list(leaf.shape)}" for place, leaf in wanted[:8]) + ", ..." * (len(wanted) > 8)
         has = f"the model has {len(wanted)} ({listed})" if wanted else "the model has none"
-        remedy = "give those of the same model and width"
+        remedy = "give arrays of the same model and width"
         if argument == "state":
             remedy = "give its running statistics, in their order: import_network(..., state=...) from Python"
-        raise UsageError(argument, name, f"has {len(found)} {what}, and {has}; {remedy}")
+        raise UsageError(argument, name, f"has {len(found)} {what}, but {has}; {remedy}")
     by_name: Mapping[str, Any] = {_plain(one): array for one, array in found}
     places = [place for place, _ in wanted]
     named = len(by_name) == len(found) and set(by_name) == set(places)
@@ -149,16 +150,16 @@ def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: 
             own for place, (own, _) in zip(places, found, strict=True) if _plain(own) in places and _plain(own) != place
         ]
         if moved:
-            remedy = f"has {moved[0]} in another place than the model, and not all of its names; name all, or none"
+            remedy = f"has {moved[0]} in another position than the model, and lacks some names; name all or none"
             raise UsageError(argument, name, f"{remedy}: {', '.join(places[:8])}")
         if wanted and any(_plain(own) != place for place, (own, _) in zip(places, found, strict=True)):
-            LOGGER.warning("the arrays of %s have other names than those of the model: taken in their order", name)
+            LOGGER.warning("the array names in %s differ from those of the model; arrays are matched by order", name)
     arrays = []
     for (place, leaf), (own, array) in zip(wanted, found, strict=True):
         chosen, source = (by_name[place], place) if named else (array, own)
         if tuple(np.shape(chosen)) != tuple(leaf.shape):
-            remedy = f"has {source} of shape {list(np.shape(chosen))}, and {place} of the model is {list(leaf.shape)}"
-            raise UsageError(argument, name, f"{remedy}; give those of the same model and width")
+            remedy = f"has {source} of shape {list(np.shape(chosen))}, but {place} of the model has {list(leaf.shape)}"
+            raise UsageError(argument, name, f"{remedy}; give arrays of the same model and width")
         if not np.isfinite(np.asarray(chosen, np.float64)).all():
             raise UsageError(argument, name, f"has {source} with values that are not finite: the network has diverged")
         arrays.append(np.asarray(chosen).astype(leaf.dtype))

@@ -1,4 +1,4 @@
-"""Trained networks of a sweep whose parameters were kept: finding one and using it."""
+"""Finds and loads trained networks of a sweep whose parameters were kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ class TrainedNetwork:
 
     Attributes:
         model: the Equinox module with its final parameters, for one example; ``jax.vmap`` it over a batch, within
-            ``jax.enable_x64(True)`` if it was trained in float64. It is ``f(w)`` also where ``alpha (f(w) - f(w0))``
+            ``jax.enable_x64(True)`` if it was trained in float64. It computes ``f(w)`` even if ``alpha (f(w) - f(w0))``
             was trained.
         cell: workload, width, method and recipe.
-        point: seed, radius and what else it was trained with, by the name of the axis.
-        examples: which examples of ``problem.dataset`` it was trained, validated and tested on, and the targets
-            that it was trained on, wrong labels included.
+        point: seed, radius and other settings it was trained with, by the name of the axis.
+        examples: the examples of ``problem.dataset`` it was trained, validated and tested on, and the training targets,
+            wrong labels included.
     """
 
     model: eqx.Module
@@ -39,13 +39,13 @@ class TrainedNetwork:
     examples: Examples
 
     def initial_model(self) -> Any:
-        """The model as it was before training, and before it was pruned."""
+        """The model before training and before pruning."""
         with computing_in(self.cell.recipe.precision):
             return _model(self.problem, self.point, *self.problem.initial_model(self.point.seed))
 
     @property
     def problem(self) -> Supervised:
-        """Data, model and objective, without what wraps them."""
+        """Data, model and objective, without wrappers such as pruning."""
         return supervised(self.cell)
 
 
@@ -57,9 +57,9 @@ class StoredNetwork:
         folder: the results folder.
         cell: see ``TrainedNetwork``.
         point: see ``TrainedNetwork``.
-        parameters: where its parameters lie, see ``results_rows``; empty if they were not kept.
-        together: how many networks lie there.
-        number: of its row in the results of the whole sweep.
+        parameters: where its parameters are stored, see ``results_rows``; empty if they were not kept.
+        together: number of networks stored there.
+        number: number of its row in the results of the whole sweep.
     """
 
     number: int
@@ -97,33 +97,33 @@ class StoredNetwork:
 
 
 def _model(problem: Supervised, point: Point, params: PyTree, state: list[Array]) -> Any:
-    """The model of a point, called with what it is given there."""
+    """The model of a point, called with the point's values."""
     return problem.network.inference_model(params, state, {name: float(point[name]) for name in problem.given})
 
 
 def supervised(cell: Cell) -> Supervised:
-    """What a cell trains on.
+    """The supervised problem of a cell.
 
     Raises:
-        UsageError: if it is no data set of examples.
+        UsageError: if the workload is not a data set of examples.
     """
     problem = cell.problem().plain
     if not isinstance(problem, Supervised):
-        raise UsageError("workload", cell.workload, "is no data set of examples: its networks have no model of one")
+        raise UsageError("workload", cell.workload, "is not a data set of examples: no model of one example")
     return problem
 
 
 def stored_networks(path: Path | str, **which: float | int | str) -> list[StoredNetwork]:
-    """The trained networks of a results folder in the order of its tables, all or those that are meant.
+    """The trained networks of a results folder in the order of its tables, all or a selection.
 
-    Of a sweep that is not finished those that are.
+    For an unfinished sweep, the networks trained so far.
 
     Args:
         path: the results folder.
         which: see ``load_network``.
 
     Raises:
-        UsageError: if the folder holds no sweep, or no such network.
+        UsageError: if the folder contains no sweep, or no such network.
         SweepError: if it is damaged.
     """
     folder = ResultsFolder(Path(path), "folder")
@@ -132,12 +132,12 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
     names = [axis.name for axis in spec.axes]
     for name in which:
         if name not in names:
-            raise UsageError("network", name, f"is no property; give {', '.join(names)}")
+            raise UsageError("network", name, f"is not a property of networks; give {', '.join(names)}")
     chosen = np.ones(len(results), bool)
     for name, value in which.items():
         chosen &= (results[name] == value).to_numpy()
     if not chosen.any():
-        raise UsageError("network", which, f"names no network of {path}. {_choice(results, names)}")
+        raise UsageError("network", which, f"matches no network of {path}. {_choice(results, names)}")
     # Rows are numbered as the networks of the cells, in their order.
     networks = [(cell, point) for cell in cells(spec) for point in cell.points]
     places = results[PARAMETERS].str.rpartition(":")[0]
@@ -150,7 +150,7 @@ def stored_networks(path: Path | str, **which: float | int | str) -> list[Stored
 
 
 def _trained(folder: ResultsFolder, spec: Resolved) -> pd.DataFrame:
-    """The results of the networks that are trained."""
+    """The results of the trained networks."""
     return folder.results() if folder.is_finished() else folder.finished_results(spec)
 
 
@@ -159,13 +159,12 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
 
     Args:
         path: the results folder.
-        which: what tells the network from the others of the sweep, by the columns of its results: ``width``,
-            ``method``, ``rho``, ``seed``, ``sparsity``, ``pruner``, ``output_scale``, ``label_noise``,
-            ``weight_decay``, ``learning_rate``, and the axes of its workload. May be left out where the sweep has one
-            value.
+        which: what identifies the network in the sweep, by columns of its results: ``width``, ``method``, ``rho``,
+            ``seed``, ``sparsity``, ``pruner``, ``output_scale``, ``label_noise``, ``weight_decay``, ``learning_rate``,
+            and the workload's own axes. A column may be left out if the sweep has only one value.
 
     Raises:
-        UsageError: if the folder holds no sweep, or not exactly one such network.
+        UsageError: if the folder contains no sweep, or not exactly one such network.
         SweepError: if its parameters were not kept, or it is damaged.
         CheckpointError: if its parameters are damaged.
 
@@ -180,11 +179,11 @@ def load_network(path: Path | str, **which: float | int | str) -> TrainedNetwork
         for name, value in which.items():
             results = results[results[name] == value]
         several = _choice(results, [axis.name for axis in spec.axes])
-        raise UsageError("network", which, f"must name one network of {path}; {len(found)} are like that. {several}")
+        raise UsageError("network", which, f"must identify one network of {path}, but {len(found)} match. {several}")
     return found[0].load()
 
 
 def _choice(results: pd.DataFrame, names: list[str]) -> str:
-    """What tells networks apart, and its values."""
+    """The columns that distinguish networks, with their values."""
     values = {name: results[name].unique().tolist() for name in names}
     return "There are " + "; ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items()) + "."

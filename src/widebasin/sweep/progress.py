@@ -1,4 +1,4 @@
-"""What a user sees while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet.
+"""Shows progress while a sweep trains: a bar on a terminal, plain lines elsewhere, nothing with --quiet.
 
 Both are listeners to the events of a sweep.
 """
@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 
 
 class _Counter:
-    """Keeps account of work done, in gradients times parameters, the unit that time left is judged by."""
+    """Tracks the work done, in gradients times parameters, to estimate the time left."""
 
     def __init__(self) -> None:
         self.total = self.done = self.trained = 0.0
@@ -47,7 +47,7 @@ class _Counter:
         return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.points)
 
     def count(self, event: Event) -> None:
-        """Takes account of an event."""
+        """Updates the counts for an event."""
         if isinstance(event, Started):
             self._start(event.cells)
         elif isinstance(event, GroupStarted):
@@ -112,7 +112,7 @@ def _title(cell: Cell) -> str:
 
 
 class _Words(rich.progress.ProgressColumn):
-    """What is said beside a bar, the most important first: in a narrow terminal the end is cut."""
+    """The text beside a bar, most important first, because a narrow terminal cuts off the end."""
 
     def render(self, task: rich.progress.Task) -> Text:
         fields = task.fields
@@ -124,13 +124,13 @@ class _Words(rich.progress.ProgressColumn):
 
 
 def _line(console: Console) -> rich.progress.Progress:
-    """A bar and words in one line at the bottom of a terminal. The time moves also while nothing else does."""
+    """A bar with text in the last line of a terminal; the clock keeps running between events."""
     bar = rich.progress.BarColumn(bar_width=BAR, table_column=Column(width=BAR))
     return rich.progress.Progress(bar, _Words(table_column=Column()), console=console, transient=True)
 
 
 class TerminalProgress:
-    """Bar, time, time left, group of networks, its metrics or what is being done, rate."""
+    """Progress on a terminal: bar, time, time left, group of networks, metrics or current activity, rate."""
 
     def __init__(self, console: Console) -> None:
         self.counter = _Counter()
@@ -164,7 +164,7 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """A line per finished cell, and one every few seconds within a long one."""
+    """Progress as plain lines: one per finished cell, and one every few seconds within a long cell."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -172,7 +172,7 @@ class PlainProgress:
         self.last_line = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
-        """Says what happened, where it is time for a line."""
+        """Prints a line for an event, if one is due."""
         counter = self.counter
         counter.count(event)
         long_ago = time.perf_counter() - self.last_line > PLAIN_SECONDS
@@ -199,14 +199,14 @@ class PlainProgress:
 
 
 def progress_for(console: Console, quiet: bool) -> list[Listener]:
-    """Who shows progress: a bar on a terminal, plain lines elsewhere, nobody if quiet."""
+    """The listeners that show progress: a bar on a terminal, plain lines elsewhere, none if quiet."""
     if quiet:
         return []
     return [TerminalProgress(console) if console.is_terminal else PlainProgress(console)]
 
 
 def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], Iterator[Item]]:
-    """``(items, title) -> items`` that shows how many are done: a bar on a terminal, plain lines elsewhere."""
+    """Returns ``(items, title) -> items`` that shows how many are done: a bar on a terminal, else plain lines."""
 
     def track(items: Sequence[Item], title: str) -> Iterator[Item]:
         if console.is_terminal and not quiet:

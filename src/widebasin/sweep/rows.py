@@ -1,4 +1,4 @@
-"""From trained networks to rows of the tables of results."""
+"""Builds the rows of the tables of results from trained networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,16 +18,16 @@ PARAMETERS = "parameters"
 def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataFrame:
     """One row per network.
 
-    Columns: what the network is (``workload`` ... ``epochs``; ``num_params`` counts the parameters that are not
-    pruned); ``train_*``, ``valid_*`` and ``test_*`` with the final parameters, the first over the whole training set
-    with the labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric,
-    and ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch`` (0 if it did not);
-    ``seconds``, the group's wall time divided by its networks; ``parameters``, where those of the network lie:
-    the folder of its group, a colon and the position in it, empty if they are not kept.
+    Columns: the identity of the network (``workload`` ... ``epochs``; ``num_params`` counts the unpruned parameters);
+    ``train_*``, ``valid_*`` and ``test_*`` with the final parameters, ``train_*`` over the whole training set with the
+    labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric, and
+    ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch`` (0 if it did not diverge);
+    ``seconds``, the group's wall time divided by the number of its networks; ``parameters``, where its parameters are
+    stored: the folder of its group, a colon and the position in it, empty if they are not kept.
 
     Args:
-        cell: of the networks.
-        trained: the group.
+        cell: the cell of the networks.
+        trained: the trained group.
         parameters: the folder of the group's parameters, relative to the results folder; empty if there is none.
     """
     metrics = WORKLOADS[cell.workload].metrics
@@ -59,7 +59,7 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
     """One row per network and epoch (from 1).
 
     ``train_*`` are averages over the epoch's clean passes, while the parameters move; ``gradient_norm`` is the mean
-    norm of the gradients applied; ``valid_*`` and ``test_*`` are measured at the epoch's end.
+    norm of the applied gradients; ``valid_*`` and ``test_*`` are measured at the epoch's end.
     """
     epochs = cell.recipe.epochs
     identity = identity_rows(cell, trained.points)
@@ -71,7 +71,7 @@ def history_rows(cell: Cell, trained: Trained) -> pd.DataFrame:
 
 
 def identity_rows(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
-    """What networks are, one row per network: the columns by which rows of all tables belong together."""
+    """The identity of networks, one row per network: the columns that link the rows of all tables."""
     table = pd.DataFrame(_identities(cell.workload, cell.width, cell.method, cell.settings.own, points))
     table.insert(1, "model", WORKLOADS[cell.workload].model)
     table.insert(3, "num_params", [cell.num_params(point) for point in points])
@@ -79,7 +79,7 @@ def identity_rows(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
 
 
 def rows_of_spec(spec: Resolved) -> pd.DataFrame:
-    """The rows that results of a spec must have, as far as the spec alone tells: the columns of axes, and epochs."""
+    """The rows that the results of a spec must have, with the columns known from the spec: axes and epochs."""
     return pd.concat(
         [_expected(spec.workload, part.width, part.method, part.own, part.points, part.epochs) for part in parts(spec)],
         ignore_index=True,

@@ -1,4 +1,4 @@
-"""Running a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
+"""Runs a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
 import dataclasses
 import os
@@ -42,24 +42,24 @@ def run(
 ) -> ResultsFolder:
     """Trains every network of a spec and returns the folder with the results.
 
-    Continues a sweep of the same spec that is in the folder: finished groups of networks are kept, an unfinished one
-    goes on from its checkpoint. A sweep whose networks are all of this spec too grows: the others are trained. The
-    values are those of one uninterrupted run bit for bit (``seconds`` apart, and ``parameters`` where the sweep has
-    grown); on accelerators, or with ``networks_at_once``, to float tolerance where it has grown.
+    If the folder has a sweep with the same spec, it is continued: finished groups of networks are kept, an unfinished
+    group continues from its checkpoint. A sweep whose networks are all in this spec is extended by the others. The
+    values equal those of one uninterrupted run bit for bit (except ``seconds``, and ``parameters`` in an extended
+    sweep); an extended sweep on accelerators, or with ``networks_at_once``, to float tolerance.
 
     Args:
-        spec: what to train; checked and resolved here.
-        path: the results folder; created if need be.
-        execution: how.
-        executor: where; here by default.
-        listeners: are told what happens, see ``widebasin.sweep.events``; those of ``trackers.listeners_of`` among them.
-        overwrite: delete the results of another spec or plan, or those whose records are damaged, that are in the
-            folder. Results that this spec has too are continued all the same.
+        spec: what to train; it is checked and resolved here.
+        path: the results folder; created if necessary.
+        execution: how to train.
+        executor: where to train; here by default.
+        listeners: receive the events, see ``widebasin.sweep.events``; include those of ``trackers.listeners_of``.
+        overwrite: delete results in the folder that have a different spec or plan, or damaged records. Results of this
+            spec are continued anyway.
 
     Raises:
         UsageError: for a bad spec or folder, before anything is trained.
-        DataError: if the workload's data are not here, or not all of them.
-        SweepError: if the folder is in use, damaged or its disk is full.
+        DataError: if the workload's data are missing or incomplete.
+        SweepError: if the folder is in use or damaged, or its disk is full.
         CheckpointError: if a checkpoint is damaged.
     """
     spec = resolve(spec)
@@ -85,7 +85,7 @@ def run(
 
 
 def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
-    """Cell, number and the rows of every group of networks."""
+    """Cell, number and expected rows of every group of networks."""
     return [
         (cell.name, number, rows_of_group(cell, points))
         for cell in grid
@@ -111,7 +111,7 @@ def _carry_out(
 
 
 def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Execution, overwrite: bool) -> dict[str, Plan]:
-    """Every cell's plan: of the sweep in the folder if it is this one's or grows to it, else of a new sweep there."""
+    """The plan of every cell: continues or extends the sweep in the folder if it fits the spec, else begins one."""
     if folder.holds_sweep():
         try:
             return _continue(folder, spec, execution)
@@ -131,7 +131,7 @@ def _continue_or_begin(folder: ResultsFolder, spec: Resolved, execution: Executi
 
 
 def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[str, Plan]:
-    """The plans of the sweep in the folder, which grows where the spec is a larger one."""
+    """The plans of the sweep in the folder, which is extended if the spec is larger."""
     folder.check_grows_to(spec)
     stages = folder.stages()
     grows = bool(differences(stages[-1], spec))
@@ -159,15 +159,15 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
 
 
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
-    """Whether all networks of a cell are."""
+    """Whether all networks of a cell are trained."""
     groups = range(len(list(plans[cell.name].groups(cell.points))))
     return all(folder.finished(cell.name, number, execution.keep_parameters) for number in groups)
 
 
 def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> Plan:
-    """The plan of a cell that a sweep has grown by: like that of the same networks before, with what is asked for now.
+    """The plan of a cell added to a sweep: like that of the earlier networks, with the options of this run.
 
-    So numbers are those of one sweep; how many networks are beside each other decides the last bits.
+    This keeps the numbers equal to those of one sweep: the number of networks in a program affects the last bits.
     """
     (microbatch,) = {plan.microbatch for plan in plans.values()}
     chosen = plan_for(cell, dataclasses.replace(execution, microbatch=microbatch))
@@ -183,10 +183,10 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
 
 
 def _check_microbatch(plans: Mapping[str, Plan], execution: Execution) -> None:
-    """One for a whole sweep: batch normalization takes the statistics of each part of a batch."""
+    """Checks that a sweep has one microbatch: batch normalization uses the statistics of each part of a batch."""
     (before,) = {plan.microbatch for plan in plans.values()}
     if (execution.microbatch or before) != before:
-        remedy = f"the sweep in this folder was begun with {before}; leave it out, or choose another --out"
+        remedy = f"the sweep in this folder was started with {before}; leave it out, or choose another --out"
         raise OtherResults("microbatch", execution.microbatch, remedy)
 
 
@@ -197,27 +197,27 @@ def _records(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
 def _continue_record(
     folder: ResultsFolder, record: dict[str, Any], spec: Resolved, keep_parameters: bool
 ) -> list[dict[str, Any]]:
-    """Records what is new of this process: its environment, and whether parameters are kept.
+    """Records the environment of this process, and whether parameters are kept.
 
-    Recipes belong to widebasin's version.
+    Recipes are tied to the version of widebasin.
 
     Returns:
-        The environments of the record.
+        The environments in the record.
     """
     here = environment(spec)
     for there in record["environments"]:
         if there["versions"].get("widebasin") != here["versions"]["widebasin"]:
             theirs, ours = there["versions"].get("widebasin"), here["versions"]["widebasin"]
-            raise folder.refused(f"of widebasin {theirs}, this is {ours}", "continue with that version")
+            raise folder.refused(f"of widebasin {theirs}, but this is {ours}", "continue with that version")
         for name, ours in here["settings"].items():
             theirs = there.get("settings", {}).get(name, ours)
             if theirs != ours:
-                which = f"with {name} = {theirs!r}, and here it is {ours!r}, which may decide results"
-                raise folder.refused(which, "set it as it was")
+                which = f"with {name} = {theirs!r}, but here it is {ours!r}, which may change results"
+                raise folder.refused(which, "restore the old value")
         if there["data"] != here["data"]:
             theirs, ours = (f"{one['data']['name']}, SHA-256 {one['data']['sha256'][:16]}" for one in (there, here))
-            which = f"of other data ({theirs}) than are here ({ours})"
-            raise folder.refused(which, "give the data (or --data-dir) of those results")
+            which = f"of data ({theirs}) that differ from the data here ({ours})"
+            raise folder.refused(which, "use the data (or --data-dir) of those results")
     environments = record["environments"]
     if here not in environments:
         environments = [*environments, here]
@@ -228,12 +228,12 @@ def _continue_record(
 
 
 def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -> Plan:
-    """The plan of a cell: chosen from platform and model, with the execution's overrides.
+    """The plan of a cell: chosen from platform and model, with the overrides of the execution.
 
     Args:
-        cell: of networks.
-        execution: how they are trained.
-        problem: on what; the cell's own by default.
+        cell: the cell.
+        execution: how its networks are trained.
+        problem: what they are trained on; the cell's own problem by default.
     """
     problem = cell.problem() if problem is None else problem
     plan = choose_plan(problem, len(cell.points))
@@ -269,12 +269,12 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
 
 
 def _at_once(execution: Execution, networks: int) -> int | None:
-    """How many networks at once were asked for, of so many; ``None`` if nothing was."""
+    """The requested number of networks at once, at most ``networks``; ``None`` if not requested."""
     return None if execution.networks_at_once is None else min(execution.networks_at_once, networks)
 
 
 def bytes_needed(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> int:
-    """Upper estimate of what checkpoints and kept parameters of a sweep take on disk at one time."""
+    """Upper estimate of the disk space for checkpoints and kept parameters of a sweep at any time."""
     size = {cell.name: 8 if cell.recipe.precision == "float64" else 4 for cell in grid}
     params = {cell.name: size[cell.name] * cell.dense_params for cell in grid}
     # Two checkpoints are kept, and the next is written beside them.
@@ -288,7 +288,7 @@ def bytes_needed(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Exe
 
 
 def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> None:
-    """A sweep goes on as it was begun: groups cut otherwise would not fit those that are finished."""
+    """Checks that a sweep continues as it was started: groups of another size would not fit the finished ones."""
     for cell in grid:
         used, asked = plans[cell.name], execution
         at_once = _at_once(asked, len(cell.points)) or used.networks_at_once
@@ -302,12 +302,12 @@ def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Exe
                 raise OtherResults(
                     argument,
                     value,
-                    f"the sweep in this folder was begun with {before}; leave it out, or choose another --out",
+                    f"the sweep in this folder was started with {before}; leave it out, or choose another --out",
                 )
 
 
 def _here(plan: Plan, execution: Execution) -> Plan:
-    """A plan begun elsewhere, with the workers asked for now, on as many devices here as share its work evenly."""
+    """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
     available = range(1, jax.local_device_count() + 1)
     return dataclasses.replace(
         plan,
@@ -317,7 +317,7 @@ def _here(plan: Plan, execution: Execution) -> Plan:
 
 
 def environment(spec: Resolved) -> dict[str, Any]:
-    """What of this process and machine is recorded with a sweep."""
+    """What is recorded about this process and machine with a sweep."""
     packages = ("widebasin", "jax", "jaxlib", "optax", "equinox", "orbax-checkpoint", "numpy", "scikit-learn", "pillow")
     device = jax.devices()[0]
     return {
@@ -330,12 +330,12 @@ def environment(spec: Resolved) -> dict[str, Any]:
 
 
 def _code(workload: str) -> dict[str, str]:
-    """What a workload in a user's own file says to Python: another text may be another problem."""
+    """The digest of the code of a workload in a user's own file: changed code may be a different problem."""
     return {f"the code of {workload}": code_digest(workload)} if names_file(workload) else {}
 
 
 def _settings() -> dict[str, str]:
-    """What of the process's environment decides results. It is the user's to set, and the same for a whole sweep."""
+    """Environment settings that affect results. The user sets them; they must stay the same for a whole sweep."""
     flags = os.environ.get("XLA_FLAGS", "").split()
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return {

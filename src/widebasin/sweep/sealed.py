@@ -1,4 +1,4 @@
-"""Records that carry their own digest: a changed bit is noticed before anything is made of it."""
+"""Records that carry their own digest, so that damage is noticed before they are used."""
 
 import hashlib
 import json
@@ -9,16 +9,16 @@ SEAL = "sha256"
 
 
 def sealed(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON, with the digest of its content."""
+    """A record as JSON, with a digest of its content."""
     plain = json.loads(json.dumps(record))  # as it is read: keys are strings, tuples are lists
     return json.dumps(plain | {SEAL: _digest(plain)}, indent=2).encode()
 
 
 def unsealed(content: bytes) -> dict[str, Any]:
-    """The record of ``sealed``.
+    """Reads a record written by ``sealed``.
 
     Raises:
-        ValueError: if it is damaged, was changed by hand, or carries no digest.
+        ValueError: if it is damaged, was changed by hand, or has no digest.
     """
     try:
         record = json.loads(content)

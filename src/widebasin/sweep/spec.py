@@ -1,4 +1,4 @@
-"""The spec of a sweep: what a user asks for, and what that comes to for its workload."""
+"""The spec of a sweep: what a user asks for, and the same with all values filled in from the workload."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ NO_CLIPPING = 0.0
 
 
 def hint(words: str) -> Callable[[str], str]:
-    """The hint of a flag's default: these words, unless a study has its own."""
+    """The hint about a flag's default: these words, unless a study sets its own default."""
     return lambda default: f"(default: {words if default == 'None' else default})"
 
 
@@ -49,7 +49,7 @@ def _resolved(axis: Axis) -> tuple[str, Any]:
 
 
 def fields_of(fields: Iterable[Any], **options: Any) -> Any:
-    """A class of fields that a table declares, to derive from; a type checker takes them as they come."""
+    """A base class with the fields of a table; type checkers accept any of its fields."""
     return dataclasses.make_dataclass("Axes", fields, frozen=True, **options)
 
 
@@ -58,69 +58,69 @@ def fields_of(fields: Iterable[Any], **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class Named:
-    """Of which workload."""
+    """The workload."""
 
     workload: str = "digits-mlp"
-    """Data, model and recipe, by name."""
+    """Name of the workload, which defines data, model and recipe."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all networks of a sweep have in common."""
+    """The settings that all networks of a sweep share."""
 
     label_noise_kind: str = "symmetric"
-    """symmetric (any other class) or asymmetric (the next class)."""
+    """Wrong labels: symmetric (any other class) or asymmetric (the next class)."""
     epochs: OneInt = None
     """Passes over the training set."""
     batch_size: OneInt = None
     """Examples per step."""
     optimizer: OneName = None
-    """Base optimizer, which takes the gradient of every method (widebasin list optimizers)."""
+    """Base optimizer, used with the gradient of every method (widebasin list optimizers)."""
     schedule: OneName = None
     """Learning-rate schedule, by name, such as step, cosine, inverse or constant."""
     warmup_steps: OneInt = None
-    """Steps over which the learning rate rises from 0, a tenth of all at most."""
+    """Steps over which the learning rate rises from 0, at most a tenth of all steps."""
     momentum: OneFloat = None
-    """Momentum of sgd and nesterov, in [0, 1); the other optimizers have their own."""
+    """Momentum of sgd and nesterov, in [0, 1); other optimizers have their own settings."""
     clip: OneFloat = None
-    """Largest norm of the gradient, beyond which it is shortened; 0 for none."""
+    """Clip gradients to this norm; 0 does not clip."""
     precision: OneName = None
-    """Of computations: float32, bfloat16 (parameters stay in float32) or float64."""
+    """Precision of computations: float32, bfloat16 (parameters stay in float32) or float64."""
     train_examples: OneInt = None
-    """Training examples; the others of the data set sit out."""
+    """Number of training examples; the rest of the training set is not used."""
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
-    """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch."""
+    """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch size."""
 
 
 @dataclass(frozen=True)
 class Spec(Shared, fields_of(map(_several, AXES)), Named):
-    """The grid: every combination is trained. What is left out comes from the workload (widebasin list workloads)."""
+    """The grid: every combination is trained. Values left out come from the workload (widebasin list workloads)."""
 
     axes: ClassVar[tuple[Axis, ...]] = AXES
 
     first_seed: int = 0
     """The seeds are first_seed, first_seed + 1, ..."""
     prune: str = "all"
-    """Which widths: all (by default to sparsity 0), or largest (by default to the sizes of the others, left dense)."""
+    """Widths to prune: all (default sparsity 0), or largest (by default to the sizes of the others, left dense)."""
     budget: str = "epochs"
-    """What all methods get alike: epochs, or gradients (the epochs are then SAM's, and SGD trains twice as many)."""
+    """What is equal for all methods: epochs, or gradients (epochs are then SAM's, and SGD trains twice as many)."""
     preset: Annotated[
         str, tyro.conf.arg(metavar="{paper,quick}", help_behavior_hint="(default: paper, the workload as it is)")
     ] = "paper"
-    """quick is for a few CPU cores: fewer widths, epochs, examples. Any flag given besides wins."""
+    """quick is for a few CPU cores: fewer widths, epochs and examples. Other flags override it."""
     study: Annotated[str, tyro.conf.Suppress] = ""
-    """The study that the sweep belongs to; empty for a sweep of its own."""
+    """The study that the sweep belongs to; empty if none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
-    """A spec as it is trained: every field has its value. One field per axis, by its flag, besides those below.
+    """A spec with every value filled in. It has one field per axis, named by its flag, besides those below.
 
     Attributes:
-        workload: see ``Spec``; so are the others.
-        centered: whether outputs are measured from those at initialization and scaled by ``output_scale``, which is
-            ``(1.0,)`` where they are not.
-        clip: 0 for none.
+        workload: see ``Spec``, as for all fields not explained here.
+        centered: whether the initial outputs are subtracted and the result is scaled by ``output_scale``; if not,
+            ``output_scale`` is ``(1.0,)``.
+        clip: 0 for no clipping.
         m: ``None`` for the whole batch.
     """
 
@@ -145,12 +145,12 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
     centered: bool
 
     def values(self, axis: Axis) -> tuple[Any, ...]:
-        """The values of an axis: of the seed all seeds."""
+        """The values of an axis; for the seed, all seeds."""
         given = getattr(self, axis.flag)
         return tuple(range(self.first_seed, self.first_seed + given)) if axis.counted else given
 
     def given(self) -> dict[str, Any]:
-        """Field of a spec -> value, as one would give it: without what must be left out."""
+        """Field of a spec -> value, as a user would give it; fields that must be left out are missing."""
         left_out = {"centered"} | ({"output_scale"} if not self.centered else set())
         names = [field.name for field in dataclasses.fields(spec_type(own_of(self.axes)))]
         values = {name: getattr(self, name) for name in names if name not in left_out and hasattr(self, name)}
@@ -159,13 +159,13 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
 
 @functools.cache
 def spec_type(own: tuple[Axis, ...]) -> type[Spec]:
-    """The type of specs of a workload with axes of its own."""
+    """The type of specs for a workload with its own axes."""
     return _extended(Spec, map(_several, own), own) if own else Spec
 
 
 @functools.cache
 def resolved_type(own: tuple[Axis, ...]) -> type[Resolved]:
-    """The type of resolved specs of a workload with axes of its own."""
+    """The type of resolved specs for a workload with its own axes."""
     return _extended(Resolved, map(_resolved, own), own, kw_only=True) if own else Resolved
 
 
@@ -180,7 +180,7 @@ def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options
 
 
 def fitted(spec: Spec, own: tuple[Axis, ...]) -> Spec:
-    """A spec as one of a workload with these axes of its own.
+    """Converts a spec to the type for a workload with these own axes.
 
     Raises:
         UsageError: if it has values for an axis of another workload.
@@ -197,10 +197,10 @@ def fitted(spec: Spec, own: tuple[Axis, ...]) -> Spec:
 
 
 def resolve(spec: Spec | Resolved) -> Resolved:
-    """Checks a spec and fills in the workload's recipe; what is resolved stays as it is.
+    """Checks a spec and fills in the workload's recipe; a resolved spec stays as it is.
 
     Raises:
-        UsageError: naming the argument, the value and the remedy.
+        UsageError: with the argument, the value and the remedy.
         DataError: if the workload is a file of arrays that cannot be read.
     """
     if isinstance(spec, Resolved):
@@ -229,14 +229,14 @@ def resolve(spec: Spec | Resolved) -> Resolved:
 
 
 def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
-    """The fields of a resolved spec; ``sparsity``, if left out, is yet to be found."""
+    """The fields of a resolved spec; ``sparsity``, if left out, is determined later."""
     from widebasin.workloads import WORKLOADS
 
     if spec.preset not in PRESETS:
         raise nearest_name("preset", spec.preset, PRESETS)
     if spec.preset == "quick" and not workload.quick:
         quick = ", ".join(name for name, one in WORKLOADS.items() if one.quick)
-        raise UsageError("preset", spec.preset, f"must be left out for {workload.name}, which has none; {quick} have")
+        raise UsageError("preset", spec.preset, f"must be left out: {workload.name} has no presets; {quick} have")
     defaults = {axis.flag: axis.defaults(workload) for axis in spec.axes}
     defaults |= {axis.flag: axis.defaults(workload)[0] for axis in spec.axes if axis.counted}
     defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.train_examples}
@@ -299,7 +299,7 @@ def _check_recipe(spec: Resolved) -> None:
 
 
 def _check_examples(spec: Resolved, workload: "Workload") -> None:
-    """What a spec and its data must agree on."""
+    """Checks that a spec and its data agree."""
     have = workload.train_examples
     wanted = f"between 1 and {have}, which {workload.name} has"
     _check("train_examples", spec.train_examples, wanted, 1 <= spec.train_examples <= have)
@@ -316,10 +316,10 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
 
 
 def workload_named(name: str) -> "Workload":
-    """The workload of a name, or of a file of the user's own arrays.
+    """The workload with this name, or for a file with the user's own arrays.
 
     Raises:
-        UsageError: if there is none, or the arrays do not suit the model.
+        UsageError: if there is none, or the arrays do not fit the model.
         DataError: if the file cannot be read.
     """
     from widebasin.workloads import WORKLOADS
@@ -345,7 +345,7 @@ def single_field(axis: Axis) -> tuple[str, Any, Any]:
     if axis.single is not None:
         words = str(axis.single)
     elif callable(axis.default):
-        words = "the workload's, of several the middle one"
+        words = "the workload's, or the middle one of several"
     else:
         words = str(axis.single_value(None))
     shown = tyro.conf.arg(
@@ -360,7 +360,7 @@ def single_spec(workload: "Workload", shared: Mapping[str, Any], given: Mapping[
     Args:
         workload: its workload.
         shared: fields of ``Shared``.
-        given: name of an axis -> value; ``None`` is the single value that the axis has by itself.
+        given: name of an axis -> value; ``None`` is the axis's default for a single network.
     """
     kind = spec_type(workload.axes)
     values = {}

@@ -1,4 +1,4 @@
-"""The spec of a sweep as TOML: what a user wrote, and what a folder keeps."""
+"""The spec of a sweep as TOML: files that users write, and the file in a results folder."""
 
 import dataclasses
 import re
@@ -26,10 +26,10 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
 
     Args:
         path: the file.
-        workload: name of the workload, where it is not that of the file.
+        workload: name of the workload, if it differs from the one in the file.
 
     Raises:
-        UsageError: if the file cannot be read, is no TOML in UTF-8 or has more than 1 MiB, has an unknown key or a
+        UsageError: if the file cannot be read, is not TOML in UTF-8, is larger than 1 MiB, or has an unknown key or a
             value of the wrong type.
     """
     try:
@@ -49,7 +49,7 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         raise UsageError("format", version, f"this version of widebasin reads formats up to {FORMAT} ({quoted})")
     for name in table:
         if (other := name.replace("-", "_")) != name and other in table:
-            raise UsageError(f"key in {quoted}", name, f"is there as {other} too; leave one of them out")
+            raise UsageError(f"key in {quoted}", name, f"is also given as {other}; leave one of them out")
     table = {key.replace("-", "_"): value for key, value in table.items()}
     own: tuple[Axis, ...] = ()
     if table.keys() - _kinds(Spec).keys():
@@ -74,11 +74,11 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
 
 
 def typed_fields(kind: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as fields of a spec: a bare value stands for one of several, a whole number for a float.
+    """Converts values to fields of a spec: a single value may stand for a list of one, an integer for a float.
 
     Args:
-        kind: of spec.
-        values: field -> value; lists, tuples, ranges and NumPy arrays where there are several; ``None`` is left out.
+        kind: type of the spec.
+        values: field -> value; lists, tuples, ranges or NumPy arrays for several values; ``None`` is left out.
 
     Raises:
         UsageError: if a value has the wrong type.
@@ -88,12 +88,12 @@ def typed_fields(kind: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed_value(name: str, value: Any, kind: type) -> Any:
-    """One value of a kind, see ``typed_fields``."""
+    """Converts one value to a type, see ``typed_fields``."""
     return _typed(name, _plain(value), kind, False)
 
 
 def _plain(value: Any) -> Any:
-    """As TOML would give it: of NumPy, tuples and ranges numbers and lists."""
+    """Converts NumPy values, tuples and ranges to numbers and lists, as TOML would give them."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return list(value) if isinstance(value, (tuple, range)) else value
 
@@ -102,16 +102,16 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
     """A resolved spec from its TOML text; neither the workload nor its data are needed.
 
     Args:
-        text: of ``spec_toml``.
-        own: axes of the workload's own.
+        text: the result of ``spec_toml``.
+        own: the workload's own axes.
 
     Raises:
-        ValueError: if it is no TOML, of another format, or not complete.
+        ValueError: if it is not TOML, has another format, or is incomplete.
     """
     table = _parsed(text)
     version = table.pop("format", None)
     if version != FORMAT:
-        raise ValueError(f"format {version}, and this version of widebasin reads {FORMAT}")
+        raise ValueError(f"format {version}, but this version of widebasin reads {FORMAT}")
     kinds = _kinds(spec_type(own))
     unknown = sorted(table.keys() - kinds.keys())
     if unknown:
@@ -126,10 +126,10 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """A table from its TOML text.
+    """Parses a TOML text.
 
     Raises:
-        ValueError: if it is no TOML, or very long, or has an integer of more than the 64 bits of TOML.
+        ValueError: if it is not TOML, is very long, or has an integer beyond TOML's 64 bits.
     """
     if len(text) > LARGEST:
         raise ValueError(f"more than {LARGEST:,} characters")
@@ -140,7 +140,7 @@ def _parsed(text: str) -> dict[str, Any]:
         if not _all_fit(table):
             raise ValueError("an integer of more than 64 bits")
     except RecursionError as error:
-        raise ValueError("lists or tables within each other, too deep to be read") from error
+        raise ValueError("lists or tables are nested too deeply") from error
     return table
 
 
@@ -152,7 +152,7 @@ def _all_fit(value: Any) -> bool:
 
 
 def _kinds(spec: type[Spec]) -> dict[str, tuple[type, bool]]:
-    """Field -> the kind of its values, and whether there are several."""
+    """Field -> the type of its values, and whether it takes several."""
     kinds = {}
     for name, annotation in typing.get_type_hints(spec).items():
         if typing.get_origin(annotation) is ClassVar:
@@ -164,7 +164,7 @@ def _kinds(spec: type[Spec]) -> dict[str, tuple[type, bool]]:
 
 
 def _typed(key: str, value: Any, kind: type, several: bool) -> Any:
-    """A TOML value as the type of a field: a bare value stands for a list of one, a whole number for a float."""
+    """Converts a TOML value to the type of a field: a single value may be a list of one, an integer a float."""
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
@@ -183,7 +183,7 @@ def spec_toml(spec: Resolved) -> str:
 
 
 def differences(one: Resolved, other: Resolved) -> list[str]:
-    """Where two specs differ, in words."""
+    """The differences between two specs, in words."""
 
     def words(value: Any) -> str:
         return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

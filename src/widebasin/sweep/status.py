@@ -1,4 +1,4 @@
-"""How far a sweep is, read from its folder alone; another process may train it meanwhile."""
+"""The progress of a sweep, read from its folder only; another process may be training it."""
 
 import re
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ GROUP, STAGE = re.compile(r"group-(\d+)\.checkpoint"), re.compile(r"-stage-\d+$"
 
 @dataclass(frozen=True)
 class Begun:
-    """A group of networks that has begun and is not finished.
+    """A group of networks that was started and is unfinished.
 
     Attributes:
-        cell: name.
-        epoch: of its last checkpoint.
-        epochs: that it trains for.
+        cell: name of the cell.
+        epoch: epoch of its last checkpoint.
+        epochs: epochs that it trains for.
     """
 
     cell: str
@@ -34,16 +34,16 @@ class Begun:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Attributes:
-        parts: for every width, value of an axis that splits cells, and method: ``networks``, how many of them are
+        parts: one row per width, value of each axis that splits cells, and method: number of ``networks``, how many are
             ``trained`` and how many ``missing``.
-        own: the workload's own axes among its columns.
-        networks: of the sweep.
-        trained: how many of them are.
-        begun: groups with a checkpoint; in training if a process holds the folder.
-        holder: the process that holds the folder; empty if none does.
+        own: the columns of ``parts`` that are the workload's own axes.
+        networks: number of networks in the sweep.
+        trained: number of trained networks.
+        begun: groups with a checkpoint; in training if a process has locked the folder.
+        holder: the process that has locked the folder; empty if none.
     """
 
     parts: pd.DataFrame
@@ -55,10 +55,10 @@ class Status:
 
 
 def status_of(folder: ResultsFolder) -> Status:
-    """How far the sweep in a folder is.
+    """The progress of the sweep in a folder.
 
     Raises:
-        UsageError: if the folder holds no sweep.
+        UsageError: if the folder contains no sweep.
         SweepError: if it is damaged.
     """
     spec = folder.spec()

@@ -1,4 +1,4 @@
-"""Tables as parquet files, each with a digest of its names, types and values."""
+"""Tables as parquet files, each with a digest of its column names, types and values."""
 
 import hashlib
 
@@ -10,11 +10,11 @@ FORMAT = b"3"
 
 
 class TableError(ValueError):
-    """A table is damaged or of another format."""
+    """A table is damaged or has another format."""
 
 
 def packed(table: pd.DataFrame) -> bytes:
-    """A table as the content of a parquet file."""
+    """Writes a table as the content of a parquet file."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     arrow = arrow.replace_schema_metadata({b"widebasin_format": FORMAT, b"widebasin_sha256": _digest(arrow)})
     sink = pa.BufferOutputStream()
@@ -23,10 +23,10 @@ def packed(table: pd.DataFrame) -> bytes:
 
 
 def unpacked(content: bytes) -> pd.DataFrame:
-    """The table of ``packed``.
+    """Reads a table written by ``packed``.
 
     Raises:
-        TableError: if the content is truncated, corrupt or of another format.
+        TableError: if the content is truncated, corrupt or has another format.
     """
     try:
         arrow = pq.read_table(pa.BufferReader(content))
@@ -39,14 +39,14 @@ def unpacked(content: bytes) -> pd.DataFrame:
         ) from error
     version = metadata.get(b"widebasin_format")
     if version != FORMAT:
-        raise TableError(f"has format {version}, this version of widebasin reads {FORMAT}")
+        raise TableError(f"has format {version}, but this version of widebasin reads {FORMAT}")
     if metadata.get(b"widebasin_sha256") != digest:
         raise TableError("is corrupt: its values do not match their digest")
     return table
 
 
 def _digest(table: pa.Table) -> bytes:
-    """SHA-256 of names, types and values."""
+    """SHA-256 of column names, types and values."""
     digest = hashlib.sha256()
     for field, column in zip(table.schema, table.columns, strict=True):
         digest.update(f"{field.name}: {field.type}, {len(column)}\n".encode())

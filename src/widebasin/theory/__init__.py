@@ -1,6 +1,6 @@
 """What the theory of stochastic SAM says for given constants: rates of convergence, and linear stability.
 
-Numbers in, numbers out: no model, no data. The SAM meant is the unnormalized one, ``g_B(w + rho g_B(w))``, with the
+All functions map numbers to numbers, without model or data. SAM here is unnormalized, ``g_B(w + rho g_B(w))``, with the
 same batch in both gradients; ``rho = 0`` is stochastic gradient descent. Source of both: arXiv 2311.17539.
 """
 

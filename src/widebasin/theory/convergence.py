@@ -11,8 +11,8 @@ class Convergence:
     """What is guaranteed: ``E f(w_t) <= factor^t f(w_0)``.
 
     Attributes:
-        learning_rate: the step size that the factor is for; 0 where no step size is guaranteed to contract.
-        factor: of the expected loss per step; 1 where nothing is guaranteed.
+        learning_rate: the step size that the factor is for; 0 if no step size is guaranteed to contract.
+        factor: factor of the expected loss per step; 1 if nothing is guaranteed.
         max_rho: radii below it contract, at their best step size.
         max_learning_rate: step sizes below it contract at this radius.
     """
@@ -28,13 +28,13 @@ class Convergence:
         return self.factor < 1
 
     def steps(self, share: float) -> int | float:
-        """After how many steps the expected loss is guaranteed to be at most ``share`` of the first; may be infinite.
+        """Steps until the expected loss is guaranteed to be at most ``share`` of the initial loss; may be infinite.
 
         Raises:
             ValueError: if ``share`` does not lie in (0, 1).
         """
         if not 0 < share < 1:
-            raise ValueError(f"share must lie in (0, 1), such as 0.01 for a hundredth of the first loss, got {share}")
+            raise ValueError(f"share must lie in (0, 1), such as 0.01 for a hundredth of the initial loss, got {share}")
         if not self.guaranteed:
             return math.inf
         return math.ceil(math.log(share) / math.log(self.factor)) if self.factor > 0 else 1
@@ -59,15 +59,15 @@ def convergence(
 
     Args:
         smoothness_each: ``beta``, a Lipschitz constant of the gradient of every example's loss.
-        smoothness: ``lambda``, of the mean loss; at most ``beta``.
-        pl: the PL constant of the mean loss, in the convention named; at most ``lambda`` (``full``: ``2 lambda``).
+        smoothness: ``lambda``, the same for the mean loss; at most ``beta``.
+        pl: the PL constant of the mean loss, in the given convention; at most ``lambda`` (``full``: ``2 lambda``).
         rho: radius of the unnormalized ascent, >= 0.
-        batch_size: ``B``, drawn with replacement.
+        batch_size: ``B`` examples, drawn with replacement.
         pl_convention: ``half`` for ``(1/2) ||grad f||^2 >= pl f``, ``full`` for ``||grad f||^2 >= pl f``.
-        learning_rate: the best by default.
+        learning_rate: step size ``eta``; by default the best one.
 
     Raises:
-        ValueError: naming the argument, if the constants contradict each other or are not positive.
+        ValueError: with the argument's name, if the constants contradict each other or are not positive.
 
     Source: arXiv 2311.17539; at ``rho = 0`` Bassily et al. 2018.
 

@@ -12,10 +12,10 @@ class Condition:
     """One of the conditions of ``stability``.
 
     Attributes:
-        name: of the quantity on the left.
+        name: name of the quantity on the left side.
         value: the left side.
-        bound: the right side; ``None`` where the condition does not exist for this step size and radius.
-        reason: why there is no bound; else empty.
+        bound: the right side; ``None`` if the condition does not exist for this step size and radius.
+        reason: why there is no bound; empty if there is one.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Condition:
 
     @property
     def holds(self) -> bool:
-        """Whether the condition is met; one that does not exist is."""
+        """Whether the condition is met; a condition that does not exist counts as met."""
         return self.bound is None or self.value <= self.bound
 
 
@@ -34,9 +34,9 @@ class Stability:
     """The conditions, and what follows from them.
 
     Attributes:
-        conditions: on the sharpness and, as far as they were given, on the non-uniformity of orders 2, 3 and 4.
+        conditions: the conditions on the sharpness and on the given orders 2, 3 and 4 of non-uniformity.
         implied: whether condition (6) implies all of them, given that ``D_3`` and ``D_4`` are positive semidefinite:
-            for ``eta >= 2 rho``. Below, the term of ``D_2`` is negative and may make up for the others.
+            for ``eta >= 2 rho``. For smaller ``eta``, the term with ``D_2`` is negative and may compensate the others.
     """
 
     conditions: tuple[Condition, ...]
@@ -44,16 +44,16 @@ class Stability:
 
     @property
     def verdict(self) -> str:
-        """``not linearly stable``: the mean moves away; ``undecided``: (6) cannot hold or may not; ``not ruled out``.
+        """``not linearly stable``, ``undecided`` (condition (6) cannot hold, or may not), or ``not ruled out``.
 
-        The condition on the sharpness is necessary for linear stability: where it is broken, the expected position
-        itself moves away. The others are necessary for condition (6) only, which is sufficient for stability.
+        The condition on the sharpness is necessary for linear stability: if it is violated, the expected position
+        itself moves away. The others are necessary only for condition (6), which is sufficient for stability.
         """
         if not self.conditions[0].holds:
             return "not linearly stable"
         if self.holds:
             return "not ruled out"
-        return "undecided, as condition (6) cannot hold" if self.implied else "undecided"
+        return "undecided, because condition (6) cannot hold" if self.implied else "undecided"
 
     @property
     def holds(self) -> bool:
@@ -68,16 +68,16 @@ def stability(
     rho: float = 0.0,
     nonuniformity: Mapping[int, float] | None = None,
 ) -> Stability:
-    """What condition (6), sufficient for linear stability under stochastic SAM at batch size 1, asks term by term.
+    """Checks, term by term, what condition (6) requires; it is sufficient for linear stability at batch size 1.
 
     With per-sample Hessians ``H_i``, their mean ``H``, ``D_k = mean_i H_i^k - H^k``, sharpness
     ``a = lambda_max(H)`` and non-uniformity ``s_k = max(lambda_max(D_k), 0)^(1/k)``:
 
     * ``a (1 + rho a) <= 2 / eta``
-    * ``s_2^2 <= 1 / (eta (eta - 2 rho))``, which exists for ``eta > 2 rho`` only
-    * ``s_3^3 <= 1 / (2 eta^2 rho)`` and ``s_4^4 <= 1 / (eta^2 rho^2)``, which exist for ``rho > 0`` only
+    * ``s_2^2 <= 1 / (eta (eta - 2 rho))``, which exists only for ``eta > 2 rho``
+    * ``s_3^3 <= 1 / (2 eta^2 rho)`` and ``s_4^4 <= 1 / (eta^2 rho^2)``, which exist only for ``rho > 0``
 
-    At ``rho = 0`` these are those of stochastic gradient descent, ``a <= 2 / eta`` and ``s_2 <= 1 / eta``.
+    At ``rho = 0`` these are the conditions for stochastic gradient descent, ``a <= 2 / eta`` and ``s_2 <= 1 / eta``.
 
     Args:
         sharpness: ``a`` >= 0.
@@ -86,11 +86,11 @@ def stability(
         nonuniformity: order 2, 3 or 4 -> ``s_k`` >= 0; orders that are left out are not checked.
 
     Raises:
-        ValueError: naming the argument, if a number is negative or not finite, or an order is none of 2, 3, 4.
+        ValueError: with the argument's name, if a number is negative or not finite, or an order is not 2, 3 or 4.
 
     The first is necessary for linear stability: the expected position is multiplied by ``I - eta H - eta rho mean_i
     H_i^2`` at every step. The others are necessary for condition (6), where ``eta >= 2 rho`` and ``D_3``, ``D_4`` are
-    positive semidefinite; a minimum that breaks one of them may still be stable. See ``Stability.verdict``.
+    positive semidefinite; a minimum that violates one of them may still be stable. See ``Stability.verdict``.
 
     Source: arXiv 2311.17539, condition (7); Wu et al. 2018 at ``rho = 0``.
 
@@ -105,7 +105,7 @@ def stability(
     conditions = [Condition("a (1 + rho a)", a * (1 + rho * a), 2 / eta)]
     for order, value in sorted((nonuniformity or {}).items()):
         if order not in (2, 3, 4):
-            raise ValueError(f"nonuniformity has the orders 2, 3 and 4, got {order}")
+            raise ValueError(f"nonuniformity must have orders 2, 3 or 4, got {order}")
         moment = not_negative(f"nonuniformity[{order}]", value) ** order
         name = f"s_{order}^{order}"
         if order == 2:
@@ -126,7 +126,7 @@ def largest_sharpness(*, learning_rate: float, rho: float = 0.0) -> float:
     stable minimum has to be.
 
     Raises:
-        ValueError: naming the argument, if ``learning_rate`` is not positive or ``rho`` negative.
+        ValueError: with the argument's name, if ``learning_rate`` is not positive or ``rho`` is negative.
 
     Example:
         >>> from widebasin import theory

@@ -1,4 +1,4 @@
-"""Training: one network, or many networks of one architecture in one compiled program."""
+"""Training: one network, or many networks with one architecture in one compiled program."""
 
 from widebasin.training.bucketed import Bucketed, Cut, shortened
 from widebasin.training.checkpoint import CheckpointError, Checkpoints

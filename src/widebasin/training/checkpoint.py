@@ -13,15 +13,15 @@ FORMAT = 1
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be read or written; the message names the folder and the remedy."""
+    """A checkpoint cannot be read or written; the message has the folder and the remedy."""
 
 
 class Checkpoints:
     """The latest checkpoints of one training run, in one folder, written by orbax.
 
-    A checkpoint appears whole or not at all (orbax writes aside and renames). Beside it lies a seal with the shapes of
-    its arrays and the SHA-256 digest of each of its files, verified before anything is read. A checkpoint without a
-    seal, left by a process that ended between the two, does not count; the one before it is kept for that case.
+    Checkpoints are written atomically (orbax writes to a temporary folder and renames it). A seal next to each has the
+    shapes of its arrays and the SHA-256 digests of its files, verified before anything is read. A checkpoint without a
+    seal, left by a process that ended between the two, is ignored; the one before it is kept for that case.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,10 +29,10 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
 
     def save(self, epoch: int, tree: PyTree) -> None:
-        """Writes the checkpoint of an epoch, a pytree of arrays; the one before is kept, older ones are removed.
+        """Writes the checkpoint of an epoch, a pytree of arrays; the previous one is kept, older ones are removed.
 
         Raises:
-            CheckpointError: if the disk does not take it; the checkpoints that were there before are unharmed.
+            CheckpointError: if it cannot be written; previous checkpoints stay intact.
         """
         manager = self._open()
         seal = self._seal(epoch)
@@ -44,8 +44,8 @@ class Checkpoints:
             aside.replace(seal)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             raise CheckpointError(
-                f"cannot write a checkpoint to {self.folder} ({str(error).splitlines()[0][:200]}); make room and run "
-                "the same command again: finished networks and the checkpoint before are kept"
+                f"cannot write a checkpoint to {self.folder} ({str(error).splitlines()[0][:200]}); free some space and "
+                "run the same command again: finished networks and the previous checkpoint are kept"
             ) from error
         for old in set(self.folder.glob("*.seal")) - {self._seal(kept) for kept in manager.all_steps()}:
             old.unlink()
@@ -54,7 +54,7 @@ class Checkpoints:
         """The latest checkpoint, with the structure, shapes and dtypes of ``like``; ``None`` if there is none.
 
         Raises:
-            CheckpointError: if the checkpoint is truncated, corrupt, of another shape or of another format.
+            CheckpointError: if the checkpoint is truncated or corrupt, or has another shape or format.
         """
         if not self.folder.exists():
             return None
@@ -71,11 +71,11 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise self._unreadable(f"has a damaged seal ({error})") from error
         if version != FORMAT:
-            raise self._unreadable(f"has format {version}, this version of widebasin reads {FORMAT}")
+            raise self._unreadable(f"has format {version}, but this version of widebasin reads {FORMAT}")
         if digests != _digests(self.folder / str(epoch)):
             raise self._unreadable("is corrupt or truncated: its files do not match their digests")
         if arrays != _arrays(like):
-            raise self._unreadable("is of another training run: its arrays have other names, shapes or types")
+            raise self._unreadable("belongs to another training run: its arrays have different names, shapes or types")
         return manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
 
     def remove(self) -> None:
@@ -85,7 +85,7 @@ class Checkpoints:
             shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Releases what orbax holds; what is saved stays."""
+        """Releases the resources of orbax; saved checkpoints stay."""
         if self._manager is not None:
             self._manager.close()
             self._manager = None
@@ -119,5 +119,5 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _abstract(leaf: PyTree) -> PyTree:
-    """Device arrays by shape; numpy arrays as they are, so that they come back as numpy arrays."""
+    """The shape of a device array; numpy arrays unchanged, so that they are restored as numpy arrays."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) if isinstance(leaf, jax.Array) else leaf

@@ -1,4 +1,4 @@
-"""How programs are compiled, and that they outlive the process."""
+"""How programs are compiled, and the cache that keeps them between processes."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from widebasin.data.places import cache_folder
 
 
 def keep_compiled_programs() -> None:
-    """JAX's persistent cache of compiled programs, unless the user has set one up or turned it off."""
+    """Enables JAX's persistent cache of compiled programs, unless the user has configured or disabled it."""
     if jax.config.values["jax_compilation_cache_dir"] is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = cache_folder("compiled")
         try:
@@ -25,7 +25,7 @@ def keep_compiled_programs() -> None:
 
 @contextlib.contextmanager
 def without_compilation_cache() -> Iterator[None]:
-    """Without JAX's persistent cache of compiled programs, should the user have set one up."""
+    """A context without JAX's persistent cache of compiled programs, even if the user has configured one."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
@@ -35,9 +35,9 @@ def without_compilation_cache() -> Iterator[None]:
 
 
 def use_every_core() -> None:
-    """Makes every core of the CPU a device of JAX, over which networks are split.
+    """Makes every CPU core a JAX device, so that networks are split over the cores.
 
-    To be called before JAX is first used. Nothing is changed where the user has said how many devices there are.
+    Call it before JAX is first used. It changes nothing if the user has set the number of devices.
     """
     said = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
     if not said:
@@ -47,18 +47,18 @@ def use_every_core() -> None:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def compiler_options(*, once: bool = False) -> dict[str, Any] | None:
-    """Options for programs of training: on CPU, code that compiles in two thirds of the time and runs as fast.
+    """Compiler options for training programs: on CPU, they compile in two thirds of the time and run as fast.
 
-    Without those that this version of XLA has not, or that the user has set in ``XLA_FLAGS``.
+    Options that this version of XLA does not have, or that the user has set in ``XLA_FLAGS``, are left out.
 
     Args:
-        once: for a program that runs once: what compiles fastest.
+        once: for a program that runs once: options that compile fastest.
     """
     if jax.default_backend() != "cpu":
         return None

@@ -1,4 +1,4 @@
-"""Judging a network: weighted means over a part of the split, block by block, and metrics of the whole part."""
+"""Evaluates a network: weighted means over a part of the split, block by block, and metrics of the whole part."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def evaluated_block(
     index: PyTree,
     data: PyTree,
 ) -> tuple[Totals, PyTree]:
-    """Sums over a block of a part, with their weights, and what is collected for metrics of the whole part."""
+    """Sums over a block of a part, with their weights, and the data collected for metrics of the whole part."""
     model = state.network(hyperparameters)
     batch = problem.batch(data, source, index, None, part)
     totals, _ = problem.losses(model, source, batch, None, training=False)
@@ -32,7 +32,7 @@ def evaluated(
     hyperparameters: Hyperparameters,
     data: PyTree,
 ) -> tuple[Totals, PyTree]:
-    """Sums over a part in one program; what is collected has a leading axis over blocks."""
+    """Sums over a part in one program; collected data have a leading axis over blocks."""
     blocks = problem.blocks(part)
 
     def block(index: PyTree) -> tuple[Totals, PyTree]:

@@ -1,4 +1,4 @@
-"""The lazy regime: what is trained is the displacement of a model's outputs, scaled."""
+"""The lazy regime: trains the scaled change of a model's outputs since initialization."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from widebasin.training.supervised import Examples, Supervised
 
 
 class CenteredSource(NamedTuple):
-    """What a centered network is trained on.
+    """The data that a centered network is trained on.
 
     Attributes:
-        examples: of the problem that is wrapped.
-        origin: the parameters at initialization, without what is pruned.
+        examples: examples of the wrapped problem.
+        origin: the parameters at initialization, without pruned ones.
         output_scale: alpha.
     """
 
@@ -31,47 +31,47 @@ class CenteredSource(NamedTuple):
 class Centered(Problem):
     """Trains ``alpha (f(w, x) - f(w0, x))`` with the loss over ``alpha^2``; alpha is the axis ``output_scale``.
 
-    At large alpha the parameters hardly move, and the model is as good as linear in them. What is reported is the loss
-    itself, not over ``alpha^2``.
+    At large alpha the parameters hardly move, and the model is nearly linear in them. The reported loss is not divided
+    by ``alpha^2``.
 
     Source: Chizat et al. 2019 (arXiv 1812.07956).
 
     Attributes:
-        problem: whose model it is, without a state.
+        problem: the problem to wrap; its model must have no state.
     """
 
     problem: Supervised
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for a model with a state, and for images from the disk."""
+        """Raises ``ValueError`` for a model with a state, and for images streamed from disk."""
         if self.problem.network.stateful:
-            raise ValueError("a centered model must have no state: leave batch normalization out")
+            raise ValueError("a centered model must have no state: remove batch normalization")
         if self.problem.from_disk:
-            raise ValueError("a centered model is trained on data in memory, not on images from the disk")
+            raise ValueError("a centered model must be trained on data in memory, not on images streamed from disk")
 
     @property
     def recipe(self) -> Recipe:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the problem."""
+        """The recipe of the wrapped problem."""
         return self.problem.recipe
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of the problem."""
+        """The metrics of the wrapped problem."""
         return self.problem.metrics
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Those of the problem, and the scale."""
+        """The axes of the wrapped problem, and the scale."""
         return (*self.problem.axes, "output_scale")
 
     @property
     def steps_per_epoch(self) -> int:
-        """Those of the problem."""
+        """The steps per epoch of the wrapped problem."""
         return self.problem.steps_per_epoch
 
     @property
     def data(self) -> PyTree:
-        """Those of the problem."""
+        """The data of the wrapped problem."""
         return self.problem.data
 
     def init(self, key: Key[Array, ""]) -> Model:
@@ -80,7 +80,7 @@ class Centered(Problem):
 
     @property
     def plain(self) -> Supervised:
-        """The problem that is wrapped."""
+        """The wrapped problem."""
         return self.problem
 
     @property
@@ -91,7 +91,7 @@ class Centered(Problem):
     def source(
         self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
     ) -> CenteredSource:
-        """That of the problem, with the origin and the scale."""
+        """The source of the wrapped problem, with the origin and the scale."""
         return CenteredSource(self.problem.source(data, key, point, params), params, point["output_scale"])
 
     def carry(self, source: CenteredSource, key: Key[Array, ""]) -> PyTree:
@@ -146,7 +146,7 @@ class Centered(Problem):
         return self.problem.blocks(part)
 
     def collected(self, model: Model, source: Any, batch: Any) -> PyTree:
-        """See ``Problem``: of the displaced, scaled outputs."""
+        """See ``Problem``; uses the centered, scaled outputs."""
         if not self.problem.objective.of_dataset:
             return ()
         return self.problem.collected_of(self._outputs(model, source, batch, None, training=False), batch)

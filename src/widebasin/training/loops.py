@@ -1,4 +1,4 @@
-"""An epoch of a group of networks: as one compiled loop, or step by step from the host."""
+"""Runs an epoch of a group of networks: as one compiled loop, or step by step from the host."""
 
 import abc
 import functools
@@ -21,12 +21,12 @@ PREFIXES = {"valid": "valid", "test": "test", "train": "final_train"}
 
 
 class Loop(abc.ABC):
-    """What both loops share: the programs of one group size.
+    """The base class of both loops: the programs for one group size.
 
     Args:
-        problem: what is trained.
+        problem: the problem to train.
         method_at: radius -> method.
-        placement: where.
+        placement: where to train.
     """
 
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
@@ -38,7 +38,7 @@ class Loop(abc.ABC):
     def _begin_one(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
     ) -> tuple[PyTree, PyTree]:
-        """What an epoch trains on. A program by itself: that of the steps differs with the width, this one does not."""
+        """The data of an epoch. It is a separate program because it does not depend on the width, unlike the steps."""
         model = state.network(hyperparameters)
         return self.problem.epoch(data, source, state.carry, model, state.key, state.epoch)
 
@@ -67,10 +67,10 @@ class Loop(abc.ABC):
         first: int,
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        """The state after all steps from number ``first`` on, and the metrics of the epoch."""
+        """The state after all steps, numbered from ``first``, and the metrics of the epoch."""
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
-        """Compiles ahead of the first epoch, where there is one program to compile."""
+        """Compiles ahead of the first epoch, if there is a single program to compile."""
         del state, source, hyperparameters, data
 
     def _whole(self, prefix: str, collected: PyTree) -> dict[str, np.ndarray]:
@@ -156,7 +156,7 @@ def _nothing(shape: jax.ShapeDtypeStruct) -> Array:
 
 
 class Dispatched(Loop):
-    """Steps and blocks of evaluations one by one from the host, which may read them from the disk."""
+    """Steps and evaluation blocks dispatched one by one from the host, which may read them from disk."""
 
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         super().__init__(problem, method_at, placement)
@@ -199,7 +199,7 @@ class Dispatched(Loop):
     def judged(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
     ) -> dict[str, np.ndarray]:
-        """The metrics of networks as they are, on all parts."""
+        """The metrics of networks without training, on all parts."""
         with self.problem.reading(self.placement.plan.workers) as rows:
             found = [
                 self._evaluated(rows, part, prefix, state, source, hyperparameters, data)
@@ -229,5 +229,5 @@ class Dispatched(Loop):
 
 
 def means_of(steps: Sequence[Metrics]) -> dict[str, np.ndarray]:
-    """The averages of the metrics of steps."""
+    """The averages of the metrics over steps."""
     return {name: np.mean([np.asarray(found[name]) for found in steps], axis=0) for name in steps[0]}

@@ -17,13 +17,13 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """A context in which the settings of JAX that change results are ours, but for the precision of matrix products.
+    """A context that fixes all JAX settings that affect results, except the precision of matrix products.
 
-    That one is the user's, and recorded with a sweep.
+    That precision is set by the user and recorded with a sweep.
 
-    Types are those that a precision needs. Keys are those of Threefry, and what is drawn from them does not depend on
-    how arrays are split over devices. Types and ranks are promoted as NumPy does, and a network that diverges is no
-    error, as training marks it.
+    64-bit types are enabled as the precision needs. Keys use Threefry, and random numbers do not depend on how arrays
+    are split over devices. Types and ranks are promoted as in NumPy, and divergence raises no error, because training
+    marks diverged networks.
     """
     with (
         jax.enable_x64(precision == "float64"),
@@ -38,21 +38,21 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 class Network:
-    """What all networks of one architecture share, apart from their numbers.
+    """What all networks with the same architecture share: everything except the values of their arrays.
 
     A model maps one example to outputs; a model with a state (the running statistics of batch normalization) maps
     ``(example, state)`` to ``(outputs, state)``. ``build`` returns either; batches come from ``jax.vmap``.
 
     Attributes:
-        structure: the model as it is built, with shapes for arrays.
-        static: what of the model is no array.
-        stateful: whether it has a state.
-        takes_key: whether it is called with ``key=`` in training, for dropout.
+        structure: the built model, with shapes instead of arrays.
+        static: the parts of the model that are not arrays.
+        stateful: whether the model has a state.
+        takes_key: whether the model is called with ``key=`` in training, for dropout.
         num_params: number of its parameters.
 
     Raises:
-        ValueError: if what is built is no model, or has arrays that are no floating-point numbers, which would be
-            neither trained nor kept.
+        ValueError: if ``build`` does not return a model, or the model has arrays that are not floating-point, which
+            would be neither trained nor kept.
     """
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
@@ -63,8 +63,8 @@ class Network:
             model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
         if not callable(model):
             raise ValueError(  # noqa: TRY004 (shown like other models that do not fit)
-                f"build must return a model that is called with one example, got {_kind(model)}; of parameters and a "
-                "function of them and a batch models.Applied(params, apply) makes one"
+                f"build must return a model that is called with one example, got {_kind(model)}; for parameters and a "
+                "function of parameters and a batch, return models.Applied(params, apply)"
             )
         _refuse_other_arrays(model)
         self.structure: Any = model
@@ -98,11 +98,11 @@ class Network:
         Args:
             params: from ``initialize``.
             state: from ``initialize``.
-            inputs: as the model sees them, leading axis over examples.
-            training: whether batch normalization takes the statistics of this batch and updates the running ones, and
-                dropout drops.
-            keys: of every example, for models that take one in training.
-            given: what else the model is called with by name, the same for all examples.
+            inputs: inputs of the model, leading axis over examples.
+            training: whether batch normalization uses the statistics of this batch and updates the running ones, and
+                dropout is active.
+            keys: one key per example, for models that take a key in training.
+            given: other keyword arguments of the model, the same for all examples.
         """
         if self.dtype is not None:
             params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
@@ -132,9 +132,9 @@ class Network:
         """The trained model as a function of one example; its floating-point arrays are its parameters.
 
         Args:
-            params: from training.
-            state: likewise.
-            given: what the model is called with by name, as in training.
+            params: trained parameters.
+            state: trained state.
+            given: keyword arguments of the model, as in training.
         """
         model = eqx.nn.inference_mode(eqx.combine(params, self.static))
         if not self.stateful and not given and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
@@ -147,10 +147,10 @@ class InferenceModel(eqx.Module):
     """A trained model whose leaves are arrays, and whose floating-point arrays are its parameters.
 
     Attributes:
-        params: the model's arrays.
-        state_bits: its state, if it has one, floating-point arrays as whole numbers of the same bits: whoever looks for
-            parameters looks for floating-point arrays, and running statistics are none.
-        given: what the model is called with by name, as pairs.
+        params: the model's parameters.
+        state_bits: its state, if any; floating-point arrays are stored as integers with the same bits, so that running
+            statistics are not mistaken for parameters, which are the floating-point arrays.
+        given: keyword arguments of the model, as pairs.
     """
 
     params: Any
@@ -160,7 +160,7 @@ class InferenceModel(eqx.Module):
     _state_dtypes: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, model: Any, state: Any, given: Mapping[str, float] | None = None) -> None:
-        """From a model in inference mode, its final state, ``None`` if it has none, and what it is called with."""
+        """Takes a model in inference mode, its final state (``None`` if it has none) and its keyword arguments."""
         self.given = tuple((given or {}).items())
         self.params, self._static = eqx.partition(model, eqx.is_array)
         self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
@@ -170,7 +170,7 @@ class InferenceModel(eqx.Module):
         """The outputs for one example.
 
         Raises:
-            ValueError: if the state is in double precision and JAX has none here.
+            ValueError: if the state is in double precision but JAX's 64-bit types are disabled.
         """
         if "float64" in self._state_dtypes and jnp.result_type(float) != jnp.float64:
             raise ValueError("the model is in float64: call it within jax.enable_x64(True)")
@@ -183,7 +183,7 @@ class InferenceModel(eqx.Module):
 
 
 def _bits(leaf: Array) -> Array:
-    """Floating-point numbers as whole numbers of the same bits; others as they are."""
+    """Floating-point numbers as integers with the same bits; others unchanged."""
     floating = jnp.issubdtype(leaf.dtype, jnp.inexact)
     return jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}") if floating else leaf
 
@@ -208,7 +208,7 @@ def _refuse_other_arrays(model: PyTree) -> None:
         if _is_shape(leaf) and not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise ValueError(
                 f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: arrays of a model "
-                "are its parameters and must be floating-point; keep a constant in a tuple, or the rest in its state"
+                "are its parameters and must be floating-point; keep constants in a tuple, other arrays in its state"
             )
 
 

@@ -1,4 +1,4 @@
-"""What is minimized and what is measured of an example, or of a whole data set."""
+"""The loss and the metrics of an example, or of a whole data set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,9 +27,9 @@ class Objective:
     Attributes:
         loss: minimized, averaged over the batch; with weights, their weighted mean over all positions of the batch.
         metrics: metric -> its value for an example, averaged likewise.
-        of_dataset: metric -> its value for a whole data set, which is no average over examples: mean average
-            precision, ROC-AUC, F1. There is none for training batches.
-        judge: the metric by which epochs and radii are chosen and gains reported; by default the first of
+        of_dataset: metric -> its value for a whole data set, if not an average over examples: mean average precision,
+            ROC-AUC, F1. It is not computed for training batches.
+        judge: the main metric: it selects epochs and radii, and its gain is reported; by default the first of
             ``metrics``, then of ``of_dataset``, else the loss.
     """
 
@@ -39,19 +39,19 @@ class Objective:
     judge: Metric | None = None
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` where two metrics have one name, or the judge is none of them."""
+        """Raises ``ValueError`` if two metrics have the same name, or the judge is not one of them."""
         known = (*self.metrics, *self.of_dataset, LOSS)
         names = [one.name for one in known]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(
-                f"metrics must have names of their own besides {LOSS.name}, got {', '.join(sorted(twice))} twice"
+                f"metrics must have different names, and none may be {LOSS.name}, got {', '.join(sorted(twice))} twice"
             )
         if self.judge is not None and self.judge not in known:
             raise ValueError(f"judge must be one of {', '.join(one.name for one in known)}, got {self.judge.name!r}")
 
     @property
     def all_metrics(self) -> tuple[Metric, ...]:
-        """Every metric, the judge first."""
+        """All metrics, the main metric (judge) first."""
         known = (*self.metrics, *self.of_dataset) or (LOSS,)
         judge = self.judge or known[0]
         return (judge, *(metric for metric in known if metric != judge))
@@ -63,7 +63,7 @@ def cross_entropy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Fl
 
 
 def accuracy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:
-    """1 where the largest logit is the label's, else 0."""
+    """1 if the largest logit is the label's, else 0."""
     return (jnp.argmax(logits) == label).astype(float)
 
 
@@ -73,7 +73,7 @@ def squared_error(outputs: Float[Array, " outputs"], target: Float[Array, " outp
 
 
 def one_hot_squared_error(outputs: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:
-    """``||outputs - e_label||^2``, the squared error of a label as a unit vector."""
+    """``||outputs - e_label||^2``, the squared error to the label's one-hot vector."""
     return squared_error(outputs, jax.nn.one_hot(label, outputs.shape[0], dtype=outputs.dtype))
 
 

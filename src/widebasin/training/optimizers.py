@@ -1,4 +1,4 @@
-"""Base optimizers by name: what becomes of the (SAM) gradient. All from optax."""
+"""Base optimizers by name: they turn the (SAM) gradient into an update. All are from optax."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class NamedOptimizer:
     """A base optimizer.
 
     Attributes:
-        title: as it is written in text and figures.
-        summary: what it does, and how weight decay enters.
-        build: (learning-rate schedule, momentum, weight decay) -> the optax optimizer; momentum is for those that have
-            one of their own choice, see ``has_momentum``.
-        has_momentum: whether the recipe's momentum is its own.
+        title: its name in text and figures.
+        summary: what it does, and how weight decay is applied.
+        build: (learning-rate schedule, momentum, weight decay) -> the optax optimizer; momentum is used only if
+            ``has_momentum``.
+        has_momentum: whether it uses the recipe's momentum.
     """
 
     title: str
@@ -70,11 +70,11 @@ OPTIMIZERS: Mapping[str, NamedOptimizer] = {
         has_momentum=True,
     ),
     "adam": NamedOptimizer("Adam", "betas .9 and .999; weight decay is added to the gradient", _adam),
-    "adamw": NamedOptimizer("AdamW", "betas .9 and .999; weight decay apart from the gradient", _adamw),
-    "lion": NamedOptimizer("Lion", "the sign of a moving average; weight decay apart from the gradient", _lion),
+    "adamw": NamedOptimizer("AdamW", "betas .9 and .999; weight decay separate from the gradient", _adamw),
+    "lion": NamedOptimizer("Lion", "the sign of a moving average; weight decay separate from the gradient", _lion),
     "muon": NamedOptimizer(
         "Muon",
-        "matrices by orthogonalized momentum, the rest by AdamW with Nesterov's; weight decay apart from the gradient",
+        "orthogonalized momentum for matrices, else AdamW with Nesterov; weight decay separate from the gradient",
         _muon,
     ),
 }

@@ -1,4 +1,4 @@
-"""Where networks are trained: side by side in one program, and on which devices."""
+"""Where networks are trained: several in one program, and on which devices."""
 
 import functools
 from collections.abc import Callable
@@ -17,10 +17,10 @@ DEVICES = "devices"
 
 
 class Placement:
-    """From functions of one network to compiled programs of all networks of a group, as a plan says.
+    """Turns functions of one network into compiled programs for all networks of a group, as the plan says.
 
-    Several networks are put side by side by ``jax.vmap``; on several devices each device has its share of them, and
-    nothing is communicated. One network by itself is on all devices, which split its batches.
+    Several networks are vectorized by ``jax.vmap``; several devices each have some of them, without communication. A
+    single network is on all devices, which split its batches.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -31,13 +31,13 @@ class Placement:
     def compiled(
         self, one: Callable[..., Any], shared: int = 0, donate: bool = False, once: bool = False
     ) -> Callable[..., Any]:
-        """A program for all networks along the leading axis of every argument and result.
+        """A program for all networks, with a leading axis over networks in every argument and result.
 
         Args:
             one: a function of one network.
-            shared: how many of its last arguments are the same for all networks, and have no such axis.
+            shared: number of last arguments that are the same for all networks and have no such axis.
             donate: whether the memory of the first argument may be reused.
-            once: whether it runs once for a group, and rather compiles fast than runs fast.
+            once: whether it runs only once per group, so that fast compilation matters more than speed.
         """
         lifted = self._side_by_side(one, shared) if self.many else self._alone(one, shared)
         return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options(once=once))
@@ -71,18 +71,18 @@ class Placement:
         return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec()))
 
     def own(self, tree: PyTree) -> PyTree:
-        """Arrays with a leading axis over networks: on every device its share of several, or one on all."""
+        """Arrays with a leading axis over networks: several networks are split over devices, one is on all devices."""
         spec = PartitionSpec(DEVICES) if self.many else PartitionSpec()
         return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
 
     def split(self, batch: PyTree) -> PyTree:
-        """A batch, every device its share of the examples, where one network trains on several devices."""
+        """A batch, split over devices if one network trains on several devices."""
         if self.mesh is None or self.many:
             return batch
         sharding = NamedSharding(self.mesh, PartitionSpec(DEVICES))
         return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding), batch)
 
     def filled(self, networks: int) -> int:
-        """How many networks a group is filled up to: all groups of a plan are as large, and share one program."""
+        """The padded size of a group: all groups of a plan have the same size and share one program."""
         at_once = -(-self.plan.networks_at_once // self.plan.devices) * self.plan.devices
         return max(at_once, networks) if self.many else networks

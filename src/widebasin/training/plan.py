@@ -1,4 +1,4 @@
-"""How networks are executed: how many at once, and whether an epoch is one program or dispatched step by step."""
+"""Plans of execution: how many networks at once, and whether an epoch is one program or runs step by step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan of execution. It changes speed; numbers agree between plans to float tolerance.
+    """A plan of execution. It changes speed only; numbers agree between plans to float tolerance.
 
-    But for ``microbatch`` where there is batch normalization. Under one plan they agree to the last bit, whatever other
-    networks are in the group: groups are filled up to one size.
+    The exception is ``microbatch`` with batch normalization. Under one plan numbers agree to the last bit, whatever
+    other networks are in the group, because groups are padded to one size.
 
     Attributes:
-        networks_at_once: how many networks one program trains by ``vmap``; 1 means one by one, without ``vmap``.
+        networks_at_once: number of networks that one program trains by ``vmap``; 1 means one by one, without ``vmap``.
         loop: ``scan``, a whole epoch in one compiled loop, or ``step``, each step dispatched from the host.
-        platform: what it was chosen for: ``cpu``, ``gpu`` or ``tpu``.
-        devices: of this host, over which the networks of a program are split, or the batches of one; a core of the CPU
-            may be one.
-        workers: processes that decode images, where these are streamed from the disk.
-        microbatch: examples of a batch at a time, whose gradients are accumulated, in the memory of so many; all of
-            them by default. Batch normalization takes the statistics of each part by itself.
+        platform: the platform it was chosen for: ``cpu``, ``gpu`` or ``tpu``.
+        devices: number of devices of this host, over which the networks of a program, or the batches of one network,
+            are split; a CPU core may be a device.
+        workers: processes that decode images, if images are streamed from disk.
+        microbatch: examples per part of a batch; gradients of the parts are accumulated to save memory; by default the
+            whole batch. Batch normalization uses the statistics of each part separately.
     """
 
     networks_at_once: int
@@ -66,7 +66,7 @@ class Plan:
             raise ValueError(f"microbatch must be at least 1, got {self.microbatch}")
 
     def groups(self, networks: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
-        """Cuts networks into as few groups as the plan allows, of sizes that differ by at most one."""
+        """Splits networks into as few groups as the plan allows, with sizes that differ by at most one."""
         count = -(-len(networks) // self.networks_at_once)
         short, longer = divmod(len(networks), count) if count else (0, 0)
         start = 0
@@ -77,17 +77,17 @@ class Plan:
 
 
 def choose_plan(problem: Problem, networks: int) -> Plan:
-    """The plan for a problem and a number of networks on the default device.
+    """Chooses the plan for a problem and a number of networks on the default device.
 
-    Batching saves time between operations. Where a step takes a millisecond, as that of a dense network, this counts.
+    Batching saves overhead between operations, which matters if a step takes a millisecond, as for a dense network.
 
-    * Dense networks and attention are batched and scanned. On a CPU three at once are on every core, twelve of less
-      than 500 parameters, within half a million parameters on a core, beyond which networks go one by one: per epoch
-      and network, one by one, two, six, ten and thirty at once on two cores take 9.8, 6.4, 7.1, 4.4 and 3.5 ms
-      (25,000 parameters), 21, 12, 11, 9.7 and 13 ms (76,000), one by one, two and six at once 55, 30 and 33 ms
-      (250,000) and 141, 112 and 114 ms (890,000). The plan does not depend on how many networks there are, so that a
-      network's numbers do not, and a sweep may grow.
-    * On accelerators as many dense networks are at once as fit the memory. Attention goes one by one, until measured.
+    * Dense networks and attention are batched and scanned. On a CPU, every core trains three at once, or twelve with
+      fewer than 500 parameters, up to half a million parameters per core; larger networks go one by one. Time per epoch
+      and network for one, two, six, ten and thirty at once on two cores: 9.8, 6.4, 7.1, 4.4 and 3.5 ms (25,000
+      parameters), 21, 12, 11, 9.7 and 13 ms (76,000), and for one, two and six at once 55, 30 and 33 ms (250,000) and
+      141, 112 and 114 ms (890,000). The plan does not depend on the number of networks, so neither do a network's
+      numbers, and a sweep can be extended.
+    * On accelerators, as many dense networks run at once as fit in memory. Attention goes one by one, until measured.
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
@@ -116,7 +116,7 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
 
 
 def _bytes_of_network(problem: Problem, parameters: int) -> int:
-    """What the state of a network takes in training, and which examples are its own."""
+    """Memory for the training state of a network and its own examples."""
     examples = max(jax.tree.leaves(problem.blocks(part))[0].size for part in PARTS)
     return 4 * (COPIES_OF_PARAMETERS * parameters + 2 * examples)
 
@@ -132,7 +132,7 @@ def _is_attention(node: object) -> bool:
 
 
 def devices_of_one(problem: Problem) -> int:
-    """Over how many devices of this host the batches of one network are split; the cores of a CPU share them anyway."""
+    """Number of devices of this host to split the batches of one network over; CPU cores share them anyway."""
     if jax.default_backend() == "cpu":
         return 1
     sizes = range(1, jax.local_device_count() + 1)
@@ -140,7 +140,7 @@ def devices_of_one(problem: Problem) -> int:
 
 
 def _even(networks: int, most: int, devices: int) -> int:
-    """The size of as few groups as ``most`` networks at once allow; every device has as many of a group."""
+    """The group size for as few groups as ``most`` networks at once allow, with equally many networks per device."""
     if most >= devices:
         most -= most % devices
     size = -(-networks // -(-networks // most))

@@ -1,4 +1,4 @@
-"""What can be trained: the protocol between a problem and the training loop, which knows no data."""
+"""The class ``Problem``: the interface between a problem and the training loop, which knows no data."""
 
 import abc
 import contextlib
@@ -13,7 +13,7 @@ from widebasin.statistics import LOSS, Metric, recorded
 from widebasin.training.recipe import Recipe
 
 Totals = Mapping[str, tuple[Any, Any]]
-"""Name of a quantity -> (sum of its values, sum of their weights). What is padded or missing has weight 0."""
+"""Name of a quantity -> (sum of its values, sum of their weights). Padding and missing values have weight 0."""
 
 PARTS = ("train", "valid", "test")
 
@@ -22,8 +22,8 @@ class Model(NamedTuple):
     """A network in training.
 
     Attributes:
-        params: what is trained, a pytree of floating-point arrays.
-        state: what else changes with every batch, such as running statistics of batch normalization.
+        params: the trained parameters, a pytree of floating-point arrays.
+        state: other arrays that change with every batch, such as running statistics of batch normalization.
     """
 
     params: PyTree
@@ -31,18 +31,18 @@ class Model(NamedTuple):
 
 
 class Problem(abc.ABC):
-    """What networks that are trained in one program have in common: model, data, loss, recipe.
+    """What networks trained in one program have in common: model, data, loss, recipe.
 
-    Methods are written for one network and are traced: the loop puts networks side by side with ``jax.vmap``. On the
-    host, and not traced, are ``blocks``, ``whole`` and ``reading``. To bring a problem of your own, inherit from this
+    Methods are written for one network and are traced: the loop vectorizes them over networks with ``jax.vmap``. Only
+    ``blocks``, ``whole`` and ``reading`` run on the host, without tracing. For your own problem, inherit from this
     class; ``Supervised`` covers data sets of examples.
 
     Attributes:
-        recipe: how it is trained.
-        metrics: what is reported, besides the loss; the first one judges: it chooses epochs and radii.
-        steps_per_epoch: how many batches ``epoch`` gives.
-        data: arrays that all networks share; handed to the methods, so that no program holds a copy.
-        from_disk: whether ``reading`` reads examples from the disk: then networks are trained one at a time, step by
+        recipe: how networks are trained.
+        metrics: the reported metrics besides the loss; the first is the main one, which selects epochs and radii.
+        steps_per_epoch: number of batches that ``epoch`` returns.
+        data: arrays that all networks share; passed to the methods, so that no program contains a copy.
+        from_disk: whether ``reading`` reads examples from disk; if so, networks are trained one at a time, step by
             step.
     """
 
@@ -52,12 +52,12 @@ class Problem(abc.ABC):
     @property
     @abc.abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """What is reported; the first one judges."""
+        """The reported metrics; the first is the main one."""
 
     @property
     @abc.abstractmethod
     def steps_per_epoch(self) -> int:
-        """How many batches an epoch has."""
+        """Number of batches in an epoch."""
 
     @property
     def data(self) -> PyTree:
@@ -66,12 +66,12 @@ class Problem(abc.ABC):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Axes that the problem itself takes values of, besides those of the recipe and the method."""
+        """Axes whose values the problem itself uses, besides those of the recipe and the method."""
         return ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of everything that is recorded: the loss, then the metrics."""
+        """Names of all recorded values: the loss, then the metrics."""
         return recorded(self.metrics)
 
     # Before training --------------------------------------------------------------------------------------------------
@@ -81,25 +81,25 @@ class Problem(abc.ABC):
 
     @property
     def structure(self) -> PyTree:
-        """The model, or its shapes, with its modules: plans of execution depend on what it is made of."""
+        """The model with its modules, or with shapes instead of arrays; plans of execution depend on its parts."""
         return jax.eval_shape(self.init, jax.random.key(0)).params
 
     def source(
         self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
     ) -> PyTree:
-        """What one network is trained and judged on, unchanged while it trains.
+        """The data that one network is trained and evaluated on; they do not change during training.
 
         Args:
             data: ``self.data``.
-            key: of the network's seed.
+            key: key of the network's seed.
             point: axis -> value.
-            params: at initialization, without what is pruned.
+            params: parameters at initialization, without pruned ones.
         """
         del data, key, params
         return dict(point)
 
     def carry(self, source: PyTree, key: Key[Array, ""]) -> PyTree:
-        """What the problem itself takes from epoch to epoch, such as the states of environments."""
+        """What the problem carries from epoch to epoch, such as the states of environments."""
         del source, key
         return ()
 
@@ -108,15 +108,15 @@ class Problem(abc.ABC):
     def epoch(
         self, data: PyTree, source: PyTree, carry: PyTree, model: Model, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[PyTree, PyTree]:
-        """What an epoch trains on: the new carry, and what ``batch`` makes the batches from.
+        """The data of an epoch: the new carry, and the indices from which ``batch`` makes batches.
 
         Args:
             data: ``self.data``.
             source: from ``source``.
-            carry: from ``carry``, or the epoch before.
-            model: at the beginning of the epoch.
-            key: of the network's training; fold in the number.
-            number: of the epoch, from 0.
+            carry: from ``carry``, or the previous epoch.
+            model: the model at the start of the epoch.
+            key: key of the network's training; fold in ``number``.
+            number: number of the epoch, from 0.
 
         Returns:
             The second is a pytree of arrays with a leading axis of ``steps_per_epoch``.
@@ -128,8 +128,8 @@ class Problem(abc.ABC):
         Args:
             data: ``self.data``.
             source: from ``source``.
-            index: one row of what ``epoch`` or ``blocks`` gave.
-            key: of the augmentation; ``None`` where nothing is augmented.
+            index: one row of the indices from ``epoch`` or ``blocks``.
+            key: key for augmentation; ``None`` for no augmentation.
             part: ``train``, ``valid`` or ``test``.
         """
         del data, source, key, part
@@ -148,24 +148,24 @@ class Problem(abc.ABC):
         """Sums of the loss and of the metrics over a batch, with their weights; and the model's state after it.
 
         Args:
-            model: the network, perhaps at an ascent point.
+            model: the network, possibly at an ascent point.
             source: from ``source``.
-            batch: from ``batch``, all of it or a group of its examples.
-            keys: of every example, for dropout: the same in both passes of a step. ``None`` outside of training.
-            training: whether a step is taken, or the network is judged.
+            batch: from ``batch``, the whole batch or a group of its examples.
+            keys: one key per example, for dropout, the same in both passes of a step. ``None`` outside of training.
+            training: true in a training step, false in an evaluation.
         """
 
     def minimized(self, totals: Totals, source: PyTree) -> Float[Array, ""]:
-        """What is minimized: the weighted mean of the loss; 0 for a batch in which nothing has a weight."""
+        """The minimized quantity: the weighted mean of the loss; 0 for a batch with no weight at all."""
         del source
         return means({LOSS.name: totals[LOSS.name]}, of_nothing=0.0)[LOSS.name]
 
     def example_losses(
         self, model: Model, source: PyTree, batch: PyTree, keys: Key[Array, " examples"] | None
     ) -> Float[Array, " examples"] | None:
-        """The losses of the single examples, of which what is minimized is the mean, or ``None``.
+        """The losses of the single examples, whose mean is minimized, or ``None``.
 
-        For methods that compare examples; without, every example is taken as a batch of its own, which is slower.
+        For methods that compare examples; with ``None``, every example is treated as its own batch, which is slower.
         """
         del model, source, batch, keys
         return None
@@ -173,10 +173,10 @@ class Problem(abc.ABC):
     # Evaluation -------------------------------------------------------------------------------------------------------
     @abc.abstractmethod
     def blocks(self, part: str) -> PyTree:
-        """What ``batch`` makes the blocks of an evaluation from: NumPy arrays with a leading axis over blocks."""
+        """Indices from which ``batch`` makes evaluation blocks: NumPy arrays with a leading axis over blocks."""
 
     def collected(self, model: Model, source: PyTree, batch: PyTree) -> PyTree:
-        """What is needed of a block for metrics of the whole data set, such as outputs and targets; nothing."""
+        """Data of a block for metrics of the whole data set, such as outputs and targets; by default nothing."""
         del model, source, batch
         return ()
 
@@ -184,7 +184,7 @@ class Problem(abc.ABC):
         """The metrics of the whole data set for one network, on the host.
 
         Args:
-            blocks: what was ``collected``, NumPy arrays with a leading axis over blocks.
+            blocks: the ``collected`` data, NumPy arrays with a leading axis over blocks.
         """
         del blocks
         return {}
@@ -192,13 +192,13 @@ class Problem(abc.ABC):
     # Where data come from the host ------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def reading(self, workers: int = 0) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[PyTree]]]:
-        """A function ``(source, index, part) -> the rows of index, one after the other``, as ``batch`` takes them.
+        """A function ``(source, index, part)`` that yields the rows of ``index`` in the form that ``batch`` takes.
 
-        Used where steps are dispatched from the host. A problem with ``from_disk`` reads its examples here, and gives
-        them in the place of their numbers. All arrays are of NumPy, with a leading axis over networks.
+        It is used when steps are dispatched from the host. A problem with ``from_disk`` reads its examples here and
+        yields them instead of their indices. All arrays are NumPy arrays with a leading axis over networks.
 
         Args:
-            workers: processes that read ahead; 0 reads in between.
+            workers: processes that read ahead; 0 reads in the main process.
         """
         del workers
 
@@ -211,18 +211,18 @@ class Problem(abc.ABC):
 
     # Pruning ----------------------------------------------------------------------------------------------------------
     def first_batch(self, data: PyTree, source: PyTree, model: Model, key: Key[Array, ""]) -> PyTree:
-        """The index of the first batch of training, for pruning by its gradient; without augmentation."""
+        """The index of the first training batch, for pruning by its gradient; without augmentation."""
         _, index = self.epoch(data, source, self.carry(source, key), model, key, jnp.zeros((), jnp.int32))
         return jax.tree.map(lambda leaf: leaf[0], index)
 
     @property
     def plain(self) -> "Problem":
-        """The problem whose loss pruning takes: this one, or what it wraps."""
+        """The problem whose loss pruning uses: this one, or the wrapped one."""
         return self
 
 
 def means(totals: Totals, of_nothing: float = jnp.nan) -> dict[str, Any]:
-    """The weighted means of totals; ``of_nothing`` where nothing has a weight, as in a batch without a known label."""
+    """The weighted means of totals; ``of_nothing`` if the weight is 0, as in a batch without known labels."""
 
     def mean(total: Any, weight: Any) -> Any:
         if isinstance(weight, int | float):  # known to the compiler

@@ -1,4 +1,4 @@
-"""Groups of networks in one compiled program: their beginning, and one epoch after the other."""
+"""Trains groups of networks in one compiled program: initialization, then one epoch after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,27 +31,27 @@ ALWAYS = ("rho", "learning_rate", "weight_decay")
 class Program:
     """Trains groups of networks of one problem with one method under one plan; compiles once per group size.
 
-    All is computed in the recipe's precision and under the settings of JAX that belong to it, whatever those of the
-    caller are, see ``computing_in``.
+    Everything is computed in the recipe's precision and with fixed JAX settings, whatever the caller's settings, see
+    ``computing_in``.
 
     Args:
-        problem: what is trained.
+        problem: the problem to train.
         method_at: radius -> method.
-        plan: how.
+        plan: the plan of execution.
 
     Raises:
-        ValueError: if the problem reads from the disk, and the plan is not one network at a time, step by step.
+        ValueError: if the problem reads from disk, but the plan is not one network at a time, step by step.
     """
 
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], plan: Plan) -> None:
         if problem.from_disk and (plan.networks_at_once > 1 or plan.loop != "step"):
             raise ValueError(
-                f"networks_at_once = {plan.networks_at_once} and loop = {plan.loop!r} cannot be for images from the "
-                "disk, which train one network at a time, step by step: give Plan(1, 'step', ...)"
+                f"networks_at_once = {plan.networks_at_once} and loop = {plan.loop!r} cannot be used for images from "
+                "disk, which need one network at a time, step by step: give Plan(1, 'step', ...)"
             )
         if problem.steps_per_epoch < 1:
             raise ValueError(
-                f"batch_size = {problem.recipe.batch_size} is larger than the training set: an epoch would have no step"
+                f"batch_size = {problem.recipe.batch_size} is larger than the training set: an epoch has no steps"
             )
         self.problem, self.method_at, self.plan = problem, method_at, plan
         self.placement = Placement(plan)
@@ -65,19 +65,19 @@ class Program:
             self._source = self.placement.compiled(self._source_one, shared=1, once=True)
 
     def computing(self) -> AbstractContextManager[None]:
-        """The settings of JAX that the networks are trained under."""
+        """A context with the JAX settings used for training."""
         return computing_in(self.problem.recipe.precision)
 
     def prepare(self, points: Sequence[Point]) -> None:
-        """Compiles what training a group needs; to be called in a thread while another program trains."""
+        """Compiles what training a group needs; can be called in a thread while another program trains."""
         with self.computing():
             self.loop.prepare(*self.start(points), self.data)
 
     def start(self, points: Sequence[Point]) -> tuple[TrainingState, PyTree, Hyperparameters]:
         """State, data and hyperparameters of networks before the first step.
 
-        There may be more rows than points: a group is filled up with copies of its last network, so that all groups are
-        of one size and every device has as many; ``epoch`` trains them along.
+        There may be more rows than points: groups are padded with copies of their last network, so that all groups and
+        devices have equally many networks; ``epoch`` trains the copies too.
         """
         with self.computing():
             return self._start(points)
@@ -97,14 +97,14 @@ class Program:
         return state._replace(carry=carry), source, hyperparameters
 
     def _check(self, points: Sequence[Point]) -> None:
-        """Raises ``ValueError`` where there is no network, or one lacks the value of an axis."""
+        """Raises ``ValueError`` if there is no network, or a network lacks the value of an axis."""
         if not points:
-            raise ValueError("points is empty: give a point for every network")
+            raise ValueError("points is empty: give one point per network")
         for point in points:
             names = {name for name, _ in point.axes}
             needed = {*ALWAYS, *self.problem.axes, *(("pruner",) if point.get("sparsity", 0.0) else ())}
             if missing := sorted(needed - names):
-                raise ValueError(f"{point} has no value for {' and '.join(missing)}: give it to Point.of")
+                raise ValueError(f"{point} has no value for {' and '.join(missing)}: pass it to Point.of")
 
     def _initialize_one(self, seed: Integer[Array, ""]) -> TrainingState:
         key = jax.random.key(seed)
@@ -129,7 +129,7 @@ class Program:
     def _masks(
         self, points: Sequence[Point], seeds: Array, hyperparameters: Hyperparameters, state: TrainingState
     ) -> PyTree:
-        """The masks of pruning, from the first batch of every network."""
+        """The pruning masks, from the first batch of every network."""
         plain = self.problem.plain
 
         def first(seed: Array, point: Any, state: TrainingState, data: PyTree) -> tuple[PyTree, PyTree]:
@@ -167,27 +167,26 @@ class Program:
         """One epoch for every network.
 
         Args:
-            state: donated: not usable afterwards.
+            state: the state; donated, so not usable afterwards.
             source: from ``start``.
             hyperparameters: from ``start``.
-            last: whether to evaluate on the whole training set too.
+            last: whether to evaluate on the whole training set, too.
 
         Returns:
-            The new state and metrics of shape ``(networks,)``: ``train_loss``, ``train_accuracy`` ... averaged over
-            the epoch's clean passes; ``gradient_norm``, the mean norm of the gradient applied; ``valid_*`` and
-            ``test_*`` at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN
-            unless ``last``).
+            The new state and metrics of shape ``(networks,)``: ``train_loss``, ``train_accuracy`` ... averaged over the
+            epoch's clean passes; ``gradient_norm``, the mean norm of the applied gradient; ``valid_*`` and ``test_*``
+            at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN unless ``last``).
         """
         with self.computing():
             return self.loop.epoch(state, source, hyperparameters, self.data, last)
 
     def judged(self, points: Sequence[Point], params: PyTree, model: PyTree) -> dict[str, np.ndarray]:
-        """The metrics of networks whose parameters come from elsewhere, without training.
+        """Evaluates networks with given parameters, without training.
 
         Args:
-            points: which networks they are, as many as one program trains.
-            params: leading axis over networks.
-            model: the leaves of their states, likewise.
+            points: the points of the networks, as many as one program trains.
+            params: parameters, leading axis over networks.
+            model: the leaves of their states, leading axis over networks.
 
         Returns:
             ``valid_*``, ``test_*`` and ``final_train_*``.
@@ -196,7 +195,7 @@ class Program:
             ValueError: if the plan is not step by step.
         """
         if self.plan.loop != "step" or not isinstance(self.loop, Dispatched):
-            raise ValueError(f"loop = {self.plan.loop!r} judges after an epoch: give Plan(..., 'step', ...)")
+            raise ValueError(f"loop = {self.plan.loop!r} evaluates only after an epoch: give Plan(..., 'step', ...)")
         with self.computing():
             state, source, hyperparameters = self._start(points)
             state = state._replace(params=self.placement.own(params), model=self.placement.own(model))

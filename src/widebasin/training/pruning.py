@@ -1,4 +1,4 @@
-"""Which parameters of every network are pruned at initialization."""
+"""Pruning at initialization: which parameters of every network are removed."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ EMBEDDINGS = ("positions",)
 
 
 def kernels(params: PyTree) -> PyTree:
-    """Which arrays are pruned: those of two dimensions or more, but for the positions of transformers."""
+    """Which arrays are pruned: those with two or more dimensions, except position embeddings of transformers."""
     return jax.tree_util.tree_map_with_path(
         lambda path, can_be: can_be and getattr(path[-1], "name", "") not in EMBEDDINGS, prunable(params)
     )
@@ -32,11 +32,11 @@ def kernels(params: PyTree) -> PyTree:
 
 @dataclass(frozen=True)
 class Pruner:
-    """A way to choose which parameters go.
+    """A way to choose the parameters to prune.
 
     Attributes:
-        counted: (parameters or their shapes, sparsity) -> how many it takes away, exactly.
-        mask: (key of the seed, parameters, () -> gradient of a batch, sparsity) -> which stay.
+        counted: (parameters or their shapes, sparsity) -> exact number of pruned parameters.
+        mask: (key of the seed, parameters, () -> gradient of a batch, sparsity) -> mask of kept parameters.
     """
 
     counted: Callable[[PyTree, float], int]
@@ -72,37 +72,37 @@ PRUNERS: dict[str, Pruner] = {
 
 
 def pruner_named(name: str) -> Pruner:
-    """The pruner of a name; ``ValueError`` if there is none."""
+    """The pruner with this name; ``ValueError`` if there is none."""
     if name not in PRUNERS:
-        raise ValueError(f"pruner must be one of {', '.join(PRUNERS)} where the sparsity is not 0, got {name!r}")
+        raise ValueError(f"pruner must be one of {', '.join(PRUNERS)} if the sparsity is not 0, got {name!r}")
     return PRUNERS[name]
 
 
 def pruned_parameters(shapes: PyTree, sparsity: float, pruner: str) -> int:
-    """How many parameters a pruner takes away, exactly; ``shapes`` are the parameters or their shapes."""
+    """The exact number of parameters that a pruner removes; ``shapes`` are the parameters or their shapes."""
     return pruner_named(pruner).counted(shapes, sparsity) if sparsity else 0
 
 
 def masks_of(
     problem: Problem, points: Sequence[Point], models: Model, sources: PyTree, batches: PyTree, keys: Key[Array, " n"]
 ) -> PyTree:
-    """The masks of networks, leading axis over them; those of dense ones keep everything.
+    """The masks of networks, with a leading axis over networks; dense networks keep everything.
 
-    A mask depends on the seed, the sparsity and the pruner, and SNIP's on one batch of training examples and on what
-    the model is given, such as a dropout; never on the method, its radius, the learning rate or the weight decay. SNIP
-    takes the loss of the model's own outputs, also where a centered model is trained, and scales of normalization that
-    start at 0 as 1: they would hide the kernels before them.
+    A mask depends on the seed, the sparsity and the pruner, for SNIP also on one batch of training examples and on the
+    model's keyword arguments, such as dropout; never on the method, its radius, the learning rate or the weight decay.
+    SNIP uses the loss of the model's own outputs, even if a centered model is trained. Normalization scales that start
+    at 0 are set to 1 for SNIP, because they would hide the kernels before them.
 
     Args:
-        problem: what is trained, without what wraps it (``Problem.plain``).
+        problem: the problem, without wrappers (``Problem.plain``).
         points: the networks.
-        models: at initialization, leading axis over networks.
-        sources: of the problem, likewise.
+        models: models at initialization, leading axis over networks.
+        sources: sources of the problem, leading axis over networks.
         batches: a training batch for each network.
-        keys: of dropout.
+        keys: keys for dropout.
 
     Raises:
-        ValueError: if a network is to be pruned by no pruner that there is, or a gradient is not finite.
+        ValueError: if a network names an unknown pruner, or a gradient is not finite.
     """
     gradients_of = jax.jit(functools.partial(_gradients, problem))
     found: dict[Any, PyTree] = {}
@@ -123,7 +123,7 @@ def masks_of(
 
 
 def _gradients(problem: Problem, model: Model, source: PyTree, batch: PyTree, key: Key[Array, ""]) -> PyTree:
-    """The gradient of what is minimized on one batch, with scales of 1 for those of 0."""
+    """The gradient of the loss on one batch, with normalization scales of 0 set to 1."""
     keys = jax.random.split(key, jax.tree.leaves(batch)[0].shape[0])
 
     def loss_fn(params: PyTree) -> Array:

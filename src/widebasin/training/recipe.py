@@ -14,27 +14,27 @@ SCHEDULES = ("step", "cosine", "linear", "inverse", "rsqrt", "constant")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A base optimizer with its schedule, and how long it runs.
+    """A base optimizer with its schedule and number of epochs.
 
     Attributes:
         epochs: passes over the training set.
-        batch_size: examples per step; the rest of an epoch that fills no batch sits out.
-        learning_rate: at the start, or at the end of the warmup.
+        batch_size: examples per step; examples that do not fill a batch are not used in the epoch.
+        learning_rate: learning rate at the start, or at the end of the warmup.
         schedule: ``step`` (times ``decay`` at each of ``milestones``), ``cosine`` (to 0), ``linear`` (to 0),
             ``inverse`` (``1 / (1 + epoch / 3)``, epoch by epoch), ``rsqrt`` (``sqrt(w / max(step, w))``, steps counted
-            from 1, where w is the warmup, one step at least) or ``constant``.
-        milestones: shares of the whole training at which ``step`` decays.
-        decay: factor of ``step``.
+            from 1, where w is the warmup, at least one step) or ``constant``.
+        milestones: fractions of the whole training at which ``step`` decays.
+        decay: factor of the schedule ``step``.
         optimizer: name in ``OPTIMIZERS``.
-        momentum: of ``sgd`` and ``nesterov``; the others have their own.
-        weight_decay: coefficient times the unperturbed parameters, for all parameters; ``OPTIMIZERS`` says where it
-            enters.
-        clip: largest norm of the (SAM) gradient, which is shortened to it; ``None`` leaves it.
-        warmup_steps: over which the learning rate rises linearly from 0, times the schedule; a tenth of all steps at
-            most.
+        momentum: momentum of ``sgd`` and ``nesterov``; other optimizers have their own settings.
+        weight_decay: coefficient times the unperturbed parameters, for all parameters; ``OPTIMIZERS`` says how it is
+            applied.
+        clip: maximum norm of the (SAM) gradient, to which it is clipped; ``None`` does not clip.
+        warmup_steps: steps over which the learning rate rises linearly from 0, times the schedule; at most a tenth of
+            all steps.
         precision: ``float32``; ``bfloat16``, in which outputs and gradients are computed while parameters, batch
-            statistics and losses stay in float32; or ``float64``, for which training enables JAX's 64-bit types: the
-            trained network is to be called within ``jax.enable_x64(True)``.
+            statistics and losses stay in float32; or ``float64``, for which training enables JAX's 64-bit types: call
+            the trained network within ``jax.enable_x64(True)``.
     """
 
     epochs: int
@@ -51,13 +51,13 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` where nothing would be trained."""
+        """Raises ``ValueError`` if nothing would be trained."""
         for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
             if value < 1:
                 raise ValueError(f"{name} of a recipe must be at least 1, got {value}")
 
     def warmup(self, steps_per_epoch: int) -> int:
-        """How many steps the warmup takes: a tenth of all steps at most."""
+        """Number of warmup steps: at most a tenth of all steps."""
         return min(self.warmup_steps, self.epochs * steps_per_epoch // 10)
 
     def relative_learning_rate(self, steps_per_epoch: int) -> optax.Schedule:

@@ -1,4 +1,4 @@
-"""One step of training: two passes of a method, one update of an optimizer. The one update rule."""
+"""One training step: two passes of a method, one update of an optimizer. All training uses this update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,15 +20,15 @@ Metrics = dict[str, Array]
 
 
 class TrainingState(NamedTuple):
-    """All that changes while a network trains. Every leaf has a leading axis over networks.
+    """Everything that changes during training. Every leaf has a leading axis over networks.
 
     Attributes:
         params: the model's floating-point arrays.
         model: the model's own state: running statistics of batch normalization.
         optimizer: state of the optax optimizer, with its step count.
         method: state of the method of the SAM family.
-        carry: what the problem takes from epoch to epoch; nothing for data sets.
-        key: decides the order of the data in every epoch to come, and the method's own randomness.
+        carry: what the problem carries from epoch to epoch; nothing for data sets.
+        key: determines the order of the data in all future epochs, and the method's own randomness.
         epoch: epochs completed.
     """
 
@@ -41,16 +41,16 @@ class TrainingState(NamedTuple):
     epoch: Int[Array, "..."]
 
     def network(self, hyperparameters: "Hyperparameters") -> Model:
-        """The network as it is judged: without what is pruned."""
+        """The network for evaluation, without pruned parameters."""
         return Model(_masked(self.params, hyperparameters), self.model)
 
 
 class Hyperparameters(NamedTuple):
-    """What differs between networks and does not change while they train; leading axis over networks.
+    """What differs between networks and is constant during training; leading axis over networks.
 
     Attributes:
         point: axis of the grid -> value.
-        mask: which parameters are not pruned; ``None`` where all networks are dense.
+        mask: which parameters are kept; ``None`` if all networks are dense.
     """
 
     point: Mapping[str, Float[Array, "..."] | Float[np.ndarray, "..."]]
@@ -73,19 +73,19 @@ def update(
     data: PyTree,
     kind: int | None = None,
 ) -> tuple[TrainingState, Metrics]:
-    """The state of one network after a step, and what its clean pass measured.
+    """The state of one network after a step, and the metrics of its clean pass.
 
     Args:
-        problem: what is trained.
+        problem: the problem to train.
         method_at: radius -> method.
-        placement: where; its plan says how many examples at a time a gradient is taken of.
-        state: before the step.
+        placement: where to train; its plan has the number of examples per gradient.
+        state: the state before the step.
         source: from ``problem.source``.
-        hyperparameters: of the network.
-        index: of the batch, see ``problem.batch``.
-        number: of the step since the beginning; the same for all networks.
+        hyperparameters: hyperparameters of the network.
+        index: index of the batch, see ``problem.batch``.
+        number: number of the step since the start; the same for all networks.
         data: ``problem.data``.
-        kind: 0 or 1 where the first step of a method's period, or another one, is compiled by itself.
+        kind: 0 or 1 if the first step of a method's period, or the other steps, are compiled separately.
     """
     augmentation = jax.random.fold_in(key_for(state.key, "augmentation"), number)
     batch = placement.split(problem.batch(data, source, index, augmentation, "train"))
@@ -130,7 +130,7 @@ def update(
 
 
 def _weight(aux: tuple[Totals, PyTree]) -> Any:
-    """The weight of a group of examples in the mean over groups: that of its loss."""
+    """The weight of a group of examples in the mean over groups: the weight of its loss."""
     totals, _ = aux
     return totals[LOSS.name][1]
 

@@ -1,4 +1,4 @@
-"""Training on images that are read from the disk as they are needed."""
+"""Training on images that are read from disk as needed."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -16,11 +16,11 @@ from widebasin.training.supervised import Batch, Examples, Positions, Supervised
 
 
 class Images(NamedTuple):
-    """Examples to be read.
+    """Examples to read.
 
     Attributes:
         chosen: their positions within a part of the split.
-        seeds: of their crops and flips; ``None`` where the middle of the image is taken.
+        seeds: seeds of their crops and flips; ``None`` for a central crop.
     """
 
     chosen: Positions
@@ -29,10 +29,11 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Streamed(Supervised):
-    """As ``Supervised``, one network at a time and step by step: worker processes decode the batches to come.
+    """Like ``Supervised``, but one network at a time and step by step; worker processes decode the next batches.
 
-    Crops and flips of an image depend on the seed, the epoch and its place in the training set alone, so that networks
-    of one seed see the same, and a run goes on from any epoch. The number of workers does not change them.
+    Crops and flips of an image depend only on the seed, the epoch and its position in the training set, so that
+    networks with the same seed see the same images, and a run can continue from any epoch. They do not depend on the
+    number of workers.
     """
 
     from_disk: ClassVar[bool] = True
@@ -47,15 +48,15 @@ class Streamed(Supervised):
         return carry, Images(chosen, seeds[chosen.positions])
 
     def first_batch(self, data: PyTree, source: Any, model: Model, key: Key[Array, ""]) -> Images:
-        """See ``Problem``: without crops and flips."""
+        """See ``Problem``; without crops and flips."""
         return super().first_batch(data, source, model, key)._replace(seeds=None)
 
     def blocks(self, part: str) -> Images:
-        """The examples of a part, in blocks as large as the batches of training."""
+        """The examples of a part, in blocks of the training batch size."""
         return Images(blocks_of(getattr(self.sizes, part), self.recipe.batch_size))
 
     def batch(self, data: PyTree, source: Examples, index: Any, key: Key[Array, ""] | None, part: str) -> Batch:
-        """The batch as ``reading`` gave it."""
+        """The batch from ``reading``."""
         del data, source, key, part
         return index
 

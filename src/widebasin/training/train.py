@@ -1,4 +1,4 @@
-"""The training loop: the one way in which networks are trained."""
+"""The training loop; all networks are trained by it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from widebasin.training.program import Program
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a progress display is told after every epoch.
+    """The report after every epoch, for progress displays.
 
     Attributes:
         epoch: epochs completed.
-        resumed: whether this epoch was restored from a checkpoint and not trained now.
-        metrics: as ``Trained.history``, this epoch's, shape ``(networks,)``.
+        resumed: whether this epoch was restored from a checkpoint instead of trained now.
+        metrics: the metrics of this epoch, as in ``Trained.history``, with shape ``(networks,)``.
         diverged: number of networks that have diverged so far.
     """
 
@@ -35,11 +35,11 @@ class Trained:
     """A group of trained networks.
 
     Attributes:
-        points: which, in the order of every leading axis here.
+        points: the points of the networks, in the order of every leading axis here.
         params: final parameters, leading axis over networks.
-        model: the leaves of the models' final states, likewise.
+        model: the leaves of the models' final states, leading axis over networks.
         history: name -> array ``(networks, epochs)``, see ``Program.epoch``; NaN from the epoch in which a network
-            diverged on.
+            diverged.
         final: name -> array ``(networks,)``: ``train_*`` over the whole training set with the final parameters.
         diverged_epoch: the first epoch (from 1) with a loss or gradient that is not finite; 0 if there is none.
         seconds: wall time of the group, compilation included.
@@ -64,14 +64,14 @@ def train(
 ) -> Trained:
     """Trains a group of networks for the recipe's epochs, all in one program.
 
-    A network that diverges is marked and has no metrics from then on; when all have diverged, training stops. Settings
-    of JAX change no result, but for the precision of matrix products, see ``computing_in``.
+    A network that diverges is marked and has no metrics from then on; when all have diverged, training stops. JAX
+    settings do not affect results, except the precision of matrix products, see ``computing_in``.
 
     Args:
-        program: compiled once, used for any number of groups.
-        points: the group.
-        checkpoints: where to continue from and to save to; none by default.
-        checkpoint_seconds: least time between two checkpoints; 0 saves after every epoch.
+        program: the program; compiled once, used for any number of groups.
+        points: the points of the group.
+        checkpoints: where to continue from and save to; by default none.
+        checkpoint_seconds: minimum time between two checkpoints; 0 saves after every epoch.
         on_epoch: called after every epoch.
 
     Returns:
@@ -148,5 +148,5 @@ def train(
 
 
 def _without_filling(tree: PyTree, networks: int) -> PyTree:
-    """The networks that were asked for, on the host where others were trained along."""
+    """Removes padding networks; the result is on the host if there were any."""
     return jax.tree.map(lambda leaf: leaf if len(leaf) == networks else np.asarray(leaf)[:networks], tree)

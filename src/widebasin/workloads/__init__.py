@@ -1,4 +1,4 @@
-"""Workloads: data, model and recipe by name, one file each."""
+"""Workloads: data, model and recipe under a name, one file each."""
 
 from widebasin.workloads.registry import WORKLOADS
 from widebasin.workloads.workload import Settings, SupervisedWorkload, Workload

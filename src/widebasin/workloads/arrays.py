@@ -1,12 +1,12 @@
-"""A user's own arrays as a workload, ``--workload FILE.npz``, or a data set that has a name, ``cifar100:resnet18``.
+"""A user's own arrays as a workload, ``--workload FILE.npz``, or a known data set, ``cifar100:resnet18``.
 
-``FILE.npz:MODEL`` takes a model of ``ARCHITECTURES``; without one, images (height, width, channels) get a residual
-network and everything else an MLP. The file is one of ``widebasin.data.arrays``. Where the type of its targets does not
-say what is meant, ``FILE.npz:classification`` or ``FILE.npz:regression`` does, also after a model:
-``FILE.npz:mlp:regression``. A data set that has a name (``widebasin data list``) needs the model.
+``FILE.npz:MODEL`` uses a model of ``ARCHITECTURES``; by default, images (height, width, channels) get a residual
+network and everything else an MLP. The file has the format of ``widebasin.data.arrays``. If the type of its targets
+does not determine the task, add it: ``FILE.npz:classification`` or ``FILE.npz:regression``, also after a model:
+``FILE.npz:mlp:regression``. A known data set (``widebasin data list``) needs a model.
 
-Of the examples 80% train, 10% validate and 10% test, drawn by seed; with an official test set 90% train and 10%
-validate. Recipe and radii are those of a first try, to be changed by flags; CIFAR is cropped and flipped.
+Examples are split by seed: 80% training, 10% validation and 10% test; with an official test set, 90% training and 10%
+validation. Recipe and radii are a first guess, to be changed by flags; CIFAR is cropped and flipped.
 """
 
 import functools
@@ -61,7 +61,7 @@ ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 
 
 def names_arrays(name: str) -> bool:
-    """Whether a workload's name is that of a file of arrays, or of a data set with a model."""
+    """Whether a workload's name is a file of arrays, or a data set with a model."""
     path, _, chosen = name.partition(ENDING)
     return _source(name) is not None or (bool(path) and name != path and (not chosen or chosen.startswith(":")))
 
@@ -75,11 +75,11 @@ def _source(name: str) -> DatasetSource | None:
 
 @functools.lru_cache(maxsize=8)
 def arrays_workload(name: str) -> SupervisedWorkload:
-    """The workload of a file of arrays, or of a data set with a model.
+    """The workload for a file of arrays, or for a data set with a model.
 
     Raises:
-        DataError: if the file cannot be read, or the data set is not here.
-        ValueError: if there is no such model, it does not take such examples, or they are too few.
+        DataError: if the file cannot be read, or the data set cannot be found.
+        ValueError: if the model is unknown or does not fit the examples, or there are too few examples.
     """
     refuse_other_encodings(name)
     source = _source(name)
@@ -94,20 +94,20 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         refuse_absent(path + ENDING)
     dataset = _with_flat_targets(_standardized(arrays(path + ENDING, task)) if source is None else source.load())
     if dataset.files is not None:
-        raise ValueError(f"the photographs of {path} stay on the disk; take {path}-resnet50")
+        raise ValueError(f"the photographs of {path} do not fit in memory; use {path}-resnet50")
     shape = dataset.inputs.shape[1:]
     model = words[0] if words else ("resnet18" if len(shape) == IMAGE_DIMENSIONS else "mlp")
     if model != "mlp" and len(shape) != IMAGE_DIMENSIONS:
-        raise ValueError(f"{model} takes images (height, width, channels), the inputs have shape {shape}; take mlp")
+        raise ValueError(f"{model} needs images (height, width, channels), but inputs have shape {shape}; use mlp")
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
-        raise ValueError(f"{model} takes square images, the inputs have shape {shape}; take resnet18 or mlp")
+        raise ValueError(f"{model} needs square images, but inputs have shape {shape}; use resnet18 or mlp")
     taken = "regression" if dataset.num_classes is None else f"{dataset.num_classes} classes"
     augment = crop_and_flip if source is not None and source.name in CROPPED else None
     return first_try(name, dataset, model, f"{dataset.name}, {model}, {taken}", augment)
 
 
 def refuse_other_encodings(name: str) -> None:
-    """Raises ``ValueError`` where the name of a file cannot be recorded."""
+    """Raises ``ValueError`` if the name of a file cannot be recorded."""
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -115,7 +115,7 @@ def refuse_other_encodings(name: str) -> None:
 
 
 def refuse_absent(path: str) -> None:
-    """Raises ``ValueError`` where there is no such file."""
+    """Raises ``ValueError`` if the file does not exist."""
     if not Path(path).exists():
         raise ValueError("there is no such file")
 
@@ -127,11 +127,11 @@ def first_try(
     description: str,
     augment: Callable[[Any, Any], Any] | None = None,
 ) -> SupervisedWorkload:
-    """The workload of a data set of which no more is known than its arrays, with the recipe of a first try.
+    """The workload for a data set of which only the arrays are known, with a recipe as a first guess.
 
     Raises:
-        DataError: if all targets are one.
-        ValueError: if the examples are too few.
+        DataError: if all targets are equal.
+        ValueError: if there are too few examples.
     """
     if (dataset.targets == dataset.targets[:1]).all():
         raise DataError(f"{name}: all targets are {dataset.targets[0]}; there is nothing to learn")
@@ -162,9 +162,9 @@ def first_try(
 
 
 def _standardized(dataset: Dataset) -> Dataset:
-    """Inputs, and targets that are regressed on, less their mean and over their standard deviation.
+    """Standardizes inputs and regression targets: minus their mean, divided by their standard deviation.
 
-    Of every feature, of images of every channel; of all examples but an official test set.
+    Per feature, or per channel for images; statistics over all examples except an official test set.
     """
     pool = len(dataset) - dataset.fixed_test
     inputs, targets = dataset.inputs, dataset.targets
@@ -180,7 +180,7 @@ def _standardized(dataset: Dataset) -> Dataset:
 
 
 def _moments(values: np.ndarray, images: bool, scale: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of values over the scale; of what does not vary 1."""
+    """Mean and standard deviation of values divided by the scale; the deviation is 1 for constant values."""
     axes = tuple(range(values.ndim - 1)) if images else 0
     mean, deviation = values.mean(axes, np.float64) / scale, values.std(axes, np.float64) / scale
     return mean, np.where(deviation > 0, deviation, 1.0)
@@ -191,7 +191,7 @@ def _scaled(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.n
 
 
 def _with_flat_targets(dataset: Dataset) -> Dataset:
-    """Targets with one axis per example, as the models' outputs have."""
+    """Flattens the targets of each example to one axis, like the models' outputs."""
     if dataset.targets.ndim == 1:
         return dataset
     return replace(dataset, targets=dataset.targets.reshape(len(dataset), -1))
@@ -201,14 +201,14 @@ def _sizes(dataset: Dataset) -> SplitSizes:
     pool = len(dataset) - dataset.fixed_test
     fewest = 2 if dataset.fixed_test else 3
     if pool < fewest:
-        raise ValueError(f"{pool} examples are too few to train, validate and test on; give at least {fewest}")
+        raise ValueError(f"{pool} examples are too few for training, validation and test; give at least {fewest}")
     valid = max(1, round(0.1 * pool))
     test = dataset.fixed_test or valid
     if min(valid, test) < FEW_TO_JUDGE:
         LOGGER.warning(
             shown(
-                f"{dataset.name}: of {len(dataset):,} examples {valid} validate and {test:,} test; with so few, only "
-                "large differences between methods can be seen"
+                f"{dataset.name}: of {len(dataset):,} examples, {valid} for validation and {test:,} for test; with so "
+                "few, only large differences between methods are visible"
             )
         )
     return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)

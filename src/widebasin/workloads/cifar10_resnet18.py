@@ -1,10 +1,10 @@
 """CIFAR-10, ResNet-18 with h filters in its first stage, as in arXiv 2311.17539.
 
 Recipe (published): 200 epochs, batch 128, learning rate .1 times .1 at 50% and 75%, momentum .9, weight decay 5e-4,
-zero padding of 4, random crop, horizontal flip. Radii are our guess. Split: of the 50,000 official training images
-45,000 train and 5,000 validate, drawn by seed; the official test set tests.
-The paper reports gains of .36 to 1.22 points. Measured on 2 CPU cores (AMD EPYC): the preset quick alone, in 24m43s
-with programs running beside; 6 epochs on 5,000 JPEGs are too few for any gain (docs/results). The rest wants a GPU.
+zero padding of 4, random crop, horizontal flip. Radii are our guess. Split: the 50,000 official training images give
+45,000 for training and 5,000 for validation, drawn by seed; the official test set is the test set. The paper reports
+gains of .36 to 1.22 points. Measured on 2 CPU cores (AMD EPYC): only the preset quick, in 24m43s alongside other
+programs; 6 epochs on 5,000 JPEGs are too few for any gain (docs/results). The rest needs a GPU.
 """
 
 from widebasin.data import SplitSizes, cifar10, crop_and_flip

@@ -1,10 +1,10 @@
 """CIFAR-10, VGG-11 in the lazy (linearized) regime at large scales alpha, as in arXiv 2311.17539.
 
 After Chizat et al. 2019 (arXiv 1812.07956): the centered model ``alpha (f(w, x) - f(w0, x))``, the squared error over
-``alpha^2``, alpha from .01 to 1e7, 100 epochs, batch 128, momentum .9, no weight decay, the learning rate over
-``1 + epoch / 3``; computed in float64, as outputs change by ``1 / alpha``. Learning rate and radii are our guess, and
-no image is augmented. The paper reports that SAM loses more than 10 points to SGD there. Not measured yet: it wants a
-GPU; digits-vgg11-lazy is the same on the digits.
+``alpha^2``, alpha from .01 to 1e7, 100 epochs, batch 128, momentum .9, no weight decay, the learning rate over ``1 +
+epoch / 3``; computed in float64, because outputs change by ``1 / alpha``. Learning rate and radii are our guess, and no
+image is augmented. The paper reports that SAM loses more than 10 points to SGD there. Not measured yet: it needs a GPU;
+digits-vgg11-lazy is the same on the digits.
 """
 
 from widebasin.data import SplitSizes, cifar10

@@ -1,9 +1,9 @@
 """CIFAR-10, vision transformer of dimension h: patches of 4 x 4, 6 layers, as in arXiv 2311.17539.
 
 Recipe: 200 epochs, batch 128, learning rate .1 (cosine) and momentum .9 as published; the weight decay of 5e-4 is our
-guess, and so are radii, ladder and 8 heads. Augmentation and split are those of cifar10-resnet18.
-The paper reports that the gap shrinks past about 209,000 parameters, and the accuracy of both past a million. Not
-measured yet: it wants a GPU.
+guess, and so are radii, widths and 8 heads. Augmentation and split are those of cifar10-resnet18. The paper reports
+that the gap shrinks beyond about 209,000 parameters, and the accuracy of both beyond a million. Not measured yet: it
+needs a GPU.
 """
 
 from widebasin.data import SplitSizes, cifar10, crop_and_flip

@@ -1,9 +1,8 @@
-"""Digits, MLP 64 - 3h - h - 10: the laptop workload, with embedded data.
+"""Digits, MLP 64 - 3h - h - 10: a workload for laptops, with embedded data.
 
-Recipe: 60 epochs, batch 100, learning rate .1 times .1 at 50% and 75%, momentum .9, weight decay 1e-4.
-Split: 1,000 training, 300 validation, 497 test images, drawn by seed. 30% symmetric label noise by default: it makes
-the networks large enough to fit wrong labels, which is where SAM and SGD part.
-The paper has no such workload; what it gives here is in the README.
+Recipe: 60 epochs, batch 100, learning rate .1 times .1 at 50% and 75%, momentum .9, weight decay 1e-4. Split: 1,000
+training, 300 validation, 497 test images, drawn by seed. 30% symmetric label noise by default: SAM and SGD differ where
+networks are large enough to fit wrong labels. The paper has no such workload; results are in the README.
 """
 
 from widebasin.data import SplitSizes, digits

@@ -1,7 +1,7 @@
-"""Digits with squared error, trained to about zero loss: the setting of the study of stability.
+"""Digits with squared error, trained to nearly zero loss: the setting of the study ``stability``.
 
-The paper takes an MLP on MNIST with squared loss, a constant learning rate, no momentum and no weight decay. Here it is
-the digits; learning rate, epochs and batch size are ours.
+The paper uses an MLP on MNIST with squared loss, a constant learning rate, no momentum and no weight decay. Here the
+data are the digits; learning rate, epochs and batch size are ours.
 """
 
 from widebasin.data import SplitSizes, digits

@@ -1,8 +1,7 @@
 """Digits, VGG-11 in the lazy (linearized) regime at large scales alpha: cifar10-vgg11-lazy on embedded data.
 
-Three of the five stages are left, with 8 x 8 pixels; 500 training examples, 40 epochs of batches of 50. The rest is as
-for cifar10-vgg11-lazy. The paper has no such workload; what it gives here, in 3m09s on 2 CPU cores (AMD EPYC), is in
-docs/studies.md.
+With 8 x 8 pixels, only three of the five stages are used; 500 training examples, 40 epochs, batch 50. The rest is as in
+cifar10-vgg11-lazy. The paper has no such workload; results, in 3m09s on 2 CPU cores (AMD EPYC), are in docs/studies.md.
 """
 
 from widebasin.data import SplitSizes, digit_images

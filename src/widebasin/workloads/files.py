@@ -1,7 +1,7 @@
-"""A workload in a user's own file, ``--workload mine.py``, or ``mine.py:NAME`` where the file has several.
+"""A workload in a user's own file, ``--workload mine.py``, or ``mine.py:NAME`` if the file has several.
 
-The file defines a ``Workload``, such as a ``SupervisedWorkload``; ``widebasin new mine`` writes one to begin with. It
-is run as a module of its own, with its folder in the search path, so that it may import what lies beside it.
+The file defines a ``Workload``, such as a ``SupervisedWorkload``; ``widebasin new mine`` writes a template. The file
+runs as its own module, with its folder in the search path, so that it can import files next to it.
 """
 
 import ast
@@ -22,21 +22,22 @@ NAME = re.compile(r"(.*[^/:]\.py)(?::(.*))?", re.DOTALL)
 
 
 def names_file(name: str) -> bool:
-    """Whether a workload's name is that of a file of Python, with or without a name in it."""
+    """Whether a workload's name is a Python file, with or without a name in it."""
     return NAME.fullmatch(name) is not None
 
 
 def file_workload(name: str) -> Workload:
-    """The workload of a file, as it was when it was first asked for, until ``forget_files``.
+    """The workload in a file, read on first use and kept until ``forget_files``.
 
     Raises:
-        ValueError: if the file cannot be run, with its line, or defines no workload, or several and none is named.
+        ValueError: if the file cannot be run (with the line), defines no workload, or defines several and none is
+            named.
     """
     return _workload(name, *_read(name))
 
 
 def forget_files() -> None:
-    """From now on files are read as they are: for a process that trains again after a file was edited."""
+    """Reads files again from now on, for a process that trains again after a file was edited."""
     from widebasin.workloads.arrays import arrays_workload
     from widebasin.workloads.tables import table_workload
 
@@ -48,7 +49,7 @@ def forget_files() -> None:
 def _read(name: str) -> tuple[Path, bytes]:
     path, _ = _parts(name)
     if not path.is_file():
-        raise ValueError("there is no such file; widebasin new writes one to begin with")
+        raise ValueError("there is no such file; widebasin new writes a template")
     return path.resolve(), path.read_bytes()
 
 
@@ -72,13 +73,13 @@ def _workload(name: str, path: Path, content: bytes) -> Workload:
 
 
 def code_digest(name: str) -> str:
-    """Of a workload's file what it says to Python, without comments and layout: a part of its SHA-256."""
+    """Part of the SHA-256 of the code in a workload's file, without comments and formatting."""
     tree = ast.parse(_read(name)[1])
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
 def line_of(error: BaseException) -> str:
-    """Where in a workload's file an error came up, with the line: ``mine.py, line 12: x = y``; empty if in none."""
+    """The line of a workload's file where an error occurred: ``mine.py, line 12: x = y``; empty if elsewhere."""
     if isinstance(error, SyntaxError) and error.filename in _LOADED and error.lineno:
         return _line(error.filename, error.lineno)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _LOADED]

@@ -2,11 +2,11 @@
 
 Recipe (published): 90 epochs, batch 512, learning rate .2 with a linear warmup of 5,000 steps, then cosine, momentum
 .9, weight decay 1e-4; Inception crop of 224 pixels, horizontal flip; the last scale of every block starts at 0; batch
-normalization over the whole batch. Radii are our guess. Images stream from disk. Split: 20,000 of the official
-training images validate, drawn by seed; the official validation set tests.
-The paper reports gains of .03 to .54 points from 2.0 to 25.6 million parameters. Not measured yet: it wants a GPU.
-Imagenette, ten of the classes, is there to try the path: 900 of its training images train, 100 validate, 500 of its
-test images test; its recipe is ours.
+normalization over the whole batch. Radii are our guess. Images are streamed from disk. Split: 20,000 of the official
+training images, drawn by seed, are for validation; the official validation set is the test set. The paper reports gains
+of .03 to .54 points from 2.0 to 25.6 million parameters. Not measured yet: it needs a GPU. Imagenette, ten of the
+classes, is for trying it out: 900 of its training images are for training, 100 for validation, and 500 of its test
+images for test; its recipe is ours.
 """
 
 from widebasin.data import SplitSizes, imagenet, imagenette

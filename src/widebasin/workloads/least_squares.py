@@ -1,4 +1,4 @@
-"""Noisy linear regression on the first h features: interpolation is a matter of width, and every constant is known."""
+"""Noisy linear regression on the first h features: interpolation depends on width, and all constants are known."""
 
 from widebasin.data import SplitSizes, noisy_linear_targets
 from widebasin.models import LinearRegression

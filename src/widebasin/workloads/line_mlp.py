@@ -1,8 +1,8 @@
-"""Twelve points on a line, one hidden layer of h ReLU neurons, full batch: the setting of the solution space.
+"""Twelve points on a line, one hidden layer of h ReLU neurons, full batch: the setting of the study ``solution-space``.
 
 Source: arXiv 2311.17539 after Andriushchenko & Flammarion 2022: half the summed squared error, gradient descent and SAM
-at radius .3. That loss is 6 times the mean squared error here, so its gradient descent is ours at a learning rate 6
-times as large, and the normalized ascent is the same. Points, learning rate and epochs are ours.
+at radius .3. That loss is 6 times the mean squared error used here, so its gradient descent equals ours at 6 times the
+learning rate, and the normalized ascent is the same. Points, learning rate and epochs are ours.
 """
 
 from widebasin.data import SplitSizes, points_on_a_line

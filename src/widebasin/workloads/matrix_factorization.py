@@ -1,7 +1,7 @@
 """A linear network of two matrices with squared error: the factorization of a matrix of rank 6.
 
 Width is the rank of the product: 4 cannot interpolate, 10 can. Target, batch size and number of training examples are
-those of arXiv 2311.17539 after Loizou et al. 2021; learning rate, radii and epochs are ours.
+as in arXiv 2311.17539 after Loizou et al. 2021; learning rate, radii and epochs are ours.
 """
 
 from widebasin.data import SplitSizes, matrix_targets

@@ -1,4 +1,4 @@
-"""The workloads by name: those of the files in this folder."""
+"""The workloads by name, from the files in this folder."""
 
 import dataclasses
 import functools
@@ -19,10 +19,10 @@ GROUP = "widebasin.workloads"
 
 
 class Workloads(dict[str, Workload]):
-    """The workloads that have a name; those of other packages; and a user's own, by the name of their file."""
+    """The workloads of this package and of other packages by name, and a user's own by file name."""
 
     def __contains__(self, name: object) -> bool:
-        """Whether it is a workload's name, or that of a file, which may yet be missing or unreadable."""
+        """Whether it is the name of a workload, or of a file, which may be missing or unreadable."""
         if super().__contains__(name) or not isinstance(name, str):
             return super().__contains__(name)
         return any((_family(name), names_arrays(name), names_table(name), names_file(name), name in _of_packages()))
@@ -49,7 +49,7 @@ def _of_packages() -> dict[str, EntryPoint]:
 
 @functools.cache
 def _package_workload(name: str) -> Workload:
-    """The workload of an entry point; ``ValueError`` if it is none."""
+    """The workload of an entry point; ``ValueError`` if it is not a workload."""
     point = _of_packages()[name]
     try:
         found = point.load()

@@ -1,8 +1,8 @@
 """Synthetic regression, two-layer MLP of h neurons and about 100 parameters each; the teacher has 16 neurons.
 
 The paper states 1e4 to 1e5 parameters, and reports losses lower by .026 to .083; data, teacher and recipe here are our
-guess. The learning rate is one at which the widest network trains too: at .01 it diverges. Measured on 2 CPU cores (AMD
-EPYC) in 11m42s, programs running beside: losses lower by .106 to .206, at radius .5 throughout (docs/results).
+guess. The learning rate is low enough for the widest network, which diverges at .01. Measured on 2 CPU cores (AMD EPYC)
+in 11m42s, alongside other programs: losses lower by .106 to .206, always at radius .5 (docs/results).
 """
 
 from widebasin.data import SplitSizes, teacher_regression

@@ -1,8 +1,8 @@
 """A user's own table as a workload, ``--workload FILE.csv``, ``FILE.parquet`` or ``FILE.csv:COLUMN``.
 
-The column is the target, by default the one that is called target, label or y. Behind it, or alone, stands
-``classification`` or ``regression`` where the target does not say what is meant: ``FILE.csv:COLUMN:regression``. The
-model is a perceptron; split, recipe and radii are those of ``widebasin.workloads.arrays``.
+The column is the target, by default the one named target, label or y. If the target does not determine the task, add
+``classification`` or ``regression``, with or without a column: ``FILE.csv:COLUMN:regression``. The model is an MLP;
+split, recipe and radii are as in ``widebasin.workloads.arrays``.
 """
 
 import functools
@@ -18,17 +18,17 @@ NAME = re.compile(rf"(.*[^/:]\.(?i:csv|parquet))(?::(.*?))??(?::({'|'.join(TASKS
 
 
 def names_table(name: str) -> bool:
-    """Whether a workload's name is that of a file with a table."""
+    """Whether a workload's name is a file with a table."""
     return NAME.fullmatch(name) is not None
 
 
 @functools.lru_cache(maxsize=8)
 def table_workload(name: str) -> SupervisedWorkload:
-    """The workload of a table.
+    """The workload for a table.
 
     Raises:
-        DataError: if the file cannot be read, or holds what cannot be learnt from.
-        ValueError: if there is no such file or column, or none can be told to be the target.
+        DataError: if the file cannot be read, or its content cannot be learned.
+        ValueError: if there is no such file or column, or the target cannot be determined.
     """
     refuse_other_encodings(name)
     match = NAME.fullmatch(name)

@@ -1,4 +1,4 @@
-"""The answer of ``convergence``: fitted rates beside those that the theory guarantees."""
+"""The answer of ``convergence``: fitted rates compared with the rates that the theory guarantees."""
 
 from collections.abc import Sequence
 
@@ -116,12 +116,12 @@ def _rates(spec: Resolved, tables: Tables) -> pd.DataFrame:
 
 
 def _beyond(spec: Resolved) -> str:
-    """What the training has that the theorem has not, in words; empty if nothing."""
+    """The parts of training that the theorem does not cover, in words; empty if none."""
     return " and ".join([*beyond_plain_steps(spec), *(["groups of m examples"] if spec.m is not None else [])])
 
 
 def _curves(spec: Resolved, tables: Tables) -> pd.DataFrame:
-    """Loss against steps over seeds, at some hundred epochs: geometric mean, smallest and largest."""
+    """Loss against steps over seeds, at a few hundred epochs: geometric mean, smallest and largest."""
     every = -(-int(tables.history["epoch"].max()) // POINTS)
     history = tables.history[(tables.history["train_loss"] > 0) & ((tables.history["epoch"] - 1) % every == 0)]
     history = history.assign(step=history["epoch"] * _steps_per_epoch(spec), log=np.log(history["train_loss"]))

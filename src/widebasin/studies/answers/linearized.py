@@ -59,7 +59,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
 
 
 def _at_chosen_radius(activations: pd.DataFrame, gains: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Mean share of unchanged patterns per scale and method, of every method at its chosen radius."""
+    """Mean fraction of unchanged patterns per scale and method, each method at its chosen radius."""
     activations = activations[np.isfinite(activations["unchanged"])]  # those that diverged have none
     chosen = gains[["output_scale", "method", "rho_star"]].rename(columns={"rho_star": "rho"})
     compared = activations.merge(chosen, on=["output_scale", "method", "rho"])

@@ -1,4 +1,4 @@
-"""What the trained networks of a results folder are like: the answer of ``widebasin measure``."""
+"""The answer of ``widebasin measure``: curvature of the trained networks in a results folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ from widebasin.sweep import Resolved
 
 
 def instruments(spec: Resolved, measures: Measures) -> Sequence[Instrument]:
-    """Everything; spectrum, landscape and layers of a few networks."""
+    """All instruments; spectrum, landscape and layers only for a few networks."""
     del spec
     shown = (layers_instrument, density_instrument, landscape_instrument)
     return (
@@ -46,7 +46,7 @@ def instruments(spec: Resolved, measures: Measures) -> Sequence[Instrument]:
 
 
 def answer(spec: Resolved, tables: Tables, measures: Measures) -> Answer:
-    """Tables, findings and figures of what was measured."""
+    """Tables, findings and figures of the measurements."""
     del spec
     found, wording = tables.measured, tables.wording
     return Answer(
@@ -60,7 +60,7 @@ def answer(spec: Resolved, tables: Tables, measures: Measures) -> Answer:
 
 
 def _by(table: pd.DataFrame, wording: Wording) -> list[str]:
-    """What tells groups of networks apart that differ by seed alone."""
+    """The columns that distinguish groups of networks; within a group only the seed differs."""
     return ["width", "num_params", "method", "rho", *wording.design.varying(table)]
 
 

@@ -1,4 +1,4 @@
-"""The answer of a sweep that belongs to no study: what every group of networks reached, and the learning curves."""
+"""The answer of a sweep that belongs to no study: results of each group of networks, and learning curves."""
 
 from widebasin.report import figures
 from widebasin.report.page import Answer, Picture

@@ -1,4 +1,4 @@
-"""The answer of ``overparam``: how the gain moves with the number of parameters, which other studies ask of too."""
+"""The answer of ``overparam``: how the gain changes with the number of parameters; other studies use it too."""
 
 import re
 from dataclasses import replace
@@ -44,15 +44,15 @@ def gain_answer(
     radii: pd.DataFrame,
     wording: Wording,
 ) -> Answer:
-    """How the gain moves with the number of parameters, in every setting that the tables hold.
+    """How the gain changes with the number of parameters, in every setting of the tables.
 
     Args:
-        spec: resolved.
-        tables: of the sweep.
+        spec: the resolved spec.
+        tables: the tables of the sweep.
         gains: rows of ``gain_table``.
         paired: rows of ``paired_gains``.
         radii: rows of ``radius_table``.
-        wording: of these.
+        wording: the wording of these tables.
     """
     metric = wording.metric
     pictures = [
@@ -85,7 +85,7 @@ def gain_answer(
 
 
 def _by_radius(spec: Resolved, radii: pd.DataFrame, wording: Wording) -> list[Picture]:
-    """The metric against the radius, a picture for every method in every setting."""
+    """The metric against the radius, one figure per method and setting."""
     baseline, settings = wording.design.baseline, wording.design.varying(radii)
     methods = [method for method in spec.methods if method != baseline]
     pictures = []
@@ -107,12 +107,12 @@ def _by_radius(spec: Resolved, radii: pd.DataFrame, wording: Wording) -> list[Pi
 
 
 def file_name(words: str) -> str:
-    """As part of the name of a file."""
+    """Words as part of a file name."""
     return re.sub("[^A-Za-z0-9.]+", "-", words)
 
 
 def in_setting(published: Published, spec: Resolved, gains: pd.DataFrame) -> pd.DataFrame:
-    """The rows of gains that are in the setting of published ones."""
+    """The rows of gains in the same setting as published ones."""
     comparable = pd.Series(True, gains.index)
     for name, wanted in published.setting.items():
         if name in gains:
@@ -127,7 +127,7 @@ def _several(value: Any) -> list[Any]:
 
 
 def _with_published(gains: pd.DataFrame, wording: Wording, published: Published, comparable: pd.DataFrame) -> Picture:
-    """The picture of the gains with the published ones; where there are several settings, their label names theirs."""
+    """The figure of the gains with the published ones, whose label names their setting if there are several."""
     setting = wording.setting(comparable.iloc[0], wording.design.varying(gains))
     label = f"published, {setting}" if setting else "published"
     return Picture(

@@ -18,7 +18,7 @@ READ_AT = {"at the last epoch": "final", "early": "best"}
 
 
 def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
-    """Table, findings and figures of the study; both epochs are read, whatever ``options.at`` says."""
+    """Table, findings and figures of the study; uses both epochs, whatever ``options.at`` says."""
     results, design = tables.results, tables.design
     wording = tables.wording.read_by(**{STOPPED: "stopped {}"})
     gains, paired, radii = (

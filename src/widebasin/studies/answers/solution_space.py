@@ -1,4 +1,4 @@
-"""The answer of ``solution-space``: how far apart the functions are that methods reach from one initialization."""
+"""The answer of ``solution-space``: the distance between functions that methods reach from one initialization."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ SGD = "SGD"
 
 
 def instruments(spec: Resolved, options: Options) -> Sequence[Instrument]:
-    """The functions and parameters reached, the points that they were to fit, and their curvature."""
+    """The functions and parameters reached, the training points, and the curvature."""
     del spec
     return solution_instrument(), points_instrument(), curvature_instrument(options.samples)
 

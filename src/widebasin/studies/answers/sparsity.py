@@ -70,7 +70,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
 
 
 def _equal_counts(gains: pd.DataFrame, paired: pd.DataFrame) -> list[dict[str, Any]]:
-    """The largest network, pruned, beside the dense one of as many parameters; the difference of gains over seeds."""
+    """The pruned largest network and the dense one with equally many parameters; the difference of gains over seeds."""
     rows = []
     dense = gains[gains["pruner"] == "none"]
     largest = gains[(gains["pruner"] != "none") & (gains["width"] == gains["width"].max())]

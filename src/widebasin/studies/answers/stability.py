@@ -84,7 +84,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
 
 
 def _flatness(measured: pd.DataFrame, wording: Wording) -> list[str]:
-    """Whether minima are flatter and more uniform, method by method at the largest radius; and over radii."""
+    """Whether minima are flatter and more uniform: per method at the largest radius, and over radii."""
     ratios = ratios_to_baseline(measured, wording.design, list(QUANTITIES))
     sentences = []
     for method in dict.fromkeys(ratios["method"]):
@@ -114,7 +114,7 @@ def _flatness(measured: pd.DataFrame, wording: Wording) -> list[str]:
 
 
 def _verdicts(spec: Resolved, measured: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
-    """What condition (6) says, and whether the simulation agrees."""
+    """The verdict of condition (6), and whether the simulation agrees."""
     if not len(judged):
         return []
     at_training = judged[judged["multiple"] == 1]
@@ -148,7 +148,7 @@ def _verdicts(spec: Resolved, measured: pd.DataFrame, judged: pd.DataFrame) -> l
 
 
 def _losses(means: pd.DataFrame, wording: Wording) -> str:
-    """At what losses minima are compared: a sharper one may only be a lower one."""
+    """The losses at which minima are compared: a sharper minimum may only be a lower one."""
     parts = []
     for method in dict.fromkeys(means["method"]):
         losses = means.loc[means["method"] == method, "loss"]
@@ -158,7 +158,7 @@ def _losses(means: pd.DataFrame, wording: Wording) -> str:
 
 
 def _beyond(spec: Resolved) -> str:
-    """What the training has that the linearized dynamics have not, in words."""
+    """The parts of training that the linearized dynamics do not cover, in words."""
     return ", ".join([*([f"batches of {spec.batch_size}"] if spec.batch_size != 1 else []), *beyond_plain_steps(spec)])
 
 

@@ -1,5 +1,5 @@
-"""What studies ask: one file per question, with its grid and what it needs. Loading these loads no library of numbers.
+"""The questions of the studies: one file each, with its grid and requirements. Importing them loads no numeric library.
 
 Every file here declares a ``STUDY``; its answer is in the file of the same name in ``studies.answers``, which is loaded
-when it is asked for.
+on demand.
 """

@@ -2,7 +2,7 @@
 
 Grid: a width that cannot interpolate and one that can x {SGD, unnormalized SAM at several radii} x seeds, at a constant
 learning rate. Statistic: the rate per step, minus the slope of the logarithm of the training loss, fitted to the second
-half of the steps, with its interval over seeds; beside it the rate that the theory guarantees where it knows one.
+half of the steps, with its interval over seeds; and the rate that the theory guarantees, where it guarantees one.
 """
 
 from widebasin.studies.study import Study, check_constant, check_one_setting
@@ -10,8 +10,8 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """A line in the logarithm wants a constant learning rate; one setting but for the width."""
-    check_constant(spec, "with others the rate changes with the schedule")
+    """Requires a constant learning rate, for a straight line in the logarithm, and one setting except for the width."""
+    check_constant(spec, "otherwise the rate changes with the schedule")
     check_one_setting(spec, "widths")
 
 

@@ -1,7 +1,8 @@
 """Does label noise make the effect stronger? (Finding 6 of arXiv 2311.17539.)
 
-Grid: widths x {SGD, SAM at every radius} x shares of wrong training labels x seeds. Statistic: that of ``overparam``
-at every share of wrong labels; and the difference of the gain's slopes between the largest and the smallest share.
+Grid: widths x {SGD, SAM at every radius} x fractions of wrong training labels x seeds. Statistic: that of ``overparam``
+at every fraction of wrong labels; and the difference of the gain's slopes between the largest and the smallest
+fraction.
 """
 
 from widebasin.studies.study import Study, check_one_setting
@@ -9,8 +10,8 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """The study compares shares of wrong labels; slopes of several settings have no one difference."""
-    check_one_setting(spec, "shares of wrong labels", varied=("label_noise",))
+    """Requires one setting except for the fraction of wrong labels, so that slopes have one difference."""
+    check_one_setting(spec, "fractions of wrong labels", varied=("label_noise",))
 
 
 STUDY = Study(

@@ -1,4 +1,4 @@
-"""What are the trained networks of a results folder like? The question of ``widebasin measure``."""
+"""The question of ``widebasin measure``: what is the curvature of the trained networks in a results folder?"""
 
 from widebasin.studies.study import Study
 from widebasin.sweep import Spec

@@ -1,4 +1,4 @@
-"""Which method of the SAM family gains most for the gradients that it takes?
+"""Which method of the SAM family gains most for its number of gradients?
 
 Grid: one width x every method at every radius x seeds, each trained for as many gradients as SAM takes in the recipe's
 epochs (SGD twice as long, LookSAM 1.7 times as long). Statistic: every method's gain over SGD on the test split at its
@@ -10,7 +10,7 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """One setting: methods are compared with each other, not across sizes."""
+    """Requires one setting: methods are compared with each other, not across sizes."""
     check_one_setting(spec, "methods", besides=("widths",))
 
 

@@ -1,8 +1,8 @@
 """Is enough regularization needed for SAM to help more as the network grows? (Finding 4 of arXiv 2311.17539.)
 
-Grid: widths x {SGD, SAM at every radius} x weight decays x seeds. Every network is read twice: at the last epoch, and
-stopped early, at its best validation epoch. Statistic: that of ``overparam`` for every weight decay and reading; the
-difference of the gain's slopes between the ends of the weight decays, and between the readings.
+Grid: widths x {SGD, SAM at every radius} x weight decays x seeds. Every network is evaluated twice: at the last epoch,
+and stopped early, at its best validation epoch. Statistic: that of ``overparam`` for every weight decay and epoch; the
+difference of the gain's slopes between the smallest and the largest weight decay, and between the epochs.
 """
 
 from widebasin.studies.study import Study, check_one_setting
@@ -10,7 +10,7 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """The study compares weight decays and epochs; slopes of several settings have no one difference."""
+    """Requires one setting except for weight decay, so that slopes have one difference."""
     check_one_setting(spec, "weight decays", varied=("weight_decay",))
 
 

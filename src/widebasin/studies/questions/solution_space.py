@@ -1,4 +1,4 @@
-"""Does a wider network give SAM other solutions to choose from? (Finding 10 of arXiv 2311.17539.)
+"""Does SAM reach different solutions in a wider network? (Finding 10 of arXiv 2311.17539.)
 
 Grid: one hidden layer of 10 and of 100 ReLU neurons on twelve points of a line, full batch, by gradient descent and
 by SAM x seeds. Measured: the functions on a grid, the parameters, the curvature at the end. Statistic: the distance
@@ -10,7 +10,7 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """One setting but for the width."""
+    """Requires one setting except for the width."""
     check_one_setting(spec, "widths")
 
 

@@ -10,10 +10,10 @@ from widebasin.sweep import Resolved, Spec, UsageError
 
 
 def check(spec: Resolved) -> None:
-    """The study compares sparsities in one setting, and needs a pruned network."""
+    """Requires one setting except for sparsity, and at least one pruned network."""
     check_one_setting(spec, "dense and pruned networks", varied=("sparsity", "pruners"))
     if not any(spec.sparsity):
-        raise UsageError("sparsity", spec.sparsity, "must have a share above 0, or widths to be matched by pruning")
+        raise UsageError("sparsity", spec.sparsity, "must have a value above 0, or widths to match by pruning")
 
 
 STUDY = Study(

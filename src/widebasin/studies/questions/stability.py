@@ -1,9 +1,10 @@
 """Are the minima of SAM flatter and more uniform, and are they stable? (Finding 8 of arXiv 2311.17539.)
 
-Grid: an MLP with squared error, trained one example at a time to a small loss by SGD and by unnormalized SAM, that of
-the theory, at several radii x seeds. Measured on a random subset of the training examples: sharpness, non-uniformity
-of the per-sample Hessians, the largest eigenvalue of condition (6) at the learning rate of training and at multiples of
-it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by seed, and the slope against the radius.
+Grid: an MLP with squared error, trained one example at a time to a small loss by SGD and by unnormalized SAM (the
+variant in the theory) at several radii x seeds. Measured on a random subset of the training examples: sharpness,
+non-uniformity of the per-sample Hessians, the largest eigenvalue of condition (6) at the learning rate of training and
+at multiples of it, and the linearized dynamics simulated. Statistic: ratios to SGD paired by seed, and the slope
+against the radius.
 """
 
 from widebasin.studies.study import Study, check_constant, check_one_setting
@@ -11,8 +12,8 @@ from widebasin.sweep import Resolved, Spec
 
 
 def check(spec: Resolved) -> None:
-    """One setting, at a constant learning rate: radii are compared with each other."""
-    check_constant(spec, "stability is judged at the rate of training")
+    """Requires one setting with a constant learning rate: radii are compared with each other."""
+    check_constant(spec, "stability is tested at the training learning rate")
     check_one_setting(spec, "radii", besides=("widths",))
 
 

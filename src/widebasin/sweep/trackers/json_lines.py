@@ -1,4 +1,4 @@
-"""A log of every sweep in its results folder: ``log.jsonl``, one JSON object a line."""
+"""A log of every sweep in its results folder: ``log.jsonl``, one JSON object per line."""
 
 import datetime
 import json
@@ -27,38 +27,38 @@ _AS_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, oldest first; one that a killed process has torn is left out.
+    """The lines of a log, oldest first; a line left incomplete by a killed process is omitted.
 
-    Every line has ``time`` (UTC) and ``event``, and what belongs to it: ``cell``, ``group``, ``epoch``, ``count`` of
-    networks, ``error``. A line of an epoch also has
+    Every line has ``time`` (UTC) and ``event``, and the data of the event: ``cell``, ``group``, ``epoch``, ``count`` of
+    networks, ``error``. A line for an epoch also has
 
-    * ``diverged``: how many networks have so far;
-    * ``mean``: of every metric, over the networks with a finite value;
-    * ``networks``: name of a column -> values in the order of the networks, or the one value that all share, as
-      ``pandas.DataFrame`` takes it. A value that is not finite is ``None``.
+    * ``diverged``: how many networks have diverged so far;
+    * ``mean``: the mean of every metric over the networks with a finite value;
+    * ``networks``: name of a column -> values in the order of the networks, or one value that all share, as
+      ``pandas.DataFrame`` accepts it. A value that is not finite is ``None``.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the log cannot be read.
     """
     with path.open("rb") as file:
         return list(_whole(file))
 
 
 def append_line(file: BinaryIO, record: Mapping[str, Any]) -> None:
-    """Writes a line to a file that is not buffered."""
+    """Writes a line to an unbuffered file."""
     rest = memoryview(_AS_JSON(record).encode() + b"\n")
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def opened_log(path: Path) -> tuple[BinaryIO, dict[tuple[str, int], int]]:
-    """Opens a log to append to, and cuts off a last line that a killed process has torn.
+    """Opens a log for appending and cuts off a last line left incomplete by a killed process.
 
     Returns:
-        The file, and the last epoch that is in it of every cell and group.
+        The file, and the last epoch in it for every cell and group.
 
     Raises:
-        OSError: if it cannot be read or written.
+        OSError: if the log cannot be read or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab", buffering=0)
@@ -78,7 +78,7 @@ def opened_log(path: Path) -> tuple[BinaryIO, dict[tuple[str, int], int]]:
 
 
 def _whole(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """The lines that are objects; ends at one without an end, and leaves the file there."""
+    """The lines that are JSON objects; stops at an incomplete line and leaves the file position there."""
     end = 0
     while (line := file.readline()).endswith(b"\n"):
         end += len(line)
@@ -98,7 +98,7 @@ class _JsonLines:
         self._identities: dict[tuple[str, int], dict[str, Any]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Writes what happened, if it is not in the log yet."""
+        """Writes an event, if it is not in the log yet."""
         try:
             if isinstance(event, Started):
                 self._close()
@@ -152,7 +152,7 @@ class _JsonLines:
 
 
 def _identities(event: GroupStarted) -> dict[str, Any]:
-    """What the networks of a group are: a value for each, or the one that they share."""
+    """The identity of the networks of a group: one value per network, or one that all share."""
     from widebasin.sweep.rows import identity_rows
 
     columns = identity_rows(event.cell, event.points).to_dict("list")
@@ -160,7 +160,7 @@ def _identities(event: GroupStarted) -> dict[str, Any]:
 
 
 def _numbers(metrics: "Mapping[str, np.ndarray]") -> tuple[dict[str, float | None], dict[str, list[float | None]]]:
-    """Means over the networks with finite values, and values; all metrics at once, as this is done at every epoch."""
+    """Means over the networks with finite values, and the values; all metrics at once for speed."""
     import numpy as np
 
     block = np.stack(list(metrics.values()))
@@ -172,8 +172,8 @@ def _numbers(metrics: "Mapping[str, np.ndarray]") -> tuple[dict[str, float | Non
 
 
 def _short(values: "np.ndarray") -> list[float | None]:
-    """With as few digits as give the same number back in its precision."""
+    """The values with just enough digits to restore them exactly in their precision."""
     return [number if math.isfinite(number := float(str(value))) else None for value in values]
 
 
-TRACKER = Tracker("log.jsonl", "one JSON object a line", _JsonLines, always=True)
+TRACKER = Tracker("log.jsonl", "one JSON object per line", _JsonLines, always=True)

@@ -1,4 +1,4 @@
-"""The trackers by name: those of the files in this folder."""
+"""The trackers by name, from the files in this folder."""
 
 import importlib
 import pkgutil
@@ -12,7 +12,7 @@ from widebasin.sweep.trackers.tracker import Tracker
 
 
 def declared() -> dict[str, Tracker]:
-    """Module of this folder -> the tracker that it declares."""
+    """Module in this folder -> the tracker that it declares."""
     names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name != "registry"]
     modules = {name: importlib.import_module(f"{__package__}.{name}") for name in names}
     return {name: module.TRACKER for name, module in modules.items() if hasattr(module, "TRACKER")}
@@ -20,25 +20,24 @@ def declared() -> dict[str, Tracker]:
 
 _DECLARED = [*declared().values()]
 TRACKERS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if not tracker.always}
-"""What has a name on the command line."""
+"""Trackers that can be named on the command line."""
 ALWAYS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if tracker.always}
-"""What keeps every sweep."""
+"""Trackers that log every sweep."""
 
 
 def listeners_of(names: Sequence[str] | str, folder: Path) -> list[Listener]:
-    """The listeners of trackers that keep a sweep in its results folder, for ``listeners`` of ``run``.
+    """The listeners of trackers that log a sweep in its results folder, for the argument ``listeners`` of ``run``.
 
     >>> from pathlib import Path
     >>> listeners_of([], Path("results/sweep"))
     []
 
     Args:
-        names: of the trackers, each taken once; or one of them.
-        folder: the results folder; it need not be there yet.
+        names: names of trackers, or one name; duplicates are ignored.
+        folder: the results folder; it need not exist yet.
 
     Raises:
-        UsageError: for a name that there is not, a package that is missing, or a tracker that cannot be used as
-            things are.
+        UsageError: for an unknown name, a missing package, or a tracker that cannot be used at present.
     """
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, Sequence):

@@ -1,4 +1,4 @@
-"""What a network and its metrics are called by trackers that keep a run for every network."""
+"""Names of networks and metrics for trackers that keep one run per network."""
 
 import itertools
 import math
@@ -15,12 +15,12 @@ NAMED = ("method", "rho", "seed")
 
 
 class RunNames:
-    """Networks by width, method, radius, seed and what else varies: ``width-4/sam/rho-0.05/seed-0``.
+    """Names networks by width, method, radius, seed and other varying axes: ``width-4/sam/rho-0.05/seed-0``.
 
-    No two networks of a sweep have one name, and a name stays as it is when the sweep grows by values of other axes.
+    Names are unique in a sweep, and do not change when the sweep is extended by values of other axes.
 
     Args:
-        cells: of the whole sweep.
+        cells: the cells of the whole sweep.
     """
 
     def __init__(self, cells: "Sequence[Cell]") -> None:
@@ -43,7 +43,7 @@ class RunNames:
 
 
 def scalars(report: "EpochReport", network: int) -> dict[str, float]:
-    """The metrics of a network of a group that are finite: ``train/loss``, ``valid/accuracy``, ``gradient_norm``."""
+    """The finite metrics of one network of a group: ``train/loss``, ``valid/accuracy``, ``gradient_norm``."""
     values = {_tag(name): float(metric[network]) for name, metric in report.metrics.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 

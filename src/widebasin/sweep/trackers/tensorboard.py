@@ -1,4 +1,4 @@
-"""TensorBoard: a run for every network, with its metrics by epoch."""
+"""TensorBoard: one run per network, with its metrics by epoch."""
 
 import struct
 import time
@@ -85,7 +85,7 @@ def _append(file: Path, records: bytearray) -> None:
 
 
 def _framed(record: Any) -> bytes:
-    """A record as it lies in a file: its length, the checksum of that, itself, its checksum."""
+    """A record as stored in a file: its length, the checksum of the length, the record, its checksum."""
     from tensorboardX.record_writer import masked_crc32c
 
     content = record.SerializeToString()
@@ -95,7 +95,7 @@ def _framed(record: Any) -> bytes:
 
 
 def _mended(file: Path) -> int:
-    """The last epoch in a file, from which a record that a killed process has torn is cut off; 0 if there is none."""
+    """Cuts off a record left incomplete by a killed process; returns the last epoch in the file, 0 if none."""
     from tensorboardX.proto.event_pb2 import Event as Record  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboardX.record_writer import masked_crc32c
 
@@ -117,4 +117,4 @@ def _mended(file: Path) -> int:
     return last
 
 
-TRACKER = Tracker("tensorboard", "a run for every network, for TensorBoard", _TensorBoard, "tensorboardX>=2.6")
+TRACKER = Tracker("tensorboard", "one run per network, for TensorBoard", _TensorBoard, "tensorboardX>=2.6")

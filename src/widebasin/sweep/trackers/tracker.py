@@ -1,4 +1,4 @@
-"""What a tracker is: a listener to the events of a sweep that keeps them in the results folder."""
+"""The class ``Tracker``: a listener to the events of a sweep that logs them in the results folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ from widebasin.sweep.events import Listener
 
 
 def nothing() -> None:
-    """What a tracker that is always ready checks."""
+    """The check of a tracker that can always be used."""
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """A tracker, declared as ``TRACKER`` by a module of this folder.
+    """A tracker, declared as ``TRACKER`` by a module in this folder.
 
     Attributes:
-        name: on the command line, and of the folder or file that it writes in the results folder, the only one.
-        summary: what it keeps, in a few words.
+        name: name on the command line, and of the only folder or file that it writes in the results folder.
+        summary: what it writes, in a few words.
         listener: path of that folder or file -> the listener. It writes nothing before the event ``Started``, and
-            raises ``SweepError`` where it cannot write. An epoch that it has kept in an earlier run comes again where a
-            sweep is continued, restored from a checkpoint or trained once more to the same values.
-        requirement: the package that it needs, as pip takes it; empty for none. The name is that of the module too.
-        check: raises ``UsageError`` for ``track`` where it cannot be used as things are; the package is there.
-        always: whether it is told of every sweep, without being named.
+            raises ``SweepError`` if it cannot write. When a sweep is continued, it may receive an epoch again that it
+            has already written, with the same values.
+        requirement: the package that it needs, in pip's syntax; empty if none. The module must have the same name.
+        check: raises ``UsageError`` for ``track`` if the tracker cannot be used at present; called with the package
+            installed.
+        always: whether it logs every sweep, without being named.
     """
 
     name: str

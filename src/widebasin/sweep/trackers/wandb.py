@@ -1,4 +1,4 @@
-"""Weights & Biases: a run for every network, with what it is as its config; the runs of a sweep are one group."""
+"""Weights & Biases: one run per network, with its identity as config; the runs of a sweep form one group."""
 
 import dataclasses
 import hashlib
@@ -25,12 +25,12 @@ SENT, SWEEP = "sent.jsonl", "sweep"
 
 
 def _package() -> Any:
-    """The package, loaded only once it is asked for."""
+    """The package, imported on first use."""
     return importlib.import_module("wandb")
 
 
 def check() -> None:
-    """Raises ``UsageError`` where a run would ask who is there."""
+    """Raises ``UsageError`` if a run would ask for a login."""
     wandb = _package()
 
     try:
@@ -38,11 +38,11 @@ def check() -> None:
     except (wandb.errors.Error, ValueError) as error:  # a bad setting is a ValueError of pydantic's
         why = " ".join(str(error).split())
         raise UsageError(
-            "track", "wandb", f"cannot start ({why}); mend the settings, or: wandb login --relogin"
+            "track", "wandb", f"cannot start ({why}); fix the settings, or run: wandb login --relogin"
         ) from error
     if not ready:
         raise UsageError(
-            "track", "wandb", "is not logged in; log in once (wandb login), or keep runs here: WANDB_MODE=offline"
+            "track", "wandb", "is not logged in; log in once (wandb login), or store runs locally: WANDB_MODE=offline"
         )
 
 
@@ -54,7 +54,7 @@ class _WeightsAndBiases:
         self._runs: dict[tuple[str, int], list[Any]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Sends the epochs that were not sent yet."""
+        """Sends the epochs that have not been sent yet."""
         wandb = _package()
 
         try:
@@ -126,7 +126,7 @@ class _WeightsAndBiases:
 
 
 def _configs(event: GroupStarted) -> list[dict[str, Any]]:
-    """What networks are and how they are trained."""
+    """The identity of networks and how they are trained."""
     from widebasin.sweep.rows import identity_rows
 
     recipe = dataclasses.asdict(event.cell.recipe) | {"m": event.cell.m}
@@ -135,10 +135,10 @@ def _configs(event: GroupStarted) -> list[dict[str, Any]]:
 
 
 def _identity(file: Path) -> str:
-    """What tells the runs of a results folder from those of another: drawn once, kept in it."""
+    """A random id for the runs of a results folder: drawn once and kept in the folder."""
     if not file.exists() or not file.read_text().strip():
         file.write_text(secrets.token_hex(4))
     return file.read_text().strip()
 
 
-TRACKER = Tracker("wandb", "a run for every network, for Weights & Biases", _WeightsAndBiases, "wandb>=0.31", check)
+TRACKER = Tracker("wandb", "one run per network, for Weights & Biases", _WeightsAndBiases, "wandb>=0.31", check)
