@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -41,6 +41,9 @@ from widebasin.sweep.spec import (
 )
 from widebasin.sweep.trackers import TRACKERS
 from widebasin.theory_commands import TheoryCommand
+
+if TYPE_CHECKING:
+    from widebasin.workloads import Workload
 
 PIPE_COLUMNS = 160
 # Commands that name a workload and values of axes.
@@ -317,14 +320,14 @@ class List:
             rows = tuple((study.name, study.question) for study in STUDIES.values())
             console.print(Table("Studies (widebasin study NAME)", ("name", "question"), rows).rich("left"))
         if self.what in ("all", "workloads"):
-            from widebasin.workloads import WORKLOADS
+            from widebasin.workloads import FAMILIES, WORKLOADS
 
             rows = tuple(
                 (
                     w.name,
                     w.description,
                     " ".join(map(str, w.widths)),
-                    " to ".join(dict.fromkeys(f"{w.num_params(width):,}" for width in (w.widths[0], w.widths[-1]))),
+                    _parameters(w),
                     " ".join(f"{rho:g}" for rho in w.rhos),
                     f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, learning rate "
                     f"{w.recipe.learning_rate:g} ({w.recipe.schedule}), momentum {w.recipe.momentum:g}, "
@@ -333,7 +336,9 @@ class List:
                 for w in WORKLOADS.values()
             )
             columns = ("name", "what", "widths", "parameters", "radii", "recipe")
-            console.print(Table("Workloads (--workload NAME)", columns, rows).rich("left"))
+            families = "; ".join(f"{one.name}:DATA, where DATA is {one.data}" for one in FAMILIES.values())
+            note = f"On other data: {families}. Your own: FILE.npz, FILE.csv, FILE.parquet, FILE.py."
+            console.print(Table("Workloads (--workload NAME)", columns, rows, note).rich("left"))
         if self.what in ("all", "methods"):
             from widebasin.sam import METHODS
 
@@ -349,6 +354,18 @@ class List:
             rows = tuple((name, optimizer.title, optimizer.summary) for name, optimizer in OPTIMIZERS.items())
             columns = ("name", "title", "what")
             console.print(Table("Base optimizers (--optimizer NAME)", columns, rows).rich("left"))
+
+
+def _parameters(workload: "Workload") -> str:
+    """Numbers of parameters of the smallest and the largest network."""
+    from widebasin.data.errors import DataError
+
+    try:
+        return " to ".join(
+            dict.fromkeys(f"{workload.num_params(width):,}" for width in (workload.widths[0], workload.widths[-1]))
+        )
+    except DataError:  # vocabularies are part of the data
+        return "known with its data"
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_leaves_without_a_direction_stay():
         ({"directions": []}, "directions must be a list of one or two pytrees like params, got 0"),
         ({"directions": [jnp.ones(3)] * 3}, "directions"),
         ({"directions": [jnp.ones(2)]}, r"\(3,\) is needed, got \(2,\)"),
-        ({"directions": [{"w": [jnp.ones(3)]}]}, "like params"),
+        ({"directions": [{"w": [jnp.ones(3)]}]}, "a direction must match params"),
         ({"span": 0.0}, "span"),
         ({"points": 1}, "points"),
         ({"chunk_size": 0}, "chunk_size"),

@@ -74,5 +74,5 @@ def test_files_that_are_none_and_bombs_are_refused(tmp_path, monkeypatch):
         read_lines(tmp_path)
     monkeypatch.setattr("widebasin.data.archives.ALLOWANCE", 0)
     (tmp_path / "t.gz").write_bytes(gzip.compress(bytes(1 << 20)))
-    with pytest.raises(DataError, match="holds more than 100 times its size"):
+    with pytest.raises(DataError, match="unpacks to over 100 times its size"):
         read_lines(tmp_path / "t.gz")

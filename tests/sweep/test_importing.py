@@ -87,7 +87,7 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
     (tmp_path / "damaged.npz").write_bytes(b"no archive")
     (tmp_path / "mine.pt").touch()
     for given, words in (
-        (larger, r"has .*weights.* of shape \[12, 64\], and weights.* of the model is \[9, 64\]"),
+        (larger, r"has .*weights.* of shape \[12, 64\], but weights.* of the model has \[9, 64\]"),
         (swapped, "has .* in another position than the model"),
         (jax.tree.leaves(params)[1:], r"has 5 parameters, but the model has 6 \("),
         (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite: the network has diverged"),

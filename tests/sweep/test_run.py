@@ -247,7 +247,7 @@ def test_another_plan_for_a_sweep_already_begun_is_refused(finished):
         run(SPEC, finished.path, execution=Execution(networks_at_once=1))
     with pytest.raises(UsageError, match="started with scan"):
         run(SPEC, finished.path, execution=Execution(loop="step"))
-    with pytest.raises(UsageError, match=r"devices = 1: .* begun with 2"):
+    with pytest.raises(UsageError, match=r"devices = 1: .* started with 2"):
         run(SPEC, finished.path, execution=Execution(devices=1))
 
 

@@ -92,5 +92,5 @@ def test_two_metrics_of_one_name_are_refused():
     """One would silently take the place of the other, or of the loss that is minimized."""
     with pytest.raises(ValueError, match="got accuracy twice"):
         Objective(cross_entropy, {ACCURACY: accuracy}, {ACCURACY: lambda outputs, targets: 0.0})
-    with pytest.raises(ValueError, match="besides loss, got loss twice"):
+    with pytest.raises(ValueError, match="none may be loss, got loss twice"):
         Objective(cross_entropy, {Metric("loss", True): accuracy})

@@ -1,11 +1,12 @@
 """Networks on graphs."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
 from widebasin.models.dropout import Rate, dropped
 
@@ -26,6 +27,7 @@ class GraphConvolution(eqx.Module):
         norms: layer by layer.
         last: from the mean over nodes to logits.
         scale: what the features of a node are divided by.
+        values: number of values of each feature that is a category; empty where features are numbers.
 
     Example:
         >>> import jax
@@ -39,6 +41,7 @@ class GraphConvolution(eqx.Module):
     norms: list[eqx.nn.LayerNorm]
     last: eqx.nn.Linear
     scale: tuple[float, ...] = eqx.field(static=True)
+    values: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class GraphConvolution(eqx.Module):
         outputs: int,
         depth: int = 5,
         scale: tuple[float, ...] = (1.0,),
+        values: tuple[int, ...] = (),
         *,
         key: Key[Array, ""],
     ) -> None:
@@ -58,6 +62,8 @@ class GraphConvolution(eqx.Module):
             outputs: number of logits.
             depth: how many times messages are passed.
             scale: what features are divided by, one number for all or one for each.
+            values: number of values of each feature, where features are categories from 0: each value has a column of
+                its own then, 1 where a node has it.
             key: for the initial parameters.
         """
         if min(width, features, outputs, depth) < 1:
@@ -66,8 +72,10 @@ class GraphConvolution(eqx.Module):
             )
         if len(scale) not in (1, features):
             raise ValueError(f"scale must be one number or {features}, got {len(scale)}")
+        if len(values) not in (0, features):
+            raise ValueError(f"values must be {features} numbers, or none, got {len(values)}")
         keys = jax.random.split(key, 2 + depth)
-        self.first = eqx.nn.Linear(features, width, key=keys[0])
+        self.first = eqx.nn.Linear(sum(values) or features, width, key=keys[0])
         self.last = eqx.nn.Linear(width, outputs, key=keys[1])
         pairs = [jax.random.split(one) for one in keys[2:]]
         self.hidden = [
@@ -75,7 +83,7 @@ class GraphConvolution(eqx.Module):
             for expand, contract in pairs
         ]
         self.norms = [eqx.nn.LayerNorm(width) for _ in pairs]
-        self.scale = scale
+        self.scale, self.values = scale, values
 
     def __call__(
         self, graph: Mapping[str, Array], *, key: Key[Array, ""] | None = None, dropout: Rate = 0.0
@@ -93,7 +101,7 @@ class GraphConvolution(eqx.Module):
         dtype = self.first.weight.dtype
         adjacency = _normalized_adjacency(graph["edges"], present.astype(dtype))
         keys = (None,) * len(self.norms) if key is None else jax.random.split(key, len(self.norms))
-        x = jax.vmap(self.first)(nodes.astype(dtype) / jnp.asarray(self.scale, dtype))
+        x = jax.vmap(self.first)(self._columns(nodes, dtype))
         for (expand, contract), norm, own in zip(self.hidden, self.norms, keys, strict=True):
             first, second = (None, None) if own is None else jax.random.split(own)
             message = dropped(first, jax.nn.relu(jax.vmap(expand)(x)), dropout)
@@ -101,6 +109,12 @@ class GraphConvolution(eqx.Module):
             x = jax.vmap(norm)(x + adjacency @ message)
         share = present / jnp.maximum(graph["sizes"], 1)
         return self.last(share.astype(dtype) @ x)
+
+    def _columns(self, nodes: Num[Array, "nodes features"], dtype: Any) -> Float[Array, "nodes columns"]:
+        if not self.values:
+            return nodes.astype(dtype) / jnp.asarray(self.scale, dtype)
+        one_hot = [jax.nn.one_hot(nodes[:, at], number, dtype=dtype) for at, number in enumerate(self.values)]
+        return jnp.concatenate(one_hot, axis=1)
 
 
 def _normalized_adjacency(edges: Int[Array, "edges 2"], present: Float[Array, " nodes"]) -> Float[Array, "nodes nodes"]:

@@ -21,6 +21,7 @@ from widebasin.shown import say
 from widebasin.statistics.readings import metrics_in, readings
 from widebasin.studies.chance import with_chance
 from widebasin.studies.measuring import Track, measure
+from widebasin.studies.references import with_references
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
 from widebasin.studies.tables import Tables
@@ -172,7 +173,7 @@ def _answered(
         tables = dataclasses.replace(tables, measured=found)
     answer = study.answer(spec, tables, options)
     if isinstance(options, Options):
-        answer = with_chance(answer, tables, options, study.compares)
+        answer = with_references(with_chance(answer, tables, options, study.compares), tables)
     setting = answer.setting[:1].upper() + answer.setting[1:]
     answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
     explorer = EXPLORER if isinstance(options, Options) else ""

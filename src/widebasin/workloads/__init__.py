@@ -1,6 +1,7 @@
 """Workloads: data, model and recipe under a name, one file each."""
 
-from widebasin.workloads.registry import WORKLOADS
+from widebasin.workloads.family import Family
+from widebasin.workloads.registry import FAMILIES, WORKLOADS
 from widebasin.workloads.workload import Settings, SupervisedWorkload, Workload
 
-__all__ = ["WORKLOADS", "Settings", "SupervisedWorkload", "Workload"]
+__all__ = ["FAMILIES", "WORKLOADS", "Family", "Settings", "SupervisedWorkload", "Workload"]

@@ -1,0 +1,28 @@
+"""What simple models reach on the same data, beside an answer."""
+
+from dataclasses import replace
+
+from widebasin.report.page import Answer
+from widebasin.studies.tables import Tables
+
+
+def with_references(answer: Answer, tables: Tables) -> Answer:
+    """An answer with the metric of simple models on the test part, and how many networks are better than all of them.
+
+    Args:
+        answer: of a study.
+        tables: of the sweep; without references, the answer stays as it is.
+    """
+    references = tables.description.references
+    if not references:
+        return answer
+    metric = tables.description.metric
+    best = max(references.values(), key=lambda value: metric.sign * value)
+    reached = tables.results[tables.design.column("test")].astype(float)
+    above = int((metric.sign * (reached - best) > 0).sum())
+    listed = ", ".join(f"{name} {metric.scale * value:.1f}{metric.unit}" for name, value in references.items())
+    finding = (
+        f"Simple models trained on true labels reach this {metric.title} on the test set: {listed}. After the final "
+        f"epoch {above} of {len(reached)} networks {'is' if above == 1 else 'are'} better than all of them."
+    )
+    return replace(answer, findings=(*answer.findings, finding))
