@@ -180,12 +180,23 @@ class Bucketed(Supervised):
             )
             found.append(outputs)
             start += number
-        return jax.tree.map(lambda *leaves: jnp.concatenate(_filled(leaves)), *found), model.state
+        whole = found[-1]
+        if columns[-1][1] < self.buckets.lengths[-1]:  # no example of this part is in the last bucket
+            whole = jax.eval_shape(
+                lambda: self.network.outputs(
+                    model.params,
+                    model.state,
+                    self.cut(inputs, self.buckets.lengths[-1]),
+                    training=training,
+                    given=source.given,
+                )[0]
+            )
+        return jax.tree.map(_filled, whole, *found), model.state
 
 
-def _filled(leaves: tuple[Array, ...]) -> list[Array]:
+def _filled(whole: Array | jax.ShapeDtypeStruct, *leaves: Array) -> Array:
     """Outputs of all buckets, those of shorter ones filled up with 0 along their second axis."""
-    if leaves[0].ndim < 2:
-        return list(leaves)
-    longest = max(leaf.shape[1] for leaf in leaves)
-    return [jnp.pad(leaf, [(0, 0), (0, longest - leaf.shape[1])] + [(0, 0)] * (leaf.ndim - 2)) for leaf in leaves]
+    if len(whole.shape) < 2:
+        return jnp.concatenate(leaves)
+    rest = [(0, 0)] * (len(whole.shape) - 2)
+    return jnp.concatenate([jnp.pad(leaf, [(0, 0), (0, whole.shape[1] - leaf.shape[1]), *rest]) for leaf in leaves])

@@ -223,7 +223,10 @@ class Supervised(Problem):
     def example_losses_of(self, outputs: PyTree, batch: Batch) -> Float[Array, " examples"]:
         """The losses of the examples, scaled so that what is minimized is their mean."""
         values, weights = self.values(outputs, batch)[LOSS.name]
-        return values if isinstance(weights, int) else values / weights.mean()
+        if isinstance(weights, int):
+            return values
+        mean = weights.mean()
+        return values / jnp.where(mean == 0, 1, mean)  # all 0 where nothing has a weight
 
     def blocks(self, part: str) -> Positions:
         """The examples of a part, in blocks of one size."""
