@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.data.buckets import Buckets
 from widebasin.training.problem import Model
-from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Positions, Supervised
+from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Examples, Positions, Supervised
 
 Cut = Callable[[PyTree, int], PyTree]
 """(inputs of a batch, length) -> the same examples, padded to this length."""
@@ -25,40 +25,15 @@ def shortened(inputs: PyTree, length: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[:, :length], inputs)
 
 
-class BucketedExamples(NamedTuple):
-    """Which examples a network trains, validates and tests on, see ``Examples``; those of evaluations by bucket.
+class BucketedBatch(Batch):
+    """Examples with their targets, and how long each of them may be.
 
     Attributes:
-        train: positions in the data set.
-        train_targets: of the training examples, in their order.
-        by_bucket: positions in ``train``, sorted by bucket.
-        valid: positions in the data set, sorted by bucket.
-        test: likewise.
-        given: what the model is called with by name.
+        columns: pairs (number of examples, length), in the order of the examples. A batch of another number, such as
+            some of these examples, may be in any order.
     """
 
-    train: Int[Array, "..."]
-    train_targets: PyTree
-    by_bucket: Int[Array, "..."]
-    valid: Int[Array, "..."]
-    test: Int[Array, "..."]
-    given: Mapping[str, Float[Array, "..."]]
-
-
-class BucketedBatch(eqx.Module):
-    """Examples with their targets, see ``Batch``, and how long each of them may be.
-
-    Attributes:
-        inputs: see ``Batch``.
-        targets: see ``Batch``.
-        counted: see ``Batch``.
-        columns: pairs (number of examples, length), in the order of the examples.
-    """
-
-    inputs: PyTree
-    targets: PyTree
-    counted: Any
-    columns: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    columns: tuple[tuple[int, int], ...] = eqx.field(static=True, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +67,12 @@ class Bucketed(Supervised):
 
     def source(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
-    ) -> BucketedExamples:
-        """See ``Supervised``."""
+    ) -> Examples:
+        """See ``Supervised``; the examples of evaluations are sorted by bucket."""
         found = super().source(data[:2], key, point, params)
         order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
-        return BucketedExamples(
-            train=found.train,
-            train_targets=found.train_targets,
-            by_bucket=order["train"],
-            valid=found.valid[order["valid"]],
-            test=found.test[order["test"]],
-            given=found.given,
+        return found._replace(
+            by_bucket=order["train"], valid=found.valid[order["valid"]], test=found.test[order["test"]]
         )
 
     def epoch(
@@ -114,15 +84,16 @@ class Bucketed(Supervised):
         positions = positions[jnp.argsort(data[2][source.train[positions]], stable=True)]
         return carry, Positions(positions.reshape(self.recipe.batch_size, self.steps_per_epoch).T)
 
-    def batch(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, data: PyTree, source: BucketedExamples, index: Positions, key: Key[Array, ""] | None, part: str
+    def batch(
+        self, data: PyTree, source: Examples, index: Positions, key: Key[Array, ""] | None, part: str
     ) -> BucketedBatch:
         """The examples at positions of a part; of a block of training examples, by their order in ``by_bucket``."""
         of_step = part == "train" and index.counted is None
         if part == "train" and not of_step:
             index = Positions(source.by_bucket[index.positions], index.counted)
-        found = super().batch(data[:2], source, index, key, part)  # pyright: ignore[reportArgumentType]
-        return BucketedBatch(*found, columns=self.columns["steps" if of_step else part])
+        found = super().batch(data[:2], source, index, key, part)
+        columns = self.columns["steps" if of_step else part]
+        return BucketedBatch(found.inputs, found.targets, found.counted, columns=columns)
 
     @functools.cached_property
     def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -152,14 +123,8 @@ class Bucketed(Supervised):
         positions = np.arange(rows * columns).reshape(columns, rows).T - (rows * columns - examples)
         return Positions(np.maximum(positions, 0), positions >= 0)
 
-    def outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        model: Model,
-        source: BucketedExamples,
-        batch: BucketedBatch | Batch,
-        keys: Key[Array, " examples"] | None,
-        *,
-        training: bool,
+    def outputs(
+        self, model: Model, source: Examples, batch: Batch, keys: Key[Array, " examples"] | None, *, training: bool
     ) -> tuple[PyTree, PyTree]:
         """See ``Supervised``; bucket by bucket."""
         inputs = self.dataset.prepared(batch.inputs)

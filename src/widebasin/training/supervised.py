@@ -34,6 +34,7 @@ class Examples(NamedTuple):
         valid: positions in the data set.
         test: positions in the data set.
         given: what the model is called with by name, see ``Supervised.given``.
+        by_bucket: positions in ``train``, sorted by bucket, where examples are of different sizes, see ``Bucketed``.
     """
 
     train: Int[Array, "..."]
@@ -41,6 +42,7 @@ class Examples(NamedTuple):
     valid: Int[Array, "..."]
     test: Int[Array, "..."]
     given: Mapping[str, Float[Array, "..."]]
+    by_bucket: Int[Array, "..."] | None = None
 
 
 class Positions(NamedTuple):
@@ -55,18 +57,18 @@ class Positions(NamedTuple):
     counted: Bool[Array, "..."] | Bool[np.ndarray, "..."] | None = None
 
 
-class Batch(NamedTuple):
+class Batch(eqx.Module):
     """Examples as they are stored, with their targets.
 
     Attributes:
         inputs: leading axis over examples.
         targets: likewise.
-        counted: see ``Positions``.
+        counted: see ``Positions``; bool ``[batch]``, or ``None``.
     """
 
     inputs: PyTree
     targets: PyTree
-    counted: Bool[Array, " batch"] | Bool[np.ndarray, " batch"] | None = None
+    counted: Any = None
 
 
 def blocks_of(examples: int, largest: int | None = None) -> Positions:
