@@ -122,10 +122,11 @@ def test_tagging_is_what_scikit_learn_says_of_the_known_tags():
     tags = several_labels(4)
     outputs = 3 * np.random.default_rng(1).normal(size=(*tags.shape, 4))
     known = tags >= 0
+    shares = scipy.special.softmax(outputs[known], 1)
     for function, expected in (
         (
             TAGGING.loss,
-            sklearn.metrics.log_loss(tags[known], scipy.special.softmax(outputs[known], 1), labels=range(4)),
+            sklearn.metrics.log_loss(tags[known], shares, labels=range(4)),
         ),
         (TAGGING.metrics[ACCURACY], sklearn.metrics.accuracy_score(tags[known], outputs[known].argmax(1))),
     ):
