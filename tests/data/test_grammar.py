@@ -1,6 +1,7 @@
 """Made sentences with a tag for every word."""
 
 import numpy as np
+import pytest
 
 from widebasin.data import grammar
 from widebasin.data.grammar import (
@@ -57,16 +58,17 @@ def parses(tags):
 
 
 def test_tags_follow_from_the_sentences():
-    data = grammar()
+    data = grammar(600)
     for sentence, tags in zip(data.inputs["words"], data.targets, strict=True):
         length = int((sentence > 0).sum())
         assert (sentence[length:] == 0).all()
         assert (tags[length:] == -1).all()
         assert tags[:length].tolist() == tags_of(sentence)
         assert parses(tags[:length].tolist())
-    assert (data.name, data.num_classes, data.targets.shape) == ("grammar", len(TAGS), (2_000, LONGEST))
+    assert (data.name, data.num_classes, data.targets.shape) == ("grammar", len(TAGS), (600, LONGEST))
 
 
+@pytest.mark.slow
 def test_seven_in_ten_nouns_and_verbs_are_words_that_may_be_either():
     data = grammar()
     words, tags = data.inputs["words"], data.targets

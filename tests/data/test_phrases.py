@@ -1,6 +1,7 @@
 """Made sentences that are positive or negative."""
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LogisticRegression
 
 from widebasin.data import phrases
@@ -25,12 +26,13 @@ def label_of(sentence):
 
 
 def test_labels_follow_from_the_sentences():
-    data = phrases()
+    data = phrases(700)
     assert data.targets.tolist() == [label_of(sentence) for sentence in data.inputs]
-    assert (data.name, data.num_classes, data.inputs.shape) == ("phrases", 2, (2_400, LONGEST))
+    assert (data.name, data.num_classes, data.inputs.shape) == ("phrases", 2, (700, LONGEST))
     assert 0.4 < data.targets.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_lengths_and_shares_of_words():
     words = phrases().inputs
     lengths = (words > 0).sum(1)
@@ -51,6 +53,7 @@ def test_lengths_and_shares_of_words():
     assert 0.25 < share < 0.3  # never at the last place
 
 
+@pytest.mark.slow
 def test_words_without_their_order_say_little():
     """Logistic regression on counts reaches 60%."""
     data = phrases()

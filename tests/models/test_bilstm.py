@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.networks import anywhere, close
 from together import together
@@ -16,6 +16,7 @@ SENTENCES = np.array([[3, 5, 2, 9, 1, 4, 2], [7, 7, 2, 1, 0, 0, 0], [0] * 7])
 LENGTHS = (7, 4, 0)
 
 
+@settings(max_examples=10)
 @given(*(st.integers(1, 9) for _ in range(4)))
 def test_the_number_of_parameters(width, words, classes, features):
     h, e = width, features
@@ -128,6 +129,7 @@ def test_padding_and_what_its_embedding_is_change_nothing(case):
     assert not np.asarray(gradient.words)[0].any()
 
 
+@pytest.mark.slow
 def test_the_beginning_of_an_lstm():
     lstm = LSTM(30, 20, key=jax.random.key(0))
     assert not np.asarray(lstm.bias).any()
@@ -137,6 +139,7 @@ def test_the_beginning_of_an_lstm():
     assert 0.9 * bound < np.abs(np.asarray(lstm.inputs)).max() <= bound
 
 
+@pytest.mark.slow
 def test_embeddings_are_those_given_or_small():
     vectors = np.random.default_rng(0).normal(size=(6, 3))
     np.testing.assert_array_equal(BiLSTM(2, 6, embeddings=vectors, key=jax.random.key(0)).words, np.float32(vectors))

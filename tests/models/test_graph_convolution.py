@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.networks import anywhere, close
 from together import together
@@ -33,6 +33,7 @@ def padded(graphs=GRAPHS, more_nodes=0, more_edges=0):
     return {"nodes": nodes, "edges": edges, "sizes": np.array([size for size, _ in graphs], np.int32)}
 
 
+@settings(max_examples=10)
 @given(*(st.integers(1, 9) for _ in range(4)))
 def test_the_number_of_parameters(width, features, outputs, depth):
     model = eqx.filter_eval_shape(
@@ -132,6 +133,7 @@ def test_gradients_are_finite_and_those_of_finite_differences(case):
             assert (sums[0] - sums[1]) / 2e-6 == pytest.approx(float((where(gradient) * direction).sum()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_needs_a_key_and_a_rate():
     model = GraphConvolution(8, FEATURES, OUTPUTS, 2, key=jax.random.key(0))
     graph = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), padded())

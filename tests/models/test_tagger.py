@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.networks import anywhere, close
 from together import together
@@ -19,6 +19,7 @@ def shapes(*arguments, **keywords):
     return eqx.filter_eval_shape(lambda key: Tagger(*arguments, **keywords, key=key), jax.random.key(0))
 
 
+@settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(1, 4), *(st.integers(1, 9) for _ in range(3)), st.integers(0, 5))
 def test_the_number_of_parameters(heads, of_head, words, tags, depth, suffixes):
     e = 2 * heads * of_head
@@ -60,6 +61,7 @@ def case():
         return model, logits_of, np.asarray(logits_of(model, WORDS, SUFFIXES))
 
 
+@pytest.mark.slow
 def test_torch_agrees(case):
     torch = pytest.importorskip("torch")
     from models.torch_networks import TorchTagger, tensor

@@ -56,8 +56,8 @@ def molecules_of(folder, name):
     """Chains and rings: whether there is nitrogen, and whether there is a ring, which is not known of a third."""
     lines = ["smiles,nitrogen,ring"]
     for n in range(100):
-        chain = "C" * (1 + n % 7) + ("N" if n % 2 else "O")
-        text = f"C1{'C' * (2 + n % 5)}1{chain}" if n % 3 else chain
+        chain = ("CC", "CO", "CS", "CF", "CCl")[n % 5] + ("N" if n % 2 else "O")
+        text = f"C1CC{'CNOS'[n % 4]}C1{chain}" if n % 3 else chain
         lines.append(f"{text},{n % 2},{'' if n % 5 == 0 else int(n % 3 > 0)}")
     (folder / "mol").mkdir()
     (folder / "mol" / name).write_text("\n".join(lines) + "\n")

@@ -90,7 +90,8 @@ class Bucketed(Supervised):
         """The examples at positions of a part; of a block of training examples, by their order in ``by_bucket``."""
         of_step = part == "train" and index.counted is None
         if part == "train" and not of_step:
-            index = Positions(source.by_bucket[index.positions], index.counted)
+            sorted_positions = source.by_bucket[index.positions]  # pyright: ignore[reportOptionalSubscript]
+            index = Positions(sorted_positions, index.counted)
         found = super().batch(data[:2], source, index, key, part)
         columns = self.columns["steps" if of_step else part]
         return BucketedBatch(found.inputs, found.targets, found.counted, columns=columns)
@@ -129,9 +130,9 @@ class Bucketed(Supervised):
         """See ``Supervised``; bucket by bucket."""
         inputs = self.dataset.prepared(batch.inputs)
         size = jax.tree.leaves(inputs)[0].shape[0]
-        columns = batch.columns if isinstance(batch, BucketedBatch) else ()
-        if sum(number for number, _ in columns) != size:
-            columns = ((size, self.buckets.lengths[-1]),)
+        columns: tuple[tuple[int, int], ...] = ((size, self.buckets.lengths[-1]),)
+        if isinstance(batch, BucketedBatch) and sum(number for number, _ in batch.columns) == size:
+            columns = batch.columns
         found, start = [], 0
         for number, length in columns:
             own, own_keys = jax.tree.map(lambda leaf, at=start, n=number: leaf[at : at + n], (inputs, keys))
