@@ -436,3 +436,20 @@ def test_report_needs_neither_workload_nor_data(tmp_path):
     assert done.stderr == ""
     assert "mine, mlp" in done.stdout.lower()
     assert "--workload mine.npz" in (tmp_path / "r" / "report.html").read_text()
+
+
+@together(
+    ("name", "code", "named"),
+    [
+        ("mol-gcn:nothing", 2, "such as tox21.csv.gz or MUTAG"),
+        ("pos-transformer:en_lines:lemma", 2, "column must be one of upos, xpos, deprel, feats"),
+        ("sst2-lstm:all", 2, "sentences"),
+        ("pos-transformer:xx_none", 1, "the treebank xx_none is not here; put its folder"),
+    ],
+)
+def test_data_that_no_family_has_end_with_one_line_and_its_code(name, code, named, here):
+    """2 where the argument is wrong, 1 where the data are not here."""
+    for command in (("train", "--workload", name), ("study", "overparam", "--workload", name)):
+        printed = here(*command, check=code)
+        assert named in printed.err
+        assert len(printed.err.strip().splitlines()) == 1

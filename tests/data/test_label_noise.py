@@ -114,3 +114,69 @@ def test_the_key_decides_which_labels_are_wrong(kind):
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="must be one of symmetric, asymmetric, got 'pairwise'"):
         corrupt_labels(KEY, labels_of(10), 10, 0.1, "pairwise")
+
+
+# Several labels for every example -------------------------------------------------------------------------------------
+
+
+def several(examples, labels, classes, dtype=np.int32, missing=0.3):
+    random = np.random.default_rng(examples)
+    drawn = random.integers(0, classes, (examples, labels))
+    return jnp.asarray(np.where(random.random(drawn.shape) < missing, -1, drawn), dtype)
+
+
+corrupt = jax.jit(corrupt_labels, static_argnames=("num_classes", "kind"))
+
+
+@EVERY_KIND
+@given(
+    percent=st.integers(0, 99),
+    seed=st.integers(0, 1000),
+    case=st.sampled_from([(20, 7, np.int32), (2, 4, np.int8)]),
+)
+def test_of_several_labels_the_share_is_wrong_and_what_is_missing_stays(kind, percent, seed, case):
+    classes, per_example, dtype = case
+    labels = several(300, per_example, classes, dtype)
+    noisy = np.asarray(corrupt(jax.random.key(seed), labels, classes, jnp.float32(percent / 100), kind))
+    labels = np.asarray(labels)
+    assert noisy.dtype == dtype
+    known = labels >= 0
+    np.testing.assert_array_equal(noisy[~known], -1)
+    assert noisy[known].min() >= 0
+    assert noisy[known].max() < classes
+    wrong = int((noisy != labels).sum())
+    assert scipy.stats.binomtest(wrong, int(known.sum()), percent / 100).pvalue > 1e-6
+    if kind == "asymmetric":
+        moved = noisy != labels
+        np.testing.assert_array_equal(noisy[moved], (labels[moved].astype(int) + 1) % classes)
+
+
+@EVERY_KIND
+def test_several_labels_that_are_wrong_stay_wrong_and_equal_at_higher_rates(kind):
+    labels = several(500, 6, 5)
+    noisy = [np.asarray(corrupt(KEY, labels, 5, jnp.float32(rate), kind)) for rate in (0.0, 0.1, 0.35, 0.9)]
+    np.testing.assert_array_equal(noisy[0], labels)
+    for low, high in itertools.pairwise(noisy):
+        wrong = low != labels
+        np.testing.assert_array_equal(high[wrong], low[wrong])
+        assert (high != labels).sum() > wrong.sum()
+
+
+def test_several_labels_are_wrong_independently_and_uniformly():
+    """Wrong labels per example are binomial, and the other classes are equally frequent."""
+    labels = jnp.full((4_000, 3), 2, jnp.int32)
+    noisy = np.asarray(corrupt(KEY, labels, 5, jnp.float32(0.4)))
+    wrong = np.bincount((noisy != labels).sum(1), minlength=4)
+    expected = 4_000 * scipy.stats.binom.pmf(np.arange(4), 3, 0.4)
+    assert scipy.stats.chisquare(wrong, expected).pvalue > 1e-3
+    assert scipy.stats.chisquare(np.bincount(noisy[noisy != 2], minlength=5)[[0, 1, 3, 4]]).pvalue > 1e-3
+
+
+def test_labels_in_a_byte_become_other_classes_too():
+    labels = np.arange(1000) % 100
+    noisy = np.asarray(corrupt(KEY, jnp.asarray(labels, jnp.int8), 100, jnp.float32(0.9)), int)
+    assert (noisy != labels).sum() == 900
+    assert noisy.min() >= 0
+    assert noisy.max() < 100
+    shifts = np.bincount((noisy - labels)[noisy != labels] % 100, minlength=100)[1:]
+    assert scipy.stats.chisquare(shifts).pvalue > 1e-3

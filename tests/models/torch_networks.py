@@ -113,7 +113,7 @@ class TorchViT(nn.Module):
     def block(ours, dimension):
         heads = ours.attention.num_heads
         layer = nn.TransformerEncoderLayer(
-            dimension, heads, 2 * dimension, 0.0, nn.GELU(approximate="tanh"), batch_first=True, norm_first=True
+            dimension, heads, len(ours.expand.bias), 0.0, nn.GELU(approximate="tanh"), batch_first=True, norm_first=True
         )
         inputs = [ours.attention.query_proj, ours.attention.key_proj, ours.attention.value_proj]
         with torch.no_grad():
@@ -144,3 +144,72 @@ def torch_vgg(model):
     last = nn.Linear(model.last.in_features, model.last.out_features, dtype=torch.float64)
     set_linear(last, model.last)
     return nn.Sequential(*layers), last
+
+
+def torch_bilstm(model):
+    return TorchBiLSTM(model).double()
+
+
+class TorchBiLSTM(nn.Module):
+    """``nn.LSTM`` in both directions on packed sentences; its second bias stays 0."""
+
+    def __init__(self, model):
+        super().__init__()
+        (words, features), hidden = model.words.shape, len(model.attention)
+        self.words = nn.Embedding(words, features, dtype=torch.float64)
+        self.lstm = nn.LSTM(features, hidden, bidirectional=True, batch_first=True, dtype=torch.float64)
+        self.keys = nn.Linear(2 * hidden, hidden, bias=False, dtype=torch.float64)
+        self.attention = nn.Linear(hidden, 1, bias=False, dtype=torch.float64)
+        self.hidden = nn.Linear(2 * hidden, hidden, dtype=torch.float64)
+        self.last = nn.Linear(hidden, model.last.out_features, dtype=torch.float64)
+        for ours, ending in ((model.forward, ""), (model.backward, "_reverse")):
+            named = {
+                "weight_ih": ours.inputs,
+                "weight_hh": ours.state,
+                "bias_ih": ours.bias,
+                "bias_hh": np.zeros(len(ours.bias)),
+            }
+            with torch.no_grad():
+                for name, array in named.items():
+                    getattr(self.lstm, f"{name}_l0{ending}").copy_(tensor(array))
+        set_weights(self.words, model.words, None)
+        set_weights(self.keys, model.keys, None)
+        set_weights(self.attention, model.attention[None], None)
+        set_linear(self.hidden, model.hidden)
+        set_linear(self.last, model.last)
+
+    def forward(self, words, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(self.words(words), lengths, batch_first=True)
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        scores = self.attention(torch.tanh(self.keys(states)))[..., 0]
+        scores = scores.masked_fill(torch.arange(states.shape[1]) >= lengths[:, None], -torch.inf)
+        summary = (torch.softmax(scores, 1)[..., None] * states).sum(1)
+        return self.last(torch.tanh(self.hidden(summary)))
+
+
+class TorchTagger(nn.Module):
+    """The encoder of ``TorchViT`` with four times as many hidden features, on words and sinusoids."""
+
+    def __init__(self, model, positions):
+        super().__init__()
+        self.words, self.suffixes, self.positions = tensor(model.words), tensor(model.suffixes), tensor(positions)
+        self.blocks = nn.ModuleList(self.block(block, self.words.shape[1]) for block in model.blocks)
+        self.norm = nn.LayerNorm(self.words.shape[1], dtype=torch.float64)
+        self.last = nn.Linear(self.words.shape[1], model.last.out_features, dtype=torch.float64)
+        set_weights(self.norm, model.norm.weight, model.norm.bias)
+        set_linear(self.last, model.last)
+
+    @staticmethod
+    def block(ours, dimension):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return TorchViT.block(ours, dimension)
+        finally:
+            torch.set_default_dtype(before)
+
+    def forward(self, words, suffixes):
+        x = self.words[words] + self.suffixes[suffixes] + self.positions[: words.shape[1]]
+        for block in self.blocks:
+            x = block(x, src_key_padding_mask=words == 0)
+        return self.last(self.norm(x))

@@ -3,14 +3,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from training.sized import PLAIN
 
-from widebasin.statistics import ACCURACY, LOSS, Metric
+from widebasin.statistics import ACCURACY, LOSS, MEAN_AVERAGE_PRECISION, ROC_AUC, Metric
+from widebasin.training import Batch
 from widebasin.training.objective import (
+    BINARY_TASKS,
     CLASSIFICATION,
     REGRESSION,
     SQUARED_CLASSIFICATION,
+    TAGGING,
     Objective,
     accuracy,
     cross_entropy,
@@ -94,3 +99,88 @@ def test_two_metrics_of_one_name_are_refused():
         Objective(cross_entropy, {ACCURACY: accuracy}, {ACCURACY: lambda outputs, targets: 0.0})
     with pytest.raises(ValueError, match="none may be loss, got loss twice"):
         Objective(cross_entropy, {Metric("loss", True): accuracy})
+
+
+# Labels of which some are missing -------------------------------------------------------------------------------------
+
+
+def several_labels(classes, seed=0, examples=12, labels=7):
+    """Labels, -1 where one is missing, as in all of the second example."""
+    random = np.random.default_rng(seed)
+    found = np.where(random.random((examples, labels)) < 0.4, -1, random.integers(0, classes, (examples, labels)))
+    found[1] = -1
+    return found
+
+
+def summed(function, outputs, targets):
+    """Sum of the values and of the weights of all examples."""
+    values, weights = jax.vmap(function)(jnp.asarray(outputs, jnp.float32), jnp.asarray(targets))
+    return np.asarray(values), np.asarray(weights)
+
+
+def test_tagging_is_what_scikit_learn_says_of_the_known_tags():
+    tags = several_labels(4)
+    outputs = 3 * np.random.default_rng(1).normal(size=(*tags.shape, 4))
+    known = tags >= 0
+    shares = scipy.special.softmax(outputs[known], 1)
+    for function, expected in (
+        (
+            TAGGING.loss,
+            sklearn.metrics.log_loss(tags[known], shares, labels=range(4)),
+        ),
+        (TAGGING.metrics[ACCURACY], sklearn.metrics.accuracy_score(tags[known], outputs[known].argmax(1))),
+    ):
+        values, weights = summed(function, outputs, tags)
+        np.testing.assert_array_equal(weights, known.sum(1))
+        assert values[1] == 0
+        assert values.sum() / weights.sum() == pytest.approx(expected, rel=1e-5)
+        # What stands where no tag is known does not matter.
+        np.testing.assert_array_equal(summed(function, np.where(known[..., None], outputs, 1e3), tags)[0], values)
+    assert TAGGING.all_metrics == (ACCURACY,)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_binary_tasks_are_what_scikit_learn_says_of_the_known_labels(dtype):
+    labels = several_labels(2).astype(dtype)
+    outputs = 3 * np.random.default_rng(1).normal(size=labels.shape)
+    known = labels >= 0
+    values, weights = summed(BINARY_TASKS.loss, outputs, labels)
+    np.testing.assert_array_equal(weights, known.sum(1))
+    assert values[1] == 0
+    expected = sklearn.metrics.log_loss(labels[known], scipy.special.expit(outputs[known]))
+    assert values.sum() / weights.sum() == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(summed(BINARY_TASKS.loss, np.where(known, outputs, -1e3), labels)[0], values)
+    precisions, areas = (
+        [
+            score(column[there], scores[there])
+            for column, scores, there in zip(labels.T, outputs.T, known.T, strict=True)
+        ]
+        for score in (sklearn.metrics.average_precision_score, sklearn.metrics.roc_auc_score)
+    )
+    assert BINARY_TASKS.of_dataset[MEAN_AVERAGE_PRECISION](outputs, labels) == pytest.approx(np.mean(precisions))
+    assert BINARY_TASKS.of_dataset[ROC_AUC](outputs, labels) == pytest.approx(np.mean(areas))
+    assert BINARY_TASKS.all_metrics == (MEAN_AVERAGE_PRECISION, ROC_AUC)
+
+
+def test_gradients_are_those_of_the_known_labels_alone_and_finite_at_large_outputs():
+    labels = jnp.array([1, -1, 0])
+    for outputs in (jnp.array([0.3, 2.0, -1.0]), jnp.array([-1e4, 1e30, 1e4])):
+        gradient = jax.grad(lambda z: BINARY_TASKS.loss(z, labels)[0])(outputs)
+        np.testing.assert_allclose(gradient, [jax.nn.sigmoid(outputs[0]) - 1, 0, jax.nn.sigmoid(outputs[2])], atol=1e-6)
+    logits = jnp.array([[0.3, -1.0], [5.0, 5.0], [1e30, -1e30]])
+    gradient = jax.grad(lambda z: TAGGING.loss(z, jnp.array([1, -1, 1]))[0])(logits)
+    first = scipy.special.softmax([0.3, -1.0])
+    np.testing.assert_allclose(gradient, [[first[0], first[1] - 1], [0, 0], [1, -1]], atol=1e-6)
+
+
+def test_example_losses_average_to_the_loss_also_where_no_label_is_known():
+    """Of the small graphs, whose labels are missing in part."""
+    problem = PLAIN["graphs"]
+    targets = problem.dataset.targets[:9]
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=targets.shape), jnp.float32)
+    for labels in (targets, np.full_like(targets, -1)):
+        batch = Batch(jax.tree.map(lambda leaf: leaf[:9], problem.dataset.inputs), jnp.asarray(labels))
+        losses = problem.example_losses_of(outputs, batch)
+        expected = problem.minimized(problem.totals(outputs, batch), ())
+        assert float(losses.mean()) == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_array_equal(losses, 0)

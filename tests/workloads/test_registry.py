@@ -2,8 +2,10 @@ import equinox as eqx
 import jax
 import pytest
 
+from widebasin import sam
 from widebasin.data import DataError
 from widebasin.models import count_parameters
+from widebasin.training import Plan, Point, Program, train
 from widebasin.workloads import WORKLOADS
 
 
@@ -74,3 +76,26 @@ def test_the_smallest_of_a_long_ladder_is_matched_too():
     sparsities = workload.matching_sparsities(workload.widths)
     for width, sparsity in zip(workload.widths[-2::-1], sparsities, strict=True):
         assert workload.num_params(256, sparsity, "snip") == pytest.approx(workload.num_params(width), rel=0.005)
+
+
+def test_embedded_data_of_language_and_graphs_are_listed_before_those_to_be_fetched():
+    names = list(WORKLOADS)
+    assert names[6:9] == ["phrases-lstm", "grammar-transformer", "rings-gcn"]
+    assert all("(embedded)" in WORKLOADS[name].description for name in names[6:9])
+    assert all(WORKLOADS[name].buckets is not None for name in names[6:9])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "width", "bar"),
+    [("phrases-lstm", 8, 0.9), ("grammar-transformer", 16, 0.97), ("rings-gcn", 16, 0.75)],
+)
+def test_embedded_data_of_language_and_graphs_are_learnt(name, width, bar):
+    """By the metric that judges, on the test part, after the whole recipe, at a width in the middle of the ladder."""
+    workload = WORKLOADS[name]
+    assert width == workload.widths[1]
+    problem = workload.problem(width, workload.recipe)
+    axes = {"learning_rate": workload.recipe.learning_rate, "weight_decay": workload.recipe.weight_decay}
+    one = Point.of(0, rho=0.0, label_noise=0.0, **axes, **dict.fromkeys(workload.given, 0.0))
+    done = train(Program(problem, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu")), [one])
+    assert done.history[f"test_{workload.metrics[0].name}"][0, -1] >= bar

@@ -42,7 +42,7 @@ class Buckets:
         lengths = tuple(int(length) for length in lengths)
         if len(sizes) and lengths and int(sizes.max()) > lengths[-1]:
             raise ValueError(f"lengths must reach the largest example, {int(sizes.max())}, got {lengths}")
-        return cls(lengths, np.searchsorted(np.asarray(lengths), sizes).astype(np.int8))
+        return cls(lengths, np.searchsorted(np.asarray(lengths), sizes).astype(np.int32))
 
     @classmethod
     def fitted(cls, sizes: np.ndarray, number: int = 3, power: float = 1.0, longest: int | None = None) -> "Buckets":
@@ -53,8 +53,18 @@ class Buckets:
             number: of buckets.
             power: by which the work grows with the size: 1 for what is done position by position, 2 for attention.
             longest: length of the last bucket, which arrays are padded to; that of the largest example by default.
+
+        Raises:
+            ValueError: if an example is larger than ``longest``, there is no length, or ``number`` is below 1.
         """
+        if number < 1:
+            raise ValueError(f"number must be at least 1, got {number}")
+        if longest is not None and longest < np.max(sizes, initial=1):
+            raise ValueError(f"longest must reach the largest example, {np.max(sizes, initial=1)}, got {longest}")
         found, counts = np.unique(np.maximum(sizes, 1), return_counts=True)
+        if longest is not None and not np.isin(longest, found):
+            # A size of which there is no example.
+            found, counts = np.append(found, longest), np.append(counts, 0)
         up_to = np.concatenate([[0], np.cumsum(counts)])
         work = found.astype(float) ** power
         # least[i]: the least work for the smallest ``i`` sizes; cuts[k][i]: where the last of ``k`` buckets begins.
@@ -73,10 +83,7 @@ class Buckets:
             if end:
                 lengths.append(int(found[end - 1]))
                 end = int(cut[end])
-        lengths = sorted(lengths)
-        if longest is not None and longest > lengths[-1]:
-            lengths[-1] = longest
-        return cls.of(sizes, lengths)
+        return cls.of(sizes, sorted(lengths))
 
     def columns(self, beyond: Sequence[int], columns: int, rows: int) -> tuple[tuple[int, int], ...]:
         """How long the columns of a batch must be: pairs (number of columns, length), from the shortest.

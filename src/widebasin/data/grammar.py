@@ -20,7 +20,7 @@ LONGEST = 20
 def grammar(examples: int = 2_000, seed: int = 0) -> Dataset:
     """Sentences of a small grammar, at most 20 words, with the tag of every word.
 
-    ``sentence -> phrase verb [adverb] [phrase] [preposition phrase]``, ``phrase -> determiner {adjective} noun``. Words
+    ``sentence -> phrase verb [adverb] [phrase] {preposition phrase}``, ``phrase -> determiner {adjective} noun``. Words
     of a tag are drawn by Zipf's law; 70% of nouns and verbs are from 60 words that are both, so that only their place
     tells which. Two words for which 0 and 1 stand do not occur: they are padding and the unknown word.
 

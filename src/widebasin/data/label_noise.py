@@ -46,4 +46,6 @@ def corrupt_labels(
         shift = jnp.ones_like(labels)
     else:
         raise ValueError(f"label noise kind must be one of {', '.join(LABEL_NOISE_KINDS)}, got {kind!r}")
-    return jnp.where(corrupted, (labels + shift) % num_classes, labels)
+    # In 32 bits: the sum of two bytes may be none.
+    other = (labels.astype(jnp.int32) + shift) % num_classes
+    return jnp.where(corrupted, other.astype(labels.dtype), labels)

@@ -107,8 +107,8 @@ class GraphConvolution(eqx.Module):
             message = dropped(first, jax.nn.relu(jax.vmap(expand)(x)), dropout)
             message = dropped(second, jax.nn.relu(jax.vmap(contract)(message)), dropout)
             x = jax.vmap(norm)(x + adjacency @ message)
-        share = present / jnp.maximum(graph["sizes"], 1)
-        return self.last(share.astype(dtype) @ x)
+        share = present.astype(dtype) / jnp.maximum(graph["sizes"], 1).astype(dtype)
+        return self.last(share @ x)
 
     def _columns(self, nodes: Num[Array, "nodes features"], dtype: Any) -> Float[Array, "nodes columns"]:
         if not self.values:

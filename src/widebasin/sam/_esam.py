@@ -62,12 +62,13 @@ class ESAM(Perturbing):
         if self.adaptive:
             direction, length = adaptive_direction(batch.params, gradients)
         point = moved(batch.params, self._chosen(direction, key), self.rho / (at_least_smallest(length) * self.beta))
-        if self.gamma == 1:
+        # Rounded first: 0.07 * 100 is more than 7.
+        chosen = None if self.gamma == 1 else math.ceil(round(self.gamma * batch.size, 6))
+        if chosen is None or chosen == batch.size:
             return value, batch.guarded(batch.gradient(point), clean), state
         losses = batch.example_losses()
         rise = losses(point) - losses(batch.params)
-        # Rounded first: 0.07 * 100 is more than 7.
-        _, indices = jax.lax.top_k(rise, math.ceil(round(self.gamma * batch.size, 6)))
+        _, indices = jax.lax.top_k(rise, chosen)
         return value, batch.guarded(batch.at(indices).gradient(point), clean), state
 
     def _chosen(self, gradients: PyTree, key: Key[Array, ""] | None) -> PyTree:

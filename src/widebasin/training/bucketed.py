@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from widebasin.data.buckets import Buckets
 from widebasin.training.problem import Model
-from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Positions, Supervised
+from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Examples, Positions, Supervised
 
 Cut = Callable[[PyTree, int], PyTree]
 """(inputs of a batch, length) -> the same examples, padded to this length."""
@@ -25,40 +25,15 @@ def shortened(inputs: PyTree, length: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[:, :length], inputs)
 
 
-class BucketedExamples(NamedTuple):
-    """Which examples a network trains, validates and tests on, see ``Examples``; those of evaluations by bucket.
+class BucketedBatch(Batch):
+    """Examples with their targets, and how long each of them may be.
 
     Attributes:
-        train: positions in the data set.
-        train_targets: of the training examples, in their order.
-        by_bucket: positions in ``train``, sorted by bucket.
-        valid: positions in the data set, sorted by bucket.
-        test: likewise.
-        given: what the model is called with by name.
+        columns: pairs (number of examples, length), in the order of the examples. A batch of another number, such as
+            some of these examples, may be in any order.
     """
 
-    train: Int[Array, "..."]
-    train_targets: PyTree
-    by_bucket: Int[Array, "..."]
-    valid: Int[Array, "..."]
-    test: Int[Array, "..."]
-    given: Mapping[str, Float[Array, "..."]]
-
-
-class BucketedBatch(eqx.Module):
-    """Examples with their targets, see ``Batch``, and how long each of them may be.
-
-    Attributes:
-        inputs: see ``Batch``.
-        targets: see ``Batch``.
-        counted: see ``Batch``.
-        columns: pairs (number of examples, length), in the order of the examples.
-    """
-
-    inputs: PyTree
-    targets: PyTree
-    counted: Any
-    columns: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    columns: tuple[tuple[int, int], ...] = eqx.field(static=True, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +67,12 @@ class Bucketed(Supervised):
 
     def source(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
-    ) -> BucketedExamples:
-        """See ``Supervised``."""
+    ) -> Examples:
+        """See ``Supervised``; the examples of evaluations are sorted by bucket."""
         found = super().source(data[:2], key, point, params)
         order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
-        return BucketedExamples(
-            train=found.train,
-            train_targets=found.train_targets,
-            by_bucket=order["train"],
-            valid=found.valid[order["valid"]],
-            test=found.test[order["test"]],
-            given=found.given,
+        return found._replace(
+            by_bucket=order["train"], valid=found.valid[order["valid"]], test=found.test[order["test"]]
         )
 
     def epoch(
@@ -114,15 +84,17 @@ class Bucketed(Supervised):
         positions = positions[jnp.argsort(data[2][source.train[positions]], stable=True)]
         return carry, Positions(positions.reshape(self.recipe.batch_size, self.steps_per_epoch).T)
 
-    def batch(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, data: PyTree, source: BucketedExamples, index: Positions, key: Key[Array, ""] | None, part: str
+    def batch(
+        self, data: PyTree, source: Examples, index: Positions, key: Key[Array, ""] | None, part: str
     ) -> BucketedBatch:
         """The examples at positions of a part; of a block of training examples, by their order in ``by_bucket``."""
         of_step = part == "train" and index.counted is None
         if part == "train" and not of_step:
-            index = Positions(source.by_bucket[index.positions], index.counted)
-        found = super().batch(data[:2], source, index, key, part)  # pyright: ignore[reportArgumentType]
-        return BucketedBatch(*found, columns=self.columns["steps" if of_step else part])
+            sorted_positions = source.by_bucket[index.positions]  # pyright: ignore[reportOptionalSubscript]
+            index = Positions(sorted_positions, index.counted)
+        found = super().batch(data[:2], source, index, key, part)
+        columns = self.columns["steps" if of_step else part]
+        return BucketedBatch(found.inputs, found.targets, found.counted, columns=columns)
 
     @functools.cached_property
     def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -152,21 +124,15 @@ class Bucketed(Supervised):
         positions = np.arange(rows * columns).reshape(columns, rows).T - (rows * columns - examples)
         return Positions(np.maximum(positions, 0), positions >= 0)
 
-    def outputs(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        model: Model,
-        source: BucketedExamples,
-        batch: BucketedBatch | Batch,
-        keys: Key[Array, " examples"] | None,
-        *,
-        training: bool,
+    def outputs(
+        self, model: Model, source: Examples, batch: Batch, keys: Key[Array, " examples"] | None, *, training: bool
     ) -> tuple[PyTree, PyTree]:
         """See ``Supervised``; bucket by bucket."""
         inputs = self.dataset.prepared(batch.inputs)
         size = jax.tree.leaves(inputs)[0].shape[0]
-        columns = batch.columns if isinstance(batch, BucketedBatch) else ()
-        if sum(number for number, _ in columns) != size:
-            columns = ((size, self.buckets.lengths[-1]),)
+        columns: tuple[tuple[int, int], ...] = ((size, self.buckets.lengths[-1]),)
+        if isinstance(batch, BucketedBatch) and sum(number for number, _ in batch.columns) == size:
+            columns = batch.columns
         found, start = [], 0
         for number, length in columns:
             own, own_keys = jax.tree.map(lambda leaf, at=start, n=number: leaf[at : at + n], (inputs, keys))
@@ -180,12 +146,23 @@ class Bucketed(Supervised):
             )
             found.append(outputs)
             start += number
-        return jax.tree.map(lambda *leaves: jnp.concatenate(_filled(leaves)), *found), model.state
+        whole = found[-1]
+        if columns[-1][1] < self.buckets.lengths[-1]:  # no example of this part is in the last bucket
+            whole = jax.eval_shape(
+                lambda: self.network.outputs(
+                    model.params,
+                    model.state,
+                    self.cut(inputs, self.buckets.lengths[-1]),
+                    training=training,
+                    given=source.given,
+                )[0]
+            )
+        return jax.tree.map(_filled, whole, *found), model.state
 
 
-def _filled(leaves: tuple[Array, ...]) -> list[Array]:
+def _filled(whole: Array | jax.ShapeDtypeStruct, *leaves: Array) -> Array:
     """Outputs of all buckets, those of shorter ones filled up with 0 along their second axis."""
-    if leaves[0].ndim < 2:
-        return list(leaves)
-    longest = max(leaf.shape[1] for leaf in leaves)
-    return [jnp.pad(leaf, [(0, 0), (0, longest - leaf.shape[1])] + [(0, 0)] * (leaf.ndim - 2)) for leaf in leaves]
+    if len(whole.shape) < 2:
+        return jnp.concatenate(leaves)
+    rest = [(0, 0)] * (len(whole.shape) - 2)
+    return jnp.concatenate([jnp.pad(leaf, [(0, 0), (0, whole.shape[1] - leaf.shape[1]), *rest]) for leaf in leaves])

@@ -34,6 +34,7 @@ class Examples(NamedTuple):
         valid: positions in the data set.
         test: positions in the data set.
         given: what the model is called with by name, see ``Supervised.given``.
+        by_bucket: positions in ``train``, sorted by bucket, where examples are of different sizes, see ``Bucketed``.
     """
 
     train: Int[Array, "..."]
@@ -41,6 +42,7 @@ class Examples(NamedTuple):
     valid: Int[Array, "..."]
     test: Int[Array, "..."]
     given: Mapping[str, Float[Array, "..."]]
+    by_bucket: Int[Array, "..."] | None = None
 
 
 class Positions(NamedTuple):
@@ -55,18 +57,18 @@ class Positions(NamedTuple):
     counted: Bool[Array, "..."] | Bool[np.ndarray, "..."] | None = None
 
 
-class Batch(NamedTuple):
+class Batch(eqx.Module):
     """Examples as they are stored, with their targets.
 
     Attributes:
         inputs: leading axis over examples.
         targets: likewise.
-        counted: see ``Positions``.
+        counted: see ``Positions``; bool ``[batch]``, or ``None``.
     """
 
     inputs: PyTree
     targets: PyTree
-    counted: Bool[Array, " batch"] | Bool[np.ndarray, " batch"] | None = None
+    counted: Any = None
 
 
 def blocks_of(examples: int, largest: int | None = None) -> Positions:
@@ -223,7 +225,10 @@ class Supervised(Problem):
     def example_losses_of(self, outputs: PyTree, batch: Batch) -> Float[Array, " examples"]:
         """The losses of the examples, scaled so that what is minimized is their mean."""
         values, weights = self.values(outputs, batch)[LOSS.name]
-        return values if isinstance(weights, int) else values / weights.mean()
+        if isinstance(weights, int):
+            return values
+        mean = weights.mean()
+        return values / jnp.where(mean == 0, 1, mean)  # all 0 where nothing has a weight
 
     def blocks(self, part: str) -> Positions:
         """The examples of a part, in blocks of one size."""

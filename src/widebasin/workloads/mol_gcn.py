@@ -123,7 +123,7 @@ def _of(data: str) -> SupervisedWorkload:
 def _found(data: str) -> Path:
     """The file or folder of a name: a path; or in the data folder, for tables also without their ending."""
     names = [data, *(f"{data}{ending}" for ending in ENDINGS)]
-    for folder in (Path(), *(folders_here(FOLDER) if data else ())):
+    for folder in (Path(), *folders_here(FOLDER)) if data else ():
         there = {path.name.lower(): path for path in folder.iterdir()} if folder != Path() else {}
         for name in names:
             path = there.get(name.lower()) or folder / name

@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from widebasin.models.dropout import dropped, words_dropped
+
+KEY = jax.random.key(0)
+drop = jax.jit(dropped)
+drop_words = jax.jit(words_dropped, static_argnums=3)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(40, 500)), jnp.float32)
+
+
+def test_entries_are_dropped_at_the_rate_and_others_make_up_for_them():
+    """Traced rates share a program."""
+    for rate in (0.1, 0.5, 0.9):
+        found = np.asarray(drop(KEY, X, jnp.float32(rate)))
+        gone = found == 0
+        assert scipy.stats.binomtest(int(gone.sum()), gone.size, rate).pvalue > 1e-3
+        np.testing.assert_allclose(found[~gone], np.asarray(X)[~gone] / (1 - rate), rtol=1e-5)
+        # Of many draws the mean is x: here of rows that are alike.
+        ones = np.asarray(drop(KEY, jnp.ones_like(X), jnp.float32(rate)))
+        assert abs(ones.mean() - 1) < 5 * np.sqrt(rate / (1 - rate) / X.size)
+    assert drop._cache_size() == 1
+
+
+def test_rate_zero_and_no_key_change_no_bit():
+    odd = X.at[0, :5].set(jnp.array([0.0, -0.0, jnp.inf, jnp.nan, 1e-30]))
+    for found in (drop(KEY, odd, jnp.float32(0)), drop(None, odd, jnp.float32(0.7)), dropped(None, odd, 0.7)):
+        np.testing.assert_array_equal(np.asarray(found).view(np.int32), np.asarray(odd).view(np.int32))
+
+
+def test_lower_rates_drop_some_of_what_higher_ones_do():
+    low, high = (np.asarray(drop(KEY, X, jnp.float32(rate))) == 0 for rate in (0.2, 0.6))
+    assert (high[low]).all()
+    other = np.asarray(drop(jax.random.key(1), X, jnp.float32(0.2))) == 0
+    assert (other != low).any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_types_stay(dtype):
+    assert drop(KEY, X.astype(dtype), jnp.float32(0.3)).dtype == dtype
+
+
+def test_the_gradient_is_what_is_kept():
+    gradient = np.asarray(jax.jit(jax.grad(lambda x: dropped(KEY, x, 0.25).sum()))(X))
+    kept = np.asarray(drop(KEY, X, jnp.float32(0.25))) != 0
+    np.testing.assert_allclose(gradient, kept / 0.75, rtol=1e-6)
+
+
+def test_words_become_the_unknown_word_and_padding_stays():
+    words = jnp.asarray(np.random.default_rng(1).integers(2, 50, 20_000), jnp.int32).at[12_000:].set(0)
+    present = words != 0
+    for rate in (0.0, 0.1, 0.8):
+        found = np.asarray(drop_words(KEY, words, jnp.float32(rate), 1, present))
+        changed = found != np.asarray(words)
+        assert not changed[12_000:].any()
+        assert set(found[changed].tolist()) <= {1}
+        assert scipy.stats.binomtest(int(changed.sum()), 12_000, rate).pvalue > 1e-3
+    np.testing.assert_array_equal(drop_words(None, words, jnp.float32(0.5), 1, present), words)
+    assert drop_words._cache_size() == 2  # with a key and without
