@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from widebasin.models.affine import affine
 from widebasin.models.dropout import Rate, dropped, words_dropped
 from widebasin.models.encoder import EncoderBlock
 
@@ -107,7 +108,7 @@ class Tagger(eqx.Module):
         tokens = dropped(keys[1], tokens, dropout)
         for block, own in zip(self.blocks, keys[2:], strict=True):
             tokens = block(tokens, present, key=own, dropout=dropout)
-        return jax.vmap(lambda token: self.last(self.norm(token)))(tokens)
+        return affine(self.last, jax.vmap(self.norm)(tokens))
 
 
 def sinusoids(positions: int, dimension: int) -> Float[Array, "positions dimension"]:
