@@ -3,7 +3,7 @@
 import abc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,16 +13,16 @@ import numpy as np
 
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.epoch import ProgramSAM, point_of
-from widebasin.benchmarks.timing import interleave
+from widebasin.benchmarks.timing import Timing, interleave
 from widebasin.benchmarks.torch_sam import TorchSAM, torch_threads, torch_version
 from widebasin.data import Buckets, Dataset, SplitSizes
 from widebasin.sam import METHODS
-from widebasin.training import Bucketed, Objective, Program, Recipe, choose_plan, shortened
+from widebasin.training import Bucketed, Objective, Plan, Program, Recipe, choose_plan, shortened
 from widebasin.training.compilation import without_compilation_cache
 
 RHO = 0.05
 METHODS_TIMED = ("sgd", "sam")
-OURS, PADDED = "widebasin", "widebasin, padded to the longest"
+OURS, ONE, PADDED = "widebasin", "widebasin, one network", "widebasin, padded to the longest"
 # Seconds after which no further round of a network begins.
 LONGEST = 60.0
 
@@ -115,10 +115,10 @@ class Case(abc.ABC):
         """As the workload would be trained."""
         return self.problem()
 
-    def program(self, method: str, problem: Bucketed | None = None) -> ProgramSAM:
-        """One network about to be trained, under the plan that is chosen for it."""
+    def program(self, method: str, problem: Bucketed | None = None, plan: Plan | None = None) -> ProgramSAM:
+        """Networks about to be trained, as many as the plan has at once; by default the one that is chosen."""
         problem = problem or self.default
-        program = Program(problem, METHODS[method].with_radius, choose_plan(problem, 1))
+        program = Program(problem, METHODS[method].with_radius, plan or choose_plan(problem, 1))
         point = point_of(problem.recipe, 0, 0.0 if method == "sgd" else RHO).moved(**self.rates)
         return ProgramSAM(program, *program.start([point]))
 
@@ -140,33 +140,44 @@ def measure(name: str, title: str, note: str, cases: Sequence[Case], rounds: int
         title=title,
         rounds=min(len(row.timing.seconds) for row in rows if row.timing),
         rows=rows,
-        note=f"{note} Included for all: shuffling, gathering and cutting batches, dropout, the gradients, the update, "
-        "the mean training loss. widebasin's also computes the metrics of training and the gradient's norm, and "
-        "evaluates two examples per epoch. First epoch: seconds of the first epoch, which compiles, without any cache "
-        "of compiled programs. PyTorch's threads wait for each other in every operation: where other programs keep "
-        "the cores busy, one thread is faster.",
+        note=f"{note} Times are per network, of which a program may train several at once. Included for all: "
+        "shuffling, gathering and cutting batches, dropout, the gradients, the update, the mean training loss. "
+        "widebasin's also computes the metrics of training and the gradient's norm, and evaluates two examples per "
+        "epoch. First epoch: seconds of the first epoch, which compiles, without any cache of compiled programs. "
+        "PyTorch's threads wait for each other in every operation: where other programs keep the cores busy, one "
+        "thread is faster.",
     )
 
 
 def _measure_case(case: Case, method: str, rounds: int) -> Iterator[Measured]:
     title = f"{case.name}, h = {case.width}, {METHODS[method].title if method != 'sgd' else _base(case)}"
-    programs = {OURS: case.default, **case.variants()}
+    chosen = choose_plan(case.default, 1)
+    programs: dict[str, tuple[Bucketed, Plan]] = {OURS: (case.default, chosen)}
+    if chosen.networks_at_once > 1:
+        programs[ONE] = case.default, replace(chosen, networks_at_once=1, devices=1)
+    programs |= {name: (problem, chosen) for name, problem in case.variants().items()}
     contenders: dict[str, Callable[[], Any]] = {}
     first_epochs: dict[str, float] = {}
-    count = 0
-    for name, problem in programs.items():
-        ours = case.program(method, problem)
+    rivals: dict[str, Callable[[], Any]] = {}
+    count = 0.0
+    for name, (problem, plan) in programs.items():
+        ours = case.program(method, problem, plan)
         if name == OURS:
-            count = int(case.counts()[np.asarray(ours.examples.train[0])].sum())
-            for theirs, threads in _torch_contenders().items():
-                contenders[theirs] = _torch_epoch(case.torch_training(ours, threads), case.batch_size)
+            count = case.counts()[np.asarray(ours.examples.train[0])].sum() / case.steps
+            rivals = {
+                theirs: _torch_epoch(case.torch_training(ours, threads), case.batch_size)
+                for theirs, threads in _torch_contenders().items()
+            }
         contenders[name] = ours.epoch
         with without_compilation_cache():
             started = time.perf_counter()
             ours.epoch()
             first_epochs[name] = time.perf_counter() - started
-    order = [*programs, *(name for name in contenders if name not in programs)]
-    timings = interleave({name: contenders[name] for name in order}, rounds, units=case.steps, seconds=LONGEST)
+    at_once = {name: plan.networks_at_once for name, (_, plan) in programs.items()}
+    timings = {
+        name: Timing(tuple(one / at_once.get(name, 1) for one in timing.seconds))
+        for name, timing in interleave(contenders | rivals, rounds, units=case.steps, seconds=LONGEST).items()
+    }
     for name, timing in timings.items():
         yield Measured(
             f"{title}, {name}",
@@ -176,7 +187,8 @@ def _measure_case(case: Case, method: str, rounds: int) -> Iterator[Measured]:
             more=(
                 ("batch", str(case.batch_size)),
                 ("parameters", f"{case.default.network.num_params:,}"),
-                (f"{case.unit}/s", f"{count / case.steps / timing.median:,.0f}"),
+                ("at once", str(at_once.get(name, 1))),
+                (f"{case.unit}/s", f"{count / timing.median:,.0f}"),
                 ("first epoch s", f"{first_epochs[name]:.3g}" if name in first_epochs else ""),
             ),
         )

@@ -86,7 +86,7 @@ class TorchTagger(nn.Module):
     def __init__(self, ours: Tagger, positions: int, dropout: float = 0.0, word_dropout: float = 0.0) -> None:
         super().__init__()
         self.words = nn.Embedding.from_pretrained(torch.tensor(np.asarray(ours.words)), freeze=False)
-        self.register_buffer("places", torch.tensor(np.asarray(sinusoids(positions, ours.words.shape[1]))))
+        self.places: Any = torch.tensor(np.asarray(sinusoids(positions, ours.words.shape[1])))
         self.blocks = nn.ModuleList([encoder_block(block, dropout) for block in ours.blocks])
         self.norm = filled(nn.LayerNorm(ours.words.shape[1]), ours.norm.weight, ours.norm.bias)
         self.last = linear_of(ours.last)
@@ -108,13 +108,15 @@ class TorchGraphConvolution(nn.Module):
 
     def __init__(self, ours: GraphConvolution, dropout: float = 0.0) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.tensor(ours.scale))
+        self.scale: Any = torch.tensor(ours.scale)
         self.first, self.last = linear_of(ours.first), linear_of(ours.last)
         self.hidden = nn.ModuleList(
-            nn.Sequential(linear_of(one), nn.ReLU(), nn.Dropout(dropout), linear_of(two), nn.ReLU(), nn.Dropout(dropout))
+            nn.Sequential(
+                linear_of(one), nn.ReLU(), nn.Dropout(dropout), linear_of(two), nn.ReLU(), nn.Dropout(dropout)
+            )
             for one, two in ours.hidden
         )
-        self.norms = nn.ModuleList(filled(nn.LayerNorm(len(n.weight)), n.weight, n.bias) for n in ours.norms)
+        self.norms = nn.ModuleList(filled(nn.LayerNorm(n.shape), n.weight, n.bias) for n in ours.norms)
 
     def forward(self, batch: dict[str, Any]) -> Any:
         """The logits of every graph."""
