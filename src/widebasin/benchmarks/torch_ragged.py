@@ -116,7 +116,7 @@ class TorchGraphConvolution(nn.Module):
             )
             for one, two in ours.hidden
         )
-        self.norms = nn.ModuleList(filled(nn.LayerNorm(n.shape), n.weight, n.bias) for n in ours.norms)
+        self.norms = nn.ModuleList(filled(nn.LayerNorm(list(n.shape)), n.weight, n.bias) for n in ours.norms)
 
     def forward(self, batch: dict[str, Any]) -> Any:
         """The logits of every graph."""
