@@ -68,9 +68,11 @@ def test_rows_are_per_network_and_count_without_padding(monkeypatch, torch_there
     monkeypatch.setattr(graphs, "CASES", (GRAPHS,))
     found = graphs.measure(1)
     rivals = list(ragged._torch_contenders()) if torch_there else ["PyTorch"]
-    names = [ragged.OURS, ragged.ONE, ragged.PADDED, graphs.PACKED, *rivals]
+    both, variants = [ragged.OURS, ragged.ONE], [ragged.PADDED, graphs.PACKED]
     assert [row.what for row in found.rows] == [
-        f"graph convolutions, h = 4, {method}, {name}" for method in ("Adam", "SAM") for name in names
+        f"graph convolutions, h = 4, {method}, {name}"
+        for method, own in (("Adam", [*both, *variants]), ("SAM", both))
+        for name in [*own, *rivals]
     ]
     for row in found.rows:
         if row.timing is None:

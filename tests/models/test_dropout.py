@@ -21,7 +21,7 @@ def test_bernoulli_is_that_of_jax(precision, probability):
 
 
 def test_bernoulli_of_other_keys_and_settings_is_that_of_jax():
-    keys = [jax.random.PRNGKey(3), jax.random.key(3, impl="rbg"), jax.random.key(3)]
+    keys = [jax.random.key(3, impl="rbg"), jax.random.key(3)]
     for partitionable in (True, False):
         with jax.threefry_partitionable(partitionable):
             for key in keys:

@@ -30,7 +30,7 @@ class GraphCase(Case):
 
     width: int = 64
     batch_size: int = 64
-    steps: int = 30
+    steps: int = 20
     rates: Mapping[str, float] = field(default_factory=lambda: {"dropout": 0.1})
     tasks: int = 12
     name: ClassVar[str] = "graph convolutions"

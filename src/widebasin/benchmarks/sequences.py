@@ -39,7 +39,7 @@ class LSTMCase(Sentences):
 
     width: int = 37
     batch_size: int = 64
-    steps: int = 30
+    steps: int = 20
     rates: Mapping[str, float] = field(default_factory=lambda: {"dropout": 0.5, "word_dropout": 0.1})
     vocabulary: int = 13_521
     name: ClassVar[str] = "BiLSTM"
@@ -76,7 +76,7 @@ class TaggerCase(Sentences):
 
     width: int = 64
     batch_size: int = 32
-    steps: int = 30
+    steps: int = 20
     rates: Mapping[str, float] = field(default_factory=lambda: {"dropout": 0.2, "word_dropout": 0.1})
     vocabulary: int = 3_786
     tags: int = 17

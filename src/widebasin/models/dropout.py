@@ -52,8 +52,8 @@ def bernoulli(key: Key[Array, ""], probability: Rate, shape: tuple[int, ...]) ->
     and for keys of Threefry under ``jax_threefry_partitionable``, as in training. Everything else is left to JAX.
     """
     probability = jnp.asarray(probability)
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and str(jax.random.key_impl(key)) == "threefry2x32"
-    known = typed and jax.config.values["jax_threefry_partitionable"] and probability.dtype == jnp.float32
+    usual = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.values["jax_threefry_partitionable"]
+    known = usual and probability.dtype == jnp.float32
     if not known or math.prod(shape) >= 2**32:
         return jax.random.bernoulli(key, probability, shape)
     return _uniform(jax.random.key_data(key), shape) < probability
