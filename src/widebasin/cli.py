@@ -378,12 +378,26 @@ class Bench:
       widebasin bench methods
       widebasin bench epoch --json epoch.json
       widebasin bench images
+      widebasin bench sequences
+      widebasin bench graphs
       widebasin bench plans
       widebasin bench curvature
     """
 
     what: tyro.conf.Positional[
-        Literal["all", "study", "step", "methods", "epoch", "networks", "images", "plans", "curvature"]
+        Literal[
+            "all",
+            "study",
+            "step",
+            "methods",
+            "epoch",
+            "networks",
+            "images",
+            "sequences",
+            "graphs",
+            "plans",
+            "curvature",
+        ]
     ] = "all"
     """What to measure."""
     rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the benchmark's own)")] = (

@@ -9,7 +9,7 @@ from models.networks import anywhere, close
 from together import together
 
 from widebasin.models import Tagger, count_parameters
-from widebasin.models.tagger import _sinusoids
+from widebasin.models.tagger import sinusoids
 
 WORDS = np.array([[3, 5, 2, 9, 1, 4], [7, 7, 2, 0, 0, 0], [0] * 6])
 SUFFIXES = np.array([[2, 2, 1, 3, 1, 4], [3, 1, 2, 0, 0, 0], [0] * 6])
@@ -67,7 +67,7 @@ def test_torch_agrees(case):
     from models.torch_networks import TorchTagger, tensor
 
     model, _, logits = case
-    found = TorchTagger(model, _sinusoids(6, 8))(tensor(WORDS[:2]), tensor(SUFFIXES[:2])).detach()
+    found = TorchTagger(model, sinusoids(6, 8))(tensor(WORDS[:2]), tensor(SUFFIXES[:2])).detach()
     close(logits[0], found[0])
     close(logits[1, :3], found[1, :3])
     assert torch.isfinite(found[0]).all()
@@ -101,7 +101,7 @@ def test_places_tell_equal_words_apart_and_their_order_counts(case):
 
 def test_positions_are_sinusoidal():
     """Products of two depend on their distance alone; the slowest of 2 d features has a wave of 10000^(1 - 2/d)."""
-    found = _sinusoids(50, 16)
+    found = sinusoids(50, 16)
     products = found @ found.T
     for distance in (0, 1, 7):
         assert np.ptp(np.diagonal(products, distance)) < 1e-12

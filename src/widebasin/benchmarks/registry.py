@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widebasin.benchmarks import curvature, epoch, images, methods, networks, plans, step, study
+from widebasin.benchmarks import curvature, epoch, graphs, images, methods, networks, plans, sequences, step, study
 from widebasin.benchmarks.benchmark import Benchmark
 
 
@@ -29,6 +29,8 @@ BENCHMARKS: dict[str, NamedBenchmark] = {
     "epoch": NamedBenchmark("What does an epoch of SAM cost here, in optax and in PyTorch?", 11, epoch.measure),
     "networks": NamedBenchmark("How much faster is training 35 networks in one program?", 3, networks.measure),
     "images": NamedBenchmark("How many images per second train here and in PyTorch?", 5, images.measure),
+    "sequences": NamedBenchmark("How many words per second train here and in PyTorch?", 7, sequences.measure),
+    "graphs": NamedBenchmark("How many graphs per second train here and in PyTorch?", 7, graphs.measure),
     "plans": NamedBenchmark("Is the chosen plan of execution the fastest?", 3, plans.measure),
     "curvature": NamedBenchmark(
         "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure

@@ -45,7 +45,7 @@ def cropped_and_flipped(images: Any) -> Any:
     return normalized(padded[examples, rows[:, :, None], columns[:, None, :]])
 
 
-def _filled(layer: Any, weight: Any, bias: Any = None) -> Any:
+def filled(layer: Any, weight: Any, bias: Any = None) -> Any:
     """A layer with its parameters replaced by these."""
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(np.asarray(weight)))
@@ -54,18 +54,19 @@ def _filled(layer: Any, weight: Any, bias: Any = None) -> Any:
     return layer
 
 
-def _linear(ours: Any) -> Any:
-    return _filled(nn.Linear(ours.in_features, ours.out_features), ours.weight, ours.bias)
+def linear_of(ours: Any) -> Any:
+    """A linear layer with the parameters of ours."""
+    return filled(nn.Linear(ours.in_features, ours.out_features), ours.weight, ours.bias)
 
 
 def _convolution(ours: Convolution) -> Any:
     size, _, inputs, outputs = ours.kernel.shape
     layer = nn.Conv2d(inputs, outputs, size, ours.stride, size // 2, bias=ours.bias is not None)
-    return _filled(layer, np.asarray(ours.kernel).transpose(3, 2, 0, 1), ours.bias)
+    return filled(layer, np.asarray(ours.kernel).transpose(3, 2, 0, 1), ours.bias)
 
 
 def _normalization(ours: BatchNormalization) -> Any:
-    return _filled(nn.BatchNorm2d(len(ours.scale)), ours.scale, ours.bias)
+    return filled(nn.BatchNorm2d(len(ours.scale)), ours.scale, ours.bias)
 
 
 def _normalized_convolution(ours: Any) -> Any:
@@ -90,7 +91,7 @@ class _ResidualNetwork(nn.Module):
         if ours.pool:
             self.stem.append(nn.MaxPool2d(3, 2, 1))
         self.blocks = nn.Sequential(*map(_Block, ours.blocks))
-        self.last = _linear(ours.last)
+        self.last = linear_of(ours.last)
 
     def forward(self, x: Any) -> Any:
         return self.last(self.blocks(self.stem(x)).mean((2, 3)))
@@ -103,7 +104,7 @@ def _vgg(ours: VGG11) -> Any:
             layers += [_convolution(convolution), nn.ReLU(inplace=True)]
         layers.append(nn.MaxPool2d(2))
     # A single pixel is left, so the order of pixels and channels does not matter.
-    return nn.Sequential(*layers, nn.Flatten(), _linear(ours.last))
+    return nn.Sequential(*layers, nn.Flatten(), linear_of(ours.last))
 
 
 class _VisionTransformer(nn.Module):
@@ -113,12 +114,12 @@ class _VisionTransformer(nn.Module):
         # A convolution whose stride is its size; the pixels of a patch are rows of columns of channels.
         kernel = np.asarray(ours.embedding.weight).reshape(-1, ours.patch, ours.patch, channels).transpose(0, 3, 1, 2)
         embedding = nn.Conv2d(channels, len(kernel), ours.patch, ours.patch)
-        self.embedding = _filled(embedding, kernel, ours.embedding.bias)
+        self.embedding = filled(embedding, kernel, ours.embedding.bias)
         self.class_token = nn.Parameter(torch.tensor(np.asarray(ours.class_token)))
         self.positions = nn.Parameter(torch.tensor(np.asarray(ours.positions)))
-        self.blocks = nn.Sequential(*map(_encoder_block, ours.blocks))
-        self.norm = _filled(nn.LayerNorm(len(kernel)), ours.norm.weight, ours.norm.bias)
-        self.last = _linear(ours.last)
+        self.blocks = nn.Sequential(*map(encoder_block, ours.blocks))
+        self.norm = filled(nn.LayerNorm(len(kernel)), ours.norm.weight, ours.norm.bias)
+        self.last = linear_of(ours.last)
 
     def forward(self, x: Any) -> Any:
         tokens = self.embedding(x).flatten(2).transpose(1, 2)
@@ -126,28 +127,30 @@ class _VisionTransformer(nn.Module):
         return self.last(self.norm(self.blocks(tokens)[:, 0]))
 
 
-def _encoder_block(ours: Any) -> Any:
+def encoder_block(ours: Any, dropout: float = 0.0) -> Any:
+    """A block of an encoder with the parameters of ours; dropout is not of the attention's weights."""
     attention = ours.attention
     dimension = ours.expand.in_features
     layer = nn.TransformerEncoderLayer(
         dimension,
         attention.num_heads,
         ours.expand.out_features,
-        dropout=0.0,
+        dropout=dropout,
         activation=nn.GELU(approximate="tanh"),
         batch_first=True,
         norm_first=True,
     )
+    layer.self_attn.dropout = 0.0
     projections = (attention.query_proj, attention.key_proj, attention.value_proj)
     with torch.no_grad():
         layer.self_attn.in_proj_weight.copy_(torch.tensor(np.concatenate([one.weight for one in projections])))
         layer.self_attn.in_proj_bias.copy_(torch.tensor(np.concatenate([one.bias for one in projections])))
-    _filled(layer.self_attn.out_proj, attention.output_proj.weight, attention.output_proj.bias)
+    filled(layer.self_attn.out_proj, attention.output_proj.weight, attention.output_proj.bias)
     for theirs, mine in (
         (layer.linear1, ours.expand),
         (layer.linear2, ours.contract),
         (layer.norm1, ours.attention_norm),
         (layer.norm2, ours.mlp_norm),
     ):
-        _filled(theirs, mine.weight, mine.bias)
+        filled(theirs, mine.weight, mine.bias)
     return layer

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -41,45 +42,50 @@ def torch_mlp(weights: list[Float[np.ndarray, "_ _"]], biases: list[Float[np.nda
 
 
 class TorchSAM:
-    """A network trained by SAM around ``torch.optim.SGD``, on cross entropy.
+    """A network trained by SAM around an optimizer of PyTorch.
 
     Args:
         model: a module with the initial parameters; if it is on an accelerator, it computes there.
-        inputs: training inputs.
+        inputs: training inputs, an array or a dictionary of them.
         labels: training labels.
-        recipe: a recipe with a constant learning rate.
-        rho: radius; at 0, steps are SGD steps with one gradient.
+        recipe: a recipe with a constant learning rate and SGD, Adam or AdamW.
+        rho: radius; at 0, steps take one gradient.
         threads: number of threads for PyTorch.
         prepare: inputs of a batch -> inputs of the model, applied once per step; by default unchanged.
+        loss_fn: (outputs, labels) -> loss; by default the mean cross entropy.
     """
 
     def __init__(
         self,
         model: Any,
-        inputs: np.ndarray,
-        labels: Int[np.ndarray, " examples"],
+        inputs: np.ndarray | dict[str, np.ndarray],
+        labels: Int[np.ndarray, "examples *more"],
         recipe: Recipe,
         rho: float,
         threads: int,
         prepare: Callable[[Any], Any] = lambda inputs: inputs,
+        loss_fn: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         import torch  # pyright: ignore[reportMissingImports]
 
         self.torch, self.rho, self.threads, self.prepare = torch, rho, threads, prepare
         self.model = model
-        self.params = list(model.parameters())
+        self.params = [param for param in model.parameters() if param.requires_grad]
         self.device = self.params[0].device
-        self.inputs = torch.tensor(inputs, device=self.device)
+        self.inputs = jax.tree.map(lambda array: torch.tensor(array, device=self.device), inputs)
         self.labels = torch.tensor(labels, dtype=torch.int64, device=self.device)
-        self.optimizer = torch.optim.SGD(
-            self.params, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-        self.loss_fn = torch.nn.CrossEntropyLoss()
+        decay = {"weight_decay": recipe.weight_decay}
+        if recipe.optimizer == "sgd":
+            decay["momentum"] = recipe.momentum
+        kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+        self.optimizer = kind(self.params, recipe.learning_rate, **decay)
+        self.clip = recipe.clip
+        self.loss_fn = loss_fn or torch.nn.CrossEntropyLoss()
         self.half = recipe.precision == "bfloat16"
 
     def shuffled(self, batch_size: int) -> Any:
         """The batches of one epoch, drawn by PyTorch."""
-        examples = len(self.inputs)
+        examples = len(self.labels)
         order = self.torch.randperm(examples, device=self.device)
         return order[: examples // batch_size * batch_size].reshape(-1, batch_size)
 
@@ -99,13 +105,16 @@ class TorchSAM:
             self.torch.set_num_threads(before)
 
     def _step(self, indices: Any) -> Any:
-        inputs, labels = self.prepare(self.inputs[indices]), self.labels[indices]
+        inputs = self.prepare(jax.tree.map(lambda array: array[indices], self.inputs))
+        labels = self.labels[indices]
         loss = self._loss(inputs, labels)
         loss.backward()
         if self.rho:
             ascents = self._ascend()
             self._loss(inputs, labels).backward()
             self._return(ascents)
+        if self.clip is not None:
+            self.torch.nn.utils.clip_grad_norm_(self.params, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.detach()

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Bool, Float, Key
 
+from widebasin.models.affine import affine
 from widebasin.models.dropout import Rate, dropped
 
 
@@ -57,8 +58,5 @@ class EncoderBlock(eqx.Module):
         mask = None if present is None else jax.numpy.broadcast_to(present, (len(tokens), len(tokens)))
         normalized = jax.vmap(self.attention_norm)(tokens)
         tokens = tokens + dropped(keys[0], self.attention(normalized, normalized, normalized, mask=mask), dropout)
-        hidden = jax.vmap(self._hidden)(tokens)
-        return tokens + dropped(keys[2], jax.vmap(self.contract)(dropped(keys[1], hidden, dropout)), dropout)
-
-    def _hidden(self, token: Float[Array, " dimension"]) -> Float[Array, " hidden"]:
-        return jax.nn.gelu(self.expand(self.mlp_norm(token)))
+        hidden = jax.nn.gelu(affine(self.expand, jax.vmap(self.mlp_norm)(tokens)))
+        return tokens + dropped(keys[2], affine(self.contract, dropped(keys[1], hidden, dropout)), dropout)

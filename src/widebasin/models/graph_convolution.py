@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Num
 
+from widebasin.models.affine import affine
 from widebasin.models.dropout import Rate, dropped
 
 
@@ -101,11 +102,11 @@ class GraphConvolution(eqx.Module):
         dtype = self.first.weight.dtype
         adjacency = _normalized_adjacency(graph["edges"], present.astype(dtype))
         keys = (None,) * len(self.norms) if key is None else jax.random.split(key, len(self.norms))
-        x = jax.vmap(self.first)(self._columns(nodes, dtype))
+        x = affine(self.first, self._columns(nodes, dtype))
         for (expand, contract), norm, own in zip(self.hidden, self.norms, keys, strict=True):
             first, second = (None, None) if own is None else jax.random.split(own)
-            message = dropped(first, jax.nn.relu(jax.vmap(expand)(x)), dropout)
-            message = dropped(second, jax.nn.relu(jax.vmap(contract)(message)), dropout)
+            message = dropped(first, jax.nn.relu(affine(expand, x)), dropout)
+            message = dropped(second, jax.nn.relu(affine(contract, message)), dropout)
             x = jax.vmap(norm)(x + adjacency @ message)
         share = present.astype(dtype) / jnp.maximum(graph["sizes"], 1).astype(dtype)
         return self.last(share @ x)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from widebasin.models.affine import affine
 from widebasin.models.dropout import Rate, dropped, words_dropped
 from widebasin.models.encoder import EncoderBlock
 
@@ -103,14 +104,14 @@ class Tagger(eqx.Module):
         tokens = self.words[words_dropped(keys[0], words, word_dropout, UNKNOWN, present)]
         if self.suffixes is not None:
             tokens = tokens + self.suffixes[sentence["suffixes"]]
-        tokens = tokens + jnp.asarray(_sinusoids(*tokens.shape), tokens.dtype)
+        tokens = tokens + jnp.asarray(sinusoids(*tokens.shape), tokens.dtype)
         tokens = dropped(keys[1], tokens, dropout)
         for block, own in zip(self.blocks, keys[2:], strict=True):
             tokens = block(tokens, present, key=own, dropout=dropout)
-        return jax.vmap(lambda token: self.last(self.norm(token)))(tokens)
+        return affine(self.last, jax.vmap(self.norm)(tokens))
 
 
-def _sinusoids(positions: int, dimension: int) -> Float[np.ndarray, "positions dimension"]:
+def sinusoids(positions: int, dimension: int) -> Float[np.ndarray, "positions dimension"]:
     """``sin(t / 10000^(2i/d))`` and ``cos`` of the same, for position ``t`` and ``i = 0 .. d/2 - 1``."""
     rates = 10_000.0 ** (-np.arange(0, dimension, 2) / dimension)
     angles = np.arange(positions)[:, None] * rates
