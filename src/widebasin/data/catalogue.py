@@ -10,8 +10,12 @@ from widebasin.data.cifar import CIFAR10, CIFAR100, IMAGES, Cifar, cifar10, cifa
 from widebasin.data.dataset import Dataset
 from widebasin.data.download import Report, discard_partial, download, has_checksum
 from widebasin.data.errors import DataError
+from widebasin.data.graph_places import find_graphs
 from widebasin.data.imagenet import IMAGENET, IMAGENETTE, find_image_folders, imagenet, imagenette
 from widebasin.data.mnist import FASHION_MNIST, MNIST, IdxImages, fashion_mnist, find_idx_images, mnist
+from widebasin.data.molecule_tables import molecule_table
+from widebasin.data.molecules import Molecules
+from widebasin.data.ogb import ogb_molecules
 from widebasin.data.places import ENVIRONMENT, Found, folders_of
 from widebasin.data.sst2 import NAME as SST2
 from widebasin.data.sst2 import STSA_HOME, find_sst2, sst2
@@ -243,6 +247,51 @@ def _treebank_source(
     )
 
 
+# The tables here and there differ in columns and rows, so that no checksum holds for all.
+MOLECULENET = (
+    "get its table, with a column of SMILES, from https://moleculenet.org/datasets-1 and put it into a folder mol in "
+    f"${ENVIRONMENT}"
+)
+
+
+def _molecules_source(
+    name: str, title: str, description: str, examples: tuple[int, int, int], obtain: str
+) -> DatasetSource:
+    return DatasetSource(
+        name=name,
+        title=title,
+        description=f"molecules, {description}",
+        examples=examples,
+        shape="graphs of atoms",
+        load=lambda: _molecules(name).dataset,
+        find=lambda: _found_molecules(name),
+        inspect=_inspect_molecules,
+        obtain=obtain,
+    )
+
+
+def _found_molecules(name: str) -> Found | None:
+    path = find_graphs(name)
+    return None if path is None else Found(path, "table of SMILES" if path.is_file() else "folder of OGB")
+
+
+def _molecules(name: str) -> Molecules:
+    found = _found_molecules(name)
+    if found is None:
+        raise DataError(f"{name} is not here; widebasin data fetch {name} says where to get it")
+    return molecule_table(found.path) if found.path.is_file() else ogb_molecules(found.path)
+
+
+def _inspect_molecules(data: Dataset) -> str:
+    targets = np.asarray(data.targets)
+    known = targets >= 0
+    positive = 100 * (targets == 1).sum() / max(int(known.sum()), 1)
+    return (
+        f"{len(data):,} molecules of at most {data.inputs['nodes'].shape[1]} atoms, {targets.shape[1]} tasks, "
+        f"{100 * known.mean():.1f}% of the labels known, {positive:.1f}% of these positive"
+    )
+
+
 def _idx_source(kind: IdxImages, load: Callable[[], Dataset], description: str, homes, files, counts) -> DatasetSource:
     return DatasetSource(
         name=kind.name,
@@ -376,6 +425,17 @@ _SOURCES = (
         "Ancient Greek with parts of speech and forms",
         (11_476, 1_137, 1_306),
         "xpos",
+    ),
+    _molecules_source("tox21", "Tox21", "12 assays of toxicity", (6_258, 782, 783), MOLECULENET),
+    _molecules_source("hiv", "HIV", "activity against HIV", (32_896, 4_112, 4_112), MOLECULENET),
+    _molecules_source("muv", "MUV", "17 assays of PubChem", (74_501, 9_313, 9_313), MOLECULENET),
+    _molecules_source(
+        "ogbg_molpcba",
+        "ogbg-molpcba",
+        "128 assays of PubChem",
+        (350_343, 43_793, 43_793),
+        "get https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/pcba.zip and unpack it into a folder "
+        f"ogbg_molpcba in ${ENVIRONMENT}",
     ),
 )
 

@@ -24,7 +24,7 @@ from widebasin.data import (
     ogbg_molpcba,
     tu_graphs,
 )
-from widebasin.data.places import folders_here
+from widebasin.data.graph_places import find_graphs
 from widebasin.models import GraphConvolution
 from widebasin.training import BINARY_TASKS, CLASSIFICATION, Recipe
 from widebasin.workloads.dropout import dropout
@@ -38,8 +38,6 @@ FEATURES, TASKS = 9, 128
 # How many values each feature has, and the largest.
 VALUES = tuple(ATOM_FEATURES.values())
 SCALE = tuple(float(values - 1) for values in VALUES)
-# Where tables of molecules lie in the data folder, and how they end.
-FOLDER, ENDINGS = "mol", (".csv", ".csv.gz")
 
 
 def _references(molecules: Molecules) -> dict[str, float]:
@@ -121,20 +119,13 @@ def _of(data: str) -> SupervisedWorkload:
 
 
 def _found(data: str) -> Path:
-    """The file or folder of a name: a path; or in the data folder, for tables also without their ending."""
-    names = [data, *(f"{data}{ending}" for ending in ENDINGS)]
-    for folder in (Path(), *folders_here(FOLDER)) if data else ():
-        there = {path.name.lower(): path for path in folder.iterdir()} if folder != Path() else {}
-        for name in names:
-            path = there.get(name.lower()) or folder / name
-            if path.is_file() and name.lower().endswith(ENDINGS):
-                return path
-            if path.is_dir() and ((path / "raw").is_dir() or any(path.glob("*_graph_indicator.txt*"))):
-                return path
-    raise ValueError(
-        f"mol-gcn: takes {GRAPHS.data}; {data!r} is neither a path of one nor the name of one in the data folder: "
-        "see --data-dir"
-    )
+    found = find_graphs(data)
+    if found is None:
+        raise ValueError(
+            f"mol-gcn: takes {GRAPHS.data}; {data!r} is neither a path of one nor the name of one in the data folder: "
+            "see --data-dir"
+        )
+    return found
 
 
 GRAPHS = Family(
