@@ -90,7 +90,7 @@ def curvature_instrument(samples: int, tolerance: float = TOLERANCE) -> Instrume
         trace = curvature.trace(mean_loss_of(objective), network.model, batch, key=key)
         return [
             {
-                "examples": len(batch[0]),
+                "examples": len(jax.tree.leaves(batch[0])[0]),
                 "loss": float(loss),
                 "gradient_norm": float(gradient),
                 "sharpness": moments.sharpness,
