@@ -37,7 +37,8 @@ def test_torch_takes_the_step_that_the_program_takes(case, monkeypatch):
     rival = images.torch_training(ours, threads=1)
 
     def parameters():
-        return [p.detach() for p in network_of(eqx.combine(ours.params, ours.program.problem.plain.network.static)).parameters()]
+        model = eqx.combine(ours.params, ours.program.problem.plain.network.static)
+        return [p.detach() for p in network_of(model).parameters()]
 
     before, loss = parameters(), ours.epoch()["train_loss"][0]
     # The only batch has all examples; in which order does not matter.
