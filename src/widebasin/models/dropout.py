@@ -52,7 +52,7 @@ def bernoulli(key: Key[Array, ""], probability: Rate, shape: tuple[int, ...]) ->
     and for keys of Threefry under ``jax_threefry_partitionable``, as in training. Everything else is left to JAX.
     """
     probability = jnp.asarray(probability)
-    usual = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    usual = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     known = usual and probability.dtype == jnp.float32
     if not known or math.prod(shape) >= 2**32:
         return jax.random.bernoulli(key, probability, shape)

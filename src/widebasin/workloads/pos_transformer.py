@@ -124,7 +124,7 @@ def _of(data: str) -> SupervisedWorkload:
             optimizer="adamw",
             learning_rate=4e-3,
             schedule="cosine",
-            warmup_steps=1_000_000,
+            warmup_steps=100,
             weight_decay=0.01,
         ),
         widths=(16, 32, 64, 128),
