@@ -37,7 +37,7 @@ def test_torch_and_every_variant_take_the_step_that_the_program_takes(case, monk
         loss = ours.epoch()["train_loss"][0]
         # The only batch has all examples; in which order does not matter.
         assert rival.epoch(torch.arange(case.batch_size)[None]) == pytest.approx(loss, rel=1e-5)
-        mine = case.torch_training(ours, threads=1).params
+        mine = [p.detach() for p in case.torch_training(ours, threads=1).params]
         for before, own, its in zip(start, mine, rival.params, strict=True):
             moved = float((own - before).norm())
             assert moved > 0
@@ -79,7 +79,7 @@ def test_rows_are_per_network_and_count_without_padding(monkeypatch, torch_there
             assert row.missing == "torch not installed"
             continue
         rate = float(dict(row.more)["graphs/s"].replace(",", ""))
-        assert rate == pytest.approx(GRAPHS.batch_size / row.timing.median, rel=1e-3)
+        assert rate == pytest.approx(GRAPHS.batch_size / row.timing.median, abs=1)
 
 
 def test_words_are_counted_without_padding():

@@ -86,7 +86,7 @@ class TorchTagger(nn.Module):
     def __init__(self, ours: Tagger, positions: int, dropout: float = 0.0, word_dropout: float = 0.0) -> None:
         super().__init__()
         self.words = nn.Embedding.from_pretrained(torch.tensor(np.asarray(ours.words)), freeze=False)
-        self.places: Any = torch.tensor(np.asarray(sinusoids(positions, ours.words.shape[1])))
+        self.places: Any = torch.tensor(np.asarray(sinusoids(positions, ours.words.shape[1]), np.float32))
         self.blocks = nn.ModuleList([encoder_block(block, dropout) for block in ours.blocks])
         self.norm = filled(nn.LayerNorm(ours.words.shape[1]), ours.norm.weight, ours.norm.bias)
         self.last = linear_of(ours.last)
