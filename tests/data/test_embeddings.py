@@ -113,6 +113,42 @@ def test_files_without_one_array_of_embeddings_are_refused(tmp_path, tensors, me
         embeddings(write_safetensors(tmp_path / "e.safetensors", **tensors), VOCABULARY)
 
 
+def file_of(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def entry(shape=(2, 1), offsets=(0, 8), kind="F32"):
+    return {"dtype": kind, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@together(
+    "content",
+    [
+        b"",
+        b"\2\0\0",
+        file_of({"a": entry()}, bytes(8), length=1_000),
+        file_of({}, length=2**64 - 1),
+        file_of(b"{no}"),
+        file_of(b"[" * 100_000),
+        file_of({"a": entry(kind="F9")}, bytes(8)),
+        file_of({"a": entry(shape=(-2, 1))}, bytes(8)),
+        file_of({"a": entry(offsets=(8, 0))}, bytes(8)),
+        file_of({"a": entry(shape=(2**40, 2**40))}, bytes(8)),
+        file_of({"a": entry(), "b": entry(offsets=(4, 12))}, bytes(12)),
+        file_of({"a": entry(offsets=(8, 16))}, bytes(16)),
+        file_of({"a": entry()}, bytes(7)),
+        file_of({"a": entry()}, bytes(9)),
+    ],
+)
+def test_damaged_safetensors_files_are_refused(tmp_path, content):
+    path = tmp_path / "e.safetensors"
+    path.write_bytes(content)
+    (tmp_path / "e.txt").write_text("good\nbad\n")
+    with pytest.raises(DataError, match=r"e\.safetensors: not a safetensors file, or damaged"):
+        embeddings(path, VOCABULARY)
+
+
 @together(
     ("name", "content", "message"),
     [
@@ -143,5 +179,9 @@ def test_a_file_without_words_and_other_files_are_refused(tmp_path):
         embeddings(tmp_path / "e.bin", VOCABULARY)
     with pytest.raises(ValueError, match="words must not be given with an npz file"):
         embeddings(write_npz(tmp_path / "e.npz"), VOCABULARY, tmp_path / "e.txt")
-    with pytest.raises(DataError, match=r"none\.npz: cannot be read"):
-        embeddings(tmp_path / "none.npz", VOCABULARY)
+    for name in ("none.npz", "none.safetensors"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read"):
+            embeddings(tmp_path / name, VOCABULARY)
+    (tmp_path / "f.safetensors").mkdir()
+    with pytest.raises(DataError, match="not a file but a folder"):
+        embeddings(tmp_path / "f.safetensors", VOCABULARY)

@@ -191,7 +191,7 @@ def test_a_truncated_file_is_an_error(tmp_path, share):
 
 
 def test_other_files_are_errors(tmp_path):
-    for name, message in ((".", "no file but a folder"), ("nowhere.csv", "cannot be read .No such file")):
+    for name, message in ((".", "not a file but a folder"), ("nowhere.csv", "cannot be read .No such file")):
         with pytest.raises(DataError, match=message):
             molecule_table(tmp_path / name)
 

@@ -81,6 +81,10 @@ def test_a_truncated_file_is_an_error(tmp_path, share):
 
 def test_a_file_that_is_none_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name, message in (("pipe", "no file but a folder or a device"), (".", "no file but"), ("x", "cannot be read")):
+    for name, message in (
+        ("pipe", "not a file but a folder or a device"),
+        (".", "not a file but"),
+        ("x", "cannot be read"),
+    ):
         with pytest.raises(DataError, match=message):
             read_numbers(tmp_path / name, np.int64)

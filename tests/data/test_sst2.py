@@ -7,9 +7,10 @@ import pytest
 from data.files import needs_data, real, zipped_glue
 from together import together
 
-from widebasin.data import DataError, read_sst2, read_sst2_sentences, sst2, sst2_sentences, tfidf_logistic_regression
+from widebasin.data import DataError, read_sst2, read_sst2_sentences, sst2, sst2_sentences
 from widebasin.data.places import Found
 from widebasin.data.sst2 import find_sst2, find_sst2_sentences
+from widebasin.workloads.language_baselines import tfidf_logistic_regression
 
 EXAMPLES = {
     "train": [("a good film", 1), ("a bad film", 0), ("bad", 0)],

@@ -173,5 +173,5 @@ def test_a_parquet_file_that_holds_far_more_than_its_size_is_refused(tmp_path, m
 
 def test_a_folder_is_no_table(tmp_path):
     (tmp_path / "t.csv").mkdir()
-    with pytest.raises(DataError, match="no file but a folder"):
+    with pytest.raises(DataError, match="not a file but a folder"):
         table(tmp_path / "t.csv")

@@ -70,7 +70,7 @@ def test_truncated_files_are_refused(tmp_path, kept):
 def test_files_that_are_none_and_bombs_are_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"t: cannot be read \(No such file"):
         read_lines(tmp_path / "t")
-    with pytest.raises(DataError, match="no file but a folder"):
+    with pytest.raises(DataError, match="not a file but a folder"):
         read_lines(tmp_path)
     monkeypatch.setattr("widebasin.data.archives.ALLOWANCE", 0)
     (tmp_path / "t.gz").write_bytes(gzip.compress(bytes(1 << 20)))

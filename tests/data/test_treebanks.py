@@ -8,9 +8,10 @@ import pytest
 from data.files import needs_data, real
 from together import together
 
-from widebasin.data import DataError, majority_tag, majority_tag_with_suffixes, read_conllu, treebank
+from widebasin.data import DataError, read_conllu, treebank
 from widebasin.data.places import Found
 from widebasin.data.treebanks import find_treebank
+from widebasin.workloads.language_baselines import majority_tag, majority_tag_with_suffixes
 
 TRAIN = [[("The", "DET"), ("dogs", "NOUN"), ("bark", "VERB")], [("dogs", "NOUN"), ("bark", None), ("loudly", "ADV")]]
 DEV = [[("cats", "NOUN"), ("!", "PUNCT")]]

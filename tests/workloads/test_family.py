@@ -132,7 +132,7 @@ def test_sentences_on_films_from_their_files_to_the_facts_of_a_report(folder):
     (reference,) = description.references.values()
     assert reference > 0.99
     assert description.data == "SST-2 (sentences)"
-    with pytest.raises(DataError, match="SST-2 is not here"):
+    with pytest.raises(DataError, match="SST-2 was not found"):
         WORKLOADS["sst2-lstm"].load()
 
 

@@ -26,7 +26,7 @@ PACKED = "widebasin, packed"
 
 @dataclass(frozen=True, eq=False)
 class GraphCase(Case):
-    """``mol-gcn:tox21`` on graphs with the sizes of its molecules."""
+    """The network of ``mol-gcn`` with 3 layers, on graphs with the sizes of the molecules of Tox21."""
 
     width: int = 64
     batch_size: int = 64

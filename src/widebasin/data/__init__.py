@@ -2,7 +2,6 @@
 
 from widebasin.data.arrays import arrays
 from widebasin.data.augmentation import crop_and_flip, random_crop, random_flip
-from widebasin.data.baselines import majority_tag, majority_tag_with_suffixes, tfidf_logistic_regression
 from widebasin.data.batching import epoch_batches
 from widebasin.data.buckets import Buckets
 from widebasin.data.catalogue import DATASETS, DatasetSource
@@ -73,8 +72,6 @@ __all__ = [
     "imagenette",
     "key_for",
     "list_image_files",
-    "majority_tag",
-    "majority_tag_with_suffixes",
     "matrix_targets",
     "mnist",
     "molecule_table",
@@ -99,7 +96,6 @@ __all__ = [
     "sst2_sentences",
     "table",
     "teacher_regression",
-    "tfidf_logistic_regression",
     "treebank",
     "tu_graphs",
     "word_suffixes",

@@ -205,6 +205,14 @@ def read_files(source: Path, names: Collection[str], largest: int) -> dict[str, 
     return found
 
 
+def refuse_unless_file(path: Path) -> None:
+    """Raises ``DataError`` if this is not a file that can be opened: a folder, a device, or a pipe that would wait."""
+    with explained(path):
+        path.stat()
+        if not path.is_file():
+            raise DataError(f"{path}: not a file but a folder or a device")
+
+
 @contextlib.contextmanager
 def explained(source: Path, damage: str = "truncated or damaged") -> Iterator[None]:
     """Turns errors of reading a file, folder or archive into ``DataError``.

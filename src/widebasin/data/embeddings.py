@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from widebasin.data.archives import explained, read_file
+from widebasin.data.archives import explained, read_file, refuse_unless_file
 from widebasin.data.errors import DataError
 from widebasin.data.npz import read_npz
-from widebasin.data.safetensors import Tensor, list_tensors, read_tensor
 from widebasin.data.text_files import read_lines
 from widebasin.data.vocabulary import RESERVED, Vocabulary
 
@@ -85,29 +84,36 @@ def _from_npz(path: Path) -> tuple[dict[str, int], np.ndarray]:
 
 
 def _from_safetensors(path: Path, words: Path | None) -> tuple[dict[str, int], np.ndarray]:
-    tensor = _matrix(path, list_tensors(path))
-    if words is None:
-        usual = path.with_suffix(".txt"), path.with_name(TOKENIZER)
-        words = next((one for one in usual if one.is_file()), None)
+    from safetensors import safe_open
+
+    refuse_unless_file(path)
+    # JAX's arrays also hold bfloat16, which NumPy's do not.
+    with explained(path, "not a safetensors file, or damaged"), safe_open(path, framework="flax") as file:
+        name, vectors = _matrix(path, file)
         if words is None:
-            raise DataError(
-                f"{path}: there is no file of its words; put {usual[0].name}, a word per line, or {TOKENIZER} beside it"
-            )
-    if words.suffix == JSON:
-        rows = _from_tokenizer(words, tensor.shape[0])
-    else:
-        rows = _rows(words, read_lines(words), tensor.shape[0])
-    return rows, read_tensor(path, tensor)
+            usual = path.with_suffix(".txt"), path.with_name(TOKENIZER)
+            words = next((one for one in usual if one.is_file()), None)
+            if words is None:
+                raise DataError(
+                    f"{path}: there is no file of its words; put {usual[0].name}, a word per line, or {TOKENIZER} "
+                    "beside it"
+                )
+        rows = _from_tokenizer(words, vectors) if words.suffix == JSON else _rows(words, read_lines(words), vectors)
+        return rows, np.asarray(file.get_tensor(name), np.float32)
 
 
-def _matrix(path: Path, tensors: Sequence[Tensor]) -> Tensor:
-    matrices = [one for one in tensors if len(one.shape) == 2 and one.kind in FLOATS]
+def _matrix(path: Path, file: Any) -> tuple[str, int]:
+    """Name and number of rows of the only array of floats with two axes."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
+    shapes = {name: one.get_shape() for name, one in slices.items() if one.get_dtype() in FLOATS}
+    matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     if len(matrices) != 1:
-        names = f": {', '.join(repr(one.name) for one in matrices)}" if matrices else ""
+        names = f": {', '.join(map(repr, matrices))}" if matrices else ""
         raise DataError(
             f"{path}: {len(matrices)} arrays of floats have two axes{names}; the embeddings must be the only one"
         )
-    return matrices[0]
+    ((name, (rows, _)),) = matrices.items()
+    return name, rows
 
 
 def _rows(path: Path, words: Sequence[str], vectors: int) -> dict[str, int]:

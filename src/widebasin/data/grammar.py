@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from widebasin.data.dataset import Dataset
+from widebasin.data.vocabulary import RESERVED
 
 TAGS = ("determiner", "adjective", "noun", "verb", "adverb", "preposition")
 DETERMINER, ADJECTIVE, NOUN, VERB, ADVERB, PREPOSITION = range(len(TAGS))
@@ -12,7 +13,7 @@ DETERMINER, ADJECTIVE, NOUN, VERB, ADVERB, PREPOSITION = range(len(TAGS))
 WORDS = (4, 60, 120, 80, 30, 8)
 AMBIGUOUS = 60
 AMBIGUITY = 0.7
-VOCABULARY = 2 + sum(WORDS) + AMBIGUOUS
+VOCABULARY = RESERVED + sum(WORDS) + AMBIGUOUS
 LONGEST = 20
 
 
@@ -33,7 +34,7 @@ def grammar(examples: int = 2_000, seed: int = 0) -> Dataset:
         tags, int32 [examples, 20], -1 there.
     """
     random = np.random.default_rng(seed)
-    starts = 2 + np.concatenate([[0], np.cumsum(WORDS)])
+    starts = RESERVED + np.concatenate([[0], np.cumsum(WORDS)])
     words, tags = np.zeros((examples, LONGEST), np.int32), np.full((examples, LONGEST), -1, np.int32)
     for example in range(examples):
         own = _sentence(random)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widebasin.data.archives import Decompressed, explained
+from widebasin.data.archives import Decompressed, explained, refuse_unless_file
 from widebasin.data.dataset import Dataset
 from widebasin.data.errors import DataError
 from widebasin.data.graphs import padded_graphs
@@ -94,9 +94,7 @@ def _read(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
-    with explained(path):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: no file but a folder or a device")
+    refuse_unless_file(path)
     with explained(path), Decompressed(path) as stream:
         names = _header(path, stream.read(BLOCK))
     with explained(path, "cannot be read as comma-separated values"), Decompressed(path) as stream:

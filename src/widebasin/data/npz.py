@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, read_array, read_array_header_1_0
 
-from widebasin.data.archives import explained
+from widebasin.data.archives import explained, refuse_unless_file
 from widebasin.data.errors import DataError
 from widebasin.data.places import cache_folder
 from widebasin.data.writing import written_aside
@@ -39,9 +39,7 @@ def read_npz(path: Path, known: Collection[str] | None = None) -> dict[str, np.n
         DataError: if it cannot be read, is not an npz file, is damaged, has arrays with other names, or contains Python
             objects, which are not read.
     """
-    with explained(path):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: not a file but a folder or a device")
+    refuse_unless_file(path)
     with explained(path, "not an npz file, or damaged"), path.open("rb") as stream:
         if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
             raise DataError(f"{path}: a single array without a name; write it with numpy.savez(path, inputs=..., ...)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from widebasin.data.archives import Decompressed, explained
+from widebasin.data.archives import Decompressed, explained, refuse_unless_file
 from widebasin.data.errors import DataError
 
 # Bytes that are parsed at a time, of which a row must have fewer.
@@ -74,11 +74,9 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
 
 def _columns(path: Path, missing: bool) -> int | None:
     """How many the first row has that holds anything, and ``None`` if there is none."""
-    with explained(path):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: no file but a folder or a device")
-        with Decompressed(path) as stream:
-            start = stream.read(BLOCK)
+    refuse_unless_file(path)
+    with explained(path), Decompressed(path) as stream:
+        start = stream.read(BLOCK)
     # A line without anything is a missing value where there is one column.
     lines = start.split(b"\n")[: 1 if missing else None]
     first = next((line for line in lines if line.strip()), b"")

@@ -5,11 +5,12 @@ import functools
 import numpy as np
 
 from widebasin.data.dataset import Dataset
+from widebasin.data.vocabulary import RESERVED
 
-# Numbers of words: padding, unknown, the word that turns what follows, then positive, negative and neutral words.
-PADDING, UNKNOWN, NOT = 0, 1, 2
+# The first word turns what follows; then come positive, negative and neutral words.
+NOT = RESERVED
 OPINIONS, NEUTRAL = 40, 60
-VOCABULARY = 3 + 2 * OPINIONS + NEUTRAL
+VOCABULARY = NOT + 1 + 2 * OPINIONS + NEUTRAL
 SHORTEST, LONGEST = 3, 20
 
 
@@ -42,10 +43,10 @@ def phrases(examples: int = 2_400, seed: int = 0) -> Dataset:
             while len(sentence) < length:
                 kind = random.choice(3, p=(0.3, 0.3, 0.4))
                 if kind == 2:
-                    sentence.append(3 + 2 * OPINIONS + _drawn(random, neutral_ranks))
+                    sentence.append(NOT + 1 + 2 * OPINIONS + _drawn(random, neutral_ranks))
                     continue
                 turned = len(sentence) + 1 < length and bool(random.random() < 0.3)
-                sentence += [NOT] * int(turned) + [3 + OPINIONS * int(kind) + _drawn(random, ranks)]
+                sentence += [NOT] * int(turned) + [NOT + 1 + OPINIONS * int(kind) + _drawn(random, ranks)]
                 score += (1 - 2 * int(kind)) * (1 - 2 * turned)
         words[example] = 0
         words[example, : len(sentence)] = sentence

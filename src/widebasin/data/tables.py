@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from widebasin.data.archives import ALLOWANCE, LARGEST_RATIO, explained
+from widebasin.data.archives import ALLOWANCE, LARGEST_RATIO, explained, refuse_unless_file
 from widebasin.data.arrays import CLASSIFICATION, FEW, REGRESSION, TASKS
 from widebasin.data.dataset import Dataset
 from widebasin.data.errors import DataError
@@ -103,9 +103,7 @@ def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str
 
 def _read(path: Path) -> Any:
     """Reads the table of a file with pyarrow."""
-    with explained(path):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: no file but a folder or a device")
+    refuse_unless_file(path)
     read = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     names = read.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):

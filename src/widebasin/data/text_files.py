@@ -3,7 +3,7 @@
 import codecs
 from pathlib import Path
 
-from widebasin.data.archives import CHUNK, Decompressed, explained
+from widebasin.data.archives import CHUNK, Decompressed, explained, refuse_unless_file
 from widebasin.data.errors import DataError
 
 # As published, and as some keep them.
@@ -25,9 +25,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: if it cannot be read, is truncated or damaged, or is not in UTF-8, with the number of the line.
     """
+    refuse_unless_file(path)
     with explained(path):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise DataError(f"{path}: no file but a folder or a device")
         content = bytearray()
         with Decompressed(path) as stream:
             while chunk := stream.read(CHUNK):

@@ -16,12 +16,13 @@ import equinox as eqx
 from jaxtyping import Array, Key
 
 from widebasin.axis import Axis
-from widebasin.data import Buckets, SplitSizes, Treebank, majority_tag, majority_tag_with_suffixes, treebank
+from widebasin.data import Buckets, SplitSizes, Treebank, treebank
 from widebasin.data.conllu import TAG_COLUMNS
 from widebasin.models import Tagger
 from widebasin.training import TAGGING, Recipe
 from widebasin.workloads.dropout import dropout, word_dropout
 from widebasin.workloads.family import Family
+from widebasin.workloads.language_baselines import majority_tag, majority_tag_with_suffixes
 from widebasin.workloads.workload import SupervisedWorkload
 
 LENGTH = 256

@@ -25,7 +25,9 @@ class Workloads(dict[str, Workload]):
         """Whether it is the name of a workload, or of a file, which may be missing or unreadable."""
         if super().__contains__(name) or not isinstance(name, str):
             return super().__contains__(name)
-        return any((_family(name), names_arrays(name), names_table(name), names_file(name), name in _of_packages()))
+        if _family(name) is not None or name in _of_packages():
+            return True
+        return names_arrays(name) or names_table(name) or names_file(name)
 
     def __missing__(self, name: str) -> Workload:
         """The workload of a family, of a file, or of another package."""

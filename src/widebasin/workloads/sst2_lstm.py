@@ -27,12 +27,12 @@ from widebasin.data import (
     embeddings,
     read_sst2,
     read_sst2_sentences,
-    tfidf_logistic_regression,
 )
 from widebasin.models import BiLSTM
 from widebasin.training import CLASSIFICATION, Recipe
 from widebasin.workloads.dropout import dropout, word_dropout
 from widebasin.workloads.family import Family
+from widebasin.workloads.language_baselines import tfidf_logistic_regression
 from widebasin.workloads.workload import SupervisedWorkload
 
 MINIMUM_FREQUENCY, LENGTH = 3, 60

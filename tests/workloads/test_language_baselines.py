@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from together import together
 
-from widebasin.data import Sentences, majority_tag, majority_tag_with_suffixes, tfidf_logistic_regression
+from widebasin.data import Sentences
+from widebasin.workloads.language_baselines import majority_tag, majority_tag_with_suffixes, tfidf_logistic_regression
 
 
 def tagged(*sentences):
