@@ -1,6 +1,7 @@
 """What the instruments measure, against dense matrices and closed forms."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from training.sized import PLAIN
+from training.tasks import point
 
 from widebasin.curvature import NotFiniteError
 from widebasin.studies import instruments
@@ -31,7 +34,7 @@ from widebasin.sweep import Execution, Spec, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.run import run
-from widebasin.training import CLASSIFICATION, REGRESSION
+from widebasin.training import CLASSIFICATION, REGRESSION, Batch, Model
 from widebasin.training.network import InferenceModel
 
 
@@ -72,6 +75,32 @@ def test_curvature_equals_that_of_dense_hessians(trained, hessians):
     loss, gradient = jax.value_and_grad(mean_loss_of(REGRESSION))(trained.model, training_examples(trained))
     np.testing.assert_allclose(row["loss"], loss, rtol=1e-5)
     np.testing.assert_allclose(row["gradient_norm"], jnp.linalg.norm(ravel_pytree(gradient)[0]), rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tagged", "graphs"])
+def test_weighted_examples_have_the_loss_of_training_and_its_curvature(name):
+    """Numbers of words and of known labels differ between examples, and some have none."""
+    problem = PLAIN[name]
+    at = point(**dict.fromkeys(problem.given, 0.0))
+    examples = problem.examples_of(at)
+    params, state = problem.initial_model(0)
+    model = problem.network.inference_model(params, state)
+    network = SimpleNamespace(problem=problem, examples=examples, model=model, point=at)
+    batch = training_examples(network)
+    targets = jax.tree.map(np.asarray, examples.train_targets)
+    whole, _ = problem.losses(Model(params, state), examples, Batch(batch[0], targets), None, training=False)
+    loss = float(problem.minimized(whole, examples))
+    assert float(mean_loss_of(problem.objective)(model, batch)) == pytest.approx(loss, rel=1e-5)
+    (row,) = curvature_instrument(len(targets)).rows(network)
+    flat, unravel = ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
+    rest = eqx.filter(model, eqx.is_inexact_array, inverse=True)
+    mean_loss = mean_loss_of(problem.objective)
+    dense = jax.hessian(lambda v: mean_loss(eqx.combine(unravel(v), rest), batch))(flat)
+    values = np.linalg.eigvalsh(np.asarray(dense, float))
+    assert row["loss"] == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose((row["sharpness"], row["lowest"]), (values[-1], values[0]), rtol=2e-3, atol=1e-4)
+    assert np.isfinite([row["s2"], row["s3"], row["s4"], row["trace"]]).all()
 
 
 @pytest.mark.slow

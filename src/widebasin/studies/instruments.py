@@ -36,40 +36,52 @@ POSITIVE = 1e-5
 
 
 @functools.lru_cache(maxsize=16)
-def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The loss of one example ``(input, target)`` as a function of the model; always the same object, to compile once.
+def example_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Any, ...]], Float[Array, ""]]:
+    """The loss of one example of ``training_examples`` as a function of the model; one object, so it compiles once.
 
-    If examples have weights, this is the mean over the example's own positions; examples are not weighted otherwise.
+    The mean over the examples is the loss of training: the sum over an example's positions is divided by the mean
+    number of positions per example.
     """
 
-    def example_loss(model: Any, example: tuple[Array, Array]) -> Float[Array, ""]:
-        inputs, target = example
+    def example_loss(model: Any, example: tuple[Any, ...]) -> Float[Array, ""]:
+        inputs, target, *positions = example
         value = objective.loss(model(inputs), target)
-        return value[0] / jnp.where(value[1] > 0, value[1], 1) if isinstance(value, tuple) else value
+        return value[0] / positions[0] if isinstance(value, tuple) else value
 
     return example_loss
 
 
 @functools.lru_cache(maxsize=16)
-def mean_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Array, Array]], Float[Array, ""]]:
-    """The loss over a batch ``(inputs, targets)`` as a function of the model, weighted as in training."""
+def mean_loss_of(objective: Objective) -> Callable[[PyTree, tuple[Any, ...]], Float[Array, ""]]:
+    """The loss over a batch of ``training_examples`` as a function of the model, weighted as in training."""
+    example_loss = example_loss_of(objective)
 
-    def mean_loss(model: Any, batch: tuple[Array, Array]) -> Float[Array, ""]:
-        values = jax.vmap(lambda inputs, target: objective.loss(model(inputs), target))(*batch)
-        return values[0].sum() / values[1].sum() if isinstance(values, tuple) else jnp.mean(values)
+    def mean_loss(model: Any, batch: tuple[Any, ...]) -> Float[Array, ""]:
+        return jnp.mean(jax.vmap(lambda *example: example_loss(model, example))(*batch))
 
     return mean_loss
 
 
-def training_examples(network: TrainedNetwork, samples: int | None = None) -> tuple[Array, Array]:
+def training_examples(network: TrainedNetwork, samples: int | None = None) -> tuple[Any, ...]:
     """Inputs and targets (wrong labels included) that a network was trained on: all, or the first ``samples``.
 
-    The order of a split is random, so the first are a random subset; networks of one seed share it.
+    The order of a split is random, so the first are a random subset; networks of one seed share it. If examples have
+    weights, such as numbers of words or of known labels, the third entry is their mean, the same for every example.
     """
-    dataset = network.problem.dataset
+    dataset, objective = network.problem.dataset, network.problem.objective
     at = np.asarray(network.examples.train)[:samples]
     inputs = dataset.prepared(jax.tree.map(lambda leaf: leaf[at], dataset.inputs))
-    return inputs, jax.tree.map(lambda leaf: leaf[:samples], network.examples.train_targets)
+    targets = jax.tree.map(lambda leaf: leaf[:samples], network.examples.train_targets)
+    values = jax.eval_shape(jax.vmap(lambda x, y: objective.loss(network.model(x), y)), inputs, targets)  # pyright: ignore[reportCallIssue]
+    if not isinstance(values, tuple):
+        return inputs, targets
+    mean = jnp.mean(_weights(objective, network.model, inputs, targets))
+    return inputs, targets, jnp.full(len(at), jnp.where(mean > 0, mean, 1))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _weights(objective: Objective, model: Any, inputs: PyTree, targets: PyTree) -> Float[Array, " examples"]:
+    return jax.vmap(lambda x, y: objective.loss(model(x), y)[1])(inputs, targets)
 
 
 def curvature_instrument(samples: int, tolerance: float = TOLERANCE) -> Instrument:
@@ -303,23 +315,21 @@ def constants_instrument() -> Instrument:
     def rows(network: TrainedNetwork) -> list[Row]:
         objective = network.problem.objective
         with jax.enable_x64(True):
-            model, (inputs, targets) = jax.tree.map(
+            model, batch = jax.tree.map(
                 lambda leaf: (
                     jnp.asarray(np.asarray(leaf, np.float64)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
                 ),
                 (network.model, training_examples(network)),
             )
-            loss = float(mean_loss_of(objective)(model, (inputs, targets)))
-            at_zero = float(mean_loss_of(objective)(jax.tree.map(jnp.zeros_like, model), (inputs, targets)))
+            loss = float(mean_loss_of(objective)(model, batch))
+            at_zero = float(mean_loss_of(objective)(jax.tree.map(jnp.zeros_like, model), batch))
             if not loss <= NEGLIGIBLE * at_zero or count_parameters(model) > LARGEST_DENSE:
                 return [nothing]
             if isinstance(network.model, LinearRegression):
-                found = curvature.least_squares_constants(inputs[:, : network.model.weight.shape[1]])
+                found = curvature.least_squares_constants(batch[0][:, : network.model.weight.shape[1]])
                 kind = EXACT
             else:
-                found = curvature.constants_at_minimum(
-                    example_loss_of(objective), model, (inputs, targets), threshold=POSITIVE
-                )
+                found = curvature.constants_at_minimum(example_loss_of(objective), model, batch, threshold=POSITIVE)
                 kind = "of the quadratic model at the minimum reached"
             return [found.values | {"kind": kind}]
 

@@ -166,7 +166,7 @@ class InferenceModel(eqx.Module):
         self._state_dtypes = tuple(leaf.dtype.name for leaf in jax.tree.leaves(state))
         self.state_bits = jax.tree.map(_bits, state)
 
-    def __call__(self, example: Array) -> Array:
+    def __call__(self, example: PyTree) -> PyTree:
         """The outputs for one example.
 
         Raises:
