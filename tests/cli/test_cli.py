@@ -111,6 +111,7 @@ def test_a_mistake_is_one_red_line_and_no_traceback(tmp_path):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @together("value", ["a\x1b[31mb", "a\nb", "a\u202eb"])
 def test_a_mistake_is_quoted_as_it_is_shown(value, here):
     for arguments, code in (

@@ -44,6 +44,7 @@ def largest_rise(matrix, gradient, rho):
     return along @ best + 0.5 * (values * best) @ best
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(seed=st.integers(0, 10_000), rho=st.floats(0.01, 3.0), shift=st.sampled_from([-20.0, 0.0, 20.0]))
 def test_the_worst_case_of_a_quadratic_is_that_of_the_trust_region(seed, rho, shift):

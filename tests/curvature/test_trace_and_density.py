@@ -7,6 +7,7 @@ from curvature.problems import mean_loss
 from widebasin import curvature
 
 
+@pytest.mark.slow
 def test_the_trace_is_within_its_standard_error_most_of_the_time(classifier):
     """Of 60 estimates about 95% lie within two standard errors; 80% would be a deviation of 5 sigma."""
     truth = np.trace(classifier.hessian)
@@ -27,6 +28,7 @@ def test_the_trace_of_a_diagonal_matrix_needs_one_probe_to_be_exact():
     assert found.standard_error == 0.0
 
 
+@pytest.mark.slow
 def test_the_density_has_the_moments_of_the_spectrum(classifier):
     size = len(classifier.hessian)
     found = curvature.spectral_density(

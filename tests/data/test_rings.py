@@ -55,6 +55,7 @@ def test_graphs_are_connected_and_like_molecules():
         assert max(map(len, neighbours.values())) <= MOST_DEGREE
 
 
+@pytest.mark.slow
 def test_shares_of_positives_and_of_missing_labels():
     data = ring_graphs(20_000)
     known = data.targets >= 0

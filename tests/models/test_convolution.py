@@ -23,6 +23,7 @@ def convolved(image, kernel, bias, stride):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(15, 16), (3, 2), (1, 1)])
 @pytest.mark.parametrize(
     ("size", "stride", "bias"), [(1, 1, True), (1, 2, False), (3, 1, False), (3, 2, True), (7, 2, False), (7, 1, True)]

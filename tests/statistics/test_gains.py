@@ -169,6 +169,7 @@ def test_pairs_by_seed_and_not_by_the_order_of_rows(random):
     pd.testing.assert_frame_equal(shuffled, paired_of(results).sort_values(keys, ignore_index=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3))
 def test_what_a_seed_does_to_both_methods_leaves_the_gain_and_its_interval_alone(effects):

@@ -113,6 +113,7 @@ def test_the_ratio_is_the_geometric_mean_with_scipys_interval_of_the_logarithms(
     assert row["pairs"] == 3
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-20, 20), min_size=3, max_size=3), logs)
 def test_a_factor_of_a_seed_cancels_exactly(exponents, of_method):
     """Powers of two, which floating point multiplies and divides by without rounding."""

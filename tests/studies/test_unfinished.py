@@ -47,6 +47,7 @@ def unfinished(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_it_is_the_answer_of_the_smaller_grid_and_marked(unfinished, tmp_path):
     folder = unfinished(RESULTS.query("width == 10 or method == 'sgd'"))
     found = write_answer(folder, Options()).answer
@@ -69,6 +70,7 @@ def test_it_is_the_answer_of_the_smaller_grid_and_marked(unfinished, tmp_path):
     assert len(explored["curves"]["counts"]) == 9
 
 
+@pytest.mark.slow
 def test_while_another_process_trains_the_page_says_so(unfinished):
     folder = unfinished(RESULTS.query("width == 10"))
     with ResultsFolder(folder.path).locked():
@@ -85,6 +87,7 @@ def test_without_a_whole_part_it_is_what_the_networks_reached(unfinished):
     assert "6 of 18 networks are trained, and this is the answer of 6 of them. Continue" in answer.findings[0]
 
 
+@pytest.mark.slow
 def test_when_the_sweep_is_finished_the_partial_page_goes(unfinished):
     folder = unfinished(RESULTS.query("width == 10"))
     write_answer(folder, Options())

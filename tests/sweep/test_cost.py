@@ -45,6 +45,7 @@ def test_operations_are_those_of_the_matrix_products_and_a_little_more():
         assert math.isnan(one.seconds)
 
 
+@pytest.mark.slow
 @together(
     ("change", "factor"),
     [({"epochs": 8}, 2), ({"seeds": 6}, 2), ({"methods": ("sam",)}, 6 / 9)],

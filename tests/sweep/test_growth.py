@@ -207,7 +207,7 @@ def test_a_sweep_grows_with_its_microbatch_and_goes_on_after_a_growth_with_anoth
     first = Execution(microbatch=4, networks_at_once=1)
     run(SMALL, tmp_path / "r", execution=first)
     for other in (Execution(microbatch=2), Execution(microbatch=12)):
-        with pytest.raises(UsageError, match=r"microbatch = .*begun with 4"):
+        with pytest.raises(UsageError, match=r"microbatch = .*started with 4"):
             run(LARGER, tmp_path / "r", execution=other)
     wider = Execution(networks_at_once=2)
     folder = run(LARGER, tmp_path / "r", execution=wider)

@@ -72,6 +72,7 @@ def test_an_epoch_equals_a_loop_written_by_hand(after_an_epoch, beginning):
             assert metrics["final_train_loss"][position] == pytest.approx(final, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_at_initialization_the_outputs_are_exactly_zero_at_every_scale():
     """The squared error to a unit vector is then exactly 1, also where alpha magnifies the least difference."""
     still = [one.moved(learning_rate=0.0) for one in GROUP]

@@ -84,6 +84,7 @@ def test_settings_of_jax_change_nothing(loop):
     jax.tree.map(np.testing.assert_array_equal, found.final, expected.final)
 
 
+@pytest.mark.slow
 def test_an_epoch_equals_a_loop_written_by_hand():
     one = point(rho=0.2, seed=7, label_noise=0.3, weight_decay=0.01, learning_rate=0.05)
     program = program_of(DIGITS, "sam", ALONE)

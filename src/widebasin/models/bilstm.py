@@ -77,7 +77,7 @@ class BiLSTM(eqx.Module):
         >>> import jax
         >>> from widebasin.models import BiLSTM, count_parameters
         >>> count_parameters(BiLSTM(37, words=100, key=jax.random.key(0)))
-        31637
+        31526
     """
 
     words: Float[Array, "words features"]
