@@ -63,15 +63,12 @@ class MeasureCommand:
     def run(self, console: Console) -> None:
         """Measures, prints the tables and the path of the page."""
         from widebasin.data.places import look_in
-        from widebasin.sam import METHODS
         from widebasin.studies.answering import print_answer, write_answer
-        from widebasin.sweep import nearest_name
         from widebasin.sweep.folder import ResultsFolder
         from widebasin.sweep.progress import tracker
+        from widebasin.sweep.spec import canonical_method
         from widebasin.training.compilation import keep_compiled_programs
 
-        if self.method is not None and self.method not in METHODS:
-            raise nearest_name("method", self.method, METHODS)
         if not self.folder.is_dir():
             raise UsageError("folder", str(self.folder), "is not a folder; give one of a sweep with kept parameters")
         probe_json(self.json)
@@ -79,6 +76,8 @@ class MeasureCommand:
         keep_compiled_programs()
         folder = ResultsFolder(self.folder, "folder")
         which = {name: getattr(self, name) for name in WHICH if getattr(self, name) is not None}
+        if self.method is not None:
+            which["method"] = canonical_method("method", self.method)
         answered = write_answer(folder, self.measures, tracker(console, self.quiet), MEASURED, which)
         print_answer(answered, folder, console)
         write_json(self.json, answered.numbers())

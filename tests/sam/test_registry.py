@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from together import together
 
 from widebasin import sam
@@ -52,3 +53,38 @@ def test_names_compute_what_they_say(name, expected):
     w = jnp.array([3.0, 4.0])
     _, gradient, _ = method.value_and_grad(lambda w: 0.5 * jnp.sum(w**2))(w, method.init(w))
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+@together(
+    ("name", "canonical", "title", "method"),
+    [
+        ("gsam:alpha=.40", "gsam:alpha=0.4", "GSAM (alpha 0.4)", sam.GSAM(0.2, alpha=0.4)),
+        ("looksam:alpha=1,k=3", "looksam:k=3,alpha=1", "LookSAM (k 3, alpha 1)", sam.LookSAM(0.2, k=3, alpha=1.0)),
+        ("sam-every-5:k=10", "sam-every-5:k=10", "SAM every 10", sam.SAMEveryK(0.2, k=10)),
+        ("sam:normalize=False", "sam:normalize=false", "SAM (normalize false)", sam.SAM(0.2, normalize=False)),
+        ("esam:gamma=1", "esam:gamma=1", "ESAM (gamma 1)", sam.ESAM(0.2, gamma=1.0)),
+    ],
+)
+def test_hyperparameters_in_a_name_are_those_of_the_method(name, canonical, title, method):
+    named = sam.method_named(name)
+    assert (sam.canonical_name(name), named.title, named.with_radius(0.2)) == (canonical, title, method)
+    assert sam.canonical_name(canonical) == canonical
+
+
+@together(
+    ("name", "message"),
+    [
+        ("gsan", "no method 'gsan'"),
+        ("gsam:", "hyperparameters of gsam once each, as in alpha=0.1"),
+        ("gsam:alpha=1,alpha=2", "once each"),
+        ("gsam:rho=1", "once each"),
+        ("sgd:alpha=1", "sgd has no hyperparameters"),
+        ("gsam:alpha=x", "alpha must be a number, got 'x'"),
+        ("looksam:k=2.5", "k must be a whole number"),
+        ("looksam:k=0", "k must be a whole number of at least 1"),
+        ("sam:normalize=1", "normalize must be true or false"),
+    ],
+)
+def test_names_that_set_nothing_that_there_is_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        sam.method_named(name)

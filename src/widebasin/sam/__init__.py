@@ -25,7 +25,7 @@ from widebasin.sam._masks import by_dimensions, by_path
 from widebasin.sam._method import Method, Passes, Perturbing
 from widebasin.sam._periodic import LookSAM, SAMEveryK
 from widebasin.sam._random import RandomPerturbation
-from widebasin.sam._registry import METHODS, NamedMethod
+from widebasin.sam._registry import METHODS, NamedMethod, canonical_name, method_named
 from widebasin.sam._sam import SAM, MultiStepSAM
 from widebasin.sam._schedule import radius_schedule
 from widebasin.sam._sgd import SGD
@@ -60,11 +60,13 @@ __all__ = [
     "average_over_groups",
     "by_dimensions",
     "by_path",
+    "canonical_name",
     "concatenate_over_groups",
     "decayed",
     "decoupled_wsam",
     "gradient_transformation",
     "keep_if",
+    "method_named",
     "microbatched",
     "radius_schedule",
     "value_and_grad",

@@ -43,18 +43,36 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
         Columns of the setting, ``method`` and ``rho``. Among equal means (to 1e-6) the smallest radius is chosen. A
         radius at which a network diverged is chosen only if networks diverged at every radius.
     """
+    return best_trials(results, design, ("rho",), select, at)
+
+
+def best_trials(
+    results: pd.DataFrame, design: Design, trial: Sequence[str], select: str = "valid", at: str = "final"
+) -> pd.DataFrame:
+    """The trial with the best mean of the selection metric over seeds, for every setting and method.
+
+    Args:
+        results: rows of results.parquet.
+        design: setting and metric; columns of ``trial`` are not in its setting.
+        trial: the columns in which the trials of a method differ, ``rho`` first.
+        select: see ``chosen_radii``, as for ``at``, equal means and diverged networks.
+        at: see ``chosen_radii``.
+
+    Returns:
+        Columns of the setting, ``method`` and those of ``trial``.
+    """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, got {select!r}")
     if at not in EPOCHS:
         raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
-    check_once(results, design.identity)
-    scores = results[[*design.setting, "method", "rho"]].assign(score=_scores(results, design, select, at))
-    # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
-    means = scores.groupby([*design.setting, "method", "rho"])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
+    check_once(results, [*dict.fromkeys((*design.identity, *trial))])
     keys = [*design.setting, "method"]
+    scores = results[[*keys, *trial]].assign(score=_scores(results, design, select, at))
+    # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
+    means = scores.groupby([*keys, *trial])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
     best = means.groupby(keys)["score"].transform("max")
     near = means[means["score"] >= (best - TIE * best.abs()).where(np.isfinite(best), best)]
-    return near.groupby(keys)["rho"].min().reset_index()
+    return near.sort_values([*keys, *trial]).drop_duplicates(keys)[[*keys, *trial]].reset_index(drop=True)
 
 
 def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
@@ -152,7 +170,7 @@ def edges_chosen(gains: pd.DataFrame, radii: Sequence[float]) -> dict[str, pd.Se
     """Where a chosen radius is at an edge of those tried, so that a radius beyond may do better.
 
     Args:
-        gains: rows of ``gain_table``.
+        gains: rows of ``gain_table`` of methods that tried the same radii.
         radii: all radii that were tried.
 
     Returns:
@@ -170,7 +188,7 @@ def radii_beyond(gains: pd.DataFrame, radii: Sequence[float]) -> list[float]:
     """The radii to try next: beyond each edge at which a radius was chosen, the next of 1, 2, 5, 10, 20, 50 ...
 
     Args:
-        gains: rows of ``gain_table``.
+        gains: rows of ``gain_table`` of methods that tried the same radii.
         radii: all radii that were tried.
     """
     edges = edges_chosen(gains, radii)

@@ -24,7 +24,8 @@ from widebasin.studies.measuring import Track, measure
 from widebasin.studies.references import with_references
 from widebasin.studies.registry import study_of
 from widebasin.studies.study import Measures, Options, Study, check_curvature
-from widebasin.studies.tables import Tables
+from widebasin.studies.tables import Tables, tables_of
+from widebasin.studies.tuning import with_trials
 from widebasin.studies.unfinished import finished_part
 from widebasin.sweep import Resolved, SweepError, UsageError, resolve, spec_toml, workload_named
 from widebasin.sweep.folder import ResultsFolder
@@ -98,7 +99,7 @@ def write_answer(
     if not folder.is_finished():
         return _write_partial(folder, spec, options, track, study, which or {})
     with folder.locked(), own_style():
-        tables = Tables(folder.results(), folder.history(), folder.description())
+        tables = _tables(folder.results(), folder.history(), folder, study, options)
         answered = _answered(folder, spec, tables, options, track, study, which or {})
         _write_page(folder, answered, spec, options, which or {})
         folder.remove_partial()
@@ -128,7 +129,7 @@ def _write_partial(
     history = folder.finished_history(spec)
     identity = [axis.name for axis in spec.axes]
     history = history.merge(results[identity], on=identity)
-    tables = Tables(results, history, folder.description())
+    tables = _tables(results, history, folder, chosen, options)
     with folder.locked() if chosen.measures else contextlib.nullcontext(), own_style():
         answered = _answered(folder, smaller, tables, options, track, chosen, which)
         marked = dataclasses.replace(
@@ -158,6 +159,14 @@ def _partial_note(
     )
 
 
+def _tables(
+    results: pd.DataFrame, history: pd.DataFrame, folder: ResultsFolder, study: Study, options: Options | Measures
+) -> Tables:
+    """The tables for a study: if it compares methods, of tuned settings only the chosen ones."""
+    chooses = options if study.compares and isinstance(options, Options) else None
+    return tables_of(results, history, folder.description(), chooses)
+
+
 def _answered(
     folder: ResultsFolder,
     spec: Resolved,
@@ -173,6 +182,8 @@ def _answered(
         tables = dataclasses.replace(tables, measured=found)
     answer = study.answer(spec, tables, options)
     if isinstance(options, Options):
+        tried = {axis.name: {method: spec.tried_by(method, axis) for method in spec.methods} for axis in spec.tuned}
+        answer = with_trials(answer, tables, tried)
         answer = with_references(with_chance(answer, tables, options, study.compares), tables)
     setting = answer.setting[:1].upper() + answer.setting[1:]
     answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")

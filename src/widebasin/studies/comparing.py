@@ -22,7 +22,7 @@ from widebasin.studies.answering import flags, write_page
 from widebasin.studies.answers.overparam import GAIN
 from widebasin.studies.findings import selection_note, trends, unit_after
 from widebasin.studies.study import Options
-from widebasin.studies.tables import Tables
+from widebasin.studies.tables import Tables, tables_of
 from widebasin.sweep import UsageError, spec_toml
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts
 from widebasin.sweep.folder import ResultsFolder
@@ -76,7 +76,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
     if len(folders) < 2:
         raise UsageError("folders", [str(folder.path) for folder in folders], "give two or more to compare")
     labels = labels_of(folders)
-    tables = _together(folders, labels)
+    tables = _together(folders, labels, options)
     wording = tables.wording.read_by(**{SWEEP: "sweep {}"})
     for label, rows in tables.results.groupby(SWEEP, sort=False):
         methods = set(rows["method"])
@@ -99,7 +99,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
         question=QUESTION,
         setting=" ".join(_setting(label, folder) for label, folder in zip(labels, folders, strict=True)),
         findings=(
-            *trends(gains, paired, wording, ()),
+            *trends(gains, paired, wording, {}),
             *_slopes(paired, wording, labels, digits),
             selection_note(options),
         ),
@@ -118,7 +118,7 @@ def write_comparison(found: Compared, folders: Sequence[ResultsFolder], options:
         write_page(ResultsFolder(out), found.answer, "compare.html", "figures", (), specs, again)
 
 
-def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables:
+def _together(folders: Sequence[ResultsFolder], labels: Sequence[str], options: Options) -> Tables:
     """The tables of all sweeps, with a column for the sweep."""
     descriptions = [folder.description() for folder in folders]
     first = descriptions[0]
@@ -129,7 +129,15 @@ def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables
                 "folders", label, f"has metric {mine}, but {labels[0]} has {other}; compare sweeps with equal metrics"
             )
     axes = {axis.column: axis for one in descriptions for axis in one.axes}
-    tables = [(folder.results(), folder.history()) for folder in folders]
+    each = [
+        tables_of(folder.results(), folder.history(), one, options)
+        for folder, one in zip(folders, descriptions, strict=True)
+    ]
+    tables = [(one.results, one.history) for one in each]
+    for axis in dict.fromkeys(axis for one in descriptions for axis in one.tuned):
+        if axis.column in axes:
+            _check_untuned(axis.column, each, labels)
+            del axes[axis.column]
     for name, axis in axes.items():
         # In words, as one that a sweep lacks has no value there.
         if any(name not in results for results, _ in tables):
@@ -146,6 +154,15 @@ def _together(folders: Sequence[ResultsFolder], labels: Sequence[str]) -> Tables
         published=None,
     )
     return Tables(*together, said)
+
+
+def _check_untuned(column: str, tables: Sequence[Tables], labels: Sequence[str]) -> None:
+    """Raises ``UsageError`` if a sweep compares several values of a setting that another one tunes."""
+    for label, one in zip(labels, tables, strict=True):
+        tuned = column in [axis.column for axis in one.description.tuned]
+        if not tuned and column in one.results and one.results[column].nunique() > 1:
+            name = column.replace("_", " ")
+            raise UsageError("folders", label, f"has several values of {name}, which another sweep tunes")
 
 
 def _in_words(table: pd.DataFrame, axis: AxisFacts) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Findings as sentences with numbers, computed from the results only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +52,16 @@ def series_of(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> li
     return found
 
 
-def trends(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
+def trends(
+    gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Mapping[str, Sequence[float]]
+) -> list[str]:
     """How gain and chosen radius change with size: one sentence per method and setting, then summaries.
 
     Args:
         gains: rows of ``gain_table``.
         paired: rows of ``paired_gains``.
         wording: the wording of both tables.
-        radii: all radii that were tried.
+        radii: method -> all radii that it tried; edges are not looked for without.
     """
     series = series_of(gains, paired, wording)
     digits = gain_decimals(wording.metric, gains)
@@ -163,7 +165,9 @@ def _best_sentence(method: str, gain: Interval, wording: Wording, digits: int) -
     return f"No method gains over {wording.baseline} in the mean; {method} comes nearest: {size}."
 
 
-def edges(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Sequence[float]) -> list[str]:
+def edges(
+    gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, radii: Mapping[str, Sequence[float]]
+) -> list[str]:
     """Sentences on where the chosen radius is the largest or smallest tried."""
     return _edge_sentences(series_of(gains, paired, wording), radii)
 
@@ -207,7 +211,7 @@ def unit_after(metric: Metric) -> str:
     return f" {metric.gain_unit}" if metric.gain_unit else ""
 
 
-def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:
+def _radius_sentences(series: Sequence[Series], radii: Mapping[str, Sequence[float]]) -> list[str]:
     sentences = []
     courses = [
         (f"from {one.rows['rho_star'].iloc[0]:g} to {one.rows['rho_star'].iloc[-1]:g}{_rank(one.rows)}", one.name)
@@ -219,10 +223,16 @@ def _radius_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[
     return sentences + _edge_sentences(series, radii)
 
 
-def _edge_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[str]:
+def _edge_sentences(series: Sequence[Series], radii: Mapping[str, Sequence[float]]) -> list[str]:
+    """Methods that tried the same radii share their sentences."""
+    alike: dict[tuple[float, ...], list[Series]] = {}
+    for one in series:
+        alike.setdefault(tuple(radii.get(one.rows["method"].iloc[0], ())), []).append(one)
+    return [sentence for tried, of in alike.items() if len(tried) > 1 for sentence in _edges_of(of, tried, len(series))]
+
+
+def _edges_of(series: Sequence[Series], radii: Sequence[float], of: int) -> list[str]:
     sentences: list[str] = []
-    if len(radii) < 2:
-        return sentences
     for edge, word, other in ((max(radii), "largest", "larger"), (min(radii), "smallest", "smaller")):
         at = []
         for one in series:
@@ -231,8 +241,7 @@ def _edge_sentences(series: Sequence[Series], radii: Sequence[float]) -> list[st
                 at.append((f"at {_and([f'{n:,}' for n in sizes])} parameters", one.name))
         if at:
             sentences.append(
-                f"The chosen radius is the {word} tried ({edge:g}) {_grouped(at, len(series))}: "
-                f"a {other} one may do better."
+                f"The chosen radius is the {word} tried ({edge:g}) {_grouped(at, of)}: a {other} one may do better."
             )
     return sentences
 

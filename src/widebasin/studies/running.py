@@ -1,6 +1,7 @@
 """Answers a spec: trains missing networks, extends radii and writes the answer."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
 from widebasin.sweep.trackers import listeners_of
+from widebasin.sweep.trials import entry_of, own_radii
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
 
 # Where results go by default.
@@ -71,13 +73,13 @@ def train_and_answer(
         folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
         overwrite = False  # what is there now is this sweep
         answered = write_answer(folder, options, tracker(console, quiet))
-        further = _further_radii(answered, options) if extend_radii else ()
+        further = _further_radii(answered, options) if extend_radii else {}
         if not further:
             return answered, folder
         if not quiet:
-            more = " and ".join(f"{radius:g}" for radius in further)
+            more = " and ".join(f"{radius:g}" for radius in sorted({*itertools.chain(*further.values())}))
             say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
-        resolved = dataclasses.replace(resolved, rhos=tuple(sorted((*resolved.rhos, *further))))
+        resolved = _with_radii(resolved, further)
 
 
 def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
@@ -150,14 +152,35 @@ def _extended_before(spec: Resolved, path: Path) -> Resolved:
         there = folder.spec()
     except SweepError:
         return spec  # of a damaged folder another says what to do
-    together = dataclasses.replace(spec, rhos=tuple(sorted({*spec.rhos, *there.rhos})))
+    own = own_radii(there.radii)
+    together = _with_radii(spec, {"": there.rhos} | {name: own[name] for name in own_radii(spec.radii) if name in own})
     return together if contains(together, there) else spec
 
 
-def _further_radii(answered: Answered, options: Options) -> tuple[float, ...]:
-    """The next radii beyond an edge at which one was chosen, within bounds far beyond usual values."""
+def _further_radii(answered: Answered, options: Options) -> dict[str, tuple[float, ...]]:
+    """The next radii beyond an edge at which one was chosen, within bounds far beyond usual values.
+
+    Returns:
+        Name of an entry of ``Spec.radii`` -> radii; the empty name is for ``rhos``.
+    """
     gains = gain_table(answered.tables.results, answered.tables.design, options.select, options.at)
-    return tuple(radius for radius in radii_beyond(gains, answered.spec.rhos) if SMALLEST <= radius <= LARGEST)
+    own = own_radii(answered.spec.radii)
+    entry = {
+        method: next((n for n in (method, method.partition(":")[0]) if n in own), "") for method in gains["method"]
+    }
+    found = {}
+    for name, rows in gains.groupby(gains["method"].map(entry)):
+        beyond = radii_beyond(rows, own[str(name)] if name else answered.spec.rhos)
+        if inside := tuple(radius for radius in beyond if SMALLEST <= radius <= LARGEST):
+            found[str(name)] = inside
+    return found
+
+
+def _with_radii(spec: Resolved, further: Mapping[str, Sequence[float]]) -> Resolved:
+    """The spec with further radii; see ``_further_radii``."""
+    own = own_radii(spec.radii)
+    entries = (entry_of(name, sorted({*radii, *further.get(name, ())})) for name, radii in own.items())
+    return dataclasses.replace(spec, rhos=tuple(sorted({*spec.rhos, *further.get("", ())})), radii=tuple(entries))
 
 
 def folder_name(spec: Spec) -> str:
@@ -191,4 +214,4 @@ def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str,
     (width,), (method,) = resolved.widths, resolved.methods
     radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
     own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
-    return spec, f"{file_name(workload)}-width-{width}{own}-{method}{radius}-seed-{resolved.first_seed}"
+    return spec, f"{file_name(workload)}-width-{width}{own}-{file_name(method)}{radius}-seed-{resolved.first_seed}"

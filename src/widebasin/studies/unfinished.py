@@ -39,6 +39,8 @@ def finished_part(
 def _smaller(spec: Resolved, trained: pd.DataFrame, wanted: pd.DataFrame) -> Iterator[Resolved]:
     """Specs restricted to the values of one axis for which every network is trained."""
     for axis in spec.axes:
+        if axis in spec.tuned:  # the values that the baseline tries depend on all
+            continue
         have, need = (table[axis.name].value_counts() for table in (trained, wanted))
         values = [value for value in spec.values(axis) if have.get(value, 0) == need[value]] if len(need) > 1 else []
         if axis.name == "rho":  # that of the baseline is no value of the axis

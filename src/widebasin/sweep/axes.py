@@ -53,11 +53,11 @@ AXES: tuple[Axis, ...] = (
         "methods",
         str,
         "the name of a method",
-        lambda name: name in _methods(),
+        lambda name: name.partition(":")[0] in _methods(),
         ("sgd", "sam"),
         traced=False,
         phrase="{}",
-        help="Method of the SAM family, or sgd, the baseline.",
+        help="Method of the SAM family, or sgd, the baseline; with hyperparameters as in looksam:k=10,alpha=0.5.",
         names=_methods,
     ),
     Axis(

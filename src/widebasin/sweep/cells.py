@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from widebasin.axis import Axis
 from widebasin.models import is_convolutional
-from widebasin.sam import METHODS, SAM, SGD, Method
+from widebasin.sam import SAM, SGD, Method, method_named
 from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
 from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
@@ -82,7 +83,7 @@ class Cell:
 
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
-        method = METHODS[self.method].with_radius(rho)
+        method = method_named(self.method).with_radius(rho)
         if self.m is None or isinstance(method, SGD):
             return method
         return dataclasses.replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
@@ -91,7 +92,7 @@ class Cell:
 def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:
     """The name of a cell without the stage; ``own`` holds the values of the workload's axes that split cells."""
     values = "".join(f"-{name}-{file_name(str(value))}" for name, value in own)
-    return f"{file_name(workload)}-width-{width}{values}-{'-and-'.join(methods)}"
+    return f"{file_name(workload)}-width-{width}{values}-{'-and-'.join(map(file_name, methods))}"
 
 
 def file_name(workload: str) -> str:
@@ -103,7 +104,7 @@ def epochs_of(method: str, epochs: int, budget: str) -> int:
     """Epochs that a method trains: ``epochs``, or enough to match SAM's number of gradients (at least one epoch)."""
     if budget == "epochs":
         return epochs
-    return max(1, round(epochs * SAM().gradients_per_step / METHODS[method].with_radius(0.0).gradients_per_step))
+    return max(1, round(epochs * SAM().gradients_per_step / method_named(method).with_radius(0.0).gradients_per_step))
 
 
 @dataclass(frozen=True)
@@ -141,18 +142,18 @@ def parts(spec: Resolved) -> Iterator[Part]:
 def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
     """The networks of a part, each once. Networks that a study compares are adjacent: seeds, then radii."""
     inner = [axis for axis in spec.axes if axis.traced and axis != SEED]
-    slow = [axis for axis in inner if axis.name != "rho"]
+    # The radius last, so that the networks of a radius are adjacent.
+    slow = [*(axis for axis in inner if axis.name != "rho"), *(axis for axis in inner if axis.name == "rho")]
     pruned = spec.prune == "all" or width == max(spec.widths)
 
-    def values(name: str, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def values(axis: Axis) -> tuple[Any, ...]:
+        given = spec.tried_by(method, axis)
         # Dense networks come first, and are there alone where this width is not pruned.
-        return given if name != "sparsity" else tuple(sorted(given, key=bool)) if pruned else (0.0,)
+        return given if axis.name != "sparsity" else tuple(sorted(given, key=bool)) if pruned else (0.0,)
 
-    rhos = (0.0,) if method == "sgd" else spec.rhos
-    grid = itertools.product(*(values(axis.name, spec.values(axis)) for axis in slow), rhos, spec.values(SEED))
     seen = set()
-    for *others, rho, seed in grid:
-        chosen = dict(zip((axis.name for axis in slow), others, strict=True)) | {"rho": rho}
+    for *others, seed in itertools.product(*map(values, slow), spec.values(SEED)):
+        chosen = dict(zip((axis.name for axis in slow), others, strict=True))
         if not chosen["sparsity"]:
             chosen["pruner"] = DENSE
         point = Point(seed, (("method", method), *((axis.name, chosen[axis.name]) for axis in inner)))
@@ -182,7 +183,7 @@ def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
 
 def contains(spec: Resolved, smaller: Resolved) -> bool:
     """Whether a spec contains every network of another one, trained in the same way."""
-    varied = {"first_seed", *(axis.flag for axis in spec.axes)}
+    varied = {"first_seed", "radii", *(axis.flag for axis in spec.axes)}
     one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
     return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)
 
@@ -196,7 +197,9 @@ def _network(cell: Cell, point: Point) -> tuple[Any, ...]:
 
 
 def _check_names(spec: Resolved) -> None:
-    """Raises ``UsageError`` if two values of an axis give the same cell name."""
+    """Raises ``UsageError`` if two values of an axis, or two methods, give the same cell name."""
+    if len(set(map(file_name, spec.methods))) < len(spec.methods):
+        raise UsageError("methods", spec.methods, "has methods whose names differ only in signs; leave one out")
     for axis in own_of(spec.axes):
         names = [file_name(str(value)) for value in spec.values(axis)]
         if not axis.traced and len(set(names)) < len(names):

@@ -1,8 +1,9 @@
 """Builds the description that a results folder keeps, from a spec and its workload."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from widebasin.sam import METHODS
+from widebasin.axis import Axis
+from widebasin.sam import method_named
 from widebasin.statistics import BASELINE
 from widebasin.sweep.axes import COMPARED, own_of
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
@@ -23,18 +24,23 @@ def description_of(spec: Resolved) -> Description:
         metrics=workload.metrics,
         methods={
             name: MethodFacts(
-                OPTIMIZERS[spec.optimizer].title if name == BASELINE else METHODS[name].title,
-                float(METHODS[name].with_radius(0.0).gradients_per_step),
+                OPTIMIZERS[spec.optimizer].title if name == BASELINE else method_named(name).title,
+                float(method_named(name).with_radius(0.0).gradients_per_step),
             )
             for name in spec.methods
         },
-        axes=tuple(AxisFacts(axis.name, axis.phrase, axis.percent) for axis in spec.axes if axis.name not in COMPARED),
+        axes=_facts(axis for axis in spec.axes if axis.name not in COMPARED and axis not in spec.tuned),
+        tuned=_facts(spec.tuned),
         recipe=tuple(fact for fact in _recipe(spec, workload) if fact),
         published=_published(workload),
         streamed=workload.streamed,
         chance=workload.chance,
         references=dict(workload.references()),
     )
+
+
+def _facts(axes: Iterable[Axis]) -> tuple[AxisFacts, ...]:
+    return tuple(AxisFacts(axis.name, axis.phrase, axis.percent) for axis in axes)
 
 
 def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
@@ -58,6 +64,10 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
             axis.phrase.replace("{}", _and([f"{100 * v:g}%" if axis.percent else str(v) for v in spec.values(axis)]))
             for axis in own_of(spec.axes)
         ),
+        f"{_and([axis.name.replace('_', ' ') for axis in spec.tuned])} chosen with the radius for every width and "
+        f"method, from up to {spec.trials} trials"
+        if spec.tuned
+        else "",
         f"{spec.m} examples per ascent" if spec.m else "",
         f"in {spec.precision}" if spec.precision != "float32" else "",
         f"seeds {spec.first_seed} to {last}" if spec.seeds > 1 else f"seed {last}",

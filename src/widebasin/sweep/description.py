@@ -62,12 +62,13 @@ class Description:
         metrics: metrics of the workload; the first one selects epochs and radii, and its gain is reported.
         methods: id -> facts, in the order of the spec.
         axes: columns in which compared networks must agree, besides ``workload``, ``width`` and ``num_params``: axes of
-            the grid other than method, radius and seed.
+            the grid other than method, radius, seed and those tuned.
         recipe: parts of the sentence that says how networks were trained.
         published: gains that a paper reports, if any.
         streamed: whether examples are read from disk during training.
         chance: value of the main metric for random guessing; ``None`` if unknown.
         references: values of the main metric that simple models reach on the test part, by name.
+        tuned: columns whose value is chosen on validation for every setting and method, with the radius.
     """
 
     title: str
@@ -81,6 +82,7 @@ class Description:
     streamed: bool = False
     chance: float | None = None
     references: Mapping[str, float] = field(default_factory=dict)
+    tuned: tuple[AxisFacts, ...] = ()
 
     @property
     def metric(self) -> Metric:
@@ -116,5 +118,6 @@ class Description:
             ),
             streamed=record["streamed"],
             chance=record.get("chance"),
+            tuned=tuple(AxisFacts(**one) for one in record.get("tuned", ())),
             references={str(name): float(value) for name, value in record.get("references", {}).items()},
         )

@@ -218,7 +218,7 @@ class ResultsFolder:
         here = self.spec()
         if not contains(spec, here):
             different = "; ".join(differences(here, spec))
-            axes = {axis.flag for axis in spec.axes} | {"first_seed"}
+            axes = {axis.flag for axis in spec.axes} | {"first_seed", "radii"}
             grows = {name for name, value in here.given().items() if value != spec.given().get(name)} <= axes
             more = "repeat its values and add to them, to extend the sweep" if grows else ""
             raise self.refused(f"of a different spec ({different})", more)

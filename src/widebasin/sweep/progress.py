@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from widebasin.sam import METHODS
+from widebasin.sam import method_named
 from widebasin.shown import say, shown
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
@@ -42,7 +42,7 @@ class _Counter:
         self.images = 0.0
 
     def work(self, cell: Cell, networks: int) -> float:
-        gradients = METHODS[cell.method].with_radius(0.0).gradients_per_step
+        gradients = method_named(cell.method).with_radius(0.0).gradients_per_step
         size = cell.dense_params * networks
         return size * gradients * cell.recipe.epochs + COMPILATION * networks / len(cell.points)
 

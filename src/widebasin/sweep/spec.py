@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from widebasin.axis import Axis
+from widebasin.statistics.design import BASELINE
 from widebasin.sweep.axes import AXES, own_of, with_own
 from widebasin.sweep.errors import UsageError, nearest_name
+from widebasin.sweep.trials import (
+    check_tuned,
+    checked_radii,
+    own_radii,
+    refined,
+    refined_axis,
+    tuned_axes,
+    values_to_tune,
+)
 
 if TYPE_CHECKING:
     from widebasin.workloads import Workload
@@ -100,6 +110,16 @@ class Spec(Shared, fields_of(map(_several, AXES)), Named):
 
     first_seed: int = 0
     """The seeds are first_seed, first_seed + 1, ..."""
+    radii: Annotated[
+        tuple[str, ...] | None, tyro.conf.arg(metavar="METHOD=RHO[,RHO...] [...]", help_behavior_hint=hint("rhos"))
+    ] = None
+    """Radii of single methods instead of rhos, such as asam=0.5,1,2."""
+    tune: Annotated[
+        tuple[str, ...] | None, tyro.conf.arg(metavar="SETTING [SETTING ...]", help_behavior_hint=hint("none"))
+    ] = None
+    """Settings chosen on validation with the radius, for every width and method: learning_rate, weight_decay or the
+    workload's own. Their values are tried with every radius; the baseline tries values in between, so that all methods
+    have equally many trials."""
     prune: str = "all"
     """Widths to prune: all (default sparsity 0), or largest (by default to the sizes of the others, left dense)."""
     budget: str = "epochs"
@@ -121,6 +141,8 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
         centered: whether the initial outputs are subtracted and the result is scaled by ``output_scale``; if not,
             ``output_scale`` is ``(1.0,)``.
         clip: 0 for no clipping.
+        radii: radii of single methods, as METHOD=RHO,RHO...
+        tune: flags of the axes that are tuned.
         m: ``None`` for the whole batch.
     """
 
@@ -139,6 +161,8 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
     train_examples: int
     m: int | None
     first_seed: int
+    radii: tuple[str, ...]
+    tune: tuple[str, ...]
     prune: str
     budget: str
     study: str
@@ -149,12 +173,48 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
         given = getattr(self, axis.flag)
         return tuple(range(self.first_seed, self.first_seed + given)) if axis.counted else given
 
+    def tried_by(self, method: str, axis: Axis) -> tuple[Any, ...]:
+        """The values of an axis that a method's networks have: of a tuned axis, the baseline tries more."""
+        values = self.values(axis)
+        if axis.name == "rho":
+            return self.radii_of(method)
+        if method == BASELINE and axis == refined_axis(self.tuned):
+            return refined(values, self.most_radii)
+        return values
+
+    @property
+    def tuned(self) -> tuple[Axis, ...]:
+        """The axes that are tuned."""
+        return tuple(axis for flag in self.tune for axis in self.axes if axis.flag == flag)
+
+    @property
+    def radii_by_method(self) -> dict[str, tuple[float, ...]]:
+        """Method -> the radii that it tries; the baseline has none."""
+        return {method: self.radii_of(method) for method in self.methods if method != BASELINE}
+
+    @property
+    def most_radii(self) -> int:
+        """The number of radii of the method that tries most."""
+        return max(map(len, self.radii_by_method.values()), default=1)
+
+    @property
+    def trials(self) -> int:
+        """The number of networks from which one is chosen, for every width, seed and setting, at most."""
+        return math.prod(len(self.values(axis)) for axis in self.tuned) * self.most_radii
+
+    def radii_of(self, method: str) -> tuple[float, ...]:
+        """The radii that a method tries: its own, those of its name without hyperparameters, or ``rhos``."""
+        if method == BASELINE:
+            return (0.0,)
+        own = own_radii(self.radii)
+        return own.get(method) or own.get(method.partition(":")[0]) or self.rhos
+
     def given(self) -> dict[str, Any]:
         """Field of a spec -> value, as a user would give it; fields that must be left out are missing."""
         left_out = {"centered"} | ({"output_scale"} if not self.centered else set())
         names = [field.name for field in dataclasses.fields(spec_type(own_of(self.axes)))]
         values = {name: getattr(self, name) for name in names if name not in left_out and hasattr(self, name)}
-        return {name: value for name, value in values.items() if value is not None and value != ""}
+        return {name: value for name, value in values.items() if value not in (None, "", ())}
 
 
 @functools.cache
@@ -210,8 +270,10 @@ def resolve(spec: Spec | Resolved) -> Resolved:
     workload = workload_named(spec.workload)
     spec = fitted(spec, workload.axes)
     given = _filled(spec, workload)
+    given["methods"] = tuple(canonical_method("methods", name) for name in given["methods"])
     for axis in spec.axes:
         _check_axis(axis, given[axis.flag])
+    given["radii"] = checked_radii(given["radii"], given["methods"], BASELINE)
     _check_names(given)
     for width in given["widths"]:
         try:
@@ -223,6 +285,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
         matching = workload.matching_sparsities(given["widths"]) if given["prune"] == "largest" else ()
         given["sparsity"] = (0.0, *matching)
     resolved = resolved_type(workload.axes)(**given)
+    check_tuned(given, resolved.tuned, resolved.most_radii)
     _check_recipe(resolved)
     _check_examples(resolved, workload)
     return resolved
@@ -237,13 +300,17 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
     if spec.preset == "quick" and not workload.quick:
         quick = ", ".join(name for name, one in WORKLOADS.items() if one.quick)
         raise UsageError("preset", spec.preset, f"must be left out: {workload.name} has no presets; {quick} have")
-    defaults = {axis.flag: axis.defaults(workload) for axis in spec.axes}
+    defaults: dict[str, Any] = {axis.flag: axis.defaults(workload) for axis in spec.axes}
     defaults |= {axis.flag: axis.defaults(workload)[0] for axis in spec.axes if axis.counted}
     defaults |= {"sparsity": None} | _recipe_of(workload) | {"train_examples": workload.train_examples}
     # A preset leaves no trace: what it fills in says it all.
     defaults |= dict(workload.quick) if spec.preset == "quick" else {}
     values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.name != "preset"}
-    given = {name: defaults.get(name) if value is None else value for name, value in values.items()}
+    given: dict[str, Any] = {name: defaults.get(name) if value is None else value for name, value in values.items()}
+    given["radii"] = given["radii"] or ()
+    tuned = tuned_axes(given["tune"] or (), spec.axes)
+    given["tune"] = tuple(axis.flag for axis in tuned)
+    given |= {axis.flag: values_to_tune(axis, defaults[axis.flag]) for axis in tuned if values[axis.flag] is None}
     # No scale, and none of the workload's: outputs are those of the network itself.
     centered = spec.output_scale is not None or bool(given["output_scale"])
     return given | {"centered": centered, "output_scale": given["output_scale"] if centered else (1.0,)}
@@ -252,6 +319,22 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
 def _recipe_of(workload: "Workload") -> dict[str, Any]:
     recipe = {name: getattr(workload.recipe, name) for name in RECIPE}
     return recipe | {"clip": recipe["clip"] or NO_CLIPPING}
+
+
+def canonical_method(argument: str, name: str) -> str:
+    """The name of a method with its hyperparameters in canonical form.
+
+    Raises:
+        UsageError: if there is no such method or hyperparameter.
+    """
+    from widebasin.sam import METHODS, canonical_name
+
+    if (base := name.partition(":")[0]) not in METHODS:
+        raise nearest_name(argument, base, METHODS)
+    try:
+        return canonical_name(name)
+    except ValueError as error:
+        raise UsageError(argument, name, str(error)) from error
 
 
 def _check_axis(axis: Axis, values: Any) -> None:
@@ -263,7 +346,7 @@ def _check_axis(axis: Axis, values: Any) -> None:
     if not values:
         raise UsageError(axis.flag, values, f"must not be empty; give one or more values, each {axis.wanted}")
     for value in values:
-        if axis.names is not None and value not in (known := tuple(axis.names())):
+        if axis.name != "method" and axis.names is not None and value not in (known := tuple(axis.names())):
             raise nearest_name(axis.flag, value, known)
         _check(axis.flag, value, axis.wanted, axis.holds(value))
     if len(set(values)) < len(values):

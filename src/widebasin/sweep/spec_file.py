@@ -116,7 +116,14 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
     unknown = sorted(table.keys() - kinds.keys())
     if unknown:
         raise ValueError(f"unknown key {unknown[0]}")
-    values = {"m": None, "study": "", "output_scale": (1.0,), "centered": "output_scale" in table}
+    values = {
+        "m": None,
+        "study": "",
+        "radii": (),
+        "tune": (),
+        "output_scale": (1.0,),
+        "centered": "output_scale" in table,
+    }
     values |= {name: _typed(name, value, *kinds[name]) for name, value in table.items()}
     kind = resolved_type(own)
     missing = [field.name for field in dataclasses.fields(kind) if field.name not in values]

@@ -39,7 +39,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         setting=f"width {spec.widths[0]}; {setting_sentence(tables.description)}",
         findings=(
             *_findings(gains, unchanged, wording),
-            *edges(gains, paired, wording, spec.rhos),
+            *edges(gains, paired, wording, spec.radii_by_method),
             selection_note(options),
         ),
         tables=(gains_table(gains, wording),),

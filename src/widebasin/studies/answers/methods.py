@@ -32,7 +32,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         setting=f"width {spec.widths[0]}; {setting_sentence(tables.description)}",
         findings=(
             *comparisons(gains, paired, wording, REFERENCE),
-            *edges(gains, paired, wording, spec.rhos),
+            *edges(gains, paired, wording, spec.radii_by_method),
             selection_note(options),
         ),
         tables=(methods_table(gains, wording, costs),),

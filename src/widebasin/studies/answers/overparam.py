@@ -78,7 +78,7 @@ def gain_answer(
         title=f"SAM and overparameterization: {tables.description.title}",
         question=STUDY.question,
         setting=setting_sentence(tables.description),
-        findings=tuple(trends(gains, paired, wording, spec.rhos)),
+        findings=tuple(trends(gains, paired, wording, spec.radii_by_method)),
         tables=(gains_table(gains, wording),),
         pictures=tuple(pictures),
     )
