@@ -3,7 +3,7 @@
     python docs/results/tables.py results/overparam-mnist-mlp results/overparam-digits-resnet
 
 The table of a workload stands in README.md between ``<!-- table: WORKLOAD -->`` and ``<!-- end of table -->``. Where
-``WORKLOAD-gain.svg`` or ``WORKLOAD.csv`` lies here, it is replaced by the figure, or by what there is of every network.
+``WORKLOAD-gain.svg`` or ``WORKLOAD.csv`` lies here (a colon written as a dash), it is replaced by the figure, or by what there is of every network.
 """
 
 import re
@@ -60,9 +60,10 @@ def main(folders: list[str], here: Path = HERE) -> None:
         workload = found.results["workload"].iloc[0]
         page = here / "README.md"
         page.write_text(replaced(page.read_text("utf-8"), workload, markdown(table_of(found))), "utf-8")
-        if (figure := here / f"{workload}-gain.svg").exists():
+        file = workload.replace(":", "-")
+        if (figure := here / f"{file}-gain.svg").exists():
             shutil.copy(found.folder / "figures" / "gain.svg", figure)
-        if (networks := here / f"{workload}.csv").exists():
+        if (networks := here / f"{file}.csv").exists():
             columns = list(pd.read_csv(networks, nrows=0).columns)
             found.results[columns].to_csv(networks, index=False, float_format="%.6g")
 
