@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
     assert sum("width 8 asam" in line for line in lines) == 1  # of three groups
     shares = [int(line[1:4]) for line in lines]
     assert shares == sorted(shares)
+
+
+def test_own_axes_are_named_where_they_vary():
+    def lines(*depths):
+        console = Console(file=io.StringIO())
+        progress = PlainProgress(console)
+        of = [replace(GRID[0], settings=replace(GRID[0].settings, own=(("depth", depth),))) for depth in depths]
+        progress(Started(tuple(of)))
+        for cell in of:
+            progress(GroupFinished(cell, 0, 3, before=True))
+        return console.file.getvalue()
+
+    assert "width 4 sgd: 3" in lines(2)
+    assert "width 4 depth 2 sgd: 3" in lines(2, 3)
+    assert "width 4 depth 3 sgd: 3" in lines(2, 3)
 
 
 def test_a_terminal_shows_time_left_and_metrics():

@@ -36,6 +36,7 @@ class _Counter:
     def __init__(self) -> None:
         self.total = self.done = self.trained = 0.0
         self.networks = self.finished = 0
+        self.varied: set[str] = set()
         self.cell: Cell | None = None
         self.group = 0
         self.started = time.perf_counter()
@@ -64,6 +65,14 @@ class _Counter:
         self.of_cell = dict.fromkeys((cell.name for cell in cells), 0)
         self.total = sum(self.work(cell, len(cell.points)) for cell in cells)
         self.networks = sum(len(cell.points) for cell in cells)
+        own = {(name, value) for cell in cells for name, value in cell.settings.own}
+        names = [name for name, _ in own]
+        self.varied = {name for name in names if names.count(name) > 1}
+
+    def title(self, cell: Cell) -> str:
+        """The cell in words; of the workload's own axes only those that vary in the sweep."""
+        own = "".join(f" {name} {value}" for name, value in cell.settings.own if name in self.varied)
+        return f"{cell.workload} width {cell.width}{own} {' and '.join(cell.methods)}"
 
     def _epoch(self, report: EpochReport) -> None:
         assert self.cell is not None
@@ -104,11 +113,6 @@ def _rate(number: float) -> str:
 
 def _networks(count: int) -> str:
     return f"{count} network{'s' * (count != 1)}"
-
-
-def _title(cell: Cell) -> str:
-    own = "".join(f" {name} {value}" for name, value in cell.settings.own)
-    return f"{cell.workload} width {cell.width}{own} {' and '.join(cell.methods)}"
 
 
 class _Words(rich.progress.ProgressColumn):
@@ -180,14 +184,14 @@ class PlainProgress:
             self.latest = counter.metrics(event.report)
             if long_ago:
                 epochs = event.cell.recipe.epochs
-                self._print(f"{_title(event.cell)}: epoch {event.report.epoch}/{epochs}, {self.latest}")
+                self._print(f"{counter.title(event.cell)}: epoch {event.report.epoch}/{epochs}, {self.latest}")
         elif isinstance(event, GroupFinished) and event.before:
-            self._print(f"{_title(event.cell)}: {_networks(event.networks)} finished before")
+            self._print(f"{counter.title(event.cell)}: {_networks(event.networks)} finished before")
         elif isinstance(event, GroupFinished):
             finished, all_of_cell = counter.of_cell[event.cell.name], len(event.cell.points)
             if finished == all_of_cell or long_ago:
                 part = "" if finished == all_of_cell else f"{finished} of "
-                self._print(f"{_title(event.cell)}: {part}{_networks(all_of_cell)} trained, {self.latest}")
+                self._print(f"{counter.title(event.cell)}: {part}{_networks(all_of_cell)} trained, {self.latest}")
 
     def _print(self, text: str) -> None:
         counter = self.counter
