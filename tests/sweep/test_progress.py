@@ -1,16 +1,18 @@
 import io
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
+from sweep.made_up import NAME, deep_line
 
 from widebasin.sweep import Spec, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
 from widebasin.sweep.progress import PlainProgress, TerminalProgress, progress_for, tracker
+from widebasin.sweep.spec import spec_type
 from widebasin.training import EpochReport, Plan
+from widebasin.workloads import WORKLOADS
 
 GRID = cells(resolve(Spec(widths=(4, 8), methods=("sgd", "asam"), rhos=(0.1, 0.2), seeds=3, epochs=2)))
 
@@ -56,19 +58,20 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
     assert shares == sorted(shares)
 
 
-def test_own_axes_are_named_where_they_vary():
+def test_own_axes_are_named_where_they_vary(monkeypatch):
+    monkeypatch.setitem(WORKLOADS, NAME, deep_line())
+
     def lines(*depths):
         console = Console(file=io.StringIO())
-        progress = PlainProgress(console)
-        of = [replace(GRID[0], settings=replace(GRID[0].settings, own=(("depth", depth),))) for depth in depths]
-        progress(Started(tuple(of)))
-        for cell in of:
+        progress, spec = PlainProgress(console), spec_type(WORKLOADS[NAME].axes)
+        grid = cells(resolve(spec(workload=NAME, methods=("sgd",), seeds=3, depths=depths)))
+        progress(Started(tuple(grid)))
+        for cell in grid:
             progress(GroupFinished(cell, 0, 3, before=True))
         return console.file.getvalue()
 
-    assert "width 4 sgd: 3" in lines(2)
-    assert "width 4 depth 2 sgd: 3" in lines(2, 3)
-    assert "width 4 depth 3 sgd: 3" in lines(2, 3)
+    assert "width 2 sgd: 3" in lines(2)
+    assert "width 2 depth 2 sgd: 3" in lines(1, 2)
 
 
 def test_a_terminal_shows_time_left_and_metrics():
