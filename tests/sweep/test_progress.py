@@ -67,7 +67,7 @@ def test_own_axes_are_named_where_they_vary(monkeypatch):
         grid = cells(resolve(spec(workload=NAME, methods=("sgd",), seeds=3, depths=depths)))
         progress(Started(tuple(grid)))
         for cell in grid:
-            progress(GroupFinished(cell, 0, 3, before=True))
+            progress(GroupFinished(cell, 0, cell.points, before=True))
         return console.file.getvalue()
 
     assert "width 2 sgd: 3" in lines(2)
