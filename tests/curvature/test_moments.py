@@ -72,6 +72,31 @@ def test_the_second_moment_equals_the_dense_one_and_the_sum_of_its_terms(classif
     assert found.converged
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_second_moment_of_batches_is_the_mean_over_all_batches(size, classifier):
+    """Drawn with replacement, the mean of B Hessians has 1/B of the non-uniformity: against all pairs for B = 2."""
+    options = {"learning_rate": 0.3, "chunk_size": 10}
+    arguments = (example_loss, classifier.params, classifier.batch)
+    identity, h = np.eye(len(classifier.hessian)), classifier.hessian
+    step = identity - 0.3 * h
+    found = curvature.second_moment_operator(*arguments, examples_per_step=size, **options)
+    expected = step @ step + 0.09 / size * dense_moment(classifier, 2)
+    np.testing.assert_allclose(found.dense(), expected, atol=1e-12)
+    pairs = [identity - 0.15 * (one + other) for one in classifier.hessians[:4] for other in classifier.hessians[:4]]
+    few = jax.tree.map(lambda leaf: leaf[:4], classifier.batch)
+    of_two = curvature.second_moment_operator(*arguments[:2], few, learning_rate=0.3, examples_per_step=2)
+    np.testing.assert_allclose(of_two.dense(), np.mean([one @ one for one in pairs], axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "rho", "message"), [(0, 0.0, "at least 1"), (2, 0.1, "must be 1")])
+def test_batches_that_have_no_second_moment_are_refused(size, rho, message, classifier):
+    with pytest.raises(ValueError, match=message):
+        curvature.second_moment_operator(
+            example_loss, classifier.params, classifier.batch, learning_rate=0.1, rho=rho, examples_per_step=size
+        )
+
+
 def quadratic(w, matrix):
     """An example whose Hessian is the example itself."""
     return 0.5 * w @ matrix @ w

@@ -126,6 +126,7 @@ def stability(
     *,
     learning_rate: float,
     rho: float = 0.0,
+    examples_per_step: int = 1,
     key: Key[Array, ""] | None = None,
     tolerance: float = 1e-3,
     most_products: int = 1000,
@@ -133,7 +134,7 @@ def stability(
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> LinearStability:
-    """Whether stochastic SAM at batch size 1 would stay at this minimum: condition (6), ``lambda_max(S) <= 1``.
+    """Whether stochastic SAM would stay at this minimum: condition (6), ``lambda_max(S) <= 1``.
 
     Args:
         example_loss: ``(params, example) -> loss`` of one example.
@@ -141,6 +142,7 @@ def stability(
         batch: the examples that it is trained on.
         learning_rate: ``eta``.
         rho: radius of the unnormalized ascent; 0 is stochastic gradient descent.
+        examples_per_step: batch size, see ``second_moment_operator``.
         key: see ``eigenpairs``.
         tolerance: see ``eigenpairs``.
         most_products: see ``eigenpairs``.
@@ -149,12 +151,19 @@ def stability(
         progress: see ``eigenpairs``.
 
     Raises:
-        ValueError: as ``hessian``; if ``learning_rate`` is not positive or ``rho`` negative.
+        ValueError: as ``second_moment_operator``.
 
     Source: arXiv 2311.17539, condition (6).
     """
     operator = second_moment_operator(
-        example_loss, params, batch, learning_rate=learning_rate, rho=rho, where=where, chunk_size=chunk_size
+        example_loss,
+        params,
+        batch,
+        learning_rate=learning_rate,
+        rho=rho,
+        examples_per_step=examples_per_step,
+        where=where,
+        chunk_size=chunk_size,
     )
     pairs = eigenpairs(operator, 1, "top", key=key, tolerance=tolerance, most_products=most_products, progress=progress)
     value = float(pairs.eigenvalues[0])
@@ -200,16 +209,30 @@ def second_moment_operator(
     *,
     learning_rate: float,
     rho: float = 0.0,
+    examples_per_step: int = 1,
     where: Where | None = None,
     chunk_size: int | None = None,
 ) -> LinearOperator:
     """``S = mean_i M_i^2`` with ``M_i = I - eta H_i - eta rho H_i^2``, one step of linearized SAM on example ``i``.
 
-    Equal to ``(I - eta H - eta rho H^2)^2 + eta (eta - 2 rho) D_2 + 2 eta^2 rho D_3 + eta^2 rho^2 D_4``.
+    Equal to ``(I - eta H - eta rho H^2)^2 + eta (eta - 2 rho) D_2 + 2 eta^2 rho D_3 + eta^2 rho^2 D_4``. For stochastic
+    gradient descent with batches of ``B`` independent examples it is ``(I - eta H)^2 + eta^2 D_2 / B``.
+
+    Raises:
+        ValueError: as ``hessian``; if ``learning_rate`` is not positive, ``rho`` negative, or ``examples_per_step``
+            below 1, or above 1 for a ``rho`` above 0: SAM's moments of batches are not known in
+            closed form.
     """
     if not learning_rate > 0 or not rho >= 0:
         raise ValueError(f"learning_rate must be > 0 and rho >= 0, got {learning_rate} and {rho}")
+    if examples_per_step < 1:
+        raise ValueError(f"examples_per_step must be at least 1, got {examples_per_step}")
+    if examples_per_step > 1 and rho > 0:
+        raise ValueError(f"examples_per_step must be 1 for rho > 0, got {examples_per_step} and rho {rho}")
     constants = (jnp.asarray(learning_rate), jnp.asarray(rho))
+    if examples_per_step > 1:
+        constants = (*constants, jnp.asarray(1 / examples_per_step))
+        return _per_example(example_loss, params, batch, _batch_second_moment_apply, where, chunk_size, constants)
     return _per_example(example_loss, params, batch, _second_moment_apply, where, chunk_size, constants)
 
 
@@ -357,5 +380,24 @@ def _second_moment_apply(
             return joined(plus([u.sum(0) for u in steps], -learning_rate, total), vector.dtype)
 
         return sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector)) / batch_size(batch)
+
+    return apply
+
+
+@functools.lru_cache(maxsize=256)
+def _batch_second_moment_apply(
+    example_loss: ExampleLoss, flattening: Flattening, mean: Apply, chunk_size: int | None
+) -> Apply:
+    of_one = _second_moment_apply(example_loss, flattening, mean, chunk_size)
+
+    def apply(vector: Array, arguments: Any) -> Array:
+        point, arrays, batch, (learning_rate, rho, share) = arguments
+
+        def step(vector: Array) -> Array:
+            return vector - learning_rate.astype(vector.dtype) * mean(vector, (point, arrays, batch))
+
+        # D_2 of a mean of B independent examples is 1/B of that of one.
+        share = share.astype(vector.dtype)
+        return share * of_one(vector, (point, arrays, batch, (learning_rate, rho))) + (1 - share) * step(step(vector))
 
     return apply

@@ -390,6 +390,42 @@ def stability_instrument(samples: int, multiples: Sequence[float], tolerance: fl
     return Instrument("stability", settings, rows, _nothing(*numbers) | {"stable": False, "converged": False})
 
 
+def batch_stability_instrument(samples: int, multiples: Sequence[float], tolerance: float = TOLERANCE) -> Instrument:
+    """Condition (6) of stochastic gradient descent at the batch size of training, at multiples of its learning rate.
+
+    Columns: ``multiple``, ``tested_learning_rate``, ``batch_size``; ``second_moment``, ``stable`` and ``converged`` as
+    in ``stability_instrument``. Networks of unnormalized SAM, whose condition is known for single examples only, and
+    those trained on single examples have NaN.
+    """
+
+    def rows(network: TrainedNetwork) -> list[Row]:
+        size = network.problem.recipe.batch_size
+        known = size > 1 and not linearized_radius(network.point["method"], network.point["rho"])
+        example_loss = example_loss_of(network.problem.objective)
+        found = []
+        for multiple in multiples:
+            learning_rate = multiple * network.point["learning_rate"]
+            row = {"multiple": float(multiple), "tested_learning_rate": learning_rate, "batch_size": float(size)}
+            if known:
+                judged = curvature.stability(
+                    example_loss,
+                    network.model,
+                    training_examples(network, samples),
+                    learning_rate=learning_rate,
+                    examples_per_step=size,
+                    tolerance=tolerance,
+                )
+                row |= {"second_moment": judged.value, "stable": judged.stable, "converged": judged.converged}
+            else:
+                row |= {"second_moment": np.nan, "stable": False, "converged": True}
+            found.append(row)
+        return found
+
+    settings = {"samples": samples, "multiples": " ".join(f"{m:g}" for m in multiples), "tolerance": tolerance}
+    numbers = ("multiple", "tested_learning_rate", "batch_size", "second_moment")
+    return Instrument("batch-stability", settings, rows, _nothing(*numbers) | {"stable": False, "converged": False})
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _value_and_gradient(mean_loss: Callable[..., Any], model: PyTree, batch: PyTree) -> tuple[Array, Array]:
     value, gradient = eqx.filter_value_and_grad(mean_loss)(model, batch)

@@ -19,6 +19,7 @@ from widebasin.report.wording import Wording
 from widebasin.statistics.measurements import means_over_seeds
 from widebasin.studies.findings import setting_sentence
 from widebasin.studies.instruments import (
+    batch_stability_instrument,
     curvature_instrument,
     density_instrument,
     landscape_instrument,
@@ -40,6 +41,7 @@ def instruments(spec: Resolved, measures: Measures) -> Sequence[Instrument]:
     return (
         curvature_instrument(measures.samples),
         stability_instrument(measures.samples, measures.multiples),
+        batch_stability_instrument(measures.samples, measures.multiples),
         sharpness_instrument(measures.sharpness_rho),
         *(replace(one(measures.samples), few=True) for one in shown),
     )
@@ -143,6 +145,13 @@ def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
         sentences.append(
             f"By condition (6), {stable} of {len(judged)} verdicts are stable{undecided_words(judged)}, at batch size "
             "1, without momentum, at the first learning rate of the schedule."
+        )
+    at_batch_size = found["batch-stability"].dropna(subset="second_moment")
+    for size, alike in at_batch_size.groupby("batch_size"):
+        stable = int((alike["stable"].astype(bool) & ~undecided(alike)).sum())
+        sentences.append(
+            f"At the batch size of training, {size:g}, {stable} of {len(alike)} verdicts are stable"
+            f"{undecided_words(alike)}: plain SGD with such batches would stay near those minima, and may leave others."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())
