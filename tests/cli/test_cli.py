@@ -445,7 +445,7 @@ def test_report_needs_neither_workload_nor_data(tmp_path):
         ("mol-gcn:nothing", 2, "such as tox21.csv.gz or MUTAG"),
         ("pos-transformer:en_lines:lemma", 2, "column must be one of upos, xpos, deprel, feats"),
         ("sst2-lstm:all", 2, "sentences"),
-        ("pos-transformer:xx_none", 1, "the treebank xx_none is not here; put its folder"),
+        ("pos-transformer:xx_none", 1, "the treebank xx_none was not found; put its folder"),
     ],
 )
 def test_data_that_no_family_has_end_with_one_line_and_its_code(name, code, named, here):

@@ -99,23 +99,23 @@ def test_sentences_are_read_back(tmp_path_factory, made, zipped):
 
 GOOD = row("1", "a", "X") + "\n"
 BAD = {
-    GOOD + "2\tb\tX\n": "line 2 has 3 columns, where CoNLL-U has 10, separated by one tab each; restore",
+    GOOD + "2\tb\tX\n": "line 2 has 3 columns, but CoNLL-U has 10, separated by single tabs; get",
     GOOD.replace("\n", "\t_\n"): "line 1 has 11 columns",
     GOOD.replace("\t", " "): "line 1 has 1 columns",
-    GOOD + "\t" * 9 + "\n": "line 2 has the id '', which is no number",
-    row("x", "a", "X"): "line 1 has the id 'x', which is no number such as 3, 3-4 or 3.1; restore the file",
-    row("\u0661", "a", "X"): "which is no number",
-    row("1-", "a", "X"): "which is no number",
-    row("-1", "a", "X"): "which is no number",
-    GOOD + row("3", "b", "X"): "line 2 has the id 3, where 2 is the next; words are numbered from 1",
-    GOOD + GOOD: "line 2 has the id 1, where 2 is the next; .* a blank line ends it",
-    row("0", "a", "X"): "line 1 has the id 0, where 1 is the next",
-    "# c\n" + row("1", "", "X"): "line 2 has an empty form; write _ where there is none",
-    row("1", "a", ""): "line 1 has an empty upos; write _ where there is none",
+    GOOD + "\t" * 9 + "\n": "line 2 has the id '', which must be a number",
+    row("x", "a", "X"): "line 1 has the id 'x', which must be a number such as 3, 3-4 or 3.1; get the file",
+    row("\u0661", "a", "X"): "which must be a number",
+    row("1-", "a", "X"): "which must be a number",
+    row("-1", "a", "X"): "which must be a number",
+    GOOD + row("3", "b", "X"): "line 2 has the id 3, but the next word is 2; number the words of every sentence from 1",
+    GOOD + GOOD: "line 2 has the id 1, but the next word is 2; .* end it with a blank line",
+    row("0", "a", "X"): "line 1 has the id 0, but the next word is 1",
+    "# c\n" + row("1", "", "X"): "line 2 has an empty form; write _ for a missing one",
+    row("1", "a", ""): "line 1 has an empty upos; write _ for a missing one",
     row("1", "a", " "): "line 1 has an empty upos",
-    GOOD.encode() + b"2\t\xe9\n": "line 2 is no text in UTF-8",
-    "": "holds no word; restore the file",
-    "# only a comment\n\n": "holds no word",
+    GOOD.encode() + b"2\t\xe9\n": "line 2 is not UTF-8 text",
+    "": "contains no words; get the file again",
+    "# only a comment\n\n": "contains no words",
 }
 
 

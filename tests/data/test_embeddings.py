@@ -77,17 +77,20 @@ def test_no_word_may_have_a_vector(tmp_path):
 @together(
     ("changes", "message"),
     [
-        ({"words": None}, r"no array words; write it with numpy\.savez\(path, words=, vectors=\)"),
-        ({"vectors": None}, "no array vectors"),
+        ({"words": None}, r"the array words is missing; write it with numpy\.savez\(path, words="),
+        ({"vectors": None}, "the array vectors is missing"),
         ({"more": VECTORS}, "unknown array more"),
         ({"words": np.array(WORDS, object)}, "Python objects, which are not read"),
-        ({"words": np.arange(5)}, r"words are int64 of shape \(5,\), where texts on one axis are needed"),
+        ({"words": np.arange(5)}, r"words are int64 of shape \(5,\); they must be strings on one axis"),
         ({"words": np.array([WORDS])}, r"words are <U4 of shape \(1, 5\)"),
-        ({"words": np.array(WORDS[1:])}, "4 words, where there are 5 vectors; each needs its word"),
-        ({"vectors": VECTORS[0]}, r"vectors are float32 of shape \(2,\), where floats on two axes are needed"),
+        ({"words": np.array(WORDS[1:])}, "4 words for 5 vectors; give one word for every vector"),
+        ({"vectors": VECTORS[0]}, r"vectors are float32 of shape \(2,\); they must be floats on two axes"),
         ({"vectors": VECTORS.astype(int)}, r"vectors are int64 of shape \(5, 2\)"),
-        ({"vectors": np.where(VECTORS == 8, np.nan, VECTORS)}, "1 vectors, such as that of 'film', are not finite"),
-        ({"vectors": VECTORS.astype(float) * 1e38}, "such as that of 'film', are not finite"),
+        (
+            {"vectors": np.where(VECTORS == 8, np.nan, VECTORS)},
+            "1 vectors, such as that of 'film', contain NaN or infinity",
+        ),
+        ({"vectors": VECTORS.astype(float) * 1e38}, "such as that of 'film', contain NaN or infinity"),
     ],
 )
 def test_arrays_that_are_no_embeddings_are_refused(tmp_path, changes, message):
@@ -101,9 +104,9 @@ def test_arrays_that_are_no_embeddings_are_refused(tmp_path, changes, message):
     [
         (
             {"a": ("F32", VECTORS), "b": ("F16", VECTORS.astype("<f2"))},
-            "2 arrays of floats have two axes: 'a', 'b'; the",
+            "2 arrays of floats have two axes: 'a', 'b'; there",
         ),
-        ({"a": ("F32", VECTORS[0])}, "0 arrays of floats have two axes; the embeddings must be the only one"),
+        ({"a": ("F32", VECTORS[0])}, "0 arrays of floats have two axes; there must be exactly one"),
         ({"a": ("I32", VECTORS.astype("<i4"))}, "0 arrays of floats have two axes"),
     ],
     ids=["two", "none", "integers"],
@@ -152,13 +155,13 @@ def test_damaged_safetensors_files_are_refused(tmp_path, content):
 @together(
     ("name", "content", "message"),
     [
-        ("e.txt", "good\nbad\n", r"e\.txt: 2 words, where there are 5 vectors"),
-        ("tokenizer.json", "{no", r"tokenizer\.json: no tokenizer: no JSON"),
-        ("tokenizer.json", [], "no tokenizer: there is no model.vocab of pieces and their numbers"),
-        ("tokenizer.json", {"model": {"vocab": {"good": "0"}}}, "there is no model.vocab"),
-        ("tokenizer.json", {"model": {"vocab": {"good": -1}}}, "there is no model.vocab"),
-        ("tokenizer.json", {"model": {"vocab": ["good"]}}, "there is no model.vocab"),
-        ("tokenizer.json", {"model": {"vocab": {"good": 5}}}, "a piece has the number 5, where there are 5 vectors"),
+        ("e.txt", "good\nbad\n", r"e\.txt: 2 words for 5 vectors"),
+        ("tokenizer.json", "{no", r"tokenizer\.json: not a tokenizer: invalid JSON"),
+        ("tokenizer.json", [], "not a tokenizer: it has no model.vocab with pieces and their numbers"),
+        ("tokenizer.json", {"model": {"vocab": {"good": "0"}}}, "it has no model.vocab"),
+        ("tokenizer.json", {"model": {"vocab": {"good": -1}}}, "it has no model.vocab"),
+        ("tokenizer.json", {"model": {"vocab": ["good"]}}, "it has no model.vocab"),
+        ("tokenizer.json", {"model": {"vocab": {"good": 5}}}, "a piece has the number 5, but there are only 5 vectors"),
     ],
 )
 def test_files_of_words_that_do_not_fit_are_refused(tmp_path_factory, name, content, message):
@@ -172,12 +175,12 @@ def test_files_of_words_that_do_not_fit_are_refused(tmp_path_factory, name, cont
 def test_a_file_without_words_and_other_files_are_refused(tmp_path):
     path = write_safetensors(tmp_path / "e.safetensors")
     with pytest.raises(
-        DataError, match=r"no file of its words; put e\.txt, a word per line, or tokenizer\.json beside"
+        DataError, match=r"the file with its words is missing; put e\.txt \(one word per line\) or tokenizer\.json into"
     ):
         embeddings(path, VOCABULARY)
     with pytest.raises(ValueError, match=r"path must end in \.npz or \.safetensors, got .*e\.bin"):
         embeddings(tmp_path / "e.bin", VOCABULARY)
-    with pytest.raises(ValueError, match="words must not be given with an npz file"):
+    with pytest.raises(ValueError, match="words must be left out for an npz file"):
         embeddings(write_npz(tmp_path / "e.npz"), VOCABULARY, tmp_path / "e.txt")
     for name in ("none.npz", "none.safetensors"):
         with pytest.raises(DataError, match=rf"{name}: cannot be read"):

@@ -85,7 +85,10 @@ def test_what_is_no_molecule_is_said_and_kept(tmp_path, rdkit, caplog):
     wrong = ["no", "", "c1cc", "Q"]
     found = molecule_table(written(tmp_path, rows([*SMILES[:5], *wrong, *SMILES[5:]])), split="random")
     assert found.skipped == ((6, "no"), (7, ""), (8, "c1cc"), (9, "Q"))
-    assert "4 of 24 rows are no molecules, skipped: row 6 'no', row 7 '', row 8 'c1cc' and 1 more" in caplog.text
+    assert (
+        "4 of 24 rows could not be parsed as SMILES and are left out: row 6 'no', row 7 '', row 8 'c1cc' and 1 more"
+        in caplog.text
+    )
     assert len(found.dataset) == len(found.smiles) == 20
     assert found.dataset.targets[5].tolist() == [1, -1]  # of row 9
 
@@ -146,16 +149,16 @@ BAD = {
     "": "is empty",
     "\n \n": "is empty",
     "smiles,a\n": "there are columns, 'smiles', 'a', and no rows",
-    "text,a\nCC,1\n": "no column is called smiles; name the one that holds SMILES; the columns are 'text', 'a'",
-    "smiles,SMILES,a\nCC,CC,1\n": "several columns are called smiles, 'smiles', 'SMILES'; name the one",
+    "text,a\nCC,1\n": "no column is called smiles; name the column with SMILES; the columns are 'text', 'a'",
+    "smiles,SMILES,a\nCC,CC,1\n": "several columns are called smiles, 'smiles', 'SMILES'; name the column",
     "smiles,a,a\nCC,1,0\n": "several columns are called 'a'; give each a name of its own",
-    "smiles,a\nCC,2\n": "no column holds nothing but 0, 1 and missing values; columns are 'a'",
-    "smiles,a\nCC,\n": "no column holds nothing but 0, 1 and missing values",
-    "smiles\nCC\n": "no column holds nothing but 0, 1",
+    "smiles,a\nCC,2\n": "no column has only 0, 1 and missing values; columns are 'a'",
+    "smiles,a\nCC,\n": "no column has only 0, 1 and missing values",
+    "smiles\nCC\n": "no column has only 0, 1",
     "smiles,a\nCC,1\nC\n": "Row #3: Expected 2 columns, got 1",
     "smiles,a\nCC,1\nC,1,0\n": "Row #3: Expected 2 columns, got 3",
-    b"smiles,a\nCC,1\n\xe9,1\n": "is no text in UTF-8 .*column #0.*Row #3.*; save the file in this encoding",
-    b"smiles,\xe9\nCC,1\n": "the first line is no text in UTF-8; save the file in this encoding",
+    b"smiles,a\nCC,1\n\xe9,1\n": "is not UTF-8 text .*column #0.*Row #3.*; save the file in UTF-8",
+    b"smiles,\xe9\nCC,1\n": "the first line is not UTF-8 text; save the file in UTF-8",
 }
 
 
@@ -201,7 +204,7 @@ def test_a_part_without_molecules_is_an_error(tmp_path, rdkit):
         molecule_table(written(tmp_path, rows(["CCO"] * 20)))
     with pytest.raises(DataError, match=r"random split of 9 molecules .* give at least 10"):
         molecule_table(written(tmp_path, rows(["CCO"] * 9)), split="random")
-    with pytest.raises(DataError, match="no text of column note is a molecule"):
+    with pytest.raises(DataError, match="no text of column note could be parsed as SMILES"):
         molecule_table(written(tmp_path, rows(SMILES).replace("CI", "no")), smiles="note")
 
 

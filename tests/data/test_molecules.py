@@ -136,7 +136,7 @@ def test_fingerprints_are_those_of_rdkit():
     generator = GetMorganGenerator(radius=2, fpSize=2_048)
     expected = [generator.GetFingerprintAsNumPy(Chem.MolFromSmiles(one)) for one in (ASPIRIN, CAFFEINE)]
     np.testing.assert_array_equal(fingerprints([ASPIRIN, CAFFEINE]).toarray(), expected)
-    with pytest.raises(ValueError, match="'no' is no molecule"):
+    with pytest.raises(ValueError, match="'no' could not be parsed as SMILES"):
         fingerprints(["no"])
 
 

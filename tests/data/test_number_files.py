@@ -48,7 +48,7 @@ def test_empty_files_lines_and_cells(tmp_path, text, missing, expected):
         ("1,2\n3,\n", np.int16, r"row 2, column 2 is empty; a number must be there"),
         ("1,inf\n", np.float32, r"row 1, column 2 is inf; a finite number must be there"),
         ("1,2\n3,nan\n", np.float32, r"row 2, column 2 is empty"),
-        ("1,2,3\n", np.float32, r"3 columns, where 2 are needed"),
+        ("1,2,3\n", np.float32, r"3 columns instead of 2"),
         ("é,è\n", np.float32, r"row 1, column 1: invalid value"),
     ],
 )

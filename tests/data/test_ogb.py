@@ -78,7 +78,7 @@ DAMAGE = [
     ({"num_node_list": "2\n1\n-3\n2\n"}, "graph 2 has -3 nodes"),
     ({"num_edge_list": "1\n0\n2\n2\n"}, "raw: there are 4 edges, and the counts of the 4 graphs add up to 5"),
     ({"num_edge_list": "1\n0\n2\nx\n"}, "num-edge-list.csv.gz: row 4, column 1: invalid value 'x'"),
-    ({"num_edge_list": "1,0\n"}, "num-edge-list.csv.gz: 2 columns, where 1 are needed"),
+    ({"num_edge_list": "1,0\n"}, "num-edge-list.csv.gz: 2 columns instead of 1"),
     ({"edge": "0,1\n0,2\n3,1\n0,1\n"}, "edge 1 of graph 2 joins 3 and 1, and its nodes are numbered 0 to 2"),
     ({"edge": "0,1\n0,2\n2,1\n0\n"}, "edge.csv.gz: .*Row #4: Expected 2 columns, got 1"),
     ({"edge": ""}, "there are 0 edges, and the counts of the 4 graphs add up to 4"),
@@ -90,7 +90,7 @@ DAMAGE = [
         {"node_feat": FILES["raw/node-feat"].replace("1,0", "200,0", 1)},
         r"row 1, column 2 \(chirality\) is 200; it must",
     ),
-    ({"node_feat": "0,0,0\n" * 8}, "node-feat.csv.gz: 3 columns, where 9 are needed"),
+    ({"node_feat": "0,0,0\n" * 8}, "node-feat.csv.gz: 3 columns instead of 9"),
     ({"train": "3\n4\n"}, "train.csv.gz: row 4 is named, and graphs are numbered 0 to 3"),
     ({"train": "3\n-1\n"}, "train.csv.gz: row -1 is named"),
     ({"train": "3\n1\n"}, "scaffold: graph 0 is named 0 times, and must be once"),
@@ -130,7 +130,7 @@ def test_molpcba_is_found_in_the_data_folder(tmp_path, monkeypatch, inside):
     assert len(ogbg_molpcba().dataset) == 4
     shutil.rmtree(root)
     with pytest.raises(
-        DataError, match=r"ogbg_molpcba is not here; get https://\S+pcba.zip and unpack it into a folder"
+        DataError, match=r"ogbg_molpcba was not found; get https://\S+pcba.zip and unpack it into a folder"
     ):
         ogbg_molpcba()
 

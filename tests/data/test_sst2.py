@@ -84,7 +84,7 @@ UNLABELLED = "index\tsentence\n0\tgood !\n1\ta\n"
 
 def test_labels_to_test_on_come_from_the_file_beside_if_need_be(folder):
     write(folder / "SST-2", **parts() | {"test__tsv": UNLABELLED})
-    reason = rf"\({folder}/SST-2 has no labels of the sentences to test on, .*: put stsa\.binary\.test from https:"
+    reason = rf"\({folder}/SST-2 has no labels for the test sentences, .*: add stsa\.binary\.test from https:"
     with pytest.raises(DataError, match=reason):
         sst2()
     assert find_sst2() is None
@@ -96,7 +96,7 @@ def test_labels_to_test_on_come_from_the_file_beside_if_need_be(folder):
 
 def test_the_archive_of_glue_is_read(folder):
     write(folder, **{"SST-2__zip": zipped_glue()})
-    with pytest.raises(DataError, match="has no labels of the sentences to test on"):
+    with pytest.raises(DataError, match="has no labels for the test sentences"):
         sst2()
     write(folder, stsa__binary__test="1 fine .\n")
     assert sst2(1, 4).inputs.tolist() == [[2, 4, 3, 0], [2, 1, 3, 0], [1, 1, 0, 0]]
@@ -108,8 +108,8 @@ def test_the_archive_of_glue_is_read(folder):
     [
         (zipped_glue(dev=None), r"SST-2\.zip: SST-2/dev\.tsv is missing; download the archive again"),
         (zipped_glue(dev="sentence\tlabel\na\t2\n"), r"SST-2\.zip: SST-2/dev\.tsv: line 2 has the label '2'"),
-        (zipped_glue()[:200], r"SST-2\.zip: no zip archive, or a damaged one"),
-        (zipped_glue().replace(b"PK\1\2", b"PK\1\3"), r"SST-2\.zip: no zip archive, or a damaged one"),
+        (zipped_glue()[:200], r"SST-2\.zip: not a zip archive, or damaged"),
+        (zipped_glue().replace(b"PK\1\2", b"PK\1\3"), r"SST-2\.zip: not a zip archive, or damaged"),
     ],
     ids=["missing", "label", "truncated", "damaged"],
 )
@@ -123,7 +123,7 @@ def test_damaged_archives_are_refused(tmp_path_factory, content, message):
 
 
 def test_whole_sentences_are_read(folder):
-    with pytest.raises(DataError, match=r"SST-2 \(sentences\) is not here; put stsa\.binary\.train, .*\(looked in"):
+    with pytest.raises(DataError, match=r"SST-2 \(sentences\) was not found; put stsa\.binary\.train, .*\(searched"):
         sst2_sentences()
     write(folder, **{f"stsa__binary__{part}": text for part, text in STSA.items() if part != "dev"})
     with pytest.raises(DataError, match=rf"{folder} lacks stsa\.binary\.dev\), "):
@@ -138,18 +138,18 @@ def test_whole_sentences_are_read(folder):
 
 BAD = {
     "": "is empty; its first line must name the columns",
-    "sentence\tlabel\n": "holds no sentence",
-    "text\tlabel\na\t1\n": "names the columns 'text', 'label', where sentence or content and label are needed",
-    "sentence\tmark\na\t1\n": "names the columns 'sentence', 'mark'",
-    "sentence\tcontent\tlabel\na\ta\t1\n": "where sentence or content and label are needed, each once",
-    "sentence\tlabel\tlabel\na\t1\t1\n": "where sentence or content and label are needed, each once",
-    "sentence\tlabel\na\t1\na 1\n": "line 3 has 1 columns, where the first line names 2; columns are separated by",
+    "sentence\tlabel\n": "contains no sentences",
+    "text\tlabel\na\t1\n": "the columns are 'text', 'label'; the first line must name sentence or content, and label",
+    "sentence\tmark\na\t1\n": "the columns are 'sentence', 'mark'",
+    "sentence\tcontent\tlabel\na\ta\t1\n": "the first line must name sentence or content, and label, once each",
+    "sentence\tlabel\tlabel\na\t1\t1\n": "the first line must name sentence or content, and label, once each",
+    "sentence\tlabel\na\t1\na 1\n": "line 3 has 1 columns, but the first line names 2; separate columns by",
     "sentence\tlabel\na\tb\t1\n": "line 2 has 3 columns",
     "sentence\tlabel\na\t1\n\nb\t0\n": "line 3 has 1 columns",
-    "sentence\tlabel\na\t\n": "line 2 has the label '', where 0 or 1 is needed",
-    "sentence\tlabel\na\t-1\n": "line 2 has the label '-1', where 0 or 1 is needed",
-    "sentence\tlabel\n \t1\n": "line 2 has no words; restore the file, or leave out the line",
-    b"sentence\tlabel\ncr\xe8me\t1\n": "line 2 is no text in UTF-8",
+    "sentence\tlabel\na\t\n": "line 2 has the label '', which must be 0 or 1",
+    "sentence\tlabel\na\t-1\n": "line 2 has the label '-1', which must be 0 or 1",
+    "sentence\tlabel\n \t1\n": "line 2 contains no words; delete the line or get the file again",
+    b"sentence\tlabel\ncr\xe8me\t1\n": "line 2 is not UTF-8 text",
 }
 
 
@@ -167,11 +167,11 @@ def test_what_is_no_table_of_sentences_is_an_error_with_file_and_line(tmp_path_f
 @together(
     ("text", "message"),
     [
-        ("", "holds no sentence"),
+        ("", "contains no sentences"),
         ("2 a\n", "line 1 has the label '2'"),
         ("1 a\n\n", "line 2 has the label ''"),
-        ("1 a\n0\n", "line 2 has no words"),
-        ("1\ta\n", r"line 1 has the label '1\\ta', where 0 or 1 is needed"),
+        ("1 a\n0\n", "line 2 contains no words"),
+        ("1\ta\n", r"line 1 has the label '1\\ta', which must be 0 or 1"),
     ],
 )
 def test_what_is_no_file_of_labelled_sentences_is_an_error(tmp_path_factory, text, message):

@@ -55,7 +55,7 @@ def test_compressed_files_are_told_by_their_first_bytes(tmp_path):
 )
 def test_other_encodings_are_refused_with_the_line(tmp_path, content, line):
     (tmp_path / "t").write_bytes(content)
-    with pytest.raises(DataError, match=f"t: {line} is no text in UTF-8; save the file in this encoding"):
+    with pytest.raises(DataError, match=f"t: {line} is not UTF-8 text; save the file in UTF-8"):
         read_lines(tmp_path / "t")
 
 

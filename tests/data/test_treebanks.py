@@ -118,23 +118,25 @@ def test_a_treebank_is_found_by_folder_code_or_path(folder, tmp_path, place, nam
 
 
 def test_what_is_missing_is_said(folder):
-    with pytest.raises(DataError, match=r"the treebank en_toy is not here; put its folder, .* there: none\)"):
+    with pytest.raises(DataError, match=r"the treebank en_toy was not found; put its folder, .* there: none\)"):
         treebank("en_toy")
     there = write_treebank(folder / "ud" / "UD_English-Toy")
-    with pytest.raises(DataError, match=rf"looked in {folder}/ud, .*; there: UD_English-Toy\)"):
+    with pytest.raises(DataError, match=rf"searched {folder}/ud, .*; treebanks there: UD_English-Toy\)"):
         treebank("UD_English-Other")
     (there / "en_toy-ud-train.conllu").unlink()
     assert find_treebank("en_toy") is None
     with pytest.raises(
-        DataError, match=r"UD_English-Toy: en_toy-ud-train\.conllu missing, of the three files to train"
+        DataError, match=r"UD_English-Toy: en_toy-ud-train\.conllu missing; training, validation and test"
     ):
         treebank("en_toy")
     write_treebank(there, "en_other")
-    with pytest.raises(DataError, match="UD_English-Toy: holds several treebanks, en_other, en_toy; name one"):
+    with pytest.raises(
+        DataError, match="UD_English-Toy: contains several treebanks, en_other, en_toy; give the code of one"
+    ):
         treebank("UD_English-Toy")
     assert treebank("en_other").name == "en_other upos"
     (folder / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: holds no file \*-ud-train.conllu"):
+    with pytest.raises(DataError, match=r"empty: contains no file \*-ud-train.conllu"):
         treebank(str(folder / "empty"))
 
 
@@ -150,7 +152,7 @@ def test_a_column_without_tags_and_a_damaged_file_are_refused(folder):
 @together(
     ("changes", "message"),
     [
-        ({"name": ""}, "name must be that of a treebank"),
+        ({"name": ""}, "name must be the name of a treebank"),
         ({"column": "head"}, "column must be one of upos, xpos, deprel, feats, got 'head'"),
         ({"minimum_frequency": 0}, "minimum_frequency must be at least 1, got 0"),
         ({"length": 0}, "length must be at least 1, got 0"),

@@ -90,7 +90,7 @@ DAMAGE = [
     ({"A": "1, 21\n"}, "DS_A.txt: row 1 joins 1 and 21, and nodes are numbered 1 to 20"),
     ({"A": "1, 2\n0, 1\n"}, "DS_A.txt: row 2 joins 0 and 1"),
     ({"A": "1, 2\n3, 4\n"}, "DS_A.txt: row 2 joins a node of graph 1 and one of 2"),
-    ({"A": "1, 2, 3\n"}, "DS_A.txt: 3 columns, where 2 are needed"),
+    ({"A": "1, 2, 3\n"}, "DS_A.txt: 3 columns instead of 2"),
     ({"A": "1, x\n"}, "DS_A.txt: row 1, column 2: invalid value 'x'"),
     ({"A": "1, 2\n3\n"}, "DS_A.txt: .*Row #2: Expected 2 columns, got 1"),
     ({"node_labels": "1\n2\n"}, "DS_node_labels.txt: 2 rows, and the graph indicator has 20 nodes"),
@@ -126,7 +126,9 @@ def test_a_data_set_is_found_by_its_name(tmp_path, monkeypatch, inside):
     root = tmp_path / f"for {len(inside)}"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("WIDEBASIN_DATA", str(root))
-    with pytest.raises(DataError, match=r"MUTAG is not here; get MUTAG.zip from \S+ and unpack it into a folder MUTAG"):
+    with pytest.raises(
+        DataError, match=r"MUTAG was not found; get MUTAG.zip from \S+ and unpack it into a folder MUTAG"
+    ):
         tu_graphs("MUTAG")
     written(root / inside, "MUTAG")
     assert tu_graphs("MUTAG").dataset.name == "MUTAG"

@@ -53,11 +53,19 @@ def test_the_order_of_sentences_does_not_matter(some):
 @together(
     ("call", "error", "message"),
     [
-        (lambda: Vocabulary(("a", "b", "a")), ValueError, "words of a vocabulary must differ, and 'a' occurs twice"),
+        (
+            lambda: Vocabulary(("a", "b", "a")),
+            ValueError,
+            "words of a vocabulary must be different, but 'a' occurs twice",
+        ),
         (lambda: Vocabulary.from_sentences([["a"]], 0), ValueError, "minimum_frequency must be at least 1, got 0"),
         (lambda: Vocabulary(("a",)).encode([["a"]], 0), ValueError, "length must be at least 1, got 0"),
-        (lambda: Vocabulary(("a",)).encode(["a b"], 2), TypeError, "a sequence of words, got the text 'a b'; split it"),
-        (lambda: Vocabulary.from_sentences(["a b"]), TypeError, "a sequence of words, got the text 'a b'; split it"),
+        (
+            lambda: Vocabulary(("a",)).encode(["a b"], 2),
+            TypeError,
+            "a sequence of words, got the string 'a b'; split it",
+        ),
+        (lambda: Vocabulary.from_sentences(["a b"]), TypeError, "a sequence of words, got the string 'a b'; split it"),
     ],
 )
 def test_what_makes_no_vocabulary_is_refused(call, error, message):

@@ -151,7 +151,7 @@ def test_the_families_and_what_they_say_may_stand_there():
         ("mol-gcn:nothing", r"mol-gcn: takes a \.csv of SMILES and tasks, or a folder of OGB or TU, such as tox21"),
         ("mol-gcn:", "'' is neither a path of one nor the name of one in the data folder: see --data-dir"),
         ("mol-gcn:a\0b", "is neither a path of one"),
-        ("pos-transformer:", "name must be that of a treebank, such as UD_English-LinES or en_lines, got ''"),
+        ("pos-transformer:", "name must be the name of a treebank, such as UD_English-LinES or en_lines, got ''"),
         ("pos-transformer:en_toy:lemma", "column must be one of upos, xpos, deprel, feats, got 'lemma'"),
         ("pos-transformer:en_toy:upos:x", "column must be one of upos, xpos, deprel, feats, got 'upos:x'"),
         ("sst2-lstm:phrases", "has one other form of the data, sentences, got 'phrases'"),
@@ -169,8 +169,11 @@ def test_what_is_no_data_is_an_error_of_the_argument_that_says_what_may_stand_th
 @together(
     ("name", "message"),
     [
-        ("pos-transformer:xx_none", r"the treebank xx_none is not here; put its folder, from https://github\.com/Univ"),
-        ("sst2-lstm:sentences", r"SST-2 \(sentences\) is not here; put stsa\.binary\.train"),
+        (
+            "pos-transformer:xx_none",
+            r"the treebank xx_none was not found; put its folder, from https://github\.com/Univ",
+        ),
+        ("sst2-lstm:sentences", r"SST-2 \(sentences\) was not found; put stsa\.binary\.train"),
         ("mol-gcn:empty.csv", "empty.csv"),
     ],
 )

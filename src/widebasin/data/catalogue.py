@@ -278,7 +278,7 @@ def _found_molecules(name: str) -> Found | None:
 def _molecules(name: str) -> Molecules:
     found = _found_molecules(name)
     if found is None:
-        raise DataError(f"{name} is not here; widebasin data fetch {name} says where to get it")
+        raise DataError(f"{name} was not found; widebasin data fetch {name} says where to get it")
     return molecule_table(found.path) if found.path.is_file() else ogb_molecules(found.path)
 
 

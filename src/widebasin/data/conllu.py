@@ -1,4 +1,4 @@
-"""The CoNLL-U format of treebanks: a word a line, ten columns, a blank line after each sentence."""
+"""The CoNLL-U format of treebanks: one word per line, ten columns, a blank line after each sentence."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from widebasin.data.errors import DataError
 from widebasin.data.text_files import read_lines
 
 NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-# Columns that hold the tag of a word.
+# Columns that can be read as tags.
 TAG_COLUMNS = ("upos", "xpos", "deprel", "feats")
 MISSING = "_"
 _WORD, _SEVERAL_WORDS, _EMPTY_NODE = (re.compile(form, re.ASCII) for form in (r"\d+", r"\d+-\d+", r"\d+\.\d+"))
@@ -19,9 +19,9 @@ class Sentences:
     """Tagged sentences.
 
     Attributes:
-        words: of every sentence, as spelled.
-        tags: of every word; ``None`` where the file gives none.
-        column: that the tags are from.
+        words: words of every sentence, as spelled.
+        tags: tag of every word; ``None`` where the file has none.
+        column: the column that the tags were read from.
     """
 
     words: tuple[tuple[str, ...], ...]
@@ -46,18 +46,18 @@ class Sentences:
 def read_conllu(path: Path | str, column: str = "upos") -> Sentences:
     """The syntactic words of a CoNLL-U file, plain or compressed, and their tags.
 
-    Comments, tokens of several words (``1-2``) and empty nodes (``8.1``) are passed over, as are sentences that have no
-    words. A tag ``_`` is a missing one.
+    Comments, multiword tokens (``1-2``), empty nodes (``8.1``) and sentences without words are skipped. The tag ``_``
+    means that the tag is missing.
 
     Args:
-        path: the file, in UTF-8.
-        column: of the tags: "upos", "xpos", "deprel" or "feats".
+        path: the file, UTF-8 text.
+        column: column of the tags: "upos", "xpos", "deprel" or "feats".
 
     Raises:
-        DataError: if the file cannot be read, or is truncated; with the number of the line if it has not ten columns
-            separated by tabs, its id is none or not the next one, its form or tag is empty, or it is not in UTF-8; if
-            there is no word at all.
-        ValueError: if there is no such column of tags.
+        DataError: if the file cannot be read, is truncated or contains no words; with the line number if a line is not
+            UTF-8 text, does not have ten columns separated by tabs, has an id that is invalid or out of order, or an
+            empty form or tag.
+        ValueError: if the column is none of these.
 
     Source: https://universaldependencies.org/format.html
     """
@@ -83,29 +83,29 @@ def read_conllu(path: Path | str, column: str = "upos") -> Sentences:
             continue
         for name, text in (("form", fields[1]), (column, fields[place])):
             if not text.strip():
-                raise DataError(f"{path}: line {number:,} has an empty {name}; write {MISSING} where there is none")
+                raise DataError(f"{path}: line {number:,} has an empty {name}; write {MISSING} for a missing one")
         words.append(fields[1])
         tags.append(None if fields[place] == MISSING else fields[place])
     if not sentences:
-        raise DataError(f"{path}: holds no word; restore the file")
+        raise DataError(f"{path}: contains no words; get the file again")
     return Sentences(tuple(sentences), tuple(tagged), column)
 
 
 def _refuse_unless_passed_over(path: Path, number: int, fields: list[str], following: int) -> None:
-    """Raises ``DataError`` for a line that is not that of the following word, unless it is of no syntactic word."""
+    """Raises ``DataError`` for a line that is neither the next word nor a multiword token or empty node."""
     if len(fields) != len(NAMES):
         raise DataError(
-            f"{path}: line {number:,} has {len(fields)} columns, where CoNLL-U has {len(NAMES)}, separated by one tab "
-            "each; restore the file"
+            f"{path}: line {number:,} has {len(fields)} columns, but CoNLL-U has {len(NAMES)}, separated by single "
+            "tabs; get the file again"
         )
     if _SEVERAL_WORDS.fullmatch(fields[0]) or _EMPTY_NODE.fullmatch(fields[0]):
         return
     if not _WORD.fullmatch(fields[0]):
         raise DataError(
-            f"{path}: line {number:,} has the id {fields[0]!r}, which is no number such as 3, 3-4 or 3.1; restore the "
-            "file"
+            f"{path}: line {number:,} has the id {fields[0]!r}, which must be a number such as 3, 3-4 or 3.1; get "
+            "the file again"
         )
     raise DataError(
-        f"{path}: line {number:,} has the id {fields[0]}, where {following} is the next; words are numbered from 1 in "
-        "every sentence, and a blank line ends it"
+        f"{path}: line {number:,} has the id {fields[0]}, but the next word is {following}; number the words of every "
+        "sentence from 1, and end it with a blank line"
     )

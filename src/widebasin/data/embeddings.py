@@ -1,4 +1,4 @@
-"""Pretrained embeddings of words, for the words of a vocabulary."""
+"""Pretrained word embeddings for the words of a vocabulary."""
 
 import json
 from collections.abc import Sequence
@@ -18,41 +18,41 @@ NPZ, SAFETENSORS, JSON = ".npz", ".safetensors", ".json"
 ARRAYS = ("words", "vectors")
 TOKENIZER = "tokenizer.json"
 FLOATS = ("F16", "BF16", "F32", "F64")
-# Bytes of a tokenizer's file.
+# Largest tokenizer file that is read, in bytes.
 LARGEST = 1 << 28
-# How tokenizers mark pieces that begin a word.
+# How tokenizers mark pieces at the start of a word.
 WORD_STARTS = ("▁", "Ġ")
 
 
 def embeddings(
     path: Path | str, vocabulary: Vocabulary, words: Path | str | None = None
 ) -> tuple[Float32[np.ndarray, "vocabulary features"], int]:
-    """The embeddings of a vocabulary's words from a file of pretrained ones.
+    """The embeddings of a vocabulary's words from a file of pretrained embeddings.
 
-    The file is an npz with ``words`` (text ``[W]``) and ``vectors`` (floats ``[W, D]``), or a safetensors file with one
-    array of floats with two axes, a row for each word of another file. That is a text with a word in every line, or a
-    tokenizer of HuggingFace (``model.vocab``). Of a tokenizer the piece that begins a word stands for it, or else the
-    piece that is spelled like the word. A word that is there several times gets its first vector.
+    The file is an npz with ``words`` (strings ``[W]``) and ``vectors`` (floats ``[W, D]``), or a safetensors file with
+    exactly one two-dimensional array of floats, whose rows belong to the words of a second file: a text file with one
+    word per line, or a HuggingFace tokenizer (``model.vocab``). In a tokenizer, a word is looked up as a piece at the
+    start of a word, then as a piece with the same spelling. A word that occurs several times gets its first vector.
 
     Args:
         path: the file, ``.npz`` or ``.safetensors``.
         vocabulary: the words.
-        words: the file of the words, ``.json`` if it is a tokenizer; by default that of the same name with ``.txt``, or
-            else ``tokenizer.json`` in the same folder.
+        words: the file of words, ``.json`` for a tokenizer; by default the file with the same name ending in ``.txt``,
+            or else ``tokenizer.json`` in the same folder.
 
     Returns:
         Vectors, float32 ``[len(vocabulary), D]``, 0 for padding, unknown words and words without a vector; and the
         number of words that have one.
 
     Raises:
-        DataError: if a file cannot be read or is damaged; the words are not as many as the vectors; or a vector that is
+        DataError: if a file cannot be read or is damaged; the numbers of words and vectors differ; or a vector that is
             needed is not finite.
-        ValueError: if the file ends in neither of the two, or an npz is given a file of words.
+        ValueError: if the path has another ending, or a file of words is given with an npz file.
     """
     path = Path(path)
     if path.suffix == NPZ:
         if words is not None:
-            raise ValueError(f"words must not be given with an npz file, which has them, got {words}")
+            raise ValueError(f"words must be left out for an npz file, which contains them, got {words}")
         rows, vectors = _from_npz(path)
     elif path.suffix == SAFETENSORS:
         rows, vectors = _from_safetensors(path, None if words is None else Path(words))
@@ -65,20 +65,25 @@ def embeddings(
     wrong = np.flatnonzero(~np.isfinite(embedded).all(1))
     if len(wrong):
         word = vocabulary.words[wrong[0] - RESERVED]
-        raise DataError(f"{path}: {len(wrong):,} vectors, such as that of {word!r}, are not finite; get the file again")
+        raise DataError(
+            f"{path}: {len(wrong):,} vectors, such as that of {word!r}, contain NaN or infinity; get the file again"
+        )
     return embedded, len(found)
 
 
 def _from_npz(path: Path) -> tuple[dict[str, int], np.ndarray]:
     there = read_npz(path, ARRAYS)
     if missing := [name for name in ARRAYS if name not in there]:
-        raise DataError(f"{path}: no array {' and '.join(missing)}; write it with numpy.savez(path, words=, vectors=)")
+        raise DataError(
+            f"{path}: the array {' and '.join(missing)} is missing; write it with "
+            "numpy.savez(path, words=..., vectors=...)"
+        )
     words, vectors = (there[name] for name in ARRAYS)
     if words.ndim != 1 or words.dtype.kind != "U":
-        raise DataError(f"{path}: words are {words.dtype} of shape {words.shape}, where texts on one axis are needed")
+        raise DataError(f"{path}: words are {words.dtype} of shape {words.shape}; they must be strings on one axis")
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise DataError(
-            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}, where floats on two axes are needed"
+            f"{path}: vectors are {vectors.dtype} of shape {vectors.shape}; they must be floats on two axes"
         )
     return _rows(path, words.tolist(), len(vectors)), vectors
 
@@ -87,7 +92,7 @@ def _from_safetensors(path: Path, words: Path | None) -> tuple[dict[str, int], n
     from safetensors import safe_open
 
     refuse_unless_file(path)
-    # JAX's arrays also hold bfloat16, which NumPy's do not.
+    # Through JAX, as NumPy has no bfloat16.
     with explained(path, "not a safetensors file, or damaged"), safe_open(path, framework="flax") as file:
         name, vectors = _matrix(path, file)
         if words is None:
@@ -95,22 +100,22 @@ def _from_safetensors(path: Path, words: Path | None) -> tuple[dict[str, int], n
             words = next((one for one in usual if one.is_file()), None)
             if words is None:
                 raise DataError(
-                    f"{path}: there is no file of its words; put {usual[0].name}, a word per line, or {TOKENIZER} "
-                    "beside it"
+                    f"{path}: the file with its words is missing; put {usual[0].name} (one word per line) or "
+                    f"{TOKENIZER} into the same folder"
                 )
         rows = _from_tokenizer(words, vectors) if words.suffix == JSON else _rows(words, read_lines(words), vectors)
         return rows, np.asarray(file.get_tensor(name), np.float32)
 
 
 def _matrix(path: Path, file: Any) -> tuple[str, int]:
-    """Name and number of rows of the only array of floats with two axes."""
+    """Name and number of rows of the only two-dimensional array of floats."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
     shapes = {name: one.get_shape() for name, one in slices.items() if one.get_dtype() in FLOATS}
     matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     if len(matrices) != 1:
         names = f": {', '.join(map(repr, matrices))}" if matrices else ""
         raise DataError(
-            f"{path}: {len(matrices)} arrays of floats have two axes{names}; the embeddings must be the only one"
+            f"{path}: {len(matrices)} arrays of floats have two axes{names}; there must be exactly one, the embeddings"
         )
     ((name, (rows, _)),) = matrices.items()
     return name, rows
@@ -118,7 +123,7 @@ def _matrix(path: Path, file: Any) -> tuple[str, int]:
 
 def _rows(path: Path, words: Sequence[str], vectors: int) -> dict[str, int]:
     if len(words) != vectors:
-        raise DataError(f"{path}: {len(words):,} words, where there are {vectors:,} vectors; each needs its word")
+        raise DataError(f"{path}: {len(words):,} words for {vectors:,} vectors; give one word for every vector")
     rows: dict[str, int] = {}
     for row, word in enumerate(words):
         rows.setdefault(word, row)
@@ -126,17 +131,19 @@ def _rows(path: Path, words: Sequence[str], vectors: int) -> dict[str, int]:
 
 
 def _from_tokenizer(path: Path, vectors: int) -> dict[str, int]:
-    """The rows of words from those of pieces: a table of pieces and numbers, or a list of pieces and scores."""
-    with explained(path, "no tokenizer: no JSON"):
+    """Word -> row, from a tokenizer's pieces: a dictionary of piece -> number, or a list of (piece, score)."""
+    with explained(path, "not a tokenizer: invalid JSON"):
         read: Any = json.loads(read_file(path, LARGEST).decode())
     model = read.get("model") if isinstance(read, dict) else None
     pieces = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(pieces, list) and all(isinstance(one, list) and one and isinstance(one[0], str) for one in pieces):
         pieces = {piece: row for row, (piece, *_) in reversed(list(enumerate(pieces)))}
     if not isinstance(pieces, dict) or not all(type(row) is int and row >= 0 for row in pieces.values()):
-        raise DataError(f"{path}: no tokenizer: there is no model.vocab of pieces and their numbers")
+        raise DataError(f"{path}: not a tokenizer: it has no model.vocab with pieces and their numbers")
     if (largest := max(pieces.values(), default=0)) >= vectors:
-        raise DataError(f"{path}: a piece has the number {largest:,}, where there are {vectors:,} vectors")
+        raise DataError(
+            f"{path}: a piece has the number {largest:,}, but there are only {vectors:,} vectors; use matching files"
+        )
     starts = {
         piece.removeprefix(mark): row for mark in WORD_STARTS for piece, row in pieces.items() if piece.startswith(mark)
     }

@@ -76,7 +76,7 @@ def molecule_table(
     rows = kept["rows"]
     skipped = _skipped(path, texts, rows)
     if not len(rows):
-        raise DataError(f"{path}: no text of column {column} is a molecule; name the column that holds SMILES")
+        raise DataError(f"{path}: no text of column {column} could be parsed as SMILES; name the column with SMILES")
     order, sizes = _split(path, kept["scaffolds"], split)
     graphs = padded_graphs(*(kept[name] for name in KEPT[:4]), order=order, source=str(path))
     name = path.stem.removesuffix(".csv")
@@ -109,7 +109,7 @@ def _read(path: Path) -> Any:
         except pa.ArrowInvalid as error:
             if "UTF8" not in str(error):
                 raise
-            raise DataError(f"{path}: is no text in UTF-8 ({error}); save the file in this encoding") from error
+            raise DataError(f"{path}: is not UTF-8 text ({error}); save the file in UTF-8") from error
     if not read.num_rows:
         raise DataError(f"{path}: there are columns, {_listed(names)}, and no rows")
     return read
@@ -124,7 +124,7 @@ def _header(path: Path, start: bytes) -> list[str]:
     try:
         names = next(csv.reader([first.decode("utf-8-sig")]))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: the first line is no text in UTF-8; save the file in this encoding") from error
+        raise DataError(f"{path}: the first line is not UTF-8 text; save the file in UTF-8") from error
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
     return names
@@ -139,7 +139,7 @@ def _smiles_column(path: Path, names: Sequence[str], given: str | None) -> str:
     found = [name for name in names if name.strip().lower() == "smiles"]
     if len(found) != 1:
         which = f"several columns are called smiles, {_listed(found)}" if found else "no column is called smiles"
-        raise DataError(f"{path}: {which}; name the one that holds SMILES; {there}")
+        raise DataError(f"{path}: {which}; name the column with SMILES; {there}")
     return found[0]
 
 
@@ -168,7 +168,7 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
         labels = {name: values for name, values in labels.items() if (values >= 0).any()}
     if not labels:
         others = [name for name in read.column_names if name != smiles]
-        raise DataError(f"{path}: no column holds nothing but 0, 1 and missing values; columns are {_listed(others)}")
+        raise DataError(f"{path}: no column has only 0, 1 and missing values; columns are {_listed(others)}")
     return labels
 
 
@@ -235,7 +235,10 @@ def _skipped(path: Path, texts: list[str], rows: np.ndarray) -> tuple[tuple[int,
         first = ", ".join(f"row {row:,} {text!r}" for row, text in skipped[:SHOWN])
         more = f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
         LOGGER.warning(
-            shown(f"{path}: {len(skipped):,} of {len(texts):,} rows are no molecules, skipped: {first}{more}")
+            shown(
+                f"{path}: {len(skipped):,} of {len(texts):,} rows could not be parsed as SMILES and are left out: "
+                f"{first}{more}"
+            )
         )
     return skipped
 

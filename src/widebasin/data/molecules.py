@@ -142,7 +142,7 @@ def fingerprints(smiles: Iterable[str], radius: int = 2, bits: int = 2_048) -> A
         for text in smiles:
             molecule = chem.MolFromSmiles(text)
             if molecule is None:
-                raise ValueError(f"{text!r} is no molecule; leave it out")
+                raise ValueError(f"{text!r} could not be parsed as SMILES; leave it out")
             columns.extend(generator.GetFingerprint(molecule).GetOnBits())
             ends.append(len(columns))
     ones = np.ones(len(columns), np.float32)

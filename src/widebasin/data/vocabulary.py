@@ -1,4 +1,4 @@
-"""Vocabularies: from words to numbers."""
+"""Vocabularies: the numbers of words."""
 
 import collections
 import functools
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 PADDING, UNKNOWN = 0, 1
-# Numbers below those of words.
+# The numbers below this are not words.
 RESERVED = 2
 
 
@@ -18,7 +18,7 @@ class Vocabulary:
     """Words and their numbers: 0 is padding, 1 any word that is not in the vocabulary, 2 the first word, and so on.
 
     Attributes:
-        words: the words, each once.
+        words: the words, without duplicates.
 
     Example:
         >>> vocabulary = Vocabulary.from_sentences([["a", "good", "film"], ["a", "bad", "film"]], minimum_frequency=2)
@@ -34,19 +34,19 @@ class Vocabulary:
         """Raises ``ValueError`` if a word occurs twice."""
         if len(self.numbers) < len(self.words):
             twice = next(word for word, count in collections.Counter(self.words).items() if count > 1)
-            raise ValueError(f"words of a vocabulary must differ, and {twice!r} occurs twice")
+            raise ValueError(f"words of a vocabulary must be different, but {twice!r} occurs twice; remove one")
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[Sequence[str]], minimum_frequency: int = 1) -> "Vocabulary":
-        """The vocabulary of sentences, by falling frequency; words of one frequency in alphabetical order.
+        """The vocabulary of sentences, most frequent words first; equally frequent words in alphabetical order.
 
         Args:
-            sentences: of words; those to train on, and no others.
+            sentences: sequences of words; use only the training sentences.
             minimum_frequency: how often a word must occur.
 
         Raises:
             ValueError: if the minimum frequency is below 1.
-            TypeError: if a sentence is one text.
+            TypeError: if a sentence is a string.
         """
         if minimum_frequency < 1:
             raise ValueError(f"minimum_frequency must be at least 1, got {minimum_frequency}")
@@ -57,7 +57,7 @@ class Vocabulary:
         return cls(tuple(sorted(frequent, key=lambda word: (-counts[word], word))))
 
     def __len__(self) -> int:
-        """Of numbers: one more than the largest, so also padding and unknown words count."""
+        """Number of different numbers, including those of padding and of unknown words."""
         return len(self.words) + RESERVED
 
     @functools.cached_property
@@ -69,15 +69,15 @@ class Vocabulary:
         """The numbers of the words of every sentence.
 
         Args:
-            sentences: of words.
-            length: of all rows: longer sentences are cut, shorter ones padded with 0 at their end.
+            sentences: sequences of words.
+            length: length of every row; longer sentences are cut, shorter ones padded with 0 at the end.
 
         Returns:
             int32 ``[len(sentences), length]``.
 
         Raises:
             ValueError: if the length is below 1.
-            TypeError: if a sentence is one text.
+            TypeError: if a sentence is a string.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, got {length}")
@@ -90,5 +90,5 @@ class Vocabulary:
 
 def _words(sentence: Sequence[str]) -> Sequence[str]:
     if isinstance(sentence, str):
-        raise TypeError(f"a sentence must be a sequence of words, got the text {sentence!r}; split it")
+        raise TypeError(f"a sentence must be a sequence of words, got the string {sentence!r}; split it")
     return sentence

@@ -151,7 +151,8 @@ def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
         stable = int((alike["stable"].astype(bool) & ~undecided(alike)).sum())
         sentences.append(
             f"At the batch size of training, {size:g}, {stable} of {len(alike)} verdicts are stable"
-            f"{undecided_words(alike)}: plain SGD with such batches would stay near those minima, and may leave others."
+            f"{undecided_words(alike)}. Where one is, plain SGD with such batches stays near the minimum; elsewhere it "
+            "may leave."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())
