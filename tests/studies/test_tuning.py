@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 import widebasin
+from widebasin.studies import STUDIES
+from widebasin.sweep import Spec, resolve
 
 GRID = {"widths": (4, 8), "rhos": (0.05, 0.2), "learning_rate": (0.05, 0.2), "seeds": 2, "epochs": 3}
 
@@ -44,6 +46,19 @@ def test_the_report_says_what_was_chosen_from_how_many(tuned):
     assert (
         "learning rate chosen with the radius for every width and method, from up to 4 trials" in tuned.answer.setting
     )
+
+
+def test_studies_of_settings_may_be_tuned_unless_they_compare_or_measure_what_is_tuned():
+    tuned = Spec(tune=("learning_rate",), label_noise=(0.0, 0.2))
+    STUDIES["label-noise"].check_grid(resolve(tuned))
+    several = Spec(learning_rate=(0.1, 0.2), label_noise=(0.0, 0.2))
+    with pytest.raises(widebasin.UsageError, match=r"learning_rate = .*must be one value"):
+        STUDIES["label-noise"].check_grid(resolve(several))
+    decay = Spec(tune=("weight_decay",), weight_decay=(0.0, 1e-3))
+    with pytest.raises(widebasin.UsageError, match=r"tune = .*must leave out weight_decay: the study compares"):
+        STUDIES["regularization"].check_grid(resolve(decay))
+    with pytest.raises(widebasin.UsageError, match=r"tune = .*must be left out: the study measures"):
+        STUDIES["stability"].check_grid(resolve(tuned))
 
 
 def test_a_tuned_sweep_is_compared_with_one_that_is_not(tuned, tmp_path):

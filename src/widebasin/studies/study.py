@@ -120,6 +120,8 @@ class Study:
 
     def check_grid(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if the answer needs another grid; the workload is not needed."""
+        if self.measures and spec.tune:
+            raise UsageError("tune", spec.tune, "must be left out: the study measures networks of given settings")
         self.check_setting(spec)
         if self.compares and (BASELINE not in spec.methods or len(spec.methods) < 2):
             raise UsageError(
@@ -188,13 +190,18 @@ def check_one_setting(
 ) -> None:
     """Raises ``UsageError`` if an argument of a resolved spec has several values that the study does not compare.
 
+    Of a tuned setting one value is left for every method, so it may have several, unless the study compares them.
+
     Args:
         spec: the resolved spec.
         compares: what the study compares, for the message.
         varied: flags of axes that may have several values.
         besides: other arguments that must have one value.
     """
-    settings = (axis.flag for axis in spec.axes if axis.name not in COMPARED)
+    compared = tuple(axis.flag for axis in spec.tuned if axis.flag in varied)
+    if compared:
+        raise UsageError("tune", spec.tune, f"must leave out {', '.join(compared)}: the study compares {compares}")
+    settings = (axis.flag for axis in spec.axes if axis.name not in COMPARED and axis not in spec.tuned)
     for argument in (*besides, *settings):
         values = getattr(spec, argument)
         if argument not in varied and len(values) > 1:
