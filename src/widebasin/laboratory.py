@@ -71,8 +71,8 @@ class Results:
     Attributes:
         folder: the results folder.
         answer: title, question, setting, findings (sentences), formatted tables, figures.
-        results: one row per network, see ``docs/sweeps.md`` for the columns; of tuned settings only the chosen ones (all
-            are in ``results.parquet`` in the folder).
+        results: one row per network, see ``docs/sweeps.md`` for the columns; of tuned settings only the chosen ones
+            (``results.parquet`` in the folder has all).
         history: one row per network and epoch.
         gains: one row per method, setting and size: gain over the baseline with its interval; empty if the sweep has no
             baseline or nothing to compare with it.
