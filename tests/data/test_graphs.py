@@ -91,9 +91,9 @@ def test_features_have_the_smallest_type_that_holds_them(values, dtype):
         ((2, [1, 1], NONE, [1, 0]), "there are 0 edges, and the counts of the 2 graphs add up to 1"),
         ((2, [3, -1], NONE, [0, 0]), "graph 1 has -1 nodes; counts must not be negative"),
         ((2, [1, 1], NONE, [0]), "2 numbers of nodes and 1 of edges"),
-        ((3, [1, 2], [[0, 0], [1, 2]], [1, 1]), "edge 0 of graph 1 joins 1 and 2, and its nodes are numbered 0 to 1"),
+        ((3, [1, 2], [[0, 0], [1, 2]], [1, 1]), "edge 0 of graph 1 joins 1 and 2, but its nodes are numbered 0 to 1"),
         ((3, [1, 2], [[0, -1]], [0, 1]), "edge 0 of graph 1 joins 0 and -1"),
-        ((32_768, [32_768], NONE, [0]), "graph 0 has 32,768 nodes, and at most 32,767 fit"),
+        ((32_768, [32_768], NONE, [0]), "graph 0 has 32,768 nodes, but at most 32,767 fit"),
     ],
 )
 def test_graphs_that_do_not_fit_together_are_refused(given, message):

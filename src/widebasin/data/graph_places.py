@@ -9,14 +9,14 @@ FOLDER, ENDINGS = "mol", (".csv", ".csv.gz")
 
 
 def find_graphs(name: str) -> Path | None:
-    """The file or folder of a name, or ``None``.
+    """The file or folder with a name, or ``None`` if there is none.
 
     A path of a table, or of a folder in the layout of OGB (``raw/``) or TU (``DS_graph_indicator.txt``); or the name of
     one in the data folder or in ``mol`` there (see ``folders_of``), in upper or lower case, of tables also without
     ``.csv`` or ``.csv.gz``.
 
     Raises:
-        DataError: if a folder cannot be looked into.
+        DataError: if a folder cannot be read.
     """
     if not name:
         return None

@@ -7,11 +7,11 @@ from jaxtyping import Int, Num, Shaped
 
 from widebasin.data.errors import DataError
 
-# Bytes of padded nodes and edges.
+# Largest size of padded nodes and edges, in bytes.
 LARGEST = 1 << 33
-# Node numbers that edges can name.
+# Largest number of nodes of a graph, as edges are int16.
 MOST_NODES = int(np.iinfo(np.int16).max)
-# Whole numbers beyond are not all numbers of float32.
+# Up to here, float32 represents every whole number exactly.
 EXACT = 1 << 24
 
 
@@ -66,8 +66,8 @@ def padded_graphs(
         node_counts: number of nodes of every graph.
         edges: two nodes of every edge, numbered from 0 within their graph.
         edge_counts: number of edges of every graph, as many as node counts.
-        order: the graphs in the order that they are wanted in, each once; as they are given, by default.
-        source: what errors call the graphs, such as their file.
+        order: the graphs in the wanted order, each once; by default the given order.
+        source: name of the graphs in error messages, such as their file.
 
     Raises:
         DataError: if counts are negative or not those of the nodes or edges, an edge leaves its graph, features are no
@@ -82,7 +82,7 @@ def padded_graphs(
         raise DataError(f"{source}: {graphs:,} numbers of nodes and {len(edge_counts):,} of edges; give one per graph")
     if node_counts.max(initial=0) > MOST_NODES:
         graph = int(node_counts.argmax())
-        raise DataError(f"{source}: graph {graph:,} has {node_counts[graph]:,} nodes, and at most {MOST_NODES:,} fit")
+        raise DataError(f"{source}: graph {graph:,} has {node_counts[graph]:,} nodes, but at most {MOST_NODES:,} fit")
     place = np.arange(graphs)
     if order is not None:
         place[order] = np.arange(graphs)
@@ -155,13 +155,13 @@ def _refused_outside(
         first, second = edges[edge].tolist()
         raise DataError(
             f"{source}: edge {edge - int(edge_counts[:graph].sum()):,} of graph {graph:,} joins {first:,} and "
-            f"{second:,}, and its nodes are numbered 0 to {node_counts[graph] - 1:,}; both ends must be among them"
+            f"{second:,}, but its nodes are numbered 0 to {node_counts[graph] - 1:,}; both ends must be among them"
         )
     return edges.min(1).astype(np.int64), edges.max(1).astype(np.int64), edge_graphs
 
 
 def _smallest(source: str, nodes: np.ndarray) -> np.dtype:
-    """The type that features are kept in."""
+    """The smallest type that represents all features."""
     if nodes.dtype.kind not in "buif":
         raise DataError(f"{source}: features of nodes are of {nodes.dtype}; they must be numbers")
     low, high = (nodes.min(), nodes.max()) if nodes.size else (0, 0)

@@ -26,11 +26,11 @@ from widebasin.data.places import cache_folder
 from widebasin.data.splits import SplitSizes
 from widebasin.shown import shown
 
-# Of what is kept in the cache.
+# Version of the cached arrays.
 VERSION = 1
-# Bytes that are parsed at a time, of which a row must have fewer.
+# Bytes that are parsed at a time; a row must be shorter.
 BLOCK = 1 << 24
-# Molecules that are read in a few seconds.
+# So many molecules are read in a few seconds.
 FEW = 10_000
 SHOWN = 3
 KEPT = ("nodes", "node_counts", "edges", "edge_counts", "rows", "scaffolds")
@@ -46,23 +46,22 @@ def molecule_table(
 ) -> Molecules:
     """The molecules of a .csv file, plain or compressed, as graphs, named like the file.
 
-    Tasks are the columns that hold nothing but 0, 1 and missing values; others are left out. Rows whose SMILES is no
-    molecule are skipped, and a warning says how many and which are the first. Graphs and scaffolds are kept in the
-    cache, by the content of the file, so that only the first time takes long, about a second per 1,000 molecules;
-    then rdkit is not needed.
+    Tasks are the columns with only 0, 1 and missing values; other columns are ignored. Rows that cannot be parsed as
+    SMILES are left out, with a warning that gives their number and the first few. Graphs and scaffolds are cached by
+    the content of the file: only the first call is slow, about a second per 1,000 molecules, and needs rdkit.
 
     Args:
-        path: the file, in UTF-8; the first line names the columns.
-        smiles: name of the column with SMILES; by default the one that is called so, in upper or lower case.
-        tasks: names of the tasks, in the order that they are wanted in; all in the order of the file, by default.
+        path: the file, UTF-8 text; the first line names the columns.
+        smiles: name of the column with SMILES; by default the column called "smiles", in upper or lower case.
+        tasks: names of the tasks, in the wanted order; by default all, in the order of the file.
         split: "scaffold", which puts no scaffold into two parts (see ``scaffold_split``) and the parts one after
             another, or "random", by seed; both of 80, 10 and 10 percent.
-        progress: is told how many molecules are done, and of how many, where they are not in the cache.
+        progress: called with the number of molecules done and their total, unless they are in the cache.
 
     Raises:
         DataError: if the file cannot be read or is truncated or empty; a row has more or fewer values than columns; no
-            column has SMILES, or none is a task; a named one is not there, or holds something else than 0, 1 and
-            missing values; a part of the split is empty; rdkit is needed and missing.
+            column has SMILES, or none is a task; a named column is missing, or has values other than 0, 1 and missing
+            ones; a part of the split is empty; rdkit is needed but not installed.
         ValueError: if there is no such split.
     """
     if split not in SPLITS:
@@ -90,7 +89,7 @@ def molecule_table(
 
 
 def _read(path: Path) -> Any:
-    """The table of a file, of pyarrow, with texts in all columns; missing values are null."""
+    """The file as a pyarrow table of strings; missing values are null."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -173,7 +172,7 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
 
 
 class _Labels(NamedTuple):
-    """Labels of a column, and the first row whose value is none, if there is one."""
+    """Labels of a column, and the first row whose value is not a label, if any."""
 
     values: np.ndarray
     wrong: int | None
@@ -190,7 +189,7 @@ def _labels(column: Any) -> _Labels:
 
 
 def _label(text: str) -> int:
-    """0 or 1; -2 of anything else."""
+    """0 or 1; -2 for anything else."""
     try:
         number = float(text)
     except ValueError:

@@ -14,7 +14,7 @@ from widebasin.data.errors import DataError
 from widebasin.data.graphs import RaggedGraphs
 from widebasin.data.splits import SplitSizes
 
-# Number of values of every feature of an atom, by name; the last one stands for anything else, but of a yes or no.
+# Number of values of every feature of an atom, by name; the last one stands for anything else, except for yes or no.
 ATOM_FEATURES = {
     "atomic number": 119,
     "chirality": 5,
@@ -26,7 +26,7 @@ ATOM_FEATURES = {
     "aromatic": 2,
     "in ring": 2,
 }
-# Between two reports of progress.
+# Molecules between two reports of progress.
 REPORTED = 1_000
 LOGGER = logging.getLogger("widebasin")
 Progress = Callable[[int, int], None]
@@ -39,10 +39,10 @@ class Molecules:
     Attributes:
         dataset: inputs as ``PaddedGraphs``, whose features are those of ``ATOM_FEATURES``; targets int8
             ``[molecules, tasks]``, -1 where the label is missing.
-        smiles: of every molecule, in the same order; empty if they are not known.
-        tasks: names.
-        sizes: of the three parts.
-        skipped: row in the file, from 1 below the header, and SMILES of all that are no molecule.
+        smiles: SMILES of every molecule, in the same order; empty if unknown.
+        tasks: names of the tasks.
+        sizes: sizes of the three parts.
+        skipped: row (1 is the first below the header) and text of all rows that could not be parsed as SMILES.
     """
 
     dataset: Dataset
@@ -53,11 +53,11 @@ class Molecules:
 
 
 class ReadMolecules(NamedTuple):
-    """What ``read_smiles`` gives.
+    """The result of ``read_smiles``.
 
     Attributes:
-        graphs: of the molecules that could be read.
-        rows: which of the SMILES they are.
+        graphs: the molecules that could be parsed.
+        rows: their indices among the SMILES.
         scaffolds: number of each one's Bemis-Murcko scaffold, from 0 as they first occur.
     """
 
@@ -67,7 +67,7 @@ class ReadMolecules(NamedTuple):
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Ignores the progress."""
 
 
 def read_smiles(smiles: Sequence[str], progress: Progress = no_progress) -> ReadMolecules:
@@ -75,13 +75,13 @@ def read_smiles(smiles: Sequence[str], progress: Progress = no_progress) -> Read
 
     The nine features of an atom are indices: atomic number less 1; chirality none, clockwise, counterclockwise, other;
     degree with hydrogens, 0 to 10; formal charge, -5 to 5; number of hydrogens, 0 to 8; radical electrons, 0 to 4;
-    hybridization sp, sp2, sp3, sp3d, sp3d2; aromatic; in a ring. What is not among them is the last index, such as 118
-    for an atom that stands for any. A scaffold is rings and what joins them, without chirality; all molecules without
-    rings have the same, empty one. What is no molecule, or has no atom, is left out.
+    hybridization sp, sp2, sp3, sp3d, sp3d2; aromatic; in a ring. What is not among them has the last index, such as 118
+    for a wildcard atom. A scaffold is rings and what joins them, without chirality; all molecules without
+    rings have the same, empty one. Texts that cannot be parsed, or have no atoms, are left out.
 
     Args:
-        smiles: of the molecules.
-        progress: is told how many are done, and of how many.
+        smiles: SMILES of the molecules.
+        progress: called with the number of molecules done and their total.
 
     Raises:
         DataError: if rdkit is not installed.
@@ -127,7 +127,7 @@ def fingerprints(smiles: Iterable[str], radius: int = 2, bits: int = 2_048) -> A
 
     Raises:
         DataError: if rdkit is not installed.
-        ValueError: if a SMILES is no molecule.
+        ValueError: if a text cannot be parsed as SMILES.
 
     Source: Rogers and Hahn 2010, "Extended-connectivity fingerprints".
     """

@@ -9,9 +9,9 @@ import numpy as np
 from widebasin.data.archives import Decompressed, explained, refuse_unless_file
 from widebasin.data.errors import DataError
 
-# Bytes that are parsed at a time, of which a row must have fewer.
+# Bytes that are parsed at a time; a row must be shorter.
 BLOCK = 1 << 23
-# What pyarrow says of a value; it counts columns from 0.
+# How pyarrow reports an invalid value; it counts columns from 0.
 VALUE = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to \w+: (.*)")
 KINDS = {"i": "a whole number", "u": "a whole number, not negative,", "f": "a number"}
 
@@ -19,18 +19,18 @@ KINDS = {"i": "a whole number", "u": "a whole number, not negative,", "f": "a nu
 def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bool = False) -> np.ndarray:
     """The values of a file, ``[rows, columns]``; an empty file has no rows.
 
-    Compression by gzip, bzip2 or xz is told by the first bytes. Spaces around numbers are passed over. In memory is at
-    most twice what is returned, and some blocks.
+    Files compressed with gzip, bzip2 or xz are recognized by their first bytes. Spaces around numbers are ignored.
+    Needs at most twice the memory of the result, and a few blocks.
 
     Args:
         path: the file.
-        dtype: of the values; a value that it cannot hold is an error.
-        columns: how many there must be; as many as in the first row, by default.
-        missing: whether values may be missing, which are NaN then, of a floating-point type.
+        dtype: type of the values; a value outside its range is an error.
+        columns: number of columns; by default that of the first row.
+        missing: whether values may be missing; they become NaN, so the type must be floating-point.
 
     Raises:
-        DataError: if the file cannot be read, is truncated or damaged, a row has more or fewer values, or one is no
-            number, missing or infinite.
+        DataError: if the file cannot be read, is truncated or damaged, a row has more or fewer values, or a value
+            is not a number, missing or infinite.
     """
     from pyarrow import csv, from_numpy_dtype
 
@@ -55,9 +55,7 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
                 for number, column in enumerate(block.columns):
                     if column.null_count and not missing:
                         row = rows + int(np.asarray(column.is_null()).argmax())
-                        raise DataError(
-                            f"{path}: row {row + 1:,}, column {number + 1:,} is empty; a number must be there"
-                        )
+                        raise DataError(f"{path}: row {row + 1:,}, column {number + 1:,} is empty; it must be a number")
                     values[number] = column.to_numpy(zero_copy_only=False)
                 if dtype.kind == "f":
                     _refuse_infinite(path, rows, values, missing)
@@ -73,11 +71,11 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
 
 
 def _columns(path: Path, missing: bool) -> int | None:
-    """How many the first row has that holds anything, and ``None`` if there is none."""
+    """Number of columns of the first row that is not empty; ``None`` if there is no such row."""
     refuse_unless_file(path)
     with explained(path), Decompressed(path) as stream:
         start = stream.read(BLOCK)
-    # A line without anything is a missing value where there is one column.
+    # With a single column, an empty line is a missing value.
     lines = start.split(b"\n")[: 1 if missing else None]
     first = next((line for line in lines if line.strip()), b"")
     return first.count(b",") + 1 if first or (missing and start) else None
@@ -88,4 +86,4 @@ def _refuse_infinite(path: Path, before: int, values: np.ndarray, missing: bool)
     if wrong.any():
         row, column = (int(one[0]) for one in np.nonzero(wrong.T))
         where = f"row {before + row + 1:,}, column {column + 1:,}"
-        raise DataError(f"{path}: {where} is {values[column, row]}; a finite number must be there")
+        raise DataError(f"{path}: {where} is {values[column, row]}; it must be a finite number")

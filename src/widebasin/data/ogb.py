@@ -15,7 +15,7 @@ from widebasin.data.places import folders_here, not_obtained
 from widebasin.data.splits import SplitSizes
 
 MOLPCBA = "ogbg_molpcba"
-# What its archive calls the folder.
+# The name of the folder in its archive.
 ARCHIVED = "pcba"
 PARTS = ("train", "valid", "test")
 REMEDY = "unpack the archive again"
@@ -25,7 +25,7 @@ def ogbg_molpcba() -> Molecules:
     """437,929 molecules with 128 assays of PubChem, split by scaffold, from the folder ``ogbg_molpcba`` or ``pcba``.
 
     Raises:
-        DataError: if it is not here, or not as it should be.
+        DataError: if the data set is not found, or a file is missing or invalid.
 
     Source: Hu et al. 2020, "Open Graph Benchmark" (arXiv 2005.00687).
     """
@@ -41,7 +41,7 @@ def ogbg_molpcba() -> Molecules:
 def ogb_molecules(folder: Path | str) -> Molecules:
     """The molecules of a folder ``ogbg_mol...`` of the Open Graph Benchmark, in the order train, valid, test.
 
-    Read are ``raw/edge``, ``num-node-list``, ``num-edge-list``, ``node-feat`` and ``graph-label``, all without a header
+    Reads ``raw/edge``, ``num-node-list``, ``num-edge-list``, ``node-feat`` and ``graph-label``, all without a header
     and with an empty cell where a label is missing; ``split/scaffold/train``, ``valid`` and ``test``, rows counted from
     0; and ``mapping/mol``, if it is there, for SMILES and names of tasks. All end in ``.csv.gz`` or ``.csv``. Features
     of bonds are not read.
@@ -49,7 +49,7 @@ def ogb_molecules(folder: Path | str) -> Molecules:
     Raises:
         DataError: if a file is missing, truncated or damaged; numbers of graphs, nodes, edges or labels differ between
             files; an edge leaves its graph; a feature of an atom, or a row of the split, is out of range; a graph is in
-            two parts or in none; a label is something else than 0, 1 or missing.
+            two parts or in none; a label is not 0, 1 or missing.
 
     Source: Hu et al. 2020, "Open Graph Benchmark" (arXiv 2005.00687).
     """
@@ -123,12 +123,12 @@ def _split(folder: Path, graphs: int) -> tuple[np.ndarray, SplitSizes]:
             raise DataError(f"{path}: is empty; {REMEDY}")
         if rows.min() < 0 or rows.max() >= graphs:
             wrong = rows[(rows < 0) | (rows >= graphs)][0]
-            raise DataError(f"{path}: row {wrong:,} is named, and graphs are numbered 0 to {graphs - 1:,}; {REMEDY}")
+            raise DataError(f"{path}: row {wrong:,} is named, but graphs are numbered 0 to {graphs - 1:,}; {REMEDY}")
     order = np.concatenate(parts)
     times = np.bincount(order, minlength=graphs)
     if (times != 1).any():
         graph = int((times != 1).argmax())
-        raise DataError(f"{folder}: graph {graph:,} is named {times[graph]} times, and must be once; {REMEDY}")
+        raise DataError(f"{folder}: graph {graph:,} is named {times[graph]} times; it must be named once; {REMEDY}")
     return order, SplitSizes(*map(len, parts))
 
 

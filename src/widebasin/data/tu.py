@@ -17,7 +17,7 @@ from widebasin.data.splits import SplitSizes
 
 # Nodes of so many neighbours and more have the same feature, where degrees are all that is known of nodes.
 MOST_DEGREE = 32
-# Different labels of nodes.
+# Largest number of different labels of nodes.
 MOST_LABELS = 1_000
 
 
@@ -28,7 +28,7 @@ class ClassifiedGraphs:
     Attributes:
         dataset: inputs as ``PaddedGraphs``; targets int32 ``[graphs]``; the split is drawn by seed.
         classes: the label in the file of every class, in ascending order.
-        sizes: of a split into 80, 10 and 10 percent.
+        sizes: sizes of a split into 80, 10 and 10 percent.
     """
 
     dataset: Dataset
@@ -48,9 +48,9 @@ def tu_graphs(source: Path | str) -> ClassifiedGraphs:
         source: a folder; or the name ``DS``, which is looked for in ``DS`` of the data folder (see ``folders_of``).
 
     Raises:
-        DataError: if it is not here; a file is missing, damaged or not of whole numbers; numbers of nodes differ
-            between files; an edge names a node that is not there or joins two graphs; all graphs have one label; there
-            are fewer than 10.
+        DataError: if the data set is not found; a file is missing or damaged, or has values that are not whole numbers;
+            numbers of nodes differ between files; an edge names a node that does not exist or joins two graphs; all
+            graphs have the same label; there are fewer than 10 graphs.
 
     Source: Morris et al. 2020, "TUDataset" (arXiv 2007.08663).
     """
@@ -84,7 +84,7 @@ def _graphs(folder: Path) -> ClassifiedGraphs:
     labels = read_numbers(files["graph_labels"], np.int64, columns=1)[:, 0]
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"{files['graph_labels']}: all labels are one, or there are none; there is nothing to learn")
+        raise DataError(f"{files['graph_labels']}: at least two different labels are needed")
     if len(labels) < 10:
         raise DataError(f"{files['graph_labels']}: {len(labels)} graphs; at least 10 are needed, to split them")
     graph_of, order, place = _nodes(files["graph_indicator"], len(labels))
@@ -129,7 +129,7 @@ def _edges(path: Path, graph_of: np.ndarray) -> np.ndarray:
     if wrong.any():
         row = int(wrong.argmax())
         named = " and ".join(map(str, (edges[row] + 1).tolist()))
-        raise DataError(f"{path}: row {row + 1:,} joins {named}, and nodes are numbered 1 to {nodes:,}")
+        raise DataError(f"{path}: row {row + 1:,} joins {named}, but nodes are numbered 1 to {nodes:,}")
     first, second = graph_of[edges].T
     if (first != second).any():
         row = int((first != second).argmax())
