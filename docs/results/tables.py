@@ -3,8 +3,8 @@
     python docs/results/tables.py results/overparam-mnist-mlp results/overparam-digits-resnet
 
 The table of a workload stands in README.md between ``<!-- table: WORKLOAD -->`` and ``<!-- end of table -->``. Where
-``WORKLOAD-gain.svg`` or ``WORKLOAD.csv`` lies here (a colon written as a dash), it is replaced by the figure, or by what
-there is of every network.
+``WORKLOAD-gain.svg`` or ``WORKLOAD.csv`` lies here (a colon written as a dash), it is replaced by the figure, or by
+what there is of every network.
 """
 
 import re

@@ -19,7 +19,7 @@ def linear(slope, spread=0.0, start=0.0):
 
 
 def found(results, radii=(0.05, 0.2)):
-    return trends(gains_of(results), paired_of(results), wording_of(results), dict.fromkeys(("sam", "asam"), radii))
+    return trends(gains_of(results), paired_of(results), wording_of(results), dict.fromkeys(results["method"], radii))
 
 
 def wording_of(results):
