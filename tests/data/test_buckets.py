@@ -107,14 +107,17 @@ def test_what_is_left_over_goes_to_the_longest_columns():
 @together(
     ("made", "message"),
     [
-        (lambda: Buckets.of(np.array([3, 8]), (4, 7)), r"lengths must reach the largest example, 8, got \(4, 7\)"),
-        (lambda: Buckets.of(np.array([3]), (4, 4)), r"must be at least one number, ascending from 1, got \(4, 4\)"),
-        (lambda: Buckets.of(np.array([3]), (7, 4)), r"lengths must reach|ascending from 1"),
-        (lambda: Buckets.of(np.array([0]), (0, 4)), r"ascending from 1, got \(0, 4\)"),
-        (lambda: Buckets.of(np.array([3]), ()), r"at least one number, ascending from 1, got \(\)"),
-        (lambda: Buckets.fitted(np.zeros(0, int)), "at least one number"),
+        (
+            lambda: Buckets.of(np.array([3, 8]), (4, 7)),
+            r"the last length must be at least the largest size, 8, got \(4, 7\)",
+        ),
+        (lambda: Buckets.of(np.array([3]), (4, 4)), r"lengths must be ascending numbers of at least 1, got \(4, 4\)"),
+        (lambda: Buckets.of(np.array([3]), (7, 4)), r"ascending numbers of at least 1"),
+        (lambda: Buckets.of(np.array([0]), (0, 4)), r"ascending numbers of at least 1, got \(0, 4\)"),
+        (lambda: Buckets.of(np.array([3]), ()), r"ascending numbers of at least 1, got \(\)"),
+        (lambda: Buckets.fitted(np.zeros(0, int)), "ascending numbers"),
         (lambda: Buckets.fitted(np.array([3]), number=0), "number must be at least 1, got 0"),
-        (lambda: Buckets.fitted(np.array([3, 9]), longest=8), "longest must reach the largest example, 9, got 8"),
+        (lambda: Buckets.fitted(np.array([3, 9]), longest=8), "longest must be at least the largest size, 9, got 8"),
     ],
     ids=["short", "equal", "falling", "zero", "none", "nothing to fit", "no bucket", "longest"],
 )

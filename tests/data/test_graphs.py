@@ -87,10 +87,10 @@ def test_features_have_the_smallest_type_that_holds_them(values, dtype):
 @together(
     ("given", "message"),
     [
-        ((3, [1, 1], NONE, [0, 0]), "mine: there are 3 nodes, and the counts of the 2 graphs add up to 2"),
-        ((2, [1, 1], NONE, [1, 0]), "there are 0 edges, and the counts of the 2 graphs add up to 1"),
-        ((2, [3, -1], NONE, [0, 0]), "graph 1 has -1 nodes; counts must not be negative"),
-        ((2, [1, 1], NONE, [0]), "2 numbers of nodes and 1 of edges"),
+        ((3, [1, 1], NONE, [0, 0]), "mine: there are 3 nodes, but the counts of the 2 graphs add up to 2"),
+        ((2, [1, 1], NONE, [1, 0]), "there are 0 edges, but the counts of the 2 graphs add up to 1"),
+        ((2, [3, -1], NONE, [0, 0]), "graph 1 has -1 nodes; counts must be at least 0"),
+        ((2, [1, 1], NONE, [0]), "2 node counts but 1 edge counts"),
         ((3, [1, 2], [[0, 0], [1, 2]], [1, 1]), "edge 0 of graph 1 joins 1 and 2, but its nodes are numbered 0 to 1"),
         ((3, [1, 2], [[0, -1]], [0, 1]), "edge 0 of graph 1 joins 0 and -1"),
         ((32_768, [32_768], NONE, [0]), "graph 0 has 32,768 nodes, but at most 32,767 fit"),
@@ -104,12 +104,12 @@ def test_graphs_that_do_not_fit_together_are_refused(given, message):
 
 @together("value", [np.nan, np.inf, 1e300, (1 << 24) + 1, -(1 << 40)])
 def test_features_that_float32_does_not_hold_are_refused(value):
-    with pytest.raises(DataError, match=r"features of nodes run from .* which float32 does not hold"):
+    with pytest.raises(DataError, match=r"node features range from .* which float32 cannot represent"):
         padded_graphs(np.array([[value], [0]]), np.array([2]), NONE, np.array([0]))
 
 
 def test_texts_are_no_features():
-    with pytest.raises(DataError, match="features of nodes are of <U1; they must be numbers"):
+    with pytest.raises(DataError, match="node features have the type <U1; they must be numbers"):
         padded_graphs(np.array([["a"]]), np.array([1]), NONE, np.array([0]))
 
 

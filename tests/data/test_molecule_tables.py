@@ -148,10 +148,10 @@ def test_a_cache_of_another_version_is_not_read(tmp_path, cache, rdkit, monkeypa
 BAD = {
     "": "is empty",
     "\n \n": "is empty",
-    "smiles,a\n": "there are columns, 'smiles', 'a', and no rows",
-    "text,a\nCC,1\n": "no column is called smiles; name the column with SMILES; the columns are 'text', 'a'",
-    "smiles,SMILES,a\nCC,CC,1\n": "several columns are called smiles, 'smiles', 'SMILES'; name the column",
-    "smiles,a,a\nCC,1,0\n": "several columns are called 'a'; give each a name of its own",
+    "smiles,a\n": "has the columns 'smiles', 'a', but no rows",
+    "text,a\nCC,1\n": "no column is named smiles; name the column with SMILES; the columns are 'text', 'a'",
+    "smiles,SMILES,a\nCC,CC,1\n": "several columns are named smiles, 'smiles', 'SMILES'; name the column",
+    "smiles,a,a\nCC,1,0\n": "several columns are named 'a'; give every column a different name",
     "smiles,a\nCC,2\n": "no column has only 0, 1 and missing values; columns are 'a'",
     "smiles,a\nCC,\n": "no column has only 0, 1 and missing values",
     "smiles\nCC\n": "no column has only 0, 1",
@@ -173,10 +173,10 @@ def test_what_is_no_table_of_molecules_is_an_error(tmp_path, text):
     ("given", "message"),
     [
         ({"smiles": "x"}, "there is no column 'x'; the columns are 'mol_id', 'smiles'"),
-        ({"tasks": ["a", "c"]}, "there is no task 'c'; columns are 'mol_id', 'a', 'note', 'b'"),
+        ({"tasks": ["a", "c"]}, "there is no task 'c'; the columns are 'mol_id', 'a', 'note', 'b'"),
         ({"tasks": ["smiles"]}, "there is no task 'smiles'"),
-        ({"tasks": []}, "no task is named"),
-        ({"tasks": ["note"]}, "row 2 of column note is 'CI'; a task has 0, 1 and missing values"),
+        ({"tasks": []}, "the list of tasks is empty"),
+        ({"tasks": ["note"]}, "row 2 of column 'note' is 'CI'; a task may contain only 0, 1 and missing values"),
     ],
 )
 def test_columns_that_are_not_there_are_named(tmp_path, given, message):
@@ -200,9 +200,9 @@ def test_other_files_are_errors(tmp_path):
 
 
 def test_a_part_without_molecules_is_an_error(tmp_path, rdkit):
-    with pytest.raises(DataError, match=r"20 molecules with 1 scaffolds has 0 to train, .*split=.random"):
+    with pytest.raises(DataError, match=r"20 molecules with 1 scaffolds has 0 for training, .*split=.random"):
         molecule_table(written(tmp_path, rows(["CCO"] * 20)))
-    with pytest.raises(DataError, match=r"random split of 9 molecules .* give at least 10"):
+    with pytest.raises(DataError, match=r"random split of 9 molecules .* at least 10 molecules are needed"):
         molecule_table(written(tmp_path, rows(["CCO"] * 9)), split="random")
     with pytest.raises(DataError, match="no text of column note could be parsed as SMILES"):
         molecule_table(written(tmp_path, rows(SMILES).replace("CI", "no")), smiles="note")
@@ -213,7 +213,7 @@ def test_many_molecules_are_announced(tmp_path, rdkit, monkeypatch, caplog):
     monkeypatch.setattr("widebasin.data.molecule_tables.FEW", 10)
     heard = []
     molecule_table(written(tmp_path), progress=lambda done, total: heard.append((done, total)))
-    assert "20 molecules are read, about 1,000 in a second; they are kept" in caplog.text
+    assert "reading 20 molecules, about 1,000 per second; the result is cached" in caplog.text
     assert heard == [(0, 20), (20, 20)]
 
 

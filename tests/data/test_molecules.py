@@ -143,7 +143,7 @@ def test_fingerprints_are_those_of_rdkit():
 def test_without_rdkit_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     for read in (read_smiles, fingerprints):
-        with pytest.raises(DataError, match=r'rdkit, which is missing: pip install "widebasin\[mol\]"'):
+        with pytest.raises(DataError, match=r'rdkit, which is not installed: pip install "widebasin\[mol\]"'):
             read(["CC"])
 
 

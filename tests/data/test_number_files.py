@@ -42,7 +42,7 @@ def test_empty_files_lines_and_cells(tmp_path, text, missing, expected):
         ("1,2\n3,x\n", np.int16, r"row 2, column 2: invalid value 'x'; it must be a whole number of int16"),
         ("1,2\n3,4.5\n", np.int32, r"row 2, column 2: invalid value '4.5'; it must be a whole number of int32"),
         ("1,2\n40000,4\n", np.int16, r"row 2, column 1: invalid value '40000'"),
-        ("1,2\n3,-4\n", np.uint8, r"'-4'; it must be a whole number, not negative, of uint8"),
+        ("1,2\n3,-4\n", np.uint8, r"'-4'; it must be a whole number of at least 0 of uint8"),
         ("1,2\n3\n", np.int16, r"Row #2: Expected 2 columns, got 1"),
         ("1,2\n3,4,5\n", np.int16, r"Row #2: Expected 2 columns, got 3"),
         ("1,2\n3,\n", np.int16, r"row 2, column 2 is empty; it must be a number"),

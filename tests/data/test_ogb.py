@@ -73,18 +73,21 @@ DAMAGE = [
     ({"node_feat": None}, "raw: node-feat.csv.gz is missing"),
     ({"graph_label": None}, "raw: graph-label.csv.gz is missing"),
     ({"valid": None}, "scaffold: valid.csv.gz is missing"),
-    ({"num_node_list": "2\n1\n3\n"}, "num-edge-list.csv.gz: 4 rows, and num-node-list has 3 graphs"),
-    ({"num_node_list": "2\n1\n3\n3\n"}, "raw: there are 8 nodes, and the counts of the 4 graphs add up to 9"),
+    ({"num_node_list": "2\n1\n3\n"}, "num-edge-list.csv.gz: 4 rows, but num-node-list has 3"),
+    ({"num_node_list": "2\n1\n3\n3\n"}, "raw: there are 8 nodes, but the counts of the 4 graphs add up to 9"),
     ({"num_node_list": "2\n1\n-3\n2\n"}, "graph 2 has -3 nodes"),
-    ({"num_edge_list": "1\n0\n2\n2\n"}, "raw: there are 4 edges, and the counts of the 4 graphs add up to 5"),
+    ({"num_edge_list": "1\n0\n2\n2\n"}, "raw: there are 4 edges, but the counts of the 4 graphs add up to 5"),
     ({"num_edge_list": "1\n0\n2\nx\n"}, "num-edge-list.csv.gz: row 4, column 1: invalid value 'x'"),
     ({"num_edge_list": "1,0\n"}, "num-edge-list.csv.gz: 2 columns instead of 1"),
     ({"edge": "0,1\n0,2\n3,1\n0,1\n"}, "edge 1 of graph 2 joins 3 and 1, but its nodes are numbered 0 to 2"),
     ({"edge": "0,1\n0,2\n2,1\n0\n"}, "edge.csv.gz: .*Row #4: Expected 2 columns, got 1"),
-    ({"edge": ""}, "there are 0 edges, and the counts of the 4 graphs add up to 4"),
+    ({"edge": ""}, "there are 0 edges, but the counts of the 4 graphs add up to 4"),
     ({"edge": "0,1\n0,99999\n2,1\n0,1\n"}, "edge.csv.gz: row 2, column 2: invalid value '99999'"),
-    ({"graph_label": "1,\n0,0\n,1\n"}, "graph-label.csv.gz: 3 rows, and num-node-list has 4 graphs"),
-    ({"graph_label": "1,\n0,0.5\n,1\n,\n"}, "graph-label.csv.gz: row 2, column 2 is 0.5; labels are 0, 1 or missing"),
+    ({"graph_label": "1,\n0,0\n,1\n"}, "graph-label.csv.gz: 3 rows, but num-node-list has 4"),
+    (
+        {"graph_label": "1,\n0,0.5\n,1\n,\n"},
+        "graph-label.csv.gz: row 2, column 2 is 0.5; labels must be 0, 1 or missing",
+    ),
     ({"graph_label": "1,\n0,inf\n,1\n,\n"}, "graph-label.csv.gz: row 2, column 2 is inf"),
     (
         {"node_feat": FILES["raw/node-feat"].replace("1,0", "200,0", 1)},
@@ -95,9 +98,9 @@ DAMAGE = [
     ({"train": "3\n-1\n"}, "train.csv.gz: row -1 is named"),
     ({"train": "3\n1\n"}, "scaffold: graph 0 is named 0 times; it must be named once"),
     ({"train": "3\n0\n1\n"}, "scaffold: graph 1 is named 2 times"),
-    ({"test": ""}, "test.csv.gz: is empty"),
-    ({"mol": "smiles\nC\n"}, "mol.csv.gz: 1 molecules, and num-node-list has 4 graphs"),
-    ({"mol": "text\nC\n"}, "mol.csv.gz: no column is called smiles"),
+    ({"test": ""}, "test.csv.gz: the file is empty"),
+    ({"mol": "smiles\nC\n"}, "mol.csv.gz: 1 molecules, but num-node-list has 4 rows"),
+    ({"mol": "text\nC\n"}, "mol.csv.gz: no column is named smiles"),
     ({"mol": ""}, "mol.csv.gz: cannot be read as comma-separated values"),
 ]
 
@@ -130,7 +133,7 @@ def test_molpcba_is_found_in_the_data_folder(tmp_path, monkeypatch, inside):
     assert len(ogbg_molpcba().dataset) == 4
     shutil.rmtree(root)
     with pytest.raises(
-        DataError, match=r"ogbg_molpcba was not found; get https://\S+pcba.zip and unpack it into a folder"
+        DataError, match=r"ogbg_molpcba was not found; download https://\S+pcba.zip and unpack it into a folder"
     ):
         ogbg_molpcba()
 

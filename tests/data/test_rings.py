@@ -86,7 +86,8 @@ def test_five_cycles_of_the_complete_graph():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [({"missing": 1.0}, "missing must be from 0"), ({"graphs": 0}, "graphs must be at least 1")]
+    ("given", "message"),
+    [({"missing": 1.0}, "missing must be at least 0 and below 1"), ({"graphs": 0}, "graphs must be at least 1")],
 )
 def test_what_cannot_be_drawn_is_refused(given, message):
     with pytest.raises(ValueError, match=message):

@@ -78,24 +78,24 @@ def test_nodes_need_not_be_in_the_order_of_graphs(tmp_path):
 
 
 DAMAGE = [
-    ({"A": None}, "no data set with a file ..._A.txt; there must be one"),
-    ({"graph_labels": None}, "DS_graph_labels.txt: is missing; unpack the archive again"),
-    ({"graph_indicator": None}, "DS_graph_indicator.txt: is missing"),
+    ({"A": None}, r"must contain one file named \*_A\.txt, found none"),
+    ({"graph_labels": None}, "DS_graph_labels.txt: the file is missing; unpack the archive again"),
+    ({"graph_indicator": None}, "DS_graph_indicator.txt: the file is missing"),
     ({"graph_labels": "1\n" * 10}, "DS_graph_labels.txt: at least two different labels are needed"),
     ({"graph_labels": ""}, "DS_graph_labels.txt: at least two different labels are needed"),
     ({"graph_labels": "1\n2\n", "graph_indicator": "1\n2\n", "A": ""}, "2 graphs; at least 10 are needed"),
     ({"graph_labels": "0.5\n1\n"}, "DS_graph_labels.txt: row 1, column 1: invalid value '0.5'; it must be a whole num"),
-    ({"graph_indicator": FILES["graph_indicator"] + "11\n"}, "row 21 is graph 11, and graphs are numbered 1 to 10"),
+    ({"graph_indicator": FILES["graph_indicator"] + "11\n"}, "row 21 is graph 11, but only graphs 1 to 10 have labels"),
     ({"graph_indicator": "0\n"}, "DS_graph_indicator.txt: row 1 is graph 0"),
     ({"A": "1, 21\n"}, "DS_A.txt: row 1 joins 1 and 21, but nodes are numbered 1 to 20"),
     ({"A": "1, 2\n0, 1\n"}, "DS_A.txt: row 2 joins 0 and 1"),
-    ({"A": "1, 2\n3, 4\n"}, "DS_A.txt: row 2 joins a node of graph 1 and one of 2"),
+    ({"A": "1, 2\n3, 4\n"}, "DS_A.txt: row 2 joins a node of graph 1 to one of graph 2; both must be"),
     ({"A": "1, 2, 3\n"}, "DS_A.txt: 3 columns instead of 2"),
     ({"A": "1, x\n"}, "DS_A.txt: row 1, column 2: invalid value 'x'"),
     ({"A": "1, 2\n3\n"}, "DS_A.txt: .*Row #2: Expected 2 columns, got 1"),
-    ({"node_labels": "1\n2\n"}, "DS_node_labels.txt: 2 rows, and the graph indicator has 20 nodes"),
-    ({"node_labels": "".join(f"{n}\n" for n in range(20))}, "20 different labels; at most 10 are encoded"),
-    ({"node_attributes": "1\n"}, "DS_node_attributes.txt: 1 rows, and the graph indicator has 20 nodes"),
+    ({"node_labels": "1\n2\n"}, "DS_node_labels.txt: 2 rows, but the graph indicator has 20"),
+    ({"node_labels": "".join(f"{n}\n" for n in range(20))}, "20 different labels; at most 10 are supported"),
+    ({"node_attributes": "1\n"}, "DS_node_attributes.txt: 1 rows, but the graph indicator has 20"),
     ({"node_attributes": "1\n" * 19 + "inf\n"}, "DS_node_attributes.txt: row 20, column 1 is inf"),
 ]
 
@@ -115,7 +115,7 @@ def test_of_two_data_sets_in_a_folder_it_is_the_one_of_its_name(tmp_path):
     assert tu_graphs(tmp_path / "TWO").dataset.name == "ONE"
     written(tmp_path / "TWICE", "ONE")
     written(tmp_path / "TWICE", "OTHER")
-    with pytest.raises(DataError, match=r"ONE and OTHER with a file ..._A.txt; there must be one"):
+    with pytest.raises(DataError, match=r"one file named \*_A\.txt, found ONE_A\.txt, OTHER_A\.txt"):
         tu_graphs(tmp_path / "TWICE")
     written(tmp_path / "TWICE", "TWICE")
     assert tu_graphs(tmp_path / "TWICE").dataset.name == "TWICE"
@@ -127,7 +127,7 @@ def test_a_data_set_is_found_by_its_name(tmp_path, monkeypatch, inside):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("WIDEBASIN_DATA", str(root))
     with pytest.raises(
-        DataError, match=r"MUTAG was not found; get MUTAG.zip from \S+ and unpack it into a folder MUTAG"
+        DataError, match=r"MUTAG was not found; download MUTAG.zip from \S+ and unpack it into a folder MUTAG"
     ):
         tu_graphs("MUTAG")
     written(root / inside, "MUTAG")

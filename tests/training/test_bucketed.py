@@ -252,7 +252,7 @@ def test_an_epoch_has_every_example_at_most_once_and_drops_others_every_time(tra
 
 def test_a_model_with_a_state_is_refused():
     fields = {field.name: getattr(NORMALIZED, field.name) for field in dataclasses.fields(Supervised)}
-    with pytest.raises(ValueError, match="need a model without state: leave batch normalization out"):
+    with pytest.raises(ValueError, match="need a model without a state; remove batch normalization"):
         Bucketed(**fields, buckets=Buckets.of(np.ones(len(NORMALIZED.dataset), int), (1,)))
 
 

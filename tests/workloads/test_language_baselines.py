@@ -64,10 +64,10 @@ def test_sentences_of_other_words_are_told_apart_and_pairs_count():
 @together(
     ("call", "message"),
     [
-        (lambda: tfidf_logistic_regression([["a"]], [0, 1], [["a"]], [0]), "train_sentences are 1 and train_labels 2"),
-        (lambda: tfidf_logistic_regression([["a"]], [0], [["a"]], []), "test_sentences are 1 and test_labels 0"),
-        (lambda: majority_tag(tagged("a/_"), TRAIN), "no word of train has a tag"),
-        (lambda: majority_tag(TRAIN, tagged("a/_")), "no word of test has a tag"),
+        (lambda: tfidf_logistic_regression([["a"]], [0, 1], [["a"]], [0]), "1 train_sentences but 2 train_labels"),
+        (lambda: tfidf_logistic_regression([["a"]], [0], [["a"]], []), "1 test_sentences but 0 test_labels"),
+        (lambda: majority_tag(tagged("a/_"), TRAIN), "no word in train has a tag"),
+        (lambda: majority_tag(TRAIN, tagged("a/_")), "no word in test has a tag"),
         (lambda: majority_tag_with_suffixes(TRAIN, TRAIN, 0), "length must be at least 1, got 0"),
     ],
 )

@@ -34,9 +34,9 @@ def test_a_split_by_seed_and_unknown_smiles_are_refused():
     given = molecules()
     drawn = dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, fixed_test=0))
     for baseline in (constant, fingerprint_logistic_regression):
-        with pytest.raises(ValueError, match="made is split by seed; read it with split="):
+        with pytest.raises(ValueError, match="the split of made is random; read it with split="):
             baseline(drawn)
-    with pytest.raises(ValueError, match="the SMILES of made are not known"):
+    with pytest.raises(ValueError, match="fingerprints need SMILES, but those of made are unknown"):
         fingerprint_logistic_regression(dataclasses.replace(given, smiles=()))
 
 

@@ -1,4 +1,4 @@
-"""Made sentences with a tag for every word: a task for taggers without a download."""
+"""Synthetic sentences with a tag for every word: a tagging task without a download."""
 
 import functools
 
@@ -9,7 +9,7 @@ from widebasin.data.vocabulary import RESERVED
 
 TAGS = ("determiner", "adjective", "noun", "verb", "adverb", "preposition")
 DETERMINER, ADJECTIVE, NOUN, VERB, ADVERB, PREPOSITION = range(len(TAGS))
-# Tag -> how many words have it alone. The words after them are nouns in one place and verbs in another.
+# How many words have only this tag, tag by tag. The words after them can be nouns or verbs.
 WORDS = (4, 60, 120, 80, 30, 8)
 AMBIGUOUS = 60
 AMBIGUITY = 0.7
@@ -19,19 +19,19 @@ LONGEST = 20
 
 @functools.cache
 def grammar(examples: int = 2_000, seed: int = 0) -> Dataset:
-    """Sentences of a small grammar, at most 20 words, with the tag of every word.
+    """Sentences of a small grammar, of at most 20 words, with the tag of every word.
 
     ``sentence -> phrase verb [adverb] [phrase] {preposition phrase}``, ``phrase -> determiner {adjective} noun``. Words
-    of a tag are drawn by Zipf's law; 70% of nouns and verbs are from 60 words that are both, so that only their place
-    tells which. Two words for which 0 and 1 stand do not occur: they are padding and the unknown word.
+    of a tag follow Zipf's law; 70% of nouns and verbs are among 60 words that can be either, so that only their
+    position tells which. Words 0 (padding) and 1 (unknown) do not occur in sentences.
 
     Args:
         examples: number of sentences.
-        seed: decides all of them.
+        seed: determines all sentences.
 
     Returns:
-        Inputs are numbers of words, ``{"words": int32 [examples, 20]}``, 0 where a sentence has ended. Targets are
-        tags, int32 [examples, 20], -1 there.
+        Inputs are word numbers, ``{"words": int32 [examples, 20]}``, 0 after the end of a sentence. Targets are tags,
+        int32 [examples, 20], -1 there.
     """
     random = np.random.default_rng(seed)
     starts = RESERVED + np.concatenate([[0], np.cumsum(WORDS)])

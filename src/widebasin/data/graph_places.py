@@ -1,10 +1,10 @@
-"""Where data sets of graphs are: tables of molecules, and folders of OGB and TU."""
+"""Finds data sets of graphs: tables of molecules, and folders of OGB and TU."""
 
 from pathlib import Path
 
 from widebasin.data.places import folders_here
 
-# Folder of tables of molecules in the data folder, and how their names end.
+# Subfolder of the data folder for tables of molecules, and the endings of their names.
 FOLDER, ENDINGS = "mol", (".csv", ".csv.gz")
 
 

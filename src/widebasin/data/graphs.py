@@ -1,4 +1,4 @@
-"""Graphs of different sizes as arrays with an axis over graphs: nodes and edges padded to the most that occur."""
+"""Graphs of different sizes as arrays with an axis over graphs, padded to the most nodes and edges that occur."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class RaggedGraphs(NamedTuple):
     Attributes:
         nodes: features of the nodes of all graphs.
         node_counts: number of nodes of every graph.
-        edges: two nodes of every edge, numbered from 0 within their graph.
+        edges: the two nodes of every edge, numbered from 0 within their graph.
         edge_counts: number of edges of every graph.
     """
 
@@ -35,12 +35,12 @@ class PaddedGraphs(NamedTuple):
     """Graphs as ``Dataset`` holds them.
 
     Attributes:
-        inputs: ``nodes``, features ``[graphs, most nodes, features]`` of uint8, int16 or float32, the first that holds
-            them all, 0 where there is no node; ``edges``, int16 ``[graphs, most edges, 2]``, every undirected edge
-            once, the lower node first, in ascending order, -1 where there is none; ``sizes``, int32 ``[graphs]``,
-            numbers of nodes.
+        inputs: ``nodes``, features ``[graphs, most nodes, features]``, in the first of uint8, int16 and float32 that
+            represents all of them, 0 for padding; ``edges``, int16 ``[graphs, most edges, 2]``, every undirected edge
+            once, the lower node first, in ascending order, -1 for padding; ``sizes``, int32 ``[graphs]``, numbers of
+            nodes.
         self_loops: how many edges from a node to itself were left out.
-        doubles: how many edges were left out because the same one, in this direction or the other, was there.
+        doubles: how many edges were left out because they occurred before, in either direction.
     """
 
     inputs: dict[str, np.ndarray]
@@ -79,7 +79,9 @@ def padded_graphs(
     _refuse_counts(source, "edges", edge_counts, len(edges))
     graphs = len(node_counts)
     if len(edge_counts) != graphs:
-        raise DataError(f"{source}: {graphs:,} numbers of nodes and {len(edge_counts):,} of edges; give one per graph")
+        raise DataError(
+            f"{source}: {graphs:,} node counts but {len(edge_counts):,} edge counts; give one of each per graph"
+        )
     if node_counts.max(initial=0) > MOST_NODES:
         graph = int(node_counts.argmax())
         raise DataError(f"{source}: graph {graph:,} has {node_counts[graph]:,} nodes, but at most {MOST_NODES:,} fit")
@@ -88,7 +90,7 @@ def padded_graphs(
         place[order] = np.arange(graphs)
     low, high, edge_graphs = _refused_outside(source, node_counts, edges, edge_counts)
     loops = low == high
-    # The place of the graph, then the lower node, then the higher one.
+    # Bits: the index of the graph, then the lower node, then the higher one.
     keys = (place[edge_graphs] << 32 | low << 16 | high)[~loops]
     del low, high, edge_graphs
     keys.sort()
@@ -115,29 +117,29 @@ def padded_graphs(
 
 
 def ragged_graphs(inputs: dict[str, np.ndarray]) -> RaggedGraphs:
-    """The graphs of ``PaddedGraphs.inputs`` one after another: its inverse, but for the order and doubles of edges."""
+    """The inverse of ``padded_graphs``, except for the order of edges and for edges that were left out."""
     nodes, edges, sizes = (np.asarray(inputs[name]) for name in ("nodes", "edges", "sizes"))
     real = edges[..., 0] >= 0
     return RaggedGraphs(nodes[np.arange(nodes.shape[1]) < sizes[:, None]], sizes, edges[real], real.sum(1))
 
 
 def one_hot(values: Num[np.ndarray, " values"], width: int) -> np.ndarray:
-    """Bytes ``[values, width]``, 1 where the value is the column's number."""
+    """One-hot vectors, uint8 ``[values, width]``."""
     return (np.asarray(values)[:, None] == np.arange(width)).astype(np.uint8)
 
 
 def _within(counts: np.ndarray) -> np.ndarray:
-    """The numbers 0, 1, ... of every graph, graph by graph."""
+    """The numbers 0, 1, ... within every graph."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _refuse_counts(source: str, what: str, counts: np.ndarray, there: int) -> None:
     if counts.min(initial=0) < 0:
         graph = int(counts.argmin())
-        raise DataError(f"{source}: graph {graph:,} has {counts[graph]:,} {what}; counts must not be negative")
+        raise DataError(f"{source}: graph {graph:,} has {counts[graph]:,} {what}; counts must be at least 0")
     if counts.sum() != there:
         raise DataError(
-            f"{source}: there are {there:,} {what}, and the counts of the {len(counts):,} graphs add up to "
+            f"{source}: there are {there:,} {what}, but the counts of the {len(counts):,} graphs add up to "
             f"{counts.sum():,}; get the files again"
         )
 
@@ -145,7 +147,7 @@ def _refuse_counts(source: str, what: str, counts: np.ndarray, there: int) -> No
 def _refused_outside(
     source: str, node_counts: np.ndarray, edges: np.ndarray, edge_counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The lower and the higher node of every edge and its graph, all nodes within their graphs."""
+    """The lower node, the higher node and the graph of every edge; ``DataError`` for a node outside its graph."""
     edges = np.asarray(edges).reshape(-1, 2)
     edge_graphs = np.repeat(np.arange(len(edge_counts)), edge_counts)
     outside = (edges.min(1) < 0) | (edges.max(1) >= node_counts[edge_graphs])
@@ -163,7 +165,7 @@ def _refused_outside(
 def _smallest(source: str, nodes: np.ndarray) -> np.dtype:
     """The smallest type that represents all features."""
     if nodes.dtype.kind not in "buif":
-        raise DataError(f"{source}: features of nodes are of {nodes.dtype}; they must be numbers")
+        raise DataError(f"{source}: node features have the type {nodes.dtype}; they must be numbers")
     low, high = (nodes.min(), nodes.max()) if nodes.size else (0, 0)
     if nodes.dtype.kind != "f":
         for dtype in (np.uint8, np.int16):
@@ -174,7 +176,7 @@ def _smallest(source: str, nodes: np.ndarray) -> np.dtype:
         exact = bool(np.abs([low, high]).max() <= np.finfo(np.float32).max)  # not of NaN
     if not exact:
         raise DataError(
-            f"{source}: features of nodes run from {low} to {high}, which float32 does not hold; scale them or replace "
-            "what is missing"
+            f"{source}: node features range from {low} to {high}, which float32 cannot represent; rescale them, or "
+            "replace missing values"
         )
     return np.dtype(np.float32)

@@ -18,8 +18,8 @@ def corrupt_labels(
 ) -> Int[Array, "examples ..."]:
     """Changes ``floor(rate * examples)`` labels to a wrong class (off by at most one beyond 100,000 examples).
 
-    Of examples with several labels, such as the tags of a sentence, every label is wrong with probability ``rate``
-    instead, independently. A label of -1 is missing, and stays so.
+    If examples have several labels, such as the tags of a sentence, every label is wrong with probability ``rate``
+    instead, independently. Missing labels (-1) stay missing.
 
     * ``symmetric``: a class drawn uniformly among the ``num_classes - 1`` others.
     * ``asymmetric``: the next class, ``(label + 1) mod num_classes``.
@@ -46,6 +46,6 @@ def corrupt_labels(
         shift = jnp.ones_like(labels)
     else:
         raise ValueError(f"label noise kind must be one of {', '.join(LABEL_NOISE_KINDS)}, got {kind!r}")
-    # In 32 bits: the sum of two bytes may be none.
+    # In 32 bits: the sum of two bytes can overflow.
     other = (labels.astype(jnp.int32) + shift) % num_classes
     return jnp.where(corrupted, other.astype(labels.dtype), labels)

@@ -1,4 +1,4 @@
-"""Tables of molecules: SMILES and binary tasks in a file of comma-separated values, as MoleculeNet publishes them."""
+"""Tables of molecules: a .csv file with SMILES and binary tasks, as MoleculeNet publishes them."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -98,7 +98,7 @@ def _read(path: Path) -> Any:
         names = _header(path, stream.read(BLOCK))
     with explained(path, "cannot be read as comma-separated values"), Decompressed(path) as stream:
         try:
-            # Threads do not know the numbers of rows that errors name.
+            # With threads, errors would lack row numbers.
             read = csv.read_csv(
                 stream,
                 csv.ReadOptions(use_threads=False, block_size=BLOCK),
@@ -110,7 +110,7 @@ def _read(path: Path) -> Any:
                 raise
             raise DataError(f"{path}: is not UTF-8 text ({error}); save the file in UTF-8") from error
     if not read.num_rows:
-        raise DataError(f"{path}: there are columns, {_listed(names)}, and no rows")
+        raise DataError(f"{path}: has the columns {_listed(names)}, but no rows; get the file again")
     return read
 
 
@@ -119,13 +119,13 @@ def _header(path: Path, start: bytes) -> list[str]:
 
     first = next((line for line in start.splitlines() if line.strip()), b"")
     if not first:
-        raise DataError(f"{path}: is empty")
+        raise DataError(f"{path}: the file is empty; get it again")
     try:
         names = next(csv.reader([first.decode("utf-8-sig")]))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the first line is not UTF-8 text; save the file in UTF-8") from error
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: several columns are called {_listed(twice)}; give each a name of its own")
+        raise DataError(f"{path}: several columns are named {_listed(twice)}; give every column a different name")
     return names
 
 
@@ -137,20 +137,20 @@ def _smiles_column(path: Path, names: Sequence[str], given: str | None) -> str:
         return given
     found = [name for name in names if name.strip().lower() == "smiles"]
     if len(found) != 1:
-        which = f"several columns are called smiles, {_listed(found)}" if found else "no column is called smiles"
+        which = f"several columns are named smiles, {_listed(found)}" if found else "no column is named smiles"
         raise DataError(f"{path}: {which}; name the column with SMILES; {there}")
     return found[0]
 
 
 def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The labels of every task, int8, -1 where missing."""
+    """Task -> labels, int8, -1 where missing."""
     if named is not None:
         unknown = [name for name in named if name not in read.column_names or name == smiles]
         if not named:
-            raise DataError(f"{path}: no task is named; name one, or leave the names out to have all")
+            raise DataError(f"{path}: the list of tasks is empty; name at least one, or leave tasks out to get all")
         if unknown:
             others = [name for name in read.column_names if name != smiles]
-            raise DataError(f"{path}: there is no task {_listed(unknown)}; columns are {_listed(others)}")
+            raise DataError(f"{path}: there is no task {_listed(unknown)}; the columns are {_listed(others)}")
     labels = {}
     for name in read.column_names if named is None else named:
         if name == smiles:
@@ -160,8 +160,8 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
             labels[name] = found.values
         elif named is not None:
             raise DataError(
-                f"{path}: row {found.wrong + 1:,} of column {name} is {read.column(name)[found.wrong].as_py()!r}; a "
-                "task has 0, 1 and missing values"
+                f"{path}: row {found.wrong + 1:,} of column {name!r} is {read.column(name)[found.wrong].as_py()!r}; a "
+                "task may contain only 0, 1 and missing values"
             )
     if named is None:
         labels = {name: values for name, values in labels.items() if (values >= 0).any()}
@@ -201,14 +201,16 @@ def _label(text: str) -> int:
 
 
 def _graphs(path: Path, column: str, texts: Sequence[str], progress: Progress) -> dict[str, np.ndarray]:
-    """The arrays of ``ReadMolecules``, from the cache if they are there."""
+    """The arrays of ``ReadMolecules``, from the cache if possible."""
     with explained(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(f"\0widebasin molecules {VERSION}\0{column}".encode())
 
     def compute() -> dict[str, np.ndarray]:
         if len(texts) > FEW:
-            LOGGER.info(shown(f"{path}: {len(texts):,} molecules are read, about 1,000 in a second; they are kept"))
+            LOGGER.info(
+                shown(f"{path}: reading {len(texts):,} molecules, about 1,000 per second; the result is cached")
+            )
         read = read_smiles(texts, progress)
         return read.graphs._asdict() | {"rows": read.rows, "scaffolds": read.scaffolds}
 
@@ -217,7 +219,7 @@ def _graphs(path: Path, column: str, texts: Sequence[str], progress: Progress) -
 
 
 def _consistent(kept: dict[str, np.ndarray], rows: int) -> bool:
-    """Whether arrays can be those of so many rows."""
+    """Whether cached arrays fit a table with this many rows."""
     return bool(
         kept["nodes"].ndim == 2
         and kept["nodes"].shape[1] == len(ATOM_FEATURES)
@@ -243,18 +245,18 @@ def _skipped(path: Path, texts: list[str], rows: np.ndarray) -> tuple[tuple[int,
 
 
 def _split(path: Path, scaffolds: np.ndarray, split: str) -> tuple[np.ndarray, SplitSizes]:
-    """The molecules in their order, and the sizes of the three parts."""
+    """The molecules ordered by part, and the sizes of the three parts."""
     if split == "random":
         order, sizes = np.arange(len(scaffolds)), parts_of_tenths(len(scaffolds))
-        remedy = "give at least 10"
+        remedy = "at least 10 molecules are needed"
     else:
         parts = scaffold_split(scaffolds)
         order, sizes = np.concatenate(parts), SplitSizes(*map(len, parts))
-        remedy = 'split them by chance: split="random"'
+        remedy = 'use split="random"'
     if not min(sizes.train, sizes.valid, sizes.test):
         raise DataError(
             f"{path}: the {split} split of {len(scaffolds):,} molecules with {len(np.unique(scaffolds)):,} scaffolds "
-            f"has {sizes.train:,} to train, {sizes.valid:,} to validate and {sizes.test:,} to test on; {remedy}"
+            f"has {sizes.train:,} for training, {sizes.valid:,} for validation and {sizes.test:,} for testing; {remedy}"
         )
     return order, sizes
 

@@ -150,11 +150,11 @@ def fingerprints(smiles: Iterable[str], radius: int = 2, bits: int = 2_048) -> A
 
 
 def scaffold_split(scaffolds: Int[np.ndarray, " molecules"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to train, to validate and to test on: 80, 10 and 10 percent, no scaffold in two of them.
+    """Training, validation and test rows: 80, 10 and 10 percent, with no scaffold in two parts.
 
-    Scaffolds are taken from the one with the most molecules to the one with the fewest, of equal ones first that which
-    occurs last. One goes into training if that still has room for all of its molecules, else into validation, else into
-    the test part.
+    Scaffolds are assigned from the one with the most molecules to the one with the fewest; among equals, the one whose
+    first molecule comes last goes first. A scaffold goes into the training part if all its molecules still fit there,
+    else into the validation part if they fit there, else into the test part.
 
     Args:
         scaffolds: number of the scaffold of every molecule.
@@ -163,7 +163,7 @@ def scaffold_split(scaffolds: Int[np.ndarray, " molecules"]) -> tuple[np.ndarray
     """
     _, first, inverse, counts = np.unique(scaffolds, return_index=True, return_inverse=True, return_counts=True)
     by_scaffold = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
-    # In hundredths, as nine tenths of a number are not always the same as eight and one.
+    # In whole numbers (hundredths), so that rounding plays no role.
     rooms = (80 * len(scaffolds), 90 * len(scaffolds))
     train, valid, test = [], [], []
     trained = validated = 0
@@ -182,7 +182,7 @@ def scaffold_split(scaffolds: Int[np.ndarray, " molecules"]) -> tuple[np.ndarray
 
 
 def parts_of_tenths(examples: int) -> SplitSizes:
-    """Sizes of a split into 80, 10 and 10 percent; what does not divide is trained on."""
+    """Sizes of a split into 80, 10 and 10 percent; the remainder goes into the training part."""
     tenth = examples // 10
     return SplitSizes(examples - 2 * tenth, tenth, tenth)
 
@@ -191,7 +191,7 @@ def _rdkit() -> tuple[Any, Any]:
     try:
         from rdkit import Chem, rdBase
     except ImportError as error:
-        raise DataError('SMILES are read by rdkit, which is missing: pip install "widebasin[mol]"') from error
+        raise DataError('reading SMILES needs rdkit, which is not installed: pip install "widebasin[mol]"') from error
     return Chem, rdBase
 
 

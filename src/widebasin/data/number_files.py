@@ -13,7 +13,7 @@ from widebasin.data.errors import DataError
 BLOCK = 1 << 23
 # How pyarrow reports an invalid value; it counts columns from 0.
 VALUE = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to \w+: (.*)")
-KINDS = {"i": "a whole number", "u": "a whole number, not negative,", "f": "a number"}
+KINDS = {"i": "a whole number", "u": "a whole number of at least 0", "f": "a number"}
 
 
 def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bool = False) -> np.ndarray:
@@ -44,7 +44,7 @@ def read_numbers(path: Path, dtype: Any, columns: int | None = None, missing: bo
     blocks, rows = [], 0
     with explained(path), Decompressed(path) as stream:
         try:
-            # Threads do not know the numbers of rows that errors name.
+            # With threads, errors would lack row numbers.
             for block in csv.open_csv(
                 stream,
                 csv.ReadOptions(use_threads=False, block_size=BLOCK, autogenerate_column_names=True),

@@ -1,4 +1,4 @@
-"""Molecules of the Open Graph Benchmark, from the folder that its archives unpack to."""
+"""Molecules of the Open Graph Benchmark, from the folder in its archives."""
 
 import functools
 from pathlib import Path
@@ -34,7 +34,7 @@ def ogbg_molpcba() -> Molecules:
             if (place / "raw").is_dir():
                 return _molecules(place.resolve())
     raise not_obtained(
-        MOLPCBA, "get https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/pcba.zip and unpack it"
+        MOLPCBA, "download https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/pcba.zip and unpack it"
     )
 
 
@@ -65,7 +65,7 @@ def _molecules(folder: Path) -> Molecules:
     graphs = len(node_counts)
     for path, count in (("num-edge-list", len(edge_counts)), ("graph-label", len(targets))):
         if count != graphs:
-            raise DataError(f"{_file(raw, path)}: {count:,} rows, and num-node-list has {graphs:,} graphs; {REMEDY}")
+            raise DataError(f"{_file(raw, path)}: {count:,} rows, but num-node-list has {graphs:,}; {REMEDY}")
     order, sizes = _split(folder / "split" / "scaffold", graphs)
     nodes = _features(_file(raw, "node-feat"))
     edges = read_numbers(_file(raw, "edge"), np.int16, columns=2)
@@ -79,7 +79,7 @@ def _molecules(folder: Path) -> Molecules:
 
 
 def _file(folder: Path, name: str) -> Path:
-    """The file of a name, compressed or not."""
+    """The file with this name, compressed or not."""
     with explained(folder):
         for path in (folder / f"{name}.csv.gz", folder / f"{name}.csv"):
             if path.is_file():
@@ -95,8 +95,8 @@ def _labels(path: Path) -> np.ndarray:
     if wrong.any():
         row, column = (int(one[0]) for one in np.nonzero(wrong))
         raise DataError(
-            f"{path}: row {row + 1:,}, column {column + 1:,} is {values[row, column]:g}; labels are 0, 1 or missing, "
-            "and numbers to regress on are not read"
+            f"{path}: row {row + 1:,}, column {column + 1:,} is {values[row, column]:g}; labels must be 0, 1 or "
+            "missing, because regression tasks are not supported"
         )
     values[missing] = -1
     return values.astype(np.int8)
@@ -115,12 +115,12 @@ def _features(path: Path) -> np.ndarray:
 
 
 def _split(folder: Path, graphs: int) -> tuple[np.ndarray, SplitSizes]:
-    """The graphs in the order of the parts, and the sizes of these."""
+    """The graphs ordered by part, and the sizes of the parts."""
     paths = [_file(folder, part) for part in PARTS]
     parts = [read_numbers(path, np.int64, columns=1)[:, 0] for path in paths]
     for path, rows in zip(paths, parts, strict=True):
         if not len(rows):
-            raise DataError(f"{path}: is empty; {REMEDY}")
+            raise DataError(f"{path}: the file is empty; {REMEDY}")
         if rows.min() < 0 or rows.max() >= graphs:
             wrong = rows[(rows < 0) | (rows >= graphs)][0]
             raise DataError(f"{path}: row {wrong:,} is named, but graphs are numbered 0 to {graphs - 1:,}; {REMEDY}")
@@ -133,7 +133,7 @@ def _split(folder: Path, graphs: int) -> tuple[np.ndarray, SplitSizes]:
 
 
 def _mapping(folder: Path, graphs: int, tasks: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """SMILES of all graphs, or none, and names of tasks; their numbers if there are no names."""
+    """SMILES of all graphs, or none, and names of the tasks, or "task 1", "task 2" ... if unknown."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -145,11 +145,11 @@ def _mapping(folder: Path, graphs: int, tasks: int) -> tuple[np.ndarray, tuple[s
         with Decompressed(path) as stream:
             names = csv.open_csv(stream, csv.ReadOptions(use_threads=False)).schema.names
         if "smiles" not in names:
-            raise DataError(f"{path}: no column is called smiles; delete the file, or {REMEDY}")
+            raise DataError(f"{path}: no column is named smiles; delete the file, or {REMEDY}")
         kinds = csv.ConvertOptions(column_types={"smiles": pa.string()}, include_columns=["smiles"])
         with Decompressed(path) as stream:
             smiles = csv.read_csv(stream, csv.ReadOptions(use_threads=False), convert_options=kinds).column("smiles")
     if len(smiles) != graphs:
-        raise DataError(f"{path}: {len(smiles):,} molecules, and num-node-list has {graphs:,} graphs; {REMEDY}")
+        raise DataError(f"{path}: {len(smiles):,} molecules, but num-node-list has {graphs:,} rows; {REMEDY}")
     named = tuple(name for name in names if name not in ("smiles", "mol_id"))
     return smiles.fill_null("").to_numpy().astype(object), named if len(named) == tasks else numbers

@@ -1,4 +1,4 @@
-"""Made sentences that are positive or negative: a task for recurrent networks without a download."""
+"""Synthetic sentences that are positive or negative: a task for recurrent networks without a download."""
 
 import functools
 
@@ -7,7 +7,7 @@ import numpy as np
 from widebasin.data.dataset import Dataset
 from widebasin.data.vocabulary import RESERVED
 
-# The first word turns what follows; then come positive, negative and neutral words.
+# The first word negates the opinion after it; then come positive, negative and neutral words.
 NOT = RESERVED
 OPINIONS, NEUTRAL = 40, 60
 VOCABULARY = NOT + 1 + 2 * OPINIONS + NEUTRAL
@@ -16,19 +16,19 @@ SHORTEST, LONGEST = 3, 20
 
 @functools.cache
 def phrases(examples: int = 2_400, seed: int = 0) -> Dataset:
-    """Sentences of 3 to 20 made words with the label of the majority of their opinions.
+    """Sentences of 3 to 20 synthetic words, labelled by the majority of their opinions.
 
-    Three in ten words are positive, as many negative, four neutral; 30% of opinions are preceded by a word that turns
-    them round. Words of a kind are drawn by Zipf's law. The label is 1 where positive opinions, after they are turned,
-    are more than negative ones; sentences with as many of both are drawn anew. Logistic regression on how often each
-    word occurs, without their order, reaches 60% after 1,000 sentences.
+    30% of draws are positive words, 30% negative and 40% neutral; 30% of opinions are preceded by a negation. Words of
+    a kind follow Zipf's law. The label is 1 if positive opinions outnumber negative ones after negation, else 0; ties
+    are drawn again. Logistic regression on word counts, without their order, reaches 60% with 1,000 sentences.
 
     Args:
         examples: number of sentences.
-        seed: decides all of them.
+        seed: determines all sentences.
 
     Returns:
-        Inputs are numbers of words, int32 [examples, 20], 0 where a sentence has ended.
+        Inputs are word numbers, int32 [examples, 20], 0 after the end of a sentence. Targets are labels, int32
+        [examples].
     """
     random = np.random.default_rng(seed)
     ranks = 1 / np.arange(1, OPINIONS + 1)

@@ -1,4 +1,4 @@
-"""Small random graphs like molecules, and tasks that depend on their structure."""
+"""Small random graphs that resemble molecules, with tasks that depend on their structure."""
 
 import functools
 
@@ -9,7 +9,7 @@ from widebasin.data.graphs import padded_graphs
 
 NODES = (6, 24)
 MOST_DEGREE = 4
-# Shares of the kinds of nodes.
+# Probabilities of the kinds of nodes.
 KINDS = (0.5, 0.15, 0.15, 0.2)
 RING_LENGTHS = (3, 4, 5, 6)
 MOST_RINGS = 3
@@ -19,28 +19,27 @@ RING_TASKS = ("triangle", "pentagon", "kind 1 beside kind 2", "two rings")
 
 @functools.cache
 def ring_graphs(graphs: int = 2_000, missing: float = 0.1, seed: int = 0) -> Dataset:
-    """Random trees of 6 to 24 nodes of degree 4 at most, and 0 to 3 edges more, each of which closes a ring.
+    """Random trees of 6 to 24 nodes with degrees of at most 4, plus 0 to 3 edges that each close a ring.
 
-    A ring is wanted of 3, 4, 5 or 6 nodes, all alike, and closed between two nodes so far apart, if there are. Nodes
-    are of four kinds. Their features are the kind, one of four columns that is 1, and the number of their neighbours:
-    uint8 ``[graphs, nodes, 5]``. The tasks ``RING_TASKS``:
-    whether there is a cycle of 3 nodes; whether there is one of 5; whether nodes of kind 1 and 2 are neighbours;
-    whether there are two rings or more, which is edges less nodes plus 1. Positives are 32, 36, 44 and 47 percent of
-    20,000 graphs.
+    The length of a ring is 3, 4, 5 or 6 with equal probability; it is closed if two nodes at the right distance exist.
+    There are four kinds of nodes. The features of a node are its kind, one-hot, and its number of neighbours: uint8
+    ``[graphs, nodes, 5]``. The tasks ``RING_TASKS`` are: is there a cycle of 3 nodes; is there a cycle of 5 nodes; are
+    nodes of the kinds 1 and 2 neighbours; are there two rings or more (edges minus nodes plus 1). In 20,000 graphs 32,
+    36, 44 and 47 percent are positive.
 
     Args:
-        graphs: how many.
-        missing: share of labels that are missing, by chance.
-        seed: of graphs and missing labels; the split is a matter of the network's seed.
+        graphs: number of graphs.
+        missing: fraction of labels that are missing at random.
+        seed: determines graphs and missing labels; the split depends on the seed of the network.
 
     Returns:
         inputs as ``PaddedGraphs``, targets int8 ``[graphs, 4]``, -1 where missing.
 
     Raises:
-        ValueError: if ``missing`` is not from 0 to below 1, or there is no graph.
+        ValueError: if ``missing`` is not in [0, 1), or ``graphs`` is below 1.
     """
     if not 0 <= missing < 1:
-        raise ValueError(f"missing must be from 0 to below 1, got {missing}")
+        raise ValueError(f"missing must be at least 0 and below 1, got {missing}")
     if graphs < 1:
         raise ValueError(f"graphs must be at least 1, got {graphs}")
     generator = np.random.default_rng(seed)
@@ -64,7 +63,7 @@ def ring_tasks(adjacency: np.ndarray, kinds: np.ndarray, sizes: np.ndarray) -> n
 
     Args:
         adjacency: whether two nodes are neighbours, ``[graphs, nodes, nodes]``.
-        kinds: of the nodes, ``[graphs, nodes]``.
+        kinds: kind of every node, ``[graphs, nodes]``.
         sizes: number of nodes, ``[graphs]``; the graphs must be connected.
 
     Source: Harary and Manvel 1971, "On the number of cycles in a graph", for the number of cycles of 5 nodes.
@@ -82,7 +81,7 @@ def ring_tasks(adjacency: np.ndarray, kinds: np.ndarray, sizes: np.ndarray) -> n
 
 
 def _trees(generator: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
-    """Every node is joined to an earlier one, all alike that have a bond left."""
+    """Joins every node to an earlier one, chosen uniformly among those that can have another neighbour."""
     graphs = np.arange(len(sizes))
     adjacency = np.zeros((len(sizes), NODES[1], NODES[1]), bool)
     for node in range(1, NODES[1]):
@@ -94,7 +93,7 @@ def _trees(generator: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
 
 
 def _close_rings(generator: np.random.Generator, adjacency: np.ndarray) -> None:
-    """Joins two nodes that are so far apart that a ring of the wanted length closes, so many times as are drawn."""
+    """Closes a random number of rings of random lengths, each by joining two nodes at the right distance."""
     graphs, nodes = adjacency.shape[:2]
     wanted = generator.integers(0, MOST_RINGS + 1, graphs)
     for number in range(MOST_RINGS):
@@ -114,5 +113,5 @@ def _close_rings(generator: np.random.Generator, adjacency: np.ndarray) -> None:
 
 
 def _chosen(generator: np.random.Generator, allowed: np.ndarray) -> np.ndarray:
-    """A column of every row, all alike that are allowed."""
+    """A column for every row, chosen uniformly among the allowed ones."""
     return np.where(allowed, generator.random(allowed.shape), -1.0).argmax(1)

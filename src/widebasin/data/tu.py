@@ -15,7 +15,7 @@ from widebasin.data.number_files import read_numbers
 from widebasin.data.places import folders_here, not_obtained
 from widebasin.data.splits import SplitSizes
 
-# Nodes of so many neighbours and more have the same feature, where degrees are all that is known of nodes.
+# Nodes with this many neighbours or more share a feature, where degrees are the only features.
 MOST_DEGREE = 32
 # Largest number of different labels of nodes.
 MOST_LABELS = 1_000
@@ -65,7 +65,7 @@ def _found(name: str) -> Path:
         for place in (folder, folder / name):
             if (place / f"{name}_A.txt").is_file():
                 return place
-    raise not_obtained(name, f"get {name}.zip from https://chrsmrrs.github.io/datasets and unpack it")
+    raise not_obtained(name, f"download {name}.zip from https://chrsmrrs.github.io/datasets and unpack it")
 
 
 @functools.cache
@@ -75,18 +75,19 @@ def _graphs(folder: Path) -> ClassifiedGraphs:
     if folder.name in names:
         names = [folder.name]
     if len(names) != 1:
-        raise DataError(f"{folder}: {' and '.join(names) or 'no data set'} with a file ..._A.txt; there must be one")
+        found = ", ".join(f"{name}_A.txt" for name in names) or "none"
+        raise DataError(f"{folder}: must contain one file named *_A.txt, found {found}")
     (name,) = names
     files = {kind: folder / f"{name}_{kind}.txt" for kind in ("A", "graph_indicator", "graph_labels")}
     for path in files.values():
         if not path.is_file():
-            raise DataError(f"{path}: is missing; unpack the archive again")
+            raise DataError(f"{path}: the file is missing; unpack the archive again")
     labels = read_numbers(files["graph_labels"], np.int64, columns=1)[:, 0]
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise DataError(f"{files['graph_labels']}: at least two different labels are needed")
     if len(labels) < 10:
-        raise DataError(f"{files['graph_labels']}: {len(labels)} graphs; at least 10 are needed, to split them")
+        raise DataError(f"{files['graph_labels']}: {len(labels)} graphs; at least 10 are needed for a split")
     graph_of, order, place = _nodes(files["graph_indicator"], len(labels))
     edges = _edges(files["A"], graph_of)
     features = _features(folder, name, edges, len(graph_of))
@@ -106,14 +107,14 @@ def _graphs(folder: Path) -> ClassifiedGraphs:
 
 
 def _nodes(path: Path, graphs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The graph of every node, the nodes graph by graph, and the place of every node among them; all from 0."""
+    """The graph of every node, the nodes ordered by graph, and every node's index in this order; all from 0."""
     graph_of = read_numbers(path, np.int64, columns=1)[:, 0] - 1
     wrong = (graph_of < 0) | (graph_of >= graphs)
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{path}: row {row + 1:,} is graph {graph_of[row] + 1:,}, and graphs are numbered 1 to {graphs:,}, the "
-            "number of their labels"
+            f"{path}: row {row + 1:,} is graph {graph_of[row] + 1:,}, but only graphs 1 to {graphs:,} have "
+            "labels; get the files again"
         )
     order = np.argsort(graph_of, kind="stable")
     place = np.empty(len(order), np.int64)
@@ -134,7 +135,8 @@ def _edges(path: Path, graph_of: np.ndarray) -> np.ndarray:
     if (first != second).any():
         row = int((first != second).argmax())
         raise DataError(
-            f"{path}: row {row + 1:,} joins a node of graph {first[row] + 1:,} and one of {second[row] + 1:,}"
+            f"{path}: row {row + 1:,} joins a node of graph {first[row] + 1:,} to one of graph {second[row] + 1:,}; "
+            "both must be in the same graph"
         )
     return edges
 
@@ -146,7 +148,7 @@ def _features(folder: Path, name: str, edges: np.ndarray, nodes: int) -> np.ndar
         for values in _of_nodes(labels, np.int64, nodes).T:
             kinds, codes = np.unique(values, return_inverse=True)
             if len(kinds) > MOST_LABELS:
-                raise DataError(f"{labels}: {len(kinds):,} different labels; at most {MOST_LABELS:,} are encoded")
+                raise DataError(f"{labels}: {len(kinds):,} different labels; at most {MOST_LABELS:,} are supported")
             parts.append(one_hot(codes, len(kinds)))
     if attributes.is_file():
         parts.append(_of_nodes(attributes, np.float32, nodes))
@@ -160,5 +162,5 @@ def _features(folder: Path, name: str, edges: np.ndarray, nodes: int) -> np.ndar
 def _of_nodes(path: Path, dtype: type, nodes: int) -> np.ndarray:
     values = read_numbers(path, dtype)
     if len(values) != nodes:
-        raise DataError(f"{path}: {len(values):,} rows, and the graph indicator has {nodes:,} nodes")
+        raise DataError(f"{path}: {len(values):,} rows, but the graph indicator has {nodes:,}; get the files again")
     return values

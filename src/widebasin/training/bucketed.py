@@ -26,11 +26,11 @@ def shortened(inputs: PyTree, length: int) -> PyTree:
 
 
 class BucketedBatch(Batch):
-    """Examples with their targets, and how long each of them may be.
+    """Examples with their targets, and the largest length of each.
 
     Attributes:
-        columns: pairs (number of examples, length), in the order of the examples. A batch of another number, such as
-            some of these examples, may be in any order.
+        columns: pairs (number of examples, length), in the order of the examples. They apply only to the whole batch:
+            a batch with another number of examples, such as a subset, may be in any order.
     """
 
     columns: tuple[tuple[int, int], ...] = eqx.field(static=True, kw_only=True)
@@ -38,27 +38,27 @@ class BucketedBatch(Batch):
 
 @dataclass(frozen=True, eq=False)
 class Bucketed(Supervised):
-    """A data set of padded examples, of which every batch computes most at less than the full length.
+    """A data set of padded examples, most of which are computed at less than the full length.
 
-    Every batch takes about as many examples of every size as every other: an epoch is a random permutation of the
-    training examples, stably sorted by bucket, of which batch ``s`` of ``S`` takes those at ``s, s + S, s + 2 S ...``.
-    All batches have one shape then, and each example is at most once in an epoch. Padding has no effect on the results,
-    so neither have buckets, but for that choice and for rounding.
+    All batches contain about the same number of examples of every size: an epoch is a random permutation of the
+    training examples, stably sorted by bucket, and batch ``s`` of ``S`` takes those at ``s, s + S, s + 2 S ...``. So
+    all batches have the same shape, and no example occurs twice in an epoch. Padding does not change results, so
+    buckets affect them only through the composition of batches and through rounding.
 
-    A group of examples of a batch (``m``, microbatches) is computed at the full length.
+    Groups of examples of a batch (``m``, microbatches) are computed at the full length.
 
     Attributes:
-        buckets: the sizes.
-        cut: shortens inputs; outputs may be shorter then along their first axis, and are filled up with 0.
+        buckets: the buckets of all examples.
+        cut: shortens inputs; if this shortens the first axis of outputs, they are padded with 0.
     """
 
     buckets: Buckets = dataclasses.field(kw_only=True)
     cut: Cut = dataclasses.field(default=shortened, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for a model with a state: it would be that of a part of the batch."""
+        """Raises ``ValueError`` for a model with a state, which would be computed from a part of the batch."""
         if self.network.stateful:
-            raise ValueError("examples of different sizes need a model without state: leave batch normalization out")
+            raise ValueError("examples of different sizes need a model without a state; remove batch normalization")
 
     @property
     def data(self) -> tuple[PyTree, PyTree, np.ndarray]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -68,7 +68,7 @@ class Bucketed(Supervised):
     def source(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, data: PyTree, key: Key[Array, ""], point: Mapping[str, Float[Array, ""]], params: PyTree
     ) -> Examples:
-        """See ``Supervised``; the examples of evaluations are sorted by bucket."""
+        """See ``Supervised``; validation and test examples are sorted by bucket."""
         found = super().source(data[:2], key, point, params)
         order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
         return found._replace(
@@ -78,7 +78,7 @@ class Bucketed(Supervised):
     def epoch(
         self, data: PyTree, source: Any, carry: PyTree, model: Model, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[PyTree, Positions]:
-        """A fresh permutation of the training examples, dealt out bucket by bucket."""
+        """A new permutation of the training examples, distributed over the batches bucket by bucket."""
         carry, index = super().epoch(data[:2], source, carry, model, key, number)
         positions = index.positions.ravel()
         positions = positions[jnp.argsort(data[2][source.train[positions]], stable=True)]
@@ -87,7 +87,7 @@ class Bucketed(Supervised):
     def batch(
         self, data: PyTree, source: Examples, index: Positions, key: Key[Array, ""] | None, part: str
     ) -> BucketedBatch:
-        """The examples at positions of a part; of a block of training examples, by their order in ``by_bucket``."""
+        """The examples at positions of a part; positions in a block of training examples refer to ``by_bucket``."""
         of_step = part == "train" and index.counted is None
         if part == "train" and not of_step:
             sorted_positions = source.by_bucket[index.positions]  # pyright: ignore[reportOptionalSubscript]
@@ -98,11 +98,11 @@ class Bucketed(Supervised):
 
     @functools.cached_property
     def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
-        """How long the examples are of the batches of training (``steps``), and of the blocks of every part."""
+        """The columns of training batches (``steps``), and of the evaluation blocks of every part."""
         dataset = self.dataset
         test = len(dataset) - dataset.fixed_test
         valid = test - dataset.fixed_valid
-        # Where the examples of a part may lie in the data set: first and last.
+        # Range of the data set that the examples of a part are drawn from.
         within = {
             "train": (0, valid),
             "valid": (valid, test) if dataset.fixed_valid else (0, valid),
@@ -116,11 +116,11 @@ class Bucketed(Supervised):
         return found
 
     def blocks(self, part: str) -> Positions:
-        """The examples of a part, by bucket, in blocks of one size that have about as many of every bucket."""
+        """The examples of a part, sorted by bucket, in blocks of equal size and similar composition."""
         examples = getattr(self.sizes, part)
         rows = -(-examples // EVALUATION_BLOCK)
         columns = -(-examples // rows)
-        # What does not count comes first, where examples are shortest.
+        # Padding, which does not count, comes first, where examples are shortest.
         positions = np.arange(rows * columns).reshape(columns, rows).T - (rows * columns - examples)
         return Positions(np.maximum(positions, 0), positions >= 0)
 
@@ -147,7 +147,7 @@ class Bucketed(Supervised):
             found.append(outputs)
             start += number
         whole = found[-1]
-        if columns[-1][1] < self.buckets.lengths[-1]:  # no example of this part is in the last bucket
+        if columns[-1][1] < self.buckets.lengths[-1]:  # no example of this part can be in the last bucket
             whole = jax.eval_shape(
                 lambda: self.network.outputs(
                     model.params,
@@ -161,7 +161,7 @@ class Bucketed(Supervised):
 
 
 def _filled(whole: Array | jax.ShapeDtypeStruct, *leaves: Array) -> Array:
-    """Outputs of all buckets, those of shorter ones filled up with 0 along their second axis."""
+    """The outputs of all buckets, padded with 0 along their second axis."""
     if len(whole.shape) < 2:
         return jnp.concatenate(leaves)
     rest = [(0, 0)] * (len(whole.shape) - 2)

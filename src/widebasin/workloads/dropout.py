@@ -1,16 +1,16 @@
-"""The axes of dropout: rates that a grid may vary, within one program."""
+"""Axes for dropout rates, which a grid may vary within one program."""
 
 from widebasin.axis import Axis
 
 
 def dropout(*rates: float) -> Axis:
-    """The rate at which features are dropped in training; these by default."""
+    """Axis of the rate at which features are dropped in training, with these default values."""
     return _rate("dropout", rates, "Rate at which hidden features are dropped in training.")
 
 
 def word_dropout(*rates: float) -> Axis:
-    """The rate at which words become the unknown word in training; these by default."""
-    return _rate("word_dropout", rates, "Rate at which words become the unknown word in training.")
+    """Axis of the rate at which training words are replaced by the unknown word, with these default values."""
+    return _rate("word_dropout", rates, "Rate at which words are replaced by the unknown word in training.")
 
 
 def _rate(name: str, rates: tuple[float, ...], sentence: str) -> Axis:

@@ -1,4 +1,4 @@
-"""Workloads of one model and recipe on data of the user's choice, ``NAME:DATA``."""
+"""Families of workloads: one model and recipe for data of the user's choice, ``NAME:DATA``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ class Family:
     """A model and a recipe for many data sets; ``--workload NAME:DATA`` takes one of them.
 
     Attributes:
-        name: what stands before the colon.
-        data: what may stand behind it, for messages.
-        of: what stands behind it -> the workload. It may raise ``DataError``, and ``ValueError`` for what is no data.
+        name: the part before the colon.
+        data: what may follow the colon, for messages.
+        of: function from the part after the colon to the workload. Raises ``DataError`` if the data cannot be read, and
+            ``ValueError`` if there are no such data.
     """
 
     name: str

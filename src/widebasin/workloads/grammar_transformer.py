@@ -1,4 +1,4 @@
-"""Made sentences, a transformer that tags every word: pos-transformer on embedded data."""
+"""Synthetic sentences, a transformer that tags every word: pos-transformer on embedded data."""
 
 from widebasin.data import Buckets, SplitSizes, grammar
 from widebasin.data.grammar import TAGS, VOCABULARY

@@ -1,4 +1,4 @@
-"""What workloads of graphs have in common: sizes, and how padded graphs are cut."""
+"""What graph workloads share: buckets of sizes, and how padded graphs are cut."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,22 +9,23 @@ from widebasin.data import Buckets
 
 
 def graph_buckets(inputs: Mapping[str, np.ndarray], number: int = 4) -> Buckets:
-    """Buckets by the number of nodes, whose lengths waste least where a graph costs ``nodes^1.5``.
+    """Buckets by number of nodes that waste least if a graph costs ``nodes^1.5``.
 
-    Work grows with the nodes in the perceptrons, and with their square in the products with the adjacency matrix.
+    The cost of the dense layers grows with the number of nodes, that of products with the adjacency matrix with its
+    square.
     """
     return Buckets.fitted(inputs["sizes"], number, power=1.5, longest=inputs["nodes"].shape[1])
 
 
 def cut_graphs(inputs: Mapping[str, np.ndarray], buckets: Buckets) -> Callable[[Any, int], Any]:
-    """How a batch of padded graphs is cut to so many nodes: see ``training.Bucketed``.
+    """A function that cuts a batch of padded graphs to a number of nodes, see ``training.Bucketed``.
 
     Args:
-        inputs: of all graphs, as ``PaddedGraphs`` has them.
-        buckets: the sizes that occur.
+        inputs: all graphs, as in ``PaddedGraphs``.
+        buckets: buckets of these graphs.
     """
     edges = (inputs["edges"][..., 0] >= 0).sum(1)
-    # Graphs of a column are in its bucket or in a smaller one.
+    # A column holds graphs of its own bucket or of smaller ones.
     most = {
         length: int(edges[buckets.of_example <= bucket].max(initial=0)) for bucket, length in enumerate(buckets.lengths)
     }

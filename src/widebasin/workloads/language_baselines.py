@@ -1,4 +1,4 @@
-"""What is reached on language data sets without a network: the figures to be above."""
+"""Simple baselines on language data sets, which networks should beat."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -14,19 +14,19 @@ def tfidf_logistic_regression(
     test_sentences: Sequence[Sequence[str]],
     test_labels: Sequence[int] | np.ndarray,
 ) -> float:
-    """Accuracy of logistic regression on the tf-idf of words and of pairs of neighbouring words.
+    """Accuracy of logistic regression on tf-idf features of words and bigrams.
 
     Args:
-        train_sentences: of words.
-        train_labels: a label each.
-        test_sentences: of words.
-        test_labels: a label each.
+        train_sentences: sequences of words.
+        train_labels: one label per training sentence.
+        test_sentences: sequences of words.
+        test_labels: one label per test sentence.
 
     Returns:
-        Part of the sentences to test on that get the right label.
+        Fraction of the test sentences that are classified correctly.
 
     Raises:
-        ValueError: if the numbers of sentences and labels differ, or all labels to train on are one.
+        ValueError: if the numbers of sentences and labels differ, or all training labels are equal.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -37,7 +37,9 @@ def tfidf_logistic_regression(
         ("test", test_sentences, test_labels),
     ):
         if len(sentences) != len(labels):
-            raise ValueError(f"{part}_sentences are {len(sentences):,} and {part}_labels {len(labels):,}; give as many")
+            raise ValueError(
+                f"{len(sentences):,} {part}_sentences but {len(labels):,} {part}_labels; give one label per sentence"
+            )
     features = TfidfVectorizer(lowercase=False, token_pattern=r"\S+", ngram_range=(1, 2))
     model = make_pipeline(features, LogisticRegression(max_iter=1000))
     model.fit(list(map(" ".join, train_sentences)), np.asarray(train_labels))
@@ -45,27 +47,26 @@ def tfidf_logistic_regression(
 
 
 def majority_tag(train: Sentences, test: Sentences) -> float:
-    """Accuracy of the tag that every word, as spelled, has most often; a word not met gets the commonest tag of all.
+    """Accuracy of giving every word, as spelled, its most frequent tag, and unknown words the most frequent of all.
 
-    Of tags that are equally frequent the first in alphabetical order is taken. Words without a tag count neither in
-    training nor in testing.
+    Ties are broken in alphabetical order. Words without a tag are ignored in both parts.
 
     Raises:
-        ValueError: if no word of one of the two has a tag.
+        ValueError: if no word in ``train`` or in ``test`` has a tag.
     """
     return _accuracy(train, test, None)
 
 
 def majority_tag_with_suffixes(train: Sentences, test: Sentences, length: int = 3) -> float:
-    """As ``majority_tag``, but a word not met gets the commonest tag of its last characters, if these have been met.
+    """As ``majority_tag``, but unknown words get the most frequent tag of their suffix, if the suffix is known.
 
     Args:
         train: tagged sentences.
         test: tagged sentences.
-        length: number of last characters, as spelled.
+        length: number of last characters in a suffix, as spelled.
 
     Raises:
-        ValueError: if no word of one of the two has a tag, or the length is below 1.
+        ValueError: if no word in ``train`` or in ``test`` has a tag, or the length is below 1.
     """
     if length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
@@ -76,7 +77,7 @@ def _accuracy(train: Sentences, test: Sentences, length: int | None) -> float:
     met, judged = _tagged(train), _tagged(test)
     for name, pairs in (("train", met), ("test", judged)):
         if not pairs:
-            raise ValueError(f"no word of {name} has a tag")
+            raise ValueError(f"no word in {name} has a tag; choose another column of tags")
     overall = _majority(("", tag) for _, tag in met)[""]
     of_words = _majority(met)
     of_endings = {} if length is None else _majority((word[-length:], tag) for word, tag in met)

@@ -1,4 +1,4 @@
-"""What molecules can be told by without a graph network, to be reported beside every result."""
+"""Simple baselines on molecules, which are reported with every result."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,16 @@ from widebasin.statistics.ranking import MISSING, mean_average_precision, mean_r
 
 
 class Ranking(NamedTuple):
-    """How well the molecules of the test part are ranked, a mean over tasks; NaN if no task has both classes there."""
+    """Metrics on the test part, averaged over tasks; NaN if no task has both classes there."""
 
     mean_average_precision: float
     mean_roc_auc: float
 
 
 def constant(molecules: Molecules) -> Ranking:
-    """The score of every molecule is the share of positives among the known labels of the training part.
+    """Scores every molecule with the fraction of positives among the known training labels of the task.
 
-    So average precision is the share of positives among the known labels of the test part, and ROC-AUC is 1/2.
+    Its average precision is the fraction of positives among the known test labels, and its ROC-AUC is 1/2.
 
     Raises:
         ValueError: if the split is drawn by seed.
@@ -31,19 +31,19 @@ def constant(molecules: Molecules) -> Ranking:
 
 
 def fingerprint_logistic_regression(molecules: Molecules) -> Ranking:
-    """Logistic regression on Morgan fingerprints of radius 2 and 2,048 bits, one per task on its known labels.
+    """One logistic regression per task, on Morgan fingerprints (radius 2, 2,048 bits) of molecules with known labels.
 
-    A task of which the training part knows one class only has a constant score.
+    A task with only one class among its known training labels gets a constant score.
 
     Raises:
         DataError: if rdkit is not installed.
-        ValueError: if the split is drawn by seed, or the SMILES are not known.
+        ValueError: if the split is drawn by seed, or the SMILES are unknown.
     """
     from sklearn.linear_model import LogisticRegression
 
     train, test = _parts(molecules)
     if not molecules.smiles:
-        raise ValueError(f"the SMILES of {molecules.dataset.name} are not known; fingerprints need them")
+        raise ValueError(f"fingerprints need SMILES, but those of {molecules.dataset.name} are unknown")
     bits = fingerprints(molecules.smiles)
     targets = np.asarray(molecules.dataset.targets)
     scores = np.zeros(targets[test].shape)
@@ -56,9 +56,9 @@ def fingerprint_logistic_regression(molecules: Molecules) -> Ranking:
 
 
 def _parts(molecules: Molecules) -> tuple[slice, slice]:
-    """The molecules to train and to test on."""
+    """The training and the test molecules."""
     if not molecules.dataset.fixed_test:
-        raise ValueError(f'{molecules.dataset.name} is split by seed; read it with split="scaffold"')
+        raise ValueError(f'the split of {molecules.dataset.name} is random; read it with split="scaffold"')
     dataset = molecules.dataset
     test = len(dataset) - dataset.fixed_test
     return slice(0, test - dataset.fixed_valid), slice(test, len(dataset))

@@ -1,4 +1,4 @@
-"""Made sentences, bidirectional LSTM with states of h features: sst2-lstm on embedded data."""
+"""Synthetic sentences, bidirectional LSTM with states of h features: sst2-lstm on embedded data."""
 
 from widebasin.data import Buckets, SplitSizes, phrases
 from widebasin.data.phrases import VOCABULARY

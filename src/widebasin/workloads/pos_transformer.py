@@ -2,12 +2,12 @@
 
 Recipe (published, after Flax's example): Ancient Greek, tags of the column xpos, 6 layers, 8 heads, batch 64, AdamW at
 .05 with the schedule rsqrt after 8,000 steps of warmup, weight decay .1, dropout .3, at most 256 words; 419 epochs are
-its 75,000 steps. Radii are our guess, and so is that all words of the training part have an embedding.
+its 75,000 steps. Our own guesses are the radii, and that every training word has an embedding.
 
-``pos-transformer:TREEBANK`` and ``pos-transformer:TREEBANK:COLUMN`` take another treebank, such as
-``pos-transformer:en_lines:xpos``, with a recipe of ours for small ones: 1 layer, 4 heads, batch 32, 8 epochs of AdamW
-at .004 (cosine, a tenth of the steps warmup), dropout .2, word dropout .1. The axis ``suffix_length`` adds an embedding
-of the last letters of every word.
+``pos-transformer:TREEBANK`` and ``pos-transformer:TREEBANK:COLUMN`` use another treebank, such as
+``pos-transformer:en_lines:xpos``, with our own recipe for small treebanks: 1 layer, 4 heads, batch 32, 8 epochs of
+AdamW at .004 (cosine, 100 steps of warmup but at most a tenth of all), dropout .2, word dropout .1. The axis
+``suffix_length`` adds an embedding of the last letters of every word.
 """
 
 import functools
@@ -41,7 +41,7 @@ def _suffix_length(default: int) -> Axis:
         default=(default,),
         traced=False,
         phrase="suffixes of {} letters",
-        help=f"Letters at the end of a word that have an embedding of their own: 0 or {SUFFIX}.",
+        help=f"Number of last letters of a word that get an embedding: 0 (none) or {SUFFIX}.",
     )
 
 
@@ -55,7 +55,7 @@ def _references(name: str, column: str) -> dict[str, float]:
 
 
 def _treebank(name: str, column: str) -> Treebank:
-    # Words that occur once teach nothing of the unknown word, unless words are dropped.
+    # If every training word is in the vocabulary, the unknown word is trained only by word dropout.
     return treebank(name, column, 1 if name == GREEK else SMALLEST_FREQUENCY, LENGTH, SUFFIX)
 
 
@@ -64,7 +64,7 @@ def _build(
 ) -> eqx.Module:
     read = _treebank(name, column)
     suffixes = len(read.suffixes) if suffix_length else 0
-    # A tag that the training part lacks has a class, so that its words count as tagged wrongly.
+    # Tags that no training sentence has share an extra class, so that their words count as wrong.
     tags = read.dataset.num_classes or 0
     return Tagger(width, len(read.words), tags, suffixes, depth, heads, key=key)
 

@@ -1,4 +1,4 @@
-"""Made graphs, graph convolutions with h features of a node: mol-gcn on embedded data."""
+"""Synthetic graphs, graph convolutions with h features per node: mol-gcn on embedded data."""
 
 import functools
 
