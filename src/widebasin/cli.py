@@ -7,6 +7,7 @@ import io
 import itertools
 import keyword
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -514,6 +515,12 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command), **options)]
 
     named = _named_workload(arguments)
+    if named is not None:
+        from widebasin.data.places import look_in
+
+        _check_repeated(arguments)
+        # Whether a workload has axes of its own may depend on its data.
+        look_in(None if (folder := _given(arguments, "--data-dir")) is None else Path(folder))
     spec = _file_spec(arguments, named)
     own = own_of(spec.axes) if named is None else _own_axes(named)
     _check_numbers(arguments, (*AXES, *own))
@@ -547,6 +554,14 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
 def _known_study(name: str) -> None:
     if name not in STUDIES:
         raise nearest_name("study", name, STUDIES)
+
+
+def _check_repeated(arguments: Sequence[str]) -> None:
+    """Raises ``UsageError`` if a flag is given twice: the second would replace the first."""
+    flags = [argument.partition("=")[0] for argument in arguments if re.match(r"--[a-z]", argument)]
+    for flag in flags:
+        if flags.count(flag) > 1:
+            raise UsageError(flag.removeprefix("--"), "given twice", f"give {flag} once, with all its values after it")
 
 
 def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:

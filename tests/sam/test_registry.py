@@ -77,7 +77,7 @@ def test_hyperparameters_in_a_name_are_those_of_the_method(name, canonical, titl
         ("gsan", "no method 'gsan'"),
         ("gsam:", "hyperparameters of gsam once each, as in alpha=0.1"),
         ("gsam:alpha=1,alpha=2", "once each"),
-        ("gsam:rho=1", "once each"),
+        ("gsam:rho=1", "by rhos or radii"),
         ("sgd:alpha=1", "sgd has no hyperparameters"),
         ("gsam:alpha=x", "alpha must be a number, got 'x'"),
         ("looksam:k=2.5", "k must be a whole number"),

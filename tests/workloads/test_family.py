@@ -154,8 +154,8 @@ def test_the_families_and_what_they_say_may_stand_there():
         ("pos-transformer:", "name must be the name of a treebank, such as UD_English-LinES or en_lines, got ''"),
         ("pos-transformer:en_toy:lemma", "column must be one of upos, xpos, deprel, feats, got 'lemma'"),
         ("pos-transformer:en_toy:upos:x", "column must be one of upos, xpos, deprel, feats, got 'upos:x'"),
-        ("sst2-lstm:phrases", "has one other form of the data, sentences, got 'phrases'"),
-        ("sst2-lstm:", "has one other form of the data, sentences, got ''"),
+        ("sst2-lstm:phrases", "the only other data of sst2-lstm are sst2-lstm:sentences, got 'phrases'"),
+        ("sst2-lstm:", "the only other data of sst2-lstm are sst2-lstm:sentences, got ''"),
     ],
 )
 def test_what_is_no_data_is_an_error_of_the_argument_that_says_what_may_stand_there(folder, name, message):

@@ -171,7 +171,7 @@ def _smallest(source: str, nodes: np.ndarray) -> np.dtype:
         for dtype in (np.uint8, np.int16):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
                 return np.dtype(dtype)
-        exact = max(-low, high) <= EXACT
+        exact = max(-int(low), int(high)) <= EXACT
     else:
         exact = bool(np.abs([low, high]).max() <= np.finfo(np.float32).max)  # not of NaN
     if not exact:

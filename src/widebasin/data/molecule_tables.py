@@ -46,9 +46,10 @@ def molecule_table(
 ) -> Molecules:
     """The molecules of a .csv file, plain or compressed, as graphs, named like the file.
 
-    Tasks are the columns with only 0, 1 and missing values; other columns are ignored. Rows that cannot be parsed as
-    SMILES are left out, with a warning that gives their number and the first few. Graphs and scaffolds are cached by
-    the content of the file: only the first call is slow, about a second per 1,000 molecules, and needs rdkit.
+    Tasks are the columns with only 0, 1 (or false, true) and missing values. Other columns are left out, with a
+    warning. So are rows that cannot be parsed as SMILES; the warning gives their number and the first few. Graphs and
+    scaffolds are cached by the content of the file: only the first call is slow, about a second per 1,000 molecules,
+    and needs rdkit.
 
     Args:
         path: the file, UTF-8 text; the first line names the columns.
@@ -165,6 +166,10 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
             )
     if named is None:
         labels = {name: values for name, values in labels.items() if (values >= 0).any()}
+        ignored = [name for name in read.column_names if name != smiles and name not in labels]
+        if ignored and labels:
+            words = f"{path}: {_listed(ignored)} left out: no labels, or others than 0, 1, false, true and missing ones"
+            LOGGER.warning(shown(words))
     if not labels:
         others = [name for name in read.column_names if name != smiles]
         raise DataError(f"{path}: no column has only 0, 1 and missing values; columns are {_listed(others)}")
@@ -189,7 +194,9 @@ def _labels(column: Any) -> _Labels:
 
 
 def _label(text: str) -> int:
-    """0 or 1; -2 for anything else."""
+    """0 or 1, also as false or true; -2 for anything else."""
+    if text.lower() in ("false", "true"):
+        return int(text.lower() == "true")
     try:
         number = float(text)
     except ValueError:

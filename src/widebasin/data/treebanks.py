@@ -1,6 +1,7 @@
 """Treebanks of Universal Dependencies as data sets of tagged sentences."""
 
 import functools
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,9 @@ from widebasin.data.errors import DataError
 from widebasin.data.places import ENVIRONMENT, Found, folders_here, folders_of
 from widebasin.data.text_files import either
 from widebasin.data.vocabulary import Vocabulary
+from widebasin.shown import shown
+
+LOGGER = logging.getLogger("widebasin")
 
 FOLDER, PARTS = "ud", ("train", "dev", "test")
 KIND = "CoNLL-U files"
@@ -125,6 +129,8 @@ def _place(name: str) -> tuple[Path, str] | None:
 
 
 def _absent(name: str) -> DataError:
+    if Path(name).is_file():
+        return DataError(f"{name}: is a file; give the folder of the treebank, which has its three files")
     there = sorted({folder.name for base in folders_here(FOLDER) for folder in _treebanks_in(base)})
     looked = ", ".join(map(str, folders_of(FOLDER)))
     return DataError(
@@ -198,6 +204,13 @@ def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: 
         sum(max(len(sentence) - longest, 0) for sentence in part.words) for part in (train, dev, test)
     )
     cut = (train_cut, dev_cut, test_cut)
+    if any(cut):
+        LOGGER.warning(
+            shown(
+                f"{folder}: sentences are read up to {longest} words; left out are {train_cut:,} words of training, "
+                f"{dev_cut:,} of validation and {test_cut:,} of test sentences"
+            )
+        )
     return Treebank(name, train, dev, test, words, suffixes, tags, unseen, cut, dataset)
 
 

@@ -20,6 +20,8 @@ from widebasin.shown import shown
 
 # Inches; small, so that the letters of a figure as wide as a phone can be read.
 WIDTH, HEIGHT, LEGEND_ROW = 4.6, 3.3, 0.19
+# Characters that fit along the vertical axis.
+LABEL = 42
 # Letters that fit the width of a figure: of labels, each with its line, and of a legend's title.
 LEGEND_LETTERS, TITLE_LETTERS = 66, 72
 # As many letters are as wide as the line before a label.
@@ -90,7 +92,7 @@ def new_figure(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_ylabel(textwrap.fill(y, LABEL))
     clean(axes)
     return figure, axes
 

@@ -106,9 +106,11 @@ def _named(name: str) -> tuple[str, NamedMethod]:
     given: dict[str, Any] = {}
     for setting in assigned.split(","):
         key, equals, value = setting.partition("=")
+        if key == "rho":
+            raise ValueError(f"the radius of {base} is not set in its name, but by rhos or radii")
         if key not in known or not equals or key in given:
             names = ", ".join(f"{one}={known[one]}" for one in known)
-            raise ValueError(f"after the colon, give hyperparameters of {base} once each, as in {names}")
+            raise ValueError(f"{setting!r} after the colon: give hyperparameters of {base} once each, as in {names}")
         given[key] = _value(key, value, type(known[key]))
     given = {key: given[key] for key in known if key in given}
 

@@ -22,7 +22,8 @@ def with_references(answer: Answer, tables: Tables) -> Answer:
     above = int((metric.sign * (reached - best) > 0).sum())
     listed = ", ".join(f"{name} {metric.scale * value:.1f}{metric.unit}" for name, value in references.items())
     finding = (
-        f"Simple models trained on true labels reach this {metric.title} on the test set: {listed}. After the final "
+        f"Simple models trained on the whole training set, with true labels, reach this {metric.title} on the test "
+        f"set: {listed}. After the final "
         f"epoch {above} of {len(reached)} networks {'is' if above == 1 else 'are'} better than all of them."
     )
     return replace(answer, findings=(*answer.findings, finding))

@@ -40,8 +40,11 @@ def checked_radii(radii: Sequence[str], methods: Sequence[str], baseline: str) -
         method = entry.rpartition("=")[0]
         if not method:
             raise UsageError("radii", entry, "must be METHOD=RHO,RHO..., such as asam=0.5,1,2")
-        if method not in known or method == baseline:
-            raise nearest_name("radii", method, [one for one in known if one != baseline])
+        if method == baseline:
+            raise UsageError("radii", entry, f"must leave out {baseline}, which has no radius")
+        if method not in known:
+            others = ", ".join(one for one in known if one != baseline)
+            raise UsageError("radii", entry, f"must name a method of this sweep (methods: {others})")
         if method in found:
             raise UsageError("radii", entry, f"must name {method} once; separate its radii by commas")
         try:
@@ -70,6 +73,8 @@ def tuned_axes(names: Sequence[str], axes: Sequence[Axis]) -> tuple[Axis, ...]:
     found: dict[str, Axis] = {}
     for name in names:
         axis = by_name.get(name.replace("-", "_"))
+        if name in ("rho", "rhos"):
+            raise UsageError("tune", name, "must be left out: the radius is always chosen")
         if axis is None:
             raise nearest_name("tune", name, dict.fromkeys(axis.flag for axis in allowed))
         if axis.flag in found:

@@ -17,6 +17,7 @@ from widebasin.data import (
     ATOM_FEATURES,
     Buckets,
     DataError,
+    Dataset,
     Molecules,
     SplitSizes,
     molecule_table,
@@ -45,7 +46,7 @@ def _references(molecules: Molecules) -> dict[str, float]:
     if molecules.smiles:
         try:
             ranking = fingerprint_logistic_regression(molecules)
-        except DataError:  # without rdkit
+        except (DataError, ValueError):  # without rdkit, or with SMILES that it refuses
             return found
         found["logistic regression on fingerprints"] = ranking.mean_average_precision
     return found
@@ -86,10 +87,11 @@ def _of(data: str) -> SupervisedWorkload:
     else:
         read = tu_graphs(found)
     dataset, sizes = read.dataset, read.sizes
+    _check_labels(data, dataset)
     buckets = graph_buckets(dataset.inputs)
     features = dataset.inputs["nodes"].shape[2]
     if isinstance(read, Molecules):
-        outputs, what, values = len(read.tasks), f"{len(read.tasks)} properties of molecules", VALUES
+        outputs, what, values = len(read.tasks), _properties(len(read.tasks)), VALUES
     else:
         outputs, what, values = len(read.classes), f"{len(read.classes)} classes of graphs", ()
     return SupervisedWorkload(
@@ -116,6 +118,24 @@ def _of(data: str) -> SupervisedWorkload:
         cut=cut_graphs(dataset.inputs, buckets),
         references=functools.cache(lambda: _references(read) if isinstance(read, Molecules) else {}),
     )
+
+
+def _properties(count: int) -> str:
+    return f"{count} properties of molecules" if count > 1 else "one property of molecules"
+
+
+def _check_labels(data: str, dataset: Dataset) -> None:
+    """Raises ``ValueError`` if an official part has no known label: no metric could be computed."""
+    known = (dataset.targets != -1).reshape(len(dataset.targets), -1).any(axis=1)
+    first = len(known) - dataset.fixed_test
+    parts = {
+        "training": slice(first - dataset.fixed_valid),
+        "validation": slice(first - dataset.fixed_valid, first),
+        "test": slice(first, None),
+    }
+    for name, part in parts.items() if dataset.fixed_valid else ():
+        if not known[part].any():
+            raise ValueError(f"none of the {known[part].size:,} {name} molecules in {data} has a known label; add some")
 
 
 def _found(data: str) -> Path:

@@ -140,7 +140,10 @@ _SENTENCES = dataclasses.replace(
 
 def _of(data: str) -> SupervisedWorkload:
     if data != "sentences":
-        raise ValueError(f"sst2-lstm: has one other form of the data, sentences, got {data!r}")
+        raise ValueError(
+            f"the only other data of sst2-lstm are sst2-lstm:sentences, got {data!r}; for your own sentences, "
+            "widebasin new writes a workload to fill in"
+        )
     return _SENTENCES
 
 
