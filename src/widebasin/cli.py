@@ -515,10 +515,11 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command), **options)]
 
     named = _named_workload(arguments)
+    if list(arguments[:1]) in TRAINING:
+        _check_repeated(arguments)
     if named is not None:
         from widebasin.data.places import look_in
 
-        _check_repeated(arguments)
         # Whether a workload has axes of its own may depend on its data.
         look_in(None if (folder := _given(arguments, "--data-dir")) is None else Path(folder))
     spec = _file_spec(arguments, named)

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from data.test_tu import written
 from rich.console import Console
 from sweep.commands import start, widebasin
 from together import together
@@ -437,6 +438,20 @@ def test_report_needs_neither_workload_nor_data(tmp_path):
     assert done.stderr == ""
     assert "mine, mlp" in done.stdout.lower()
     assert "--workload mine.npz" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_a_flag_given_twice_is_refused(here):
+    printed = here("study", "overparam", "--rhos", "0.1", "--rhos", "0.2", check=2)
+    assert "give --rhos once, with all its values after it" in printed.err
+
+
+def test_own_axes_of_a_workload_are_known_from_the_data_folder(here, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEBASIN_DATA", str(tmp_path / "elsewhere"))
+    folder = tmp_path / "mine" / "rings"
+    folder.mkdir(parents=True)
+    written(folder, "rings")
+    own = ("--workload", "mol-gcn:rings", "--data-dir", str(tmp_path / "mine"), "--dropout", "1.5")
+    assert "dropout = 1.5" in here("study", "overparam", *own, check=2).err
 
 
 @together(

@@ -81,6 +81,14 @@ def test_by_chance_they_stay_in_the_order_of_the_file(tmp_path, rdkit):
         molecule_table(tmp_path / "mine.csv", split="time")
 
 
+def test_false_and_true_are_labels_and_other_columns_are_named(tmp_path, rdkit, caplog):
+    lines = [f"{smiles},{n % 2 == 0},{n % 2},{n},\n" for n, smiles in enumerate(SMILES)]
+    found = molecule_table(written(tmp_path, "smiles,a,b,number,empty\n" + "".join(lines)), split="random")
+    assert found.tasks == ("a", "b")
+    np.testing.assert_array_equal(found.dataset.targets.sum(axis=1), 1)
+    assert "'number', 'empty' left out: no labels, or others than 0, 1, false, true" in caplog.text
+
+
 def test_what_is_no_molecule_is_said_and_kept(tmp_path, rdkit, caplog):
     wrong = ["no", "", "c1cc", "Q"]
     found = molecule_table(written(tmp_path, rows([*SMILES[:5], *wrong, *SMILES[5:]])), split="random")

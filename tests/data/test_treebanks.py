@@ -117,6 +117,14 @@ def test_a_treebank_is_found_by_folder_code_or_path(folder, tmp_path, place, nam
     assert treebank(name).name == f"{code} upos"
 
 
+def test_words_beyond_the_length_are_counted_aloud(folder, caplog):
+    there = write_treebank(folder / "ud" / "UD_English-Toy")
+    treebank("en_toy", length=4)
+    assert "read up to 4 words; left out are 0 words of training, 0 of validation and 1 of test" in caplog.text
+    with pytest.raises(DataError, match="is a file; give the folder of the treebank"):
+        treebank(str(there / "en_toy-ud-train.conllu"))
+
+
 def test_what_is_missing_is_said(folder):
     with pytest.raises(DataError, match=r"the treebank en_toy was not found; put its folder, .* there: none\)"):
         treebank("en_toy")

@@ -513,8 +513,8 @@ def of_one_setting(gains, radii, wording) -> dict[str, Figure]:
 def test_every_metric_is_drawn_in_its_unit_and_named(name):
     metric = METRICS[name]
     drawn = all_figures({"metric": name, "widths": (10,)})
-    assert drawn["metric"].axes[0].get_ylabel() == f"test {metric.label}"
-    assert drawn["gain"].axes[0].get_ylabel() == metric.gain_label
+    assert drawn["metric"].axes[0].get_ylabel().replace("\n", " ") == f"test {metric.label}"
+    assert drawn["gain"].axes[0].get_ylabel().replace("\n", " ") == metric.gain_label
     assert drawn["learning curves"].axes[1].get_ylabel() == f"validation {metric.label}"
     # At radius 0.2 the seeds' mean at 1,000 parameters is 0.573.
     assert line(drawn["metric"], "SAM")[0, 1] == pytest.approx(metric.scale * (0.573 if metric.sign > 0 else 0.563))
