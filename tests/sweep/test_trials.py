@@ -67,6 +67,8 @@ def test_a_tuned_sweep_grows_by_radii_and_is_read_back():
     larger = dataclasses.replace(smaller, rhos=(0.05, 0.1, 0.2, 0.5), radii=("asam=0.5,1,2,5",), seeds=3)
     assert contains(larger, smaller)
     assert not contains(smaller, larger)
+    # A rate between the ends moves the baseline's values; the same radii with it are another sweep.
+    assert not contains(dataclasses.replace(smaller, learning_rate=(0.03, 0.1, 0.3)), smaller)
     assert parse_resolved(spec_toml(larger), ()) == larger
     assert resolve(Spec(**larger.given())) == larger
 

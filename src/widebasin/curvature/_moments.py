@@ -220,8 +220,7 @@ def second_moment_operator(
 
     Raises:
         ValueError: as ``hessian``; if ``learning_rate`` is not positive, ``rho`` negative, or ``examples_per_step``
-            below 1, or above 1 for a ``rho`` above 0: SAM's moments of batches are not known in
-            closed form.
+            below 1, or above 1 for a ``rho`` above 0: there ``S`` has products of different examples' Hessians.
     """
     if not learning_rate > 0 or not rho >= 0:
         raise ValueError(f"learning_rate must be > 0 and rho >= 0, got {learning_rate} and {rho}")

@@ -143,7 +143,7 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
     """The networks of a part, each once. Networks that a study compares are adjacent: seeds, then radii."""
     inner = [axis for axis in spec.axes if axis.traced and axis != SEED]
     # The radius last, so that the networks of a radius are adjacent.
-    slow = [*(axis for axis in inner if axis.name != "rho"), *(axis for axis in inner if axis.name == "rho")]
+    slow = sorted(inner, key=lambda axis: axis.name == "rho")
     pruned = spec.prune == "all" or width == max(spec.widths)
 
     def values(axis: Axis) -> tuple[Any, ...]:

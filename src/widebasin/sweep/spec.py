@@ -118,8 +118,8 @@ class Spec(Shared, fields_of(map(_several, AXES)), Named):
         tuple[str, ...] | None, tyro.conf.arg(metavar="SETTING [SETTING ...]", help_behavior_hint=hint("none"))
     ] = None
     """Settings chosen on validation with the radius, for every width and method: learning_rate, weight_decay or the
-    workload's own. Their values are tried with every radius; the baseline tries values in between, so that all methods
-    have equally many trials."""
+    workload's own. Their values are tried with every radius; the baseline tries further values in between, so that it
+    has as many trials as the method that has most."""
     prune: str = "all"
     """Widths to prune: all (default sparsity 0), or largest (by default to the sizes of the others, left dense)."""
     budget: str = "epochs"

@@ -11,6 +11,7 @@ Adam at .005 (cosine).
 """
 
 import functools
+import logging
 from pathlib import Path
 
 from widebasin.data import (
@@ -27,6 +28,7 @@ from widebasin.data import (
 )
 from widebasin.data.graph_places import find_graphs
 from widebasin.models import GraphConvolution
+from widebasin.shown import shown
 from widebasin.training import BINARY_TASKS, CLASSIFICATION, Recipe
 from widebasin.workloads.dropout import dropout
 from widebasin.workloads.family import Family
@@ -37,6 +39,7 @@ from widebasin.workloads.workload import SupervisedWorkload
 # Of ogbg-molpcba, so that numbers of parameters are known without it: atoms have nine features.
 FEATURES, TASKS = 9, 128
 # How many values each feature has, and the largest.
+LOGGER = logging.getLogger("widebasin")
 VALUES = tuple(ATOM_FEATURES.values())
 SCALE = tuple(float(values - 1) for values in VALUES)
 
@@ -46,7 +49,10 @@ def _references(molecules: Molecules) -> dict[str, float]:
     if molecules.smiles:
         try:
             ranking = fingerprint_logistic_regression(molecules)
-        except (DataError, ValueError):  # without rdkit, or with SMILES that it refuses
+        except DataError:  # without rdkit
+            return found
+        except ValueError as error:  # a folder of graphs may have SMILES that rdkit refuses
+            LOGGER.warning(shown(f"{molecules.dataset.name}: no logistic regression on fingerprints: {error}"))
             return found
         found["logistic regression on fingerprints"] = ranking.mean_average_precision
     return found
@@ -126,6 +132,8 @@ def _properties(count: int) -> str:
 
 def _check_labels(data: str, dataset: Dataset) -> None:
     """Raises ``ValueError`` if an official part has no known label: no metric could be computed."""
+    if not dataset.fixed_valid:
+        return
     known = (dataset.targets != -1).reshape(len(dataset.targets), -1).any(axis=1)
     first = len(known) - dataset.fixed_test
     parts = {
@@ -133,7 +141,7 @@ def _check_labels(data: str, dataset: Dataset) -> None:
         "validation": slice(first - dataset.fixed_valid, first),
         "test": slice(first, None),
     }
-    for name, part in parts.items() if dataset.fixed_valid else ():
+    for name, part in parts.items():
         if not known[part].any():
             raise ValueError(f"none of the {known[part].size:,} {name} molecules in {data} has a known label; add some")
 

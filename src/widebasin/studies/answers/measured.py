@@ -155,7 +155,7 @@ def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
             "may leave."
         )
     sound = measured.dropna(subset="sharpness")
-    unsure = int((~sound["converged"].astype(bool)).sum()) + int((~judged["converged"].astype(bool)).sum())
+    unsure = sum(int((~table["converged"].astype(bool)).sum()) for table in (sound, judged, at_batch_size))
     if unsure:
         sentences.append(f"{unsure} measurements have an eigenvalue that did not converge.")
     return sentences
