@@ -7,7 +7,6 @@ import io
 import itertools
 import keyword
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -515,8 +514,6 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         return Annotated[command, tyro.conf.subcommand(name, description=inspect.getdoc(command), **options)]
 
     named = _named_workload(arguments)
-    if list(arguments[:1]) in TRAINING:
-        _check_repeated(arguments)
     if named is not None:
         from widebasin.data.places import look_in
 
@@ -524,7 +521,9 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         look_in(None if (folder := _given(arguments, "--data-dir")) is None else Path(folder))
     spec = _file_spec(arguments, named)
     own = own_of(spec.axes) if named is None else _own_axes(named)
-    _check_numbers(arguments, (*AXES, *own))
+    if list(arguments[:1]) in TRAINING:
+        _check_repeated(arguments, (*AXES, *own))
+        _check_numbers(arguments, (*AXES, *own))
     subcommands = (
         subcommand("study", _study_command(own)),
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
@@ -557,18 +556,22 @@ def _known_study(name: str) -> None:
         raise nearest_name("study", name, STUDIES)
 
 
-def _check_repeated(arguments: Sequence[str]) -> None:
-    """Raises ``UsageError`` if a flag is given twice: the second would replace the first."""
-    flags = [argument.partition("=")[0] for argument in arguments if re.match(r"--[a-z]", argument)]
-    for flag in flags:
-        if flags.count(flag) > 1:
-            raise UsageError(flag.removeprefix("--"), "given twice", f"give {flag} once, with all its values after it")
+def _check_repeated(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Raises ``UsageError`` if a flag of several values is given twice: the second would drop the first's values.
+
+    Of other flags the last one counts, so that a script can override them.
+    """
+    if arguments[0] not in ("study", "sweep"):
+        return
+    given = [argument.partition("=")[0] for argument in arguments]
+    for flag in (*(axis.flag for axis in axes if not axis.counted), "radii", "tune"):
+        name = f"--{flag.replace('_', '-')}"
+        if given.count(name) > 1:
+            raise UsageError(flag, "given twice", f"give {name} once, with all its values after it")
 
 
 def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
     """Raises ``UsageError`` if a numeric axis is given something else, before tyro complains in terms of types."""
-    if list(arguments[:1]) not in TRAINING:
-        return
     one = list(arguments[:1]) not in (["study"], ["sweep"])
     flags = {f"--{(axis.name if one else axis.flag).replace('_', '-')}": axis for axis in axes if axis.kind is not str}
     for position, argument in enumerate(arguments):
