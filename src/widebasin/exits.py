@@ -83,12 +83,15 @@ class _Notes(logging.Handler):
 def _noting(console: Console) -> Iterator[None]:
     """Prints the package's log messages on this console only."""
     logger = logging.getLogger("widebasin")
-    notes, logger.propagate = _Notes(console), False
+    notes, level = _Notes(console), logger.level
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     logger.addHandler(notes)
     try:
         yield
     finally:
         logger.removeHandler(notes)
+        logger.setLevel(level)
         logger.propagate = True
 
 

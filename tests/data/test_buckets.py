@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -79,6 +80,21 @@ def test_an_example_is_in_the_first_bucket_that_holds_it(sizes, lengths):
         assert lengths[bucket] >= size
         assert bucket == 0 or lengths[bucket - 1] < size
     assert found.beyond(slice(None)) == [int((found.of_example > b).sum()) for b in range(len(lengths))]
+
+
+@given(st.integers(1, 120).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_more_long_examples_than_the_bound_are_drawn_once_in_a_trillion_times_at_most(case):
+    """In whole numbers: how many of all draws have more."""
+    size, long, number = case
+    buckets = Buckets.of(np.repeat([9, 1], [long, size - long]), (1, 9))
+    bound, last = buckets.most_beyond(slice(None), number)
+
+    def more_than(count):
+        return sum(math.comb(long, k) * math.comb(size - long, number - k) for k in range(count + 1, number + 1))
+
+    assert last == 0
+    assert more_than(bound) * 10**12 <= math.comb(size, number) * (1 + 1e-6)
+    assert bound == 0 or more_than(bound - 1) * 10**12 > math.comb(size, number) * (1 - 1e-6)
 
 
 def test_there_may_be_hundreds_of_buckets():

@@ -208,7 +208,7 @@ def test_other_files_are_errors(tmp_path):
 
 
 def test_a_part_without_molecules_is_an_error(tmp_path, rdkit):
-    with pytest.raises(DataError, match=r"20 molecules with 1 scaffolds has 0 for training, .*split=.random"):
+    with pytest.raises(DataError, match=r"20 molecules with 1 scaffold has 0 for training, .*split=.random"):
         molecule_table(written(tmp_path, rows(["CCO"] * 20)))
     with pytest.raises(DataError, match=r"random split of 9 molecules .* at least 10 molecules are needed"):
         molecule_table(written(tmp_path, rows(["CCO"] * 9)), split="random")

@@ -76,6 +76,7 @@ def test_words_suffixes_and_tags_become_numbers(folder):
     assert {array.dtype for array in (*data.inputs.values(), data.targets)} == {np.dtype(np.int32)}
     assert (len(found.train), len(found.dev), len(found.test), found.train.missing) == (2, 1, 1, 1)
     assert (data.num_classes, data.fixed_valid, data.fixed_test) == (5, 1, 1)
+    assert data.training_classes == 4
 
 
 def test_rare_words_are_unknown_and_long_sentences_are_cut(folder):
@@ -92,7 +93,7 @@ def test_rare_words_are_unknown_and_long_sentences_are_cut(folder):
 def test_without_unseen_tags_there_are_as_many_classes_as_tags(folder):
     write_treebank(folder / "ud" / "UD_English-Toy", dev=TRAIN, test=TRAIN)
     found = treebank("en_toy")
-    assert (found.unseen, found.dataset.num_classes) == ((), 4)
+    assert (found.unseen, found.dataset.num_classes, found.dataset.training_classes) == ((), 4, None)
 
 
 @together(

@@ -250,6 +250,56 @@ def test_an_epoch_has_every_example_at_most_once_and_drops_others_every_time(tra
     assert max(long) - min(long) <= 2  # of every epoch by itself at most 1
 
 
+def test_drawn_parts_are_computed_at_their_own_lengths():
+    """A few of many examples: about as many long columns as the share of long examples, not as many as there are."""
+    sizes, dataset, buckets = numbered(4_000, (2, 5, 7))
+    problem = problem_of(dataset, buckets, SplitSizes(1_000, 100, 100), batch_size=100)
+    columns = {length: number for number, length in problem.columns["steps"]}
+    for length, shorter in ((5, 2), (7, 5)):
+        share = 100 * ((shorter < sizes) & (sizes <= length)).mean()
+        assert 0.7 * share < columns[length] < 1.4 * share
+    source = problem.examples_of(point(seed=1))
+    assert source.fits
+    tight = replace(problem)
+    tight.__dict__["most_beyond"] = {part: [1, 1, 0] for part in ("train", "valid", "test")}
+    assert not tight.examples_of(point(seed=1)).fits
+
+
+def test_outputs_are_not_numbers_where_a_seed_draws_more_long_examples_than_there_is_room_for():
+    problem = BUCKETED["averaged"]
+    model = Model(eqx.filter(problem.build(KEY), eqx.is_array), [])
+    source = problem.examples_of(point(seed=0))
+    batch = batch_of(problem, CHOSEN)
+    for fits in (True, False):
+        outputs, _ = problem.outputs(model, source._replace(fits=jnp.asarray(fits)), batch, None, training=False)
+        assert bool(jnp.isfinite(outputs).all()) == fits
+        assert fits or bool(jnp.isnan(outputs).all())
+
+
+@pytest.mark.parametrize("name", ["averaged", "tagged"])
+def test_batches_for_groups_are_in_random_order_and_have_the_values_of_sorted_ones(name):
+    grouped = replace(BUCKETED[name], grouped=True)
+    plain_batch, buckets = Batch(*PLAIN[name].data), jnp.asarray(grouped.buckets.of_example)
+    order = np.random.default_rng(0).permutation(len(CHOSEN))
+    mixed = CHOSEN[order]
+    inputs, targets = jax.tree.map(lambda leaf: leaf[mixed], (plain_batch.inputs, plain_batch.targets))
+    columns = grouped.buckets.columns(grouped.buckets.beyond(CHOSEN), len(CHOSEN), 1)
+    batch = BucketedBatch(inputs, targets, columns=columns, buckets=buckets[mixed])
+    found = values_on(grouped, mixed, batch=batch)
+    assert_equal_values(found, values_on(PLAIN[name]), order)
+    # In an epoch: every batch has the same examples as without groups, and long ones anywhere.
+    source = grouped.examples_of(point(seed=3, dropout=0.0, word_dropout=0.0))
+    epochs = [
+        np.asarray(one.epoch(one.data, source, (), Model((), ()), KEY, jnp.asarray(0))[1].positions)
+        for one in (BUCKETED[name], grouped)
+    ]
+    np.testing.assert_array_equal(*(np.sort(rows, axis=1) for rows in epochs))
+    of_batch = [np.asarray(buckets[source.train[row]]) for row in epochs[1]]
+    assert any((np.diff(row) < 0).any() for row in of_batch)
+    row = Positions(jnp.asarray(epochs[1][0]))
+    np.testing.assert_array_equal(grouped.batch(grouped.data, source, row, None, "train").buckets, of_batch[0])
+
+
 def test_a_model_with_a_state_is_refused():
     fields = {field.name: getattr(NORMALIZED, field.name) for field in dataclasses.fields(Supervised)}
     with pytest.raises(ValueError, match="need a model without a state; remove batch normalization"):

@@ -79,13 +79,13 @@ def films_of(folder):
         (folder / "sst2" / f"stsa.binary.{part}").write_text("".join(lines))
 
 
-def trained(name, **values):
+def trained(name, out="results", **values):
     """One epoch of a small, pruned network on wrong labels; the facts of a report, and a row of results."""
     usual = {"rhos": (0.05,), "seeds": 1, "epochs": 1, "label_noise": (0.3,), "sparsity": (0.5,), "pruners": ("snip",)}
     workload = WORKLOADS[name]
     spec = spec_type(workload.axes)(workload=name, **(usual | values))
-    done = run(spec, Path("results"))
-    (row,) = done.results().to_dict("records")
+    done = run(spec, Path(out))
+    row, *_ = done.results().to_dict("records")
     judge = workload.metrics[0].name
     assert np.isfinite([row[key] for key in ("train_loss", "valid_loss", f"valid_{judge}", f"test_{judge}")]).all()
     (width,) = values["widths"]
@@ -105,7 +105,8 @@ def test_a_treebank_from_its_files_to_the_facts_of_a_report(folder):
         "that, and of the last three letters of unknown words": 1.0,
     }
     assert dict(description.references) == references
-    targets = WORKLOADS["pos-transformer:xx_made"].load().targets
+    # Of the training sentences alone.
+    targets = WORKLOADS["pos-transformer:xx_made"].load().targets[:90]
     assert description.chance == pytest.approx(np.bincount(targets[targets >= 0]).max() / (targets >= 0).sum())
 
 
@@ -132,6 +133,23 @@ def test_sentences_on_films_from_their_files_to_the_facts_of_a_report(folder):
     (reference,) = description.references.values()
     assert reference > 0.99
     assert description.data == "SST-2 (sentences)"
+    vectors = np.random.default_rng(0).normal(size=(2, 5))
+    few = {
+        "widths": (3,),
+        "methods": ("sgd",),
+        "train_examples": 64,
+        "seeds": 1,
+        "epochs": 1,
+        "name": "sst2-lstm:sentences",
+    }
+    np.savez("e.npz", words=["good", "bad"], vectors=vectors)
+    trained(**few, embeddings=("none", "e.npz"), out="with")
+    np.savez("e.npz", words=["good", "bad"], vectors=2 * vectors)
+    sst2_lstm._vectors.cache_clear()
+    with pytest.raises(
+        UsageError, match=r"the content of e\.npz = '.*', but here it is '.*', which may change results"
+    ):
+        trained(**few, embeddings=("none", "e.npz"), out="with")
     with pytest.raises(DataError, match="SST-2 was not found"):
         WORKLOADS["sst2-lstm"].load()
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from importlib.resources import files
 
@@ -11,6 +12,9 @@ import pytest
 from sweep.commands import widebasin
 
 from widebasin.data import DataError
+from widebasin.data.grammar import VOCABULARY
+from widebasin.data.rings import FEATURES
+from widebasin.models import GraphConvolution, Tagger
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
 from widebasin.workloads import WORKLOADS, registry
@@ -139,6 +143,28 @@ def test_data_and_model_that_do_not_fit_are_found_before_training(mine, old, new
     text = TEMPLATE.replace("import CLASSIFICATION, Recipe", "import CLASSIFICATION, REGRESSION, Recipe")
     mine.write_text(text.replace(old, new))
     workload = workload_named(str(mine))
+    with pytest.raises(DataError, match=words):
+        workload.problem(4, workload.recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "words"),
+    [
+        (
+            "grammar-transformer",
+            lambda width, key: Tagger(width, VOCABULARY, 2, depth=1, heads=2, key=key),
+            r"gives outputs of shape \((\d+), 2\) for an example, and .* has 6 classes; .*, shape \(\1, 6\)",
+        ),
+        (
+            "rings-gcn",
+            lambda width, key: GraphConvolution(width, features=FEATURES, outputs=1, depth=1, key=key),
+            r"gives outputs of shape \(1,\) for an example, and targets of .* have shape \(4,\)",
+        ),
+    ],
+    ids=["tags", "binary tasks"],
+)
+def test_models_that_do_not_fit_several_labels_are_found_before_training(name, build, words):
+    workload = replace(WORKLOADS[name], build=build)
     with pytest.raises(DataError, match=words):
         workload.problem(4, workload.recipe)
 

@@ -14,8 +14,8 @@ from jaxtyping import Array, PyTree
 from widebasin.benchmarks import ragged
 from widebasin.benchmarks.benchmark import Benchmark
 from widebasin.benchmarks.ragged import Case
-from widebasin.benchmarks.synthetic_ragged import ATOM_VALUES, TOX21_SIZES, molecules_like
-from widebasin.data import Buckets, Dataset
+from widebasin.benchmarks.synthetic_ragged import TOX21_SIZES, molecules_like
+from widebasin.data import ATOM_FEATURES, Buckets, Dataset
 from widebasin.models import GraphConvolution
 from widebasin.models.dropout import dropped
 from widebasin.training import BINARY_TASKS, Bucketed, Objective, Recipe
@@ -26,7 +26,7 @@ PACKED = "widebasin, packed"
 
 @dataclass(frozen=True, eq=False)
 class GraphCase(Case):
-    """The network of ``mol-gcn`` with 3 layers, on graphs with the sizes of the molecules of Tox21."""
+    """The network of ``mol-gcn`` with 3 layers, features of atoms as numbers, on graphs with the sizes of Tox21."""
 
     width: int = 64
     batch_size: int = 64
@@ -70,8 +70,8 @@ class GraphCase(Case):
 
     def model(self, key: Any) -> eqx.Module:
         """See ``Case``."""
-        scale = tuple(float(values - 1) for values in ATOM_VALUES)
-        return GraphConvolution(self.width, len(ATOM_VALUES), self.tasks, depth=3, scale=scale, key=key)
+        scale = tuple(float(values - 1) for values in ATOM_FEATURES.values())
+        return GraphConvolution(self.width, len(ATOM_FEATURES), self.tasks, depth=3, scale=scale, key=key)
 
     def torch_parts(self, model: Any) -> tuple[Any, Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
         """See ``Case``."""

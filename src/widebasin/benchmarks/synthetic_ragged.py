@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from widebasin.data import Dataset
+from widebasin.data import ATOM_FEATURES, Dataset
 from widebasin.data.graphs import padded_graphs
 
 SHARES = (0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
@@ -12,8 +12,7 @@ SHARES = (0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 SST2_LENGTHS = (1, 1, 2, 3, 7, 14, 22, 27, 36, 56)
 LINES_LENGTHS = (1, 5, 6, 10, 16, 24, 34, 42, 63, 98)
 TOX21_SIZES = (1, 6, 8, 11, 16, 23, 31, 37, 62, 132)
-# Of atoms, the largest value of each feature plus one; of bonds, those beyond a tree, as shares of the atoms.
-ATOM_VALUES = (119, 4, 11, 11, 9, 5, 6, 2, 2)
+# Bonds beyond a tree, as a share of the atoms.
 RING_BONDS = 0.1
 
 
@@ -56,7 +55,8 @@ def molecules_like(
         both = np.unique(both[both[:, 0] < both[:, 1]], axis=0)
         edges.append(both)
         counts.append(len(both))
-    nodes = generator.integers(0, ATOM_VALUES, (int(sizes.sum()), len(ATOM_VALUES)))
+    values = tuple(ATOM_FEATURES.values())
+    nodes = generator.integers(0, values, (int(sizes.sum()), len(values)))
     padded = padded_graphs(nodes, sizes, np.concatenate(edges), np.array(counts))
     labels = generator.integers(0, 2, (examples, tasks)).astype(np.int8)
     labels[generator.random(labels.shape) < missing] = -1

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
+# Probability that more long examples are drawn than there is room for.
+UNLIKELY = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Buckets:
@@ -97,6 +100,16 @@ class Buckets:
         longer = [min(-(-int(count) // rows), columns) for count in beyond]
         numbers = [columns - longer[0], *(a - b for a, b in pairwise(longer))]
         return tuple((number, length) for number, length in zip(numbers, self.lengths, strict=True) if number)
+
+    def most_beyond(self, pool: np.ndarray | slice, number: int) -> list[int]:
+        """For every bucket, a bound on how many examples are in later buckets if ``number`` of a pool are drawn.
+
+        It holds with a probability of at least 1 - 1e-12, by the hypergeometric distribution.
+        """
+        from scipy.stats import hypergeom
+
+        size = len(self.of_example[pool])
+        return [int(hypergeom.isf(UNLIKELY, size, count, number)) for count in self.beyond(pool)]
 
     def beyond(self, examples: np.ndarray | slice) -> list[int]:
         """For every bucket, how many of these examples are in later buckets."""

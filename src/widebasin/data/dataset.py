@@ -52,6 +52,8 @@ class Dataset:
         image_size: the size that it reads them in, in pixels.
         fixed_valid: so many examples before the official test set are the official validation set; 0 if there is none,
             then it is drawn by seed.
+        training_classes: number of classes that training examples have, the first ones, if further ones only occur in
+            an official validation or test set; wrong labels are drawn among them. ``None`` is all.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Dataset:
     files: ImageFiles | None = None
     image_size: int = 224
     fixed_valid: int = 0
+    training_classes: int | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` unless all arrays have as many examples, and labels are below the number of classes.
@@ -113,6 +116,7 @@ class Dataset:
             self.normalization,
             self.image_size,
             *((self.fixed_valid,) if self.fixed_valid else ()),
+            *(("training classes", self.training_classes) if self.training_classes else ()),
         )
         digest = hashlib.sha256(repr(description).encode())
         for array in arrays:

@@ -32,5 +32,5 @@ def find_graphs(name: str) -> Path | None:
 
 def _holds_graphs(path: Path) -> bool:
     if path.is_dir():
-        return (path / "raw").is_dir() or any(path.glob("*_graph_indicator.txt*"))
+        return (path / "raw").is_dir() or any(path.glob("*_graph_indicator.txt"))
     return path.is_file() and path.name.lower().endswith(ENDINGS)

@@ -261,8 +261,9 @@ def _split(path: Path, scaffolds: np.ndarray, split: str) -> tuple[np.ndarray, S
         order, sizes = np.concatenate(parts), SplitSizes(*map(len, parts))
         remedy = 'use split="random"'
     if not min(sizes.train, sizes.valid, sizes.test):
+        there = len(np.unique(scaffolds))
         raise DataError(
-            f"{path}: the {split} split of {len(scaffolds):,} molecules with {len(np.unique(scaffolds)):,} scaffolds "
+            f"{path}: the {split} split of {len(scaffolds):,} molecules with {there:,} scaffold{'s' * (there != 1)} "
             f"has {sizes.train:,} for training, {sizes.valid:,} for validation and {sizes.test:,} for testing; {remedy}"
         )
     return order, sizes

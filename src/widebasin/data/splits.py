@@ -62,21 +62,40 @@ def split_examples(
             f"set of {fixed_valid}"
         )
     pool = examples - fixed_test - fixed_valid
-    drawn = _drawn(sizes, fixed_test, fixed_valid)
     order = permutation(key, pool) if shuffled else jnp.arange(pool)
-    train = order[: sizes.train]
-    valid = order[sizes.train : sizes.train + sizes.valid]
-    test = order[drawn - sizes.test : drawn]
+    drawn = {part: order[place] for part, place in _places(sizes, fixed_test, fixed_valid).items()}
+    same = parts_of_every_split(examples, sizes, fixed_test, shuffled, fixed_valid)
+    return Split(**(drawn | {part: jnp.asarray(indices, order.dtype) for part, indices in same.items()}))
+
+
+def parts_of_every_split(
+    examples: int, sizes: SplitSizes, fixed_test: int = 0, shuffled: bool = True, fixed_valid: int = 0
+) -> dict[str, Int[np.ndarray, "..."]]:
+    """The parts that do not depend on the key, by name, as indices; arguments as in ``split_examples``."""
+    pool = examples - fixed_test - fixed_valid
 
     def spaced(number: int, among: int) -> np.ndarray:
-        # On the host, in 64 bits: the product overflows 32.
+        # In 64 bits: the product overflows 32.
         return np.arange(number) * (among if shuffled else number) // number
 
+    found = {}
+    if not shuffled:
+        found |= {part: np.arange(pool)[place] for part, place in _places(sizes, fixed_test, fixed_valid).items()}
     if fixed_valid:
-        valid = pool + jnp.asarray(spaced(sizes.valid, fixed_valid), train.dtype)
+        found["valid"] = pool + spaced(sizes.valid, fixed_valid)
     if fixed_test:
-        test = pool + fixed_valid + jnp.asarray(spaced(sizes.test, fixed_test), train.dtype)
-    return Split(train, valid, test)
+        found["test"] = pool + fixed_valid + spaced(sizes.test, fixed_test)
+    return found
+
+
+def _places(sizes: SplitSizes, fixed_test: int, fixed_valid: int) -> dict[str, slice]:
+    """Where the parts are in the order of the pool, those of official sets aside."""
+    drawn = _drawn(sizes, fixed_test, fixed_valid)
+    return {
+        "train": slice(sizes.train),
+        "valid": slice(sizes.train, sizes.train + sizes.valid),
+        "test": slice(drawn - sizes.test, drawn),
+    }
 
 
 def _drawn(sizes: SplitSizes, fixed_test: int, fixed_valid: int) -> int:

@@ -197,6 +197,7 @@ def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: 
         },
         targets=targets,
         num_classes=len(tags) + bool(unseen),
+        training_classes=len(tags) if unseen else None,
         fixed_test=len(test),
         fixed_valid=len(dev),
     )

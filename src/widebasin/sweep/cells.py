@@ -164,7 +164,7 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
 
 def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
     """The settings of a problem in a spec, besides width and recipe."""
-    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, own)
+    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, spec.m is not None, own)
 
 
 def cells_of(stages: Sequence[Resolved]) -> list[Cell]:

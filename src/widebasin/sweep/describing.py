@@ -1,6 +1,7 @@
 """Builds the description that a results folder keeps, from a spec and its workload."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from widebasin.axis import Axis
 from widebasin.sam import method_named
@@ -14,8 +15,13 @@ from widebasin.workloads import WORKLOADS, Workload
 PAPER = "arXiv 2311.17539"
 
 
-def description_of(spec: Resolved) -> Description:
-    """What a report needs to know about a sweep besides its tables and its spec."""
+def description_of(spec: Resolved, references: Mapping[str, float] | None = None) -> Description:
+    """What a report needs to know about a sweep besides its tables and its spec.
+
+    Args:
+        spec: of the sweep.
+        references: what simple models reach, if it is known already.
+    """
     workload = WORKLOADS[spec.workload]
     return Description(
         title=workload.description,
@@ -35,8 +41,13 @@ def description_of(spec: Resolved) -> Description:
         published=_published(workload),
         streamed=workload.streamed,
         chance=workload.chance,
-        references=dict(workload.references()),
+        references=dict(references or _references(workload)),
     )
+
+
+def _references(workload: Workload) -> dict[str, float]:
+    """What simple models reach, where that is a number: a metric may not be defined on a test set."""
+    return {name: value for name, value in workload.references().items() if not math.isnan(value)}
 
 
 def _facts(axes: Iterable[Axis]) -> tuple[AxisFacts, ...]:

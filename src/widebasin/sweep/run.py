@@ -1,6 +1,7 @@
 """Runs a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
 import dataclasses
+import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import pandas as pd
 
+from widebasin.sweep.axes import own_of
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults, UsageError
@@ -154,7 +156,8 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     environments = _continue_record(folder, record, spec, execution.keep_parameters)
     if grows:
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
-        folder.begin(spec, description_of(spec), _records(used | new), environments, execution.keep_parameters)
+        description = description_of(spec, folder.description().references)
+        folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
     return {name: _here(plan, execution) for name, plan in (used | new).items()}
 
 
@@ -324,7 +327,7 @@ def environment(spec: Resolved) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "settings": _settings() | _code(spec.workload),
+        "settings": _settings() | _code(spec.workload) | _files(spec),
         "data": WORKLOADS[spec.workload].data_record(),
     }
 
@@ -332,6 +335,17 @@ def environment(spec: Resolved) -> dict[str, Any]:
 def _code(workload: str) -> dict[str, str]:
     """The digest of the code of a workload in a user's own file: changed code may be a different problem."""
     return {f"the code of {workload}": code_digest(workload)} if names_file(workload) else {}
+
+
+def _files(spec: Resolved) -> dict[str, str]:
+    """The digests of files that are values on the workload's own axes, such as pretrained embeddings."""
+    named = [value for axis in own_of(spec.axes) if axis.kind is str for value in spec.values(axis)]
+    found = {}
+    for path in {str(value): Path(value) for value in named}.values():
+        if path.is_file():
+            with path.open("rb") as file:
+                found[f"the content of {path}"] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return found
 
 
 def _settings() -> dict[str, str]:

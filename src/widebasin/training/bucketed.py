@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from widebasin.data import key_for
 from widebasin.data.buckets import Buckets
+from widebasin.data.splits import parts_of_every_split
 from widebasin.training.problem import Model
 from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Examples, Positions, Supervised
 
@@ -31,9 +33,11 @@ class BucketedBatch(Batch):
     Attributes:
         columns: pairs (number of examples, length), in the order of the examples. They apply only to the whole batch:
             a batch with another number of examples, such as a subset, may be in any order.
+        buckets: of the examples, int ``[batch]``, if they are in another order; ``None`` if they are sorted by bucket.
     """
 
     columns: tuple[tuple[int, int], ...] = eqx.field(static=True, kw_only=True)
+    buckets: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +49,20 @@ class Bucketed(Supervised):
     all batches have the same shape, and no example occurs twice in an epoch. Padding does not change results, so
     buckets affect them only through the composition of batches and through rounding.
 
+    How many long examples a seed draws is bounded with a probability of 1 - 1e-12 for each part and bucket; beyond the
+    bound, outputs are NaN.
+
     Groups of examples of a batch (``m``, microbatches) are computed at the full length.
 
     Attributes:
         buckets: the buckets of all examples.
         cut: shortens inputs; if this shortens the first axis of outputs, they are padded with 0.
+        grouped: whether batches are in random order, because groups of consecutive examples (``m``) matter.
     """
 
     buckets: Buckets = dataclasses.field(kw_only=True)
     cut: Cut = dataclasses.field(default=shortened, kw_only=True)
+    grouped: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for a model with a state, which would be computed from a part of the batch."""
@@ -71,8 +80,13 @@ class Bucketed(Supervised):
         """See ``Supervised``; validation and test examples are sorted by bucket."""
         found = super().source(data[:2], key, point, params)
         order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
+        fits = jnp.array(True)
+        for part in order:
+            own = data[2][getattr(found, part)]
+            for bucket, most in enumerate(self.most_beyond[part]):
+                fits &= jnp.sum(own > bucket) <= most
         return found._replace(
-            by_bucket=order["train"], valid=found.valid[order["valid"]], test=found.test[order["test"]]
+            by_bucket=order["train"], valid=found.valid[order["valid"]], test=found.test[order["test"]], fits=fits
         )
 
     def epoch(
@@ -82,7 +96,11 @@ class Bucketed(Supervised):
         carry, index = super().epoch(data[:2], source, carry, model, key, number)
         positions = index.positions.ravel()
         positions = positions[jnp.argsort(data[2][source.train[positions]], stable=True)]
-        return carry, Positions(positions.reshape(self.recipe.batch_size, self.steps_per_epoch).T)
+        batches = positions.reshape(self.recipe.batch_size, self.steps_per_epoch).T
+        if self.grouped:
+            order_key = jax.random.fold_in(key_for(key, "order in batches"), number)
+            batches = jax.random.permutation(order_key, batches, axis=1, independent=True)
+        return carry, Positions(batches)
 
     def batch(
         self, data: PyTree, source: Examples, index: Positions, key: Key[Array, ""] | None, part: str
@@ -94,26 +112,31 @@ class Bucketed(Supervised):
             index = Positions(sorted_positions, index.counted)
         found = super().batch(data[:2], source, index, key, part)
         columns = self.columns["steps" if of_step else part]
-        return BucketedBatch(found.inputs, found.targets, found.counted, columns=columns)
+        buckets = data[2][getattr(source, part)[index.positions]] if of_step and self.grouped else None
+        return BucketedBatch(found.inputs, found.targets, found.counted, columns=columns, buckets=buckets)
 
     @functools.cached_property
     def columns(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """The columns of training batches (``steps``), and of the evaluation blocks of every part."""
-        dataset = self.dataset
-        test = len(dataset) - dataset.fixed_test
-        valid = test - dataset.fixed_valid
-        # Range of the data set that the examples of a part are drawn from.
-        within = {
-            "train": (0, valid),
-            "valid": (valid, test) if dataset.fixed_valid else (0, valid),
-            "test": (test, len(dataset)) if dataset.fixed_test else (0, valid),
-        }
-        beyond = {part: self.buckets.beyond(slice(*ends)) for part, ends in within.items()}
+        beyond = self.most_beyond
         found = {"steps": self.buckets.columns(beyond["train"], self.recipe.batch_size, max(self.steps_per_epoch, 1))}
-        for part in within:
+        for part in beyond:
             rows, columns = np.shape(self.blocks(part).positions)
             found[part] = self.buckets.columns(beyond[part], columns, rows)
         return found
+
+    @functools.cached_property
+    def most_beyond(self) -> dict[str, list[int]]:
+        """For every part and bucket, how many of its examples may be in later buckets."""
+        dataset, sizes = self.dataset, self.sizes
+        same = parts_of_every_split(len(dataset), sizes, dataset.fixed_test, dataset.shuffled, dataset.fixed_valid)
+        pool = slice(len(dataset) - dataset.fixed_valid - dataset.fixed_test)
+        return {
+            part: self.buckets.beyond(same[part])
+            if part in same
+            else self.buckets.most_beyond(pool, getattr(sizes, part))
+            for part in ("train", "valid", "test")
+        }
 
     def blocks(self, part: str) -> Positions:
         """The examples of a part, sorted by bucket, in blocks of equal size and similar composition."""
@@ -131,8 +154,12 @@ class Bucketed(Supervised):
         inputs = self.dataset.prepared(batch.inputs)
         size = jax.tree.leaves(inputs)[0].shape[0]
         columns: tuple[tuple[int, int], ...] = ((size, self.buckets.lengths[-1]),)
+        order = None
         if isinstance(batch, BucketedBatch) and sum(number for number, _ in batch.columns) == size:
             columns = batch.columns
+            if batch.buckets is not None:
+                order = jnp.argsort(batch.buckets, stable=True)
+                inputs, keys = jax.tree.map(lambda leaf: leaf[order], (inputs, keys))
         found, start = [], 0
         for number, length in columns:
             own, own_keys = jax.tree.map(lambda leaf, at=start, n=number: leaf[at : at + n], (inputs, keys))
@@ -157,7 +184,13 @@ class Bucketed(Supervised):
                     given=source.given,
                 )[0]
             )
-        return jax.tree.map(_filled, whole, *found), model.state
+        outputs = jax.tree.map(_filled, whole, *found)
+        if order is not None:
+            before = jnp.argsort(order)
+            outputs = jax.tree.map(lambda leaf: leaf[before], outputs)
+        if (fits := source.fits) is not None:
+            outputs = jax.tree.map(lambda leaf: jnp.where(fits, leaf, jnp.nan), outputs)
+        return outputs, model.state
 
 
 def _filled(whole: Array | jax.ShapeDtypeStruct, *leaves: Array) -> Array:

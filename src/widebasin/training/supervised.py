@@ -35,6 +35,7 @@ class Examples(NamedTuple):
         test: positions in the data set.
         given: what the model is called with by name, see ``Supervised.given``.
         by_bucket: positions in ``train``, sorted by bucket, where examples are of different sizes, see ``Bucketed``.
+        fits: whether no part has more long examples than ``Bucketed`` computes as such.
     """
 
     train: Int[Array, "..."]
@@ -43,6 +44,7 @@ class Examples(NamedTuple):
     test: Int[Array, "..."]
     given: Mapping[str, Float[Array, "..."]]
     by_bucket: Int[Array, "..."] | None = None
+    fits: Bool[Array, "..."] | None = None
 
 
 class Positions(NamedTuple):
@@ -154,7 +156,8 @@ class Supervised(Problem):
         if self.dataset.num_classes is not None and "label_noise" in point:
             rate = point["label_noise"].astype(jnp.float32)
             noise_key = key_for(key, "label noise")
-            own = corrupt_labels(noise_key, own, self.dataset.num_classes, rate, self.label_noise_kind)
+            classes = self.dataset.training_classes or self.dataset.num_classes
+            own = corrupt_labels(noise_key, own, classes, rate, self.label_noise_kind)
         return Examples(split.train, own, split.valid, split.test, {name: point[name] for name in self.given})
 
     def epoch(

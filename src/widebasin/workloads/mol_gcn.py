@@ -29,7 +29,7 @@ from widebasin.data import (
 from widebasin.data.graph_places import find_graphs
 from widebasin.models import GraphConvolution
 from widebasin.shown import shown
-from widebasin.training import BINARY_TASKS, CLASSIFICATION, Recipe
+from widebasin.training import BINARY_TASKS, CLASSIFICATION, Cut, Recipe
 from widebasin.workloads.dropout import dropout
 from widebasin.workloads.family import Family
 from widebasin.workloads.graphs import cut_graphs, graph_buckets
@@ -38,8 +38,8 @@ from widebasin.workloads.workload import SupervisedWorkload
 
 # Of ogbg-molpcba, so that numbers of parameters are known without it: atoms have nine features.
 FEATURES, TASKS = 9, 128
-# How many values each feature has, and the largest.
 LOGGER = logging.getLogger("widebasin")
+# How many values each feature has, and the largest.
 VALUES = tuple(ATOM_FEATURES.values())
 SCALE = tuple(float(values - 1) for values in VALUES)
 
@@ -63,6 +63,11 @@ def _molpcba_buckets() -> Buckets:
     return graph_buckets(ogbg_molpcba().dataset.inputs)
 
 
+@functools.cache
+def _molpcba_cut() -> Cut:
+    return cut_graphs(ogbg_molpcba().dataset.inputs, _molpcba_buckets())
+
+
 MOL_GCN = SupervisedWorkload(
     name="mol-gcn",
     model="gcn",
@@ -78,7 +83,7 @@ MOL_GCN = SupervisedWorkload(
     axes=(dropout(0.1),),
     given=("dropout",),
     buckets=_molpcba_buckets,
-    cut=lambda graphs, length: cut_graphs(ogbg_molpcba().dataset.inputs, _molpcba_buckets())(graphs, length),
+    cut=lambda graphs, length: _molpcba_cut()(graphs, length),
     references=functools.cache(lambda: _references(ogbg_molpcba())),
 )
 

@@ -1,11 +1,17 @@
 """Simple baselines on molecules, which are reported with every result."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
 
 from widebasin.data.molecules import Molecules, fingerprints
+from widebasin.shown import shown
 from widebasin.statistics.ranking import MISSING, mean_average_precision, mean_roc_auc
+
+# Up to here, fingerprints take a few seconds.
+FEW = 10_000
+LOGGER = logging.getLogger("widebasin")
 
 
 class Ranking(NamedTuple):
@@ -44,14 +50,22 @@ def fingerprint_logistic_regression(molecules: Molecules) -> Ranking:
     train, test = _parts(molecules)
     if not molecules.smiles:
         raise ValueError(f"fingerprints need SMILES, but those of {molecules.dataset.name} are unknown")
-    bits = fingerprints(molecules.smiles)
     targets = np.asarray(molecules.dataset.targets)
+    if len(targets) > FEW:
+        LOGGER.info(
+            shown(
+                f"{molecules.dataset.name}: training logistic regressions on fingerprints of {len(targets):,} "
+                "molecules to compare with, which may take minutes"
+            )
+        )
+    bits = fingerprints(molecules.smiles)
+    train_bits, test_bits = bits[train], bits[test]
     scores = np.zeros(targets[test].shape)
     for task, labels in enumerate(targets[train].T):
         rows = np.nonzero(labels != MISSING)[0]
         if len(np.unique(labels[rows])) == 2:
-            model = LogisticRegression(solver="liblinear").fit(bits[train][rows], labels[rows])
-            scores[:, task] = model.decision_function(bits[test])
+            model = LogisticRegression(solver="liblinear").fit(train_bits[rows], labels[rows])
+            scores[:, task] = model.decision_function(test_bits)
     return _ranking(scores, targets[test])
 
 

@@ -19,9 +19,11 @@ from widebasin.data import Buckets, DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
 from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
+    BINARY_TASKS,
     CLASSIFICATION,
     REGRESSION,
     SQUARED_CLASSIFICATION,
+    TAGGING,
     Bucketed,
     Centered,
     Cut,
@@ -48,12 +50,14 @@ class Settings:
         train_examples: how many are trained on; ``None`` is all that the workload has.
         label_noise_kind: of the noise on training labels.
         centered: whether ``alpha (f(w) - f(w0))`` is trained, see ``training.Centered``.
+        grouped: whether a method computes ascents on groups of a batch (``m``).
         own: values on the workload's own axes that change what is compiled, such as a depth.
     """
 
     train_examples: int | None = None
     label_noise_kind: str = "symmetric"
     centered: bool = False
+    grouped: bool = False
     own: tuple[tuple[str, Any], ...] = ()
 
 
@@ -268,7 +272,9 @@ class SupervisedWorkload(Workload):
         """See ``Workload``."""
         if not self.has_classes or self.metrics[0].name != ACCURACY.name:
             return None
-        targets = np.asarray(self.dataset.targets)
+        dataset = self.dataset
+        # Those that training examples are drawn from.
+        targets = np.asarray(dataset.targets)[: len(dataset) - dataset.fixed_valid - dataset.fixed_test]
         known = targets[targets >= 0]
         return float(np.bincount(known).max() / len(known))
 
@@ -318,7 +324,7 @@ class SupervisedWorkload(Workload):
             "given": self.given,
         }
         if self.buckets is not None:
-            supervised = Bucketed(buckets=self.buckets(), cut=self.cut, **of_problem)
+            supervised = Bucketed(buckets=self.buckets(), cut=self.cut, grouped=settings.grouped, **of_problem)
         else:
             supervised = (Supervised if dataset.files is None else Streamed)(**of_problem)
         return Centered(supervised) if settings.centered else supervised
@@ -341,8 +347,8 @@ class SupervisedWorkload(Workload):
     def _check_outputs(self, width: int, settings: Settings) -> None:
         """Raises ``DataError`` where a loss of ours would take outputs for what they are not, in silence."""
         dataset, network = self.dataset, self.network(width, settings)
-        classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION)
-        if not classifies and self.objective is not REGRESSION:
+        classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION, TAGGING)
+        if not classifies and self.objective not in (REGRESSION, BINARY_TASKS):
             return
         inputs = np.zeros((1, *(dataset.image_size,) * 2, 3), np.uint8) if dataset.files else _one(dataset.inputs)
 
@@ -359,11 +365,14 @@ class SupervisedWorkload(Workload):
             raise DataError(f"{which}, and targets of {dataset.name} have shape {wanted}; they must be alike")
         if classifies:
             classes = dataset.num_classes or int(np.max(dataset.targets)) + 1
-            if wanted != () or not np.issubdtype(np.asarray(dataset.targets).dtype, np.integer):
-                raise DataError(f"targets of {dataset.name} must be one integer for each example, its class")
-            if len(shape) != 1 or shape[0] < classes:
+            several = self.objective is TAGGING
+            if len(wanted) != several or not np.issubdtype(np.asarray(dataset.targets).dtype, np.integer):
+                of = "every position of an example, and all examples as many" if several else "each example"
+                raise DataError(f"targets of {dataset.name} must be one integer for {of}, its class")
+            if shape[:-1] != wanted or not shape or shape[-1] < classes:
                 raise DataError(
-                    f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape ({classes},)"
+                    f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape "
+                    f"{(*wanted, classes)}"
                 )
 
 
