@@ -63,6 +63,8 @@ def test_names_compute_what_they_say(name, expected):
         ("sam-every-5:k=10", "sam-every-5:k=10", "SAM every 10", sam.SAMEveryK(0.2, k=10)),
         ("sam:normalize=False", "sam:normalize=false", "SAM (normalize false)", sam.SAM(0.2, normalize=False)),
         ("esam:gamma=1", "esam:gamma=1", "ESAM (gamma 1)", sam.ESAM(0.2, gamma=1.0)),
+        ("gsam:alpha=0.1", "gsam", "GSAM", sam.GSAM(0.2)),
+        ("looksam:k=5,alpha=1", "looksam:alpha=1", "LookSAM (alpha 1)", sam.LookSAM(0.2, alpha=1.0)),
     ],
 )
 def test_hyperparameters_in_a_name_are_those_of_the_method(name, canonical, title, method):

@@ -58,6 +58,28 @@ def test_seeds_in_common_count_alone(folders, tmp_path):
     assert differences["difference"].tolist() == pytest.approx([3.0, 6.0])
 
 
+@pytest.mark.parametrize(
+    ("change", "results", "why"),
+    [
+        ({}, RESULTS, None),
+        ({"first_seed": 7}, RESULTS.assign(seed=RESULTS["seed"] + 7), "they have no seed in common at equal methods"),
+        (
+            {},
+            RESULTS.assign(num_params=RESULTS["num_params"] + 5),
+            "they have no number of parameters in common at equal methods",
+        ),
+        ({"methods": ("sgd", "asam")}, RESULTS.replace({"method": {"sam": "asam"}}), "they have no method in common"),
+    ],
+    ids=["paired", "seeds", "sizes", "methods"],
+)
+def test_an_answer_says_why_nothing_is_paired(folders, tmp_path, change, results, why):
+    known = description()
+    known = dataclasses.replace(known, methods=known.methods | {"asam": known.methods["sam"]})
+    other = folder_of(tmp_path / "third", dataclasses.replace(SPEC, **change), results, known)
+    found = [one for one in compare((folders[0], other), Options()).answer.findings if one.startswith("No gain of")]
+    assert found == ([f"No gain of third is paired with one of one: {why}."] if why else [])
+
+
 def test_what_cannot_be_compared_is_refused(folders, tmp_path):
     with pytest.raises(UsageError, match="must be different folders"):
         compare((folders[0], folders[0]), Options())

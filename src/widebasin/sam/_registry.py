@@ -84,7 +84,7 @@ def method_named(name: str) -> NamedMethod:
 
 
 def canonical_name(name: str) -> str:
-    """The name with its hyperparameters in the method's own order and numbers in their shortest form.
+    """The name with the hyperparameters that are not defaults, in the method's own order and numbers in short.
 
     Raises:
         ValueError: as ``method_named``.
@@ -112,7 +112,9 @@ def _named(name: str) -> tuple[str, NamedMethod]:
             names = ", ".join(f"{one}={known[one]}" for one in known)
             raise ValueError(f"{setting!r} after the colon: give hyperparameters of {base} once each, as in {names}")
         given[key] = _value(key, value, type(known[key]))
-    given = {key: given[key] for key in known if key in given}
+    given = {key: given[key] for key in known if key in given and given[key] != known[key]}
+    if not given:
+        return base, plain
 
     def with_radius(rho: Any) -> Method:
         return dataclasses.replace(plain.with_radius(rho), **given)  # pyright: ignore[reportArgumentType]

@@ -101,6 +101,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
         findings=(
             *trends(gains, paired, wording, {}),
             *_slopes(paired, wording, labels, digits),
+            *_unpaired(paired, differences, labels),
             selection_note(options),
         ),
         tables=(gains_table(gains, wording), _differences_table(differences, wording, labels, digits)),
@@ -205,6 +206,28 @@ def _differences(paired: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
                     found = {"difference": one.mean, "low": one.low, "high": one.high, "seeds": one.count}
                     rows.append({"num_params": size, "method": method, SWEEP: other} | found)
     return pd.DataFrame(rows, columns=[*columns, SWEEP, "difference", "low", "high", "seeds"])
+
+
+def _unpaired(paired: pd.DataFrame, differences: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Which sweeps have no gain that is paired with one of the first sweep, and why."""
+    first, *others = (paired[paired[SWEEP] == label] for label in labels)
+    sentences = []
+    for label, other in zip(labels[1:], others, strict=True):
+        if (differences[SWEEP] == label).any():
+            continue
+        why, together = "the networks that could be paired diverged", first
+        if not _one_setting_each(paired):
+            why = "a sweep has several settings of one method and size"
+        else:
+            for column, what in (("method", "method"), ("num_params", "number of parameters"), ("seed", "seed")):
+                shared = {*together[column]} & {*other[column]}
+                if not shared:
+                    why = f"they have no {what} in common" + (" at equal methods" * (column != "method"))
+                    break
+                together = together[together[column].isin(shared)]
+                other = other[other[column].isin(shared)]
+        sentences.append(f"No gain of {label} is paired with one of {labels[0]}: {why}.")
+    return sentences
 
 
 def _one_setting_each(paired: pd.DataFrame) -> bool:
