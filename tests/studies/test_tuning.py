@@ -61,6 +61,7 @@ def test_studies_of_settings_may_be_tuned_unless_they_compare_or_measure_what_is
         STUDIES["stability"].check_grid(resolve(tuned))
 
 
+@pytest.mark.slow
 def test_a_tuned_sweep_is_compared_with_one_that_is_not(tuned, tmp_path):
     plain = widebasin.study("overparam", out=tmp_path / "plain", progress=False, **GRID | {"learning_rate": 0.1})
     found = widebasin.compare(tuned.folder, plain.folder)
@@ -71,6 +72,7 @@ def test_a_tuned_sweep_is_compared_with_one_that_is_not(tuned, tmp_path):
         widebasin.compare(tuned.folder, several.folder)
 
 
+@pytest.mark.slow
 def test_radii_of_a_single_method_are_extended_alone(tmp_path):
     grid = {"widths": (4,), "methods": ("sgd", "sam", "asam"), "rhos": (0.1,), "radii": "asam=0.01,0.02"}
     found = widebasin.study(

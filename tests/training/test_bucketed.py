@@ -276,7 +276,7 @@ def test_outputs_are_not_numbers_where_a_seed_draws_more_long_examples_than_ther
         assert fits or bool(jnp.isnan(outputs).all())
 
 
-@pytest.mark.parametrize("name", ["averaged", "tagged"])
+@pytest.mark.parametrize("name", ["averaged", pytest.param("tagged", marks=pytest.mark.slow)])
 def test_batches_for_groups_are_in_random_order_and_have_the_values_of_sorted_ones(name):
     grouped = replace(BUCKETED[name], grouped=True)
     plain_batch, buckets = Batch(*PLAIN[name].data), jnp.asarray(grouped.buckets.of_example)
