@@ -85,7 +85,7 @@ class Forecast:
     """Estimate the cost of the grid before any training."""
 
     dry_run: bool = False
-    """Train nothing: show the grid's networks, parameters, FLOPs, memory, disk space and time."""
+    """Write nothing and train for a moment at most: show networks, parameters, FLOPs, memory, disk space and time."""
     accelerator: Annotated[
         str | None,
         tyro.conf.arg(
@@ -101,14 +101,14 @@ class Forecast:
 
     @property
     def asked(self) -> bool:
-        """Whether to show costs and train nothing.
+        """Whether to show costs and write nothing.
 
         Raises:
             UsageError: if an accelerator is given without ``--dry-run``.
         """
         if self != Forecast(dry_run=self.dry_run) and not self.dry_run:
             name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
-            raise UsageError(name, value, "needs --dry-run, which shows costs and trains nothing")
+            raise UsageError(name, value, "needs --dry-run, which shows costs and writes nothing")
         return self.dry_run
 
     @property

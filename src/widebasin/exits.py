@@ -69,14 +69,18 @@ def _say_own_line(console: Console, error: BaseException) -> None:
 
 
 class _Notes(logging.Handler):
-    """Prints the package's log messages, such as which folder replaces a missing one."""
+    """Prints the package's log messages, such as which folder replaces a missing one, each once."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.console, f"widebasin: {record.getMessage()}", "yellow")
+        message = record.getMessage()
+        if message not in self.said:  # a file may be read twice
+            say(self.console, f"widebasin: {message}", "yellow")
+        self.said.add(message)
 
 
 @contextlib.contextmanager

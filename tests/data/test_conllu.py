@@ -101,7 +101,7 @@ GOOD = row("1", "a", "X") + "\n"
 BAD = {
     GOOD + "2\tb\tX\n": "line 2 has 3 columns, but CoNLL-U has 10, separated by single tabs; get",
     GOOD.replace("\n", "\t_\n"): "line 1 has 11 columns",
-    GOOD.replace("\t", " "): "line 1 has 1 columns",
+    GOOD.replace("\t", " "): "line 1 has 1 column,",
     GOOD + "\t" * 9 + "\n": "line 2 has the id '', which must be a number",
     row("x", "a", "X"): "line 1 has the id 'x', which must be a number such as 3, 3-4 or 3.1; get the file",
     row("\u0661", "a", "X"): "which must be a number",

@@ -81,12 +81,17 @@ def test_by_chance_they_stay_in_the_order_of_the_file(tmp_path, rdkit):
         molecule_table(tmp_path / "mine.csv", split="time")
 
 
-def test_false_and_true_are_labels_and_other_columns_are_named(tmp_path, rdkit, caplog):
-    lines = [f"{smiles},{n % 2 == 0},{n % 2},{n},\n" for n, smiles in enumerate(SMILES)]
-    found = molecule_table(written(tmp_path, "smiles,a,b,number,empty\n" + "".join(lines)), split="random")
-    assert found.tasks == ("a", "b")
-    np.testing.assert_array_equal(found.dataset.targets.sum(axis=1), 1)
-    assert "'number', 'empty' left out: no labels, or others than 0, 1, false, true" in caplog.text
+def test_false_and_true_are_labels_where_no_column_has_0_and_1_and_other_columns_are_named(tmp_path, rdkit, caplog):
+    """As in MoleculeNet's tables, whose rdkit_pass tells whether a SMILES could be parsed."""
+    names = "smiles,a,rdkit_pass,number,empty\n"
+    lines = [f"{smiles},{n % 2},{n % 3 == 0},{n},\n" for n, smiles in enumerate(SMILES)]
+    found = molecule_table(written(tmp_path, names + "".join(lines)), split="random")
+    assert found.tasks == ("a",)
+    assert "'rdkit_pass', 'number', 'empty' left out: only columns of 0, 1 and missing values count" in caplog.text
+    lines = [f"{smiles},{n + 2},{n % 3 == 0},{n},\n" for n, smiles in enumerate(SMILES)]
+    found = molecule_table(written(tmp_path, names + "".join(lines)), split="random")
+    assert found.tasks == ("rdkit_pass",)
+    np.testing.assert_array_equal(found.dataset.targets[:4, 0], [1, 0, 0, 1])
 
 
 def test_what_is_no_molecule_is_said_and_kept(tmp_path, rdkit, caplog):
@@ -157,10 +162,10 @@ BAD = {
     "": "is empty",
     "\n \n": "is empty",
     "smiles,a\n": "has the columns 'smiles', 'a', but no rows",
-    "text,a\nCC,1\n": "no column is named smiles; name the column with SMILES; the columns are 'text', 'a'",
-    "smiles,SMILES,a\nCC,CC,1\n": "several columns are named smiles, 'smiles', 'SMILES'; name the column",
+    "text,a\nCC,1\n": "no column is named smiles; rename the column with SMILES, or give smiles= in Python; the ",
+    "smiles,SMILES,a\nCC,CC,1\n": "several columns are named smiles, 'smiles', 'SMILES'; rename the column",
     "smiles,a,a\nCC,1,0\n": "several columns are named 'a'; give every column a different name",
-    "smiles,a\nCC,2\n": "no column has only 0, 1 and missing values; columns are 'a'",
+    "smiles,a\nCC,2\n": "no column has only 0, 1 and missing values, so there is no task; the columns are 'a'; write",
     "smiles,a\nCC,\n": "no column has only 0, 1 and missing values",
     "smiles\nCC\n": "no column has only 0, 1",
     "smiles,a\nCC,1\nC\n": "Row #3: Expected 2 columns, got 1",

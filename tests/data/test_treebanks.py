@@ -139,9 +139,7 @@ def test_what_is_missing_is_said(folder):
     ):
         treebank("en_toy")
     write_treebank(there, "en_other")
-    with pytest.raises(
-        DataError, match="UD_English-Toy: contains several treebanks, en_other, en_toy; give the code of one"
-    ):
+    with pytest.raises(DataError, match="UD_English-Toy: contains several treebanks, en_other, en_toy; move each into"):
         treebank("UD_English-Toy")
     assert treebank("en_other").name == "en_other upos"
     (folder / "empty").mkdir()

@@ -50,6 +50,7 @@ def test_plain_lines_say_share_cell_networks_and_metrics():
     carry_out(PlainProgress(console), skipped=((4, "sgd"),))
     lines = console.file.getvalue().splitlines()
     assert "digits-mlp width 4 sgd: 2 networks finished before" in lines[0]
+    assert sum(line.startswith("[") and "compiling, then the first epoch" in line for line in lines) == 1
     assert lines[-1].startswith(
         "[100%] digits-mlp width 8 asam: 6 networks trained, train loss 0.500, valid accuracy 0.750"
     )

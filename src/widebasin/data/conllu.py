@@ -94,9 +94,10 @@ def read_conllu(path: Path | str, column: str = "upos") -> Sentences:
 def _refuse_unless_passed_over(path: Path, number: int, fields: list[str], following: int) -> None:
     """Raises ``DataError`` for a line that is neither the next word nor a multiword token or empty node."""
     if len(fields) != len(NAMES):
+        columns = f"{len(fields)} column{'s' * (len(fields) != 1)}"
         raise DataError(
-            f"{path}: line {number:,} has {len(fields)} columns, but CoNLL-U has {len(NAMES)}, separated by single "
-            "tabs; get the file again"
+            f"{path}: line {number:,} has {columns}, but CoNLL-U has {len(NAMES)}, separated by single tabs; get the "
+            "file again"
         )
     if _SEVERAL_WORDS.fullmatch(fields[0]) or _EMPTY_NODE.fullmatch(fields[0]):
         return

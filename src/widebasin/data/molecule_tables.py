@@ -46,10 +46,10 @@ def molecule_table(
 ) -> Molecules:
     """The molecules of a .csv file, plain or compressed, as graphs, named like the file.
 
-    Tasks are the columns with only 0, 1 (or false, true) and missing values. Other columns are left out, with a
-    warning. So are rows that cannot be parsed as SMILES; the warning gives their number and the first few. Graphs and
-    scaffolds are cached by the content of the file: only the first call is slow, about a second per 1,000 molecules,
-    and needs rdkit.
+    Tasks are the columns with only 0, 1 and missing values; if there is none, those with false and true. Other columns
+    are left out, with a warning. So are rows that cannot be parsed as SMILES; the warning gives their number and the
+    first few. Graphs and scaffolds are cached by the content of the file: only the first call is slow, about a second
+    per 1,000 molecules, and needs rdkit.
 
     Args:
         path: the file, UTF-8 text; the first line names the columns.
@@ -76,7 +76,10 @@ def molecule_table(
     rows = kept["rows"]
     skipped = _skipped(path, texts, rows)
     if not len(rows):
-        raise DataError(f"{path}: no text of column {column} could be parsed as SMILES; name the column with SMILES")
+        raise DataError(
+            f"{path}: no text of column {column} could be parsed as SMILES; rename the right column, or give "
+            "smiles= in Python"
+        )
     order, sizes = _split(path, kept["scaffolds"], split)
     graphs = padded_graphs(*(kept[name] for name in KEPT[:4]), order=order, source=str(path))
     name = path.stem.removesuffix(".csv")
@@ -139,7 +142,7 @@ def _smiles_column(path: Path, names: Sequence[str], given: str | None) -> str:
     found = [name for name in names if name.strip().lower() == "smiles"]
     if len(found) != 1:
         which = f"several columns are named smiles, {_listed(found)}" if found else "no column is named smiles"
-        raise DataError(f"{path}: {which}; name the column with SMILES; {there}")
+        raise DataError(f"{path}: {which}; rename the column with SMILES, or give smiles= in Python; {there}")
     return found[0]
 
 
@@ -152,10 +155,8 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
         if unknown:
             others = [name for name in read.column_names if name != smiles]
             raise DataError(f"{path}: there is no task {_listed(unknown)}; the columns are {_listed(others)}")
-    labels = {}
-    for name in read.column_names if named is None else named:
-        if name == smiles:
-            continue
+    labels, others = {}, [name for name in read.column_names if name != smiles]
+    for name in others if named is None else named:
         found = _labels(read.column(name))
         if found.wrong is None:
             labels[name] = found.values
@@ -166,14 +167,23 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
             )
     if named is None:
         labels = {name: values for name, values in labels.items() if (values >= 0).any()}
-        ignored = [name for name in read.column_names if name != smiles and name not in labels]
+        # Beside tasks of 0 and 1, false and true tell something else, such as whether a SMILES could be parsed.
+        numbers = {name: values for name, values in labels.items() if not _has_words(read.column(name))}
+        labels = numbers or labels
+        ignored = [name for name in others if name not in labels]
         if ignored and labels:
-            words = f"{path}: {_listed(ignored)} left out: no labels, or others than 0, 1, false, true and missing ones"
-            LOGGER.warning(shown(words))
+            LOGGER.warning(shown(f"{path}: {_listed(ignored)} left out: only columns of 0, 1 and missing values count"))
     if not labels:
-        others = [name for name in read.column_names if name != smiles]
-        raise DataError(f"{path}: no column has only 0, 1 and missing values; columns are {_listed(others)}")
+        raise DataError(
+            f"{path}: no column has only 0, 1 and missing values, so there is no task; the columns are "
+            f"{_listed(others)}; write labels as 0 and 1 (numbers to regress on are not supported)"
+        )
     return labels
+
+
+def _has_words(column: Any) -> bool:
+    """Whether labels are written as false and true."""
+    return any(text is not None and text.isalpha() for text in column.unique().to_pylist())
 
 
 class _Labels(NamedTuple):

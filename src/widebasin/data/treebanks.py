@@ -159,7 +159,7 @@ def _only_code(folder: Path) -> str:
     codes = sorted(_codes(folder))
     if len(codes) != 1:
         held = (
-            f"contains several treebanks, {', '.join(codes)}; give the code of one"
+            f"contains several treebanks, {', '.join(codes)}; move each into a folder of its own"
             if codes
             else "contains no file *-ud-train.conllu"
         )

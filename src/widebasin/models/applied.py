@@ -224,4 +224,15 @@ def _alone(x: PyTree) -> PyTree:
 
 
 def _first(outputs: PyTree) -> PyTree:
+    """The outputs for the only example.
+
+    Raises:
+        ValueError: if they are not for one example.
+    """
+    for leaf in jax.tree.leaves(outputs):
+        if jnp.shape(leaf)[:1] != (1,):
+            raise ValueError(
+                f"apply returned outputs of shape {jnp.shape(leaf)} for a batch of 1 example; they must have a leading "
+                "axis over the examples"
+            )
     return jax.tree.map(lambda leaf: leaf[0], outputs)

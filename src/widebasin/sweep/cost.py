@@ -1,6 +1,7 @@
 """Estimates the cost of a sweep without training: operations, memory, disk, and time here or on an accelerator."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from widebasin.workloads import WORKLOADS, SupervisedWorkload
 CALIBRATED = 5e9
 # Short epochs are repeated for so many seconds, and no further cell is timed after so many.
 REPEATED, ENOUGH = 0.5, 15.0
+LOGGER = logging.getLogger("widebasin")
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
     ]
     started, timed = time.perf_counter(), []
     calibrate = calibrate and here and all(one.operations_of_step > 0 for one in of_cells)
+    if calibrate:
+        LOGGER.info("training the largest and the smallest network for a moment, to estimate the time here")
     for one in _chosen(of_cells) if calibrate else ():
         if not timed or time.perf_counter() - started < ENOUGH:
             timed.append(_timed(one))

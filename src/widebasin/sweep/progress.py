@@ -168,11 +168,12 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """Progress as plain lines: one per finished cell, and one every few seconds within a long cell."""
+    """Progress as plain lines: at the start, for every finished cell, and every few seconds within a long cell."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.counter = _Counter()
+        self.begun = False
         self.last_line = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
@@ -180,7 +181,10 @@ class PlainProgress:
         counter = self.counter
         counter.count(event)
         long_ago = time.perf_counter() - self.last_line > PLAIN_SECONDS
-        if isinstance(event, Epoch):
+        if isinstance(event, GroupStarted) and not self.begun:
+            self.begun = True
+            self._print(f"{counter.title(event.cell)}: compiling, then the first epoch")
+        elif isinstance(event, Epoch):
             self.latest = counter.metrics(event.report)
             if long_ago:
                 epochs = event.cell.recipe.epochs

@@ -11,6 +11,7 @@ vectors.
 
 import dataclasses
 import functools
+import logging
 from pathlib import Path
 
 import equinox as eqx
@@ -29,12 +30,14 @@ from widebasin.data import (
     read_sst2_sentences,
 )
 from widebasin.models import BiLSTM
+from widebasin.shown import shown
 from widebasin.training import CLASSIFICATION, Recipe
 from widebasin.workloads.dropout import dropout, word_dropout
 from widebasin.workloads.family import Family
 from widebasin.workloads.language_baselines import tfidf_logistic_regression
 from widebasin.workloads.workload import SupervisedWorkload
 
+LOGGER = logging.getLogger("widebasin")
 MINIMUM_FREQUENCY, LENGTH = 3, 60
 # Of the published phrases, so that numbers of parameters are known without them.
 WORDS = 13_521
@@ -68,8 +71,16 @@ def _sentences() -> Phrases:
 
 @functools.cache
 def _vectors(path: str, sentences: bool) -> Float[np.ndarray, "words features"]:
-    read = _sentences if sentences else _phrases
-    return embeddings(path, read().vocabulary)[0]
+    vocabulary = (_sentences if sentences else _phrases)().vocabulary
+    vectors, found = embeddings(path, vocabulary)
+    if not found:
+        raise DataError(
+            f"{path}: none of the {len(vocabulary.words):,} words has a vector; use vectors of English words"
+        )
+    LOGGER.info(
+        shown(f"{path}: {found:,} of {len(vocabulary.words):,} words have a vector of {vectors.shape[1]} numbers")
+    )
+    return vectors
 
 
 def _build(width: int, key: Key[Array, ""], embeddings: str = NONE, *, sentences: bool = False) -> eqx.Module:

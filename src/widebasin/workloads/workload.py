@@ -361,6 +361,9 @@ class SupervisedWorkload(Workload):
         shape = found.shape[1:] if isinstance(found, jax.ShapeDtypeStruct) else ()
         wanted = np.shape(_one(dataset.targets))[1:]
         which = f"the model of width {width} of {self.name} gives outputs of shape {shape} for an example"
+        if self.objective is BINARY_TASKS and not np.isin(dataset.targets, (-1, 0, 1)).all():
+            wrong = np.setdiff1d(dataset.targets, (-1, 0, 1))[0]
+            raise DataError(f"targets of {dataset.name} must be 0, 1, or -1 where one is missing, got {wrong}")
         if not classifies and shape != wanted:
             raise DataError(f"{which}, and targets of {dataset.name} have shape {wanted}; they must be alike")
         if classifies:
