@@ -287,7 +287,8 @@ def _inspect_molecules(data: Dataset) -> str:
     known = targets >= 0
     positive = 100 * (targets == 1).sum() / max(int(known.sum()), 1)
     return (
-        f"{len(data):,} molecules of at most {data.inputs['nodes'].shape[1]} atoms, {targets.shape[1]} tasks, "
+        f"{len(data):,} molecules of at most {data.inputs['nodes'].shape[1]} atoms, {targets.shape[1]} "
+        f"task{'s' * (targets.shape[1] != 1)}, "
         f"{100 * known.mean():.1f}% of the labels known, {positive:.1f}% of these positive"
     )
 
