@@ -232,4 +232,5 @@ def explained(source: Path, damage: str = "truncated or damaged") -> Iterator[No
             file = error.filename if isinstance(error.filename, str) else source
             raise DataError(f"{file}: cannot be read ({error.strerror})") from error
         # What is damaged makes the libraries that read it raise errors of any kind.
-        raise DataError(f"{source}: {damage}: {str(error) or type(error).__name__}") from error
+        why = str(error) or type(error).__name__
+        raise DataError(f"{source}: {damage}: {why}; correct it or get it again") from error

@@ -10,7 +10,6 @@ validation. Recipe and radii are a first guess, to be changed by flags; CIFAR is
 """
 
 import functools
-import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,17 +21,13 @@ import numpy as np
 from widebasin.data import DATASETS, DataError, Dataset, DatasetSource, Normalization, SplitSizes, arrays, crop_and_flip
 from widebasin.data.arrays import TASKS
 from widebasin.models import MLP, VGG11, ResNet, ViT
-from widebasin.shown import shown
 from widebasin.training import CLASSIFICATION, REGRESSION, Recipe
-from widebasin.workloads.workload import SupervisedWorkload
+from widebasin.workloads.workload import SupervisedWorkload, say_if_few
 
 ENDING = ".npz"
 IMAGE_DIMENSIONS = 3
-# Examples to validate or to test on, below which a note is due: one of them is more than 3 points.
-FEW_TO_JUDGE = 30
 # Data sets of photographs, which are customarily cropped and flipped.
 CROPPED = ("cifar10", "cifar100")
-LOGGER = logging.getLogger("widebasin")
 
 
 def _mlp(shape: tuple[int, ...], outputs: int, width: int, key: Any) -> MLP:
@@ -204,11 +199,6 @@ def _sizes(dataset: Dataset) -> SplitSizes:
         raise ValueError(f"{pool} examples are too few for training, validation and test; give at least {fewest}")
     valid = max(1, round(0.1 * pool))
     test = dataset.fixed_test or valid
-    if min(valid, test) < FEW_TO_JUDGE:
-        LOGGER.warning(
-            shown(
-                f"{dataset.name}: of {len(dataset):,} examples, {valid} for validation and {test:,} for test; with so "
-                "few, only large differences between methods are visible"
-            )
-        )
-    return SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)
+    sizes = SplitSizes(pool - valid - (0 if dataset.fixed_test else test), valid, test)
+    say_if_few(dataset, sizes)
+    return sizes

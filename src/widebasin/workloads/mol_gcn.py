@@ -34,7 +34,7 @@ from widebasin.workloads.dropout import dropout
 from widebasin.workloads.family import Family
 from widebasin.workloads.graphs import cut_graphs, graph_buckets
 from widebasin.workloads.molecule_baselines import constant, fingerprint_logistic_regression
-from widebasin.workloads.workload import SupervisedWorkload
+from widebasin.workloads.workload import SupervisedWorkload, say_if_few
 
 # Of ogbg-molpcba, so that numbers of parameters are known without it: atoms have nine features.
 FEATURES, TASKS = 9, 128
@@ -99,6 +99,7 @@ def _of(data: str) -> SupervisedWorkload:
         read = tu_graphs(found)
     dataset, sizes = read.dataset, read.sizes
     _check_labels(data, dataset)
+    say_if_few(dataset, sizes)
     buckets = graph_buckets(dataset.inputs)
     features = dataset.inputs["nodes"].shape[2]
     if isinstance(read, Molecules):

@@ -25,7 +25,7 @@ from widebasin.training import TAGGING, Recipe
 from widebasin.workloads.dropout import dropout, word_dropout
 from widebasin.workloads.family import Family
 from widebasin.workloads.language_baselines import majority_tag, majority_tag_with_suffixes
-from widebasin.workloads.workload import SupervisedWorkload
+from widebasin.workloads.workload import SupervisedWorkload, say_if_few
 
 LENGTH = 256
 GREEK, GREEK_COLUMN = "grc_perseus", "xpos"
@@ -112,18 +112,19 @@ def _of(data: str) -> SupervisedWorkload:
     name, _, column = data.partition(":")
     column = column or TAG_COLUMNS[0]
     read = _treebank(name, column)
-    train, valid, test = (len(part.words) for part in (read.train, read.dev, read.test))
+    sizes = SplitSizes(*(len(part.words) for part in (read.train, read.dev, read.test)))
+    say_if_few(read.dataset, sizes)
     return SupervisedWorkload(
         name=f"{POS_TRANSFORMER.name}:{data}",
         model=POS_TRANSFORMER.model,
         description=f"{read.name}, a tag for every word of a treebank, transformer of dimension h, 1 layer",
         load=lambda: read.dataset,
         build=functools.partial(_build, name=name, column=column, depth=1, heads=4),
-        sizes=SplitSizes(train, valid, test),
+        sizes=sizes,
         objective=TAGGING,
         recipe=Recipe(
             epochs=8,
-            batch_size=min(32, train),
+            batch_size=min(32, sizes.train),
             optimizer="adamw",
             learning_rate=4e-3,
             schedule="cosine",

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from jaxtyping import Array, Key
 from widebasin.axis import Axis
 from widebasin.data import Buckets, DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
+from widebasin.shown import shown
 from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
     BINARY_TASKS,
@@ -38,6 +40,9 @@ from widebasin.training import (
     shortened,
 )
 
+LOGGER = logging.getLogger("widebasin")
+# Examples to validate or to test on, below which a warning is due.
+FEW_TO_JUDGE = 30
 # To which share of each other numbers of parameters are matched by pruning.
 MATCH = 0.005
 
@@ -377,6 +382,17 @@ class SupervisedWorkload(Workload):
                     f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape "
                     f"{(*wanted, classes)}"
                 )
+
+
+def say_if_few(dataset: Dataset, sizes: SplitSizes) -> None:
+    """Logs a warning if there are fewer than 30 examples to validate or to test on: one is more than 3 points."""
+    if min(sizes.valid, sizes.test) < FEW_TO_JUDGE:
+        LOGGER.warning(
+            shown(
+                f"{dataset.name}: of {len(dataset):,} examples, {sizes.valid:,} for validation and {sizes.test:,} for "
+                "test; with so few, only large differences between methods are visible"
+            )
+        )
 
 
 def _one(tree: Any) -> Any:
