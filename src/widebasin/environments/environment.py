@@ -1,0 +1,49 @@
+"""What an environment is."""
+
+import abc
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+
+class Step(NamedTuple):
+    """What follows from an action.
+
+    Attributes:
+        state: of the environment after the action.
+        reward: for the action.
+        terminated: whether the task has ended, as when the pole has fallen: no reward can follow.
+        truncated: whether the episode is cut off though rewards could follow, as at the largest number of steps.
+    """
+
+    state: PyTree
+    reward: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+
+
+class Environment(abc.ABC):
+    """A task of decisions, as pure functions of one environment: use ``jax.vmap`` for many.
+
+    Attributes:
+        actions: number of actions, 0 to ``actions - 1``.
+        longest: number of steps after which an episode is truncated.
+    """
+
+    actions: int
+    longest: int
+
+    @abc.abstractmethod
+    def reset(self, key: Key[Array, ""]) -> PyTree:
+        """The state at the start of an episode that the key draws."""
+
+    @abc.abstractmethod
+    def observe(self, state: PyTree) -> Float[Array, "..."]:
+        """What the agent sees in a state."""
+
+    @abc.abstractmethod
+    def step(self, state: PyTree, action: Int[Array, ""], key: Key[Array, ""]) -> Step:
+        """The state after an action. The key decides what is random in it.
+
+        An episode that has ended is not started anew here; what follows from a further action means nothing.
+        """
