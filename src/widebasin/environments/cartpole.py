@@ -37,7 +37,8 @@ class CartPoleState(NamedTuple):
 class CartPole(Environment):
     """CartPole-v1: a reward of 1 for every step, at most 500, until the pole leans by 12 degrees or the cart leaves.
 
-    The cart leaves where it is more than 2.4 m from the middle. Action 1 pushes to the right with 10 N, action 0 to the left; steps of .02 s by Euler's method.
+    The cart leaves where it is more than 2.4 m from the middle. Action 1 pushes to the right with 10 N, action 0 to the
+    left; steps of .02 s by Euler's method.
 
     Source: Barto, Sutton and Anderson 1983, "Neuronlike adaptive elements that can solve difficult learning control
         problems"; constants as in Gymnasium's CartPole-v1.

@@ -1,0 +1,332 @@
+"""Training an agent by proximal policy optimization (PPO)."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from widebasin.data import key_for
+from widebasin.environments import Environment
+from widebasin.statistics import LOSS, Metric
+from widebasin.training.network import Network
+from widebasin.training.problem import PARTS, Model, Problem, Totals
+from widebasin.training.recipe import Recipe
+
+RETURN = Metric("return", higher_is_better=True)
+# Added to the standard deviation that advantages are divided by.
+SMALL = 1e-8
+
+
+class Trajectory(NamedTuple):
+    """Steps of environments under one policy; leading axes over time and environments.
+
+    Attributes:
+        observations: before the action.
+        actions: drawn from the policy.
+        log_probabilities: of these actions.
+        values: what the critic expected before the action.
+        rewards: for the action.
+        terminated: whether the task ended with the action.
+        ended: whether the episode ended with it, also because it was cut off.
+        next_values: what the critic expected after the action, before a new episode started.
+    """
+
+    observations: Float[Array, "time environments ..."]
+    actions: Int[Array, "time environments"]
+    log_probabilities: Float[Array, "time environments"]
+    values: Float[Array, "time environments"]
+    rewards: Float[Array, "time environments"]
+    terminated: Bool[Array, "time environments"]
+    ended: Bool[Array, "time environments"]
+    next_values: Float[Array, "time environments"]
+
+
+class Decisions(NamedTuple):
+    """A minibatch of PPO: actions and what is known of them; leading axis over examples.
+
+    Attributes:
+        observations: before the action.
+        actions: as drawn.
+        log_probabilities: under the policy that drew them.
+        advantages: normalized within the minibatch.
+        targets: of the critic, advantage plus value.
+        returns: of the episodes that ended in the rollout, their mean, the same for all; see ``Acting.last_return``.
+    """
+
+    observations: Float[Array, "examples ..."]
+    actions: Int[Array, " examples"]
+    log_probabilities: Float[Array, " examples"]
+    advantages: Float[Array, " examples"]
+    targets: Float[Array, " examples"]
+    returns: Float[Array, " examples"]
+
+
+class Episodes(NamedTuple):
+    """Episodes to evaluate by.
+
+    Attributes:
+        numbers: of the episodes; they decide how an episode starts, and which actions are drawn.
+    """
+
+    numbers: Int[Array, " episodes"] | Int[np.ndarray, " episodes"]
+
+
+class Acting(NamedTuple):
+    """What goes on from one rollout to the next.
+
+    Attributes:
+        states: of the environments.
+        so_far: the sums of the rewards in their episodes.
+        last_return: mean return of the episodes that ended in the last rollout in which any did; 0 before.
+    """
+
+    states: PyTree
+    so_far: Float[Array, " environments"]
+    last_return: Float[Array, ""]
+
+
+def advantages(
+    trajectory: Trajectory, discount: float | Float[Array, ""], trace: float | Float[Array, ""]
+) -> Float[Array, "time environments"]:
+    """Generalized advantages: ``A_t = d_t + discount * trace * A_{t+1}``, where ``A_{t+1}`` is 0 if the episode ended.
+
+    ``d_t = r_t + discount * V(s_{t+1}) - V(s_t)``, with ``V(s_{t+1}) = 0`` if the task ended, but not if the episode
+    was only cut off.
+
+    Source: Schulman et al. 2016, "High-dimensional continuous control using generalized advantage estimation".
+    """
+    following = jnp.where(trajectory.terminated, 0, trajectory.next_values)
+    differences = trajectory.rewards + discount * following - trajectory.values
+
+    def back(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        difference, ended = row
+        now = difference + jnp.where(ended, 0, discount * trace * later)
+        return now, now
+
+    _, found = jax.lax.scan(back, jnp.zeros_like(differences[0]), (differences, trajectory.ended), reverse=True)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class ProximalPolicy(Problem):
+    """An agent with a policy and a critic, trained by PPO; an epoch is one rollout and some passes over it.
+
+    The loss of a decision is::
+
+        max(-A r, -A clip(r, 1 - c, 1 + c)) + value_weight (V - T)^2 / 2 - entropy_weight H
+
+    with the advantage ``A``, the ratio ``r`` of the action's new probability to that when it was drawn, the critic's
+    value ``V`` and its target ``T``, and the entropy ``H`` of the policy. The learning rate, its schedule and the norm
+    that gradients are clipped to are the recipe's.
+
+    Attributes:
+        build: key -> model of one observation that returns (logits of the actions, value).
+        environment: what the agent acts in.
+        recipe: the recipe; ``epochs`` is the number of rollouts, ``batch_size`` that of decisions per step.
+        environments: how many the agent acts in at once.
+        rollout: number of steps of each in an epoch.
+        passes: how often an epoch goes over its decisions.
+        discount: of rewards, per step.
+        trace: lambda of the generalized advantages.
+        range: ``c``, by which a ratio may differ from 1 without being clipped.
+        entropy_weight: see above.
+        value_weight: see above.
+        episodes: number of those that an evaluation plays, the same for all networks and epochs.
+
+    Source: Schulman et al. 2017, "Proximal policy optimization algorithms" (arXiv 1707.06347).
+    """
+
+    build: Callable[[Key[Array, ""]], eqx.Module]
+    environment: Environment
+    recipe: Recipe
+    environments: int = 8
+    rollout: int = 128
+    passes: int = 4
+    discount: float = 0.99
+    trace: float = 0.95
+    range: float = 0.2
+    entropy_weight: float = 0.01
+    value_weight: float = 0.5
+    episodes: int = 16
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` unless minibatches divide a rollout."""
+        decisions = self.environments * self.rollout
+        if decisions % self.recipe.batch_size:
+            raise ValueError(
+                f"batch_size must divide the {decisions:,} decisions of a rollout ({self.environments} environments x "
+                f"{self.rollout} steps), got {self.recipe.batch_size}"
+            )
+
+    @functools.cached_property
+    def network(self) -> Network:
+        """The model as a function of parameters, state and batch."""
+        return Network(self.build, self.recipe.precision)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The return of an episode: the sum of its rewards."""
+        return (RETURN,)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """See ``Problem``."""
+        return self.passes * self.environments * self.rollout // self.recipe.batch_size
+
+    def init(self, key: Key[Array, ""]) -> Model:
+        """See ``Problem``."""
+        return Model(*self.network.initialize(key))
+
+    @property
+    def structure(self) -> PyTree:
+        """The model as it is built, with shapes for arrays."""
+        return self.network.structure
+
+    # Acting -----------------------------------------------------------------------------------------------------------
+    def carry(self, source: PyTree, key: Key[Array, ""]) -> Acting:
+        """Environments at the start of their first episodes."""
+        del source
+        states = jax.vmap(self.environment.reset)(jax.random.split(key_for(key, "environments"), self.environments))
+        return Acting(states, jnp.zeros(self.environments), jnp.zeros(()))
+
+    def policy(self, model: Model, observations: Float[Array, "examples ..."]) -> tuple[Array, Array]:
+        """Logits of the actions, and values."""
+        (logits, values), _ = self.network.outputs(model.params, model.state, observations, training=False)
+        return logits, values.reshape(len(observations))
+
+    def act(self, model: Model, carry: Acting, key: Key[Array, ""]) -> tuple[Acting, Trajectory]:
+        """One rollout: ``rollout`` steps of every environment; a new episode starts where one ends."""
+
+        def step(carry: tuple[PyTree, Array], key: Key[Array, ""]) -> tuple[Any, Any]:
+            states, so_far = carry
+            draw, move, start = jax.random.split(key, 3)
+            observations = jax.vmap(self.environment.observe)(states)
+            logits, values = self.policy(model, observations)
+            actions = jax.random.categorical(draw, logits)
+            found = jax.vmap(self.environment.step)(states, actions, jax.random.split(move, self.environments))
+            ended = found.terminated | found.truncated
+            fresh = jax.vmap(self.environment.reset)(jax.random.split(start, self.environments))
+            states = _where(ended, fresh, found.state)
+            reached = so_far + found.reward
+            row = (observations, actions, _log_probability(logits, actions), values, found.reward, found.terminated)
+            after = jax.vmap(self.environment.observe)(found.state)
+            return (states, jnp.where(ended, 0, reached)), (*row, ended, after, reached)
+
+        keys = jax.random.split(key, self.rollout)
+        (states, so_far), (*rows, after, reached) = jax.lax.scan(step, (carry.states, carry.so_far), keys)
+        # In one batch: of most steps it is the value of the next row, but not where an episode was cut off.
+        _, next_values = self.policy(model, after.reshape(-1, *after.shape[2:]))
+        trajectory = Trajectory._make((*rows, next_values.reshape(self.rollout, self.environments)))
+        count = trajectory.ended.sum()
+        mean = jnp.where(trajectory.ended, reached, 0).sum() / jnp.maximum(count, 1)
+        return Acting(states, so_far, jnp.where(count > 0, mean, carry.last_return)), trajectory
+
+    def epoch(
+        self, data: PyTree, source: Any, carry: PyTree, model: Model, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[PyTree, Decisions]:
+        """A rollout, and its decisions in ``passes`` random orders, cut into minibatches."""
+        del data, source
+        own = jax.random.fold_in(key_for(key, "rollout"), number)
+        carry, trajectory = self.act(model, carry, key_for(own, "actions"))
+        found = advantages(trajectory, self.discount, self.trace)
+        decisions = Decisions(
+            trajectory.observations,
+            trajectory.actions,
+            trajectory.log_probabilities,
+            found,
+            found + trajectory.values,
+            jnp.broadcast_to(carry.last_return, found.shape),
+        )
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), decisions)
+        size = self.environments * self.rollout
+        orders = jax.vmap(lambda one: jax.random.permutation(one, size))(
+            jax.random.split(key_for(own, "batch order"), self.passes)
+        )
+        positions = orders.reshape(self.steps_per_epoch, self.recipe.batch_size)
+        batches = jax.tree.map(lambda leaf: leaf[positions], flat)
+        mean, deviation = (of(batches.advantages, axis=1, keepdims=True) for of in (jnp.mean, jnp.std))
+        return carry, batches._replace(advantages=(batches.advantages - mean) / (deviation + SMALL))
+
+    # Learning ---------------------------------------------------------------------------------------------------------
+    def losses(
+        self,
+        model: Model,
+        source: Any,
+        batch: Decisions | Episodes,
+        keys: Key[Array, " examples"] | None,
+        *,
+        training: bool,
+    ) -> tuple[Totals, PyTree]:
+        """See ``Problem``: of decisions the loss, of episodes the return; what is not known has no weight."""
+        del source, keys, training
+        if isinstance(batch, Episodes):
+            returns = self.returns(model, batch)
+            nothing = jnp.zeros(())
+            return {
+                LOSS.name: (nothing, nothing),
+                RETURN.name: (returns.sum(), jnp.sum(jnp.ones_like(returns))),
+            }, model.state
+        losses = self.decision_losses(model, batch)
+        size = jnp.asarray(float(len(losses)))
+        return {LOSS.name: (losses.sum(), size), RETURN.name: (batch.returns.sum(), size)}, model.state
+
+    def example_losses(
+        self, model: Model, source: Any, batch: Decisions, keys: Key[Array, " examples"] | None
+    ) -> Float[Array, " examples"]:
+        """See ``Problem``."""
+        del source, keys
+        return self.decision_losses(model, batch)
+
+    def decision_losses(self, model: Model, batch: Decisions) -> Float[Array, " examples"]:
+        """The losses of the decisions, see the class."""
+        logits, values = self.policy(model, batch.observations)
+        ratios = jnp.exp(_log_probability(logits, batch.actions) - batch.log_probabilities)
+        clipped = jnp.clip(ratios, 1 - self.range, 1 + self.range)
+        policy = jnp.maximum(-batch.advantages * ratios, -batch.advantages * clipped)
+        critic = 0.5 * (values - batch.targets) ** 2
+        logs = jax.nn.log_softmax(logits)
+        entropy = -jnp.sum(jnp.exp(logs) * logs, axis=-1)
+        return policy + self.value_weight * critic - self.entropy_weight * entropy
+
+    # Evaluation -------------------------------------------------------------------------------------------------------
+    def blocks(self, part: str) -> Episodes:
+        """Episodes of their own for every part, in one block."""
+        first = PARTS.index(part) * self.episodes
+        return Episodes(np.arange(first, first + self.episodes, dtype=np.int32)[None])
+
+    def returns(self, model: Model, batch: Episodes) -> Float[Array, " episodes"]:
+        """The returns of episodes, played to their end; their numbers decide all that is random."""
+        keys = jax.vmap(lambda number: jax.random.fold_in(key_for(jax.random.key(0), "episodes"), number))(
+            jnp.asarray(batch.numbers)
+        )
+
+        def play(playing: tuple[PyTree, Array, Array, Array]) -> tuple[PyTree, Array, Array, Array]:
+            states, so_far, over, number = playing
+            draw, move = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number + 1)), out_axes=1)(keys)
+            logits, _ = self.policy(model, jax.vmap(self.environment.observe)(states))
+            actions = jax.vmap(jax.random.categorical)(draw, logits)
+            found = jax.vmap(self.environment.step)(states, actions, move)
+            ended = over | found.terminated | found.truncated
+            return _where(over, states, found.state), so_far + jnp.where(over, 0, found.reward), ended, number + 1
+
+        states = jax.vmap(self.environment.reset)(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys))
+        nothing = jnp.zeros(len(keys))
+        start = (states, nothing, nothing > 0, jnp.zeros((), jnp.int32))
+        return jax.lax.while_loop(lambda playing: ~playing[2].all(), play, start)[1]
+
+
+def _log_probability(logits: Float[Array, "examples actions"], actions: Int[Array, " examples"]) -> Array:
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[:, None], axis=1)[:, 0]
+
+
+def _where(condition: Bool[Array, " n"], one: PyTree, other: PyTree) -> PyTree:
+    """Row by row one pytree or the other."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b), one, other
+    )
