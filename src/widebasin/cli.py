@@ -567,7 +567,7 @@ def _check_repeated(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
     for flag in (*(axis.flag for axis in axes if not axis.counted), "radii", "tune"):
         name = f"--{flag.replace('_', '-')}"
         if given.count(name) > 1:
-            raise UsageError(flag, "given twice", f"give {name} once, with all its values after it")
+            raise UsageError(flag, name, "is given more than once; give it once, with all its values after it")
 
 
 def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:

@@ -442,7 +442,7 @@ def test_report_needs_neither_workload_nor_data(tmp_path):
 
 def test_a_flag_given_twice_is_refused(here):
     printed = here("study", "overparam", "--rhos", "0.1", "--rhos", "0.2", check=2)
-    assert "give --rhos once, with all its values after it" in printed.err
+    assert "rhos = '--rhos': is given more than once; give it once" in printed.err
 
 
 def test_own_axes_of_a_workload_are_known_from_the_data_folder(here, tmp_path, monkeypatch):

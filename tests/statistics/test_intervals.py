@@ -107,4 +107,9 @@ def test_two_equal_values_say_nothing_of_their_spread():
     assert not one.certain
     assert not one.above()
     assert one.words("+.1f") == "two equal values, no interval"
+    # But for the rounding of accuracies in 32 bits, of which these are differences in points.
+    accuracies = np.array([[0.8666667, 0.8], [0.7666667, 0.7]], np.float32).astype(float)
+    points = 100 * np.subtract(*accuracies.T)
+    assert points[0] != points[1]
+    assert t_interval(points).words("+.1f") == "two equal values, no interval"
     assert t_interval([0.3, 0.3, 0.3]).above()

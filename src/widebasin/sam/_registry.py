@@ -108,8 +108,10 @@ def _named(name: str) -> tuple[str, NamedMethod]:
         key, equals, value = setting.partition("=")
         if key == "rho":
             raise ValueError(f"the radius of {base} is not set in its name, but by rhos or radii")
-        if key not in known or not equals or key in given:
-            names = ", ".join(f"{one}={known[one]}" for one in known)
+        names = ", ".join(f"{one}={known[one]}" for one in known)
+        if equals and key not in known:
+            raise ValueError(f"{base} has no hyperparameter {key!r}; it has {names}")
+        if key not in known or key in given:
             raise ValueError(f"{setting!r} after the colon: give hyperparameters of {base} once each, as in {names}")
         given[key] = _value(key, value, type(known[key]))
     given = {key: given[key] for key in known if key in given and given[key] != known[key]}

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import special
 
 CONFIDENCE = 0.95
-# Standard errors below this share of the values are those of rounding.
-ROUNDING = 1e-12
+# Two values that differ by less than about this share are equal but for rounding: metrics are kept in 32 bits.
+ROUNDING = 1e-5
 # In place of a number that there is none of.
 NONE = "—"
 
@@ -89,8 +89,8 @@ NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
     """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
 
-    Two equal values, which may occur by chance for accuracies on few examples, have no interval: it would have zero
-    width and look certain.
+    Two equal values (but for rounding), which may occur by chance for accuracies on few examples, have no interval: it
+    would have zero width and look certain.
 
     Raises:
         ValueError: if there are no values.

@@ -104,7 +104,10 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
             *_unpaired(paired, differences, labels),
             selection_note(options),
         ),
-        tables=(gains_table(gains, wording), _differences_table(differences, wording, labels, digits)),
+        tables=(
+            gains_table(gains, wording),
+            *([] if differences.empty else [_differences_table(differences, wording, labels, digits)]),
+        ),
         pictures=pictures,
     )
     return Compared(answer, tables, gains, differences)

@@ -219,7 +219,8 @@ class ResultsFolder:
         if not contains(spec, here):
             different = "; ".join(differences(here, spec))
             axes = {axis.flag for axis in spec.axes} | {"first_seed", "radii"}
-            grows = {name for name, value in here.given().items() if value != spec.given().get(name)} <= axes
+            there, asked = here.given(), spec.given()
+            grows = {name for name in there | asked if there.get(name) != asked.get(name)} <= axes
             more = "repeat its values and add to them, to extend the sweep" if grows else ""
             raise self.refused(f"of a different spec ({different})", more)
 

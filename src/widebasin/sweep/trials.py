@@ -44,7 +44,9 @@ def checked_radii(radii: Sequence[str], methods: Sequence[str], baseline: str) -
             raise UsageError("radii", entry, f"must leave out {baseline}, which has no radius")
         if method not in known:
             others = ", ".join(one for one in known if one != baseline)
-            raise UsageError("radii", entry, f"must name a method of this sweep (methods: {others})")
+            raise UsageError(
+                "radii", entry, f"must name a method of this sweep, {others}; or add {method} to the methods"
+            )
         if method in found:
             raise UsageError("radii", entry, f"must name {method} once; separate its radii by commas")
         try:
