@@ -87,7 +87,10 @@ class StoredNetwork:
         place, _, position = self.parameters.rpartition(":")
         kept = Checkpoints(self.folder.path / place).restore(like) if place else None
         if kept is None:
-            raise SweepError(f"{self.folder.path} keeps no parameters of this network; train it with --keep-parameters")
+            raise SweepError(
+                f"{self.folder.path} keeps no parameters of this network; run the command of this sweep again with "
+                "--keep-parameters"
+            )
         return TrainedNetwork(
             model=_model(problem, self.point, *jax.tree.map(lambda leaf: jnp.asarray(leaf[int(position)]), kept)),
             cell=self.cell,

@@ -17,6 +17,9 @@ from widebasin.sweep.spec import Resolved, Spec, resolved_type, spec_type, workl
 FORMAT = 2
 # Bytes of a spec; reading takes about a hundred times as many.
 LARGEST = 1 << 20
+# The types of values in words.
+ONE = {int: "a whole number", float: "a number", str: "a text"}
+MANY = {int: "whole numbers", float: "numbers", str: "texts"}
 # A key of many parts: reading it takes time and memory that grow with the square of their number.
 LONG_KEY = re.compile(r"(?:\.[^.,=\[\]\n]*){32}")
 
@@ -36,7 +39,8 @@ def read_spec(path: Path, workload: str | None = None) -> Spec:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise UsageError("spec file", str(path), f"cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError("spec file", str(path), f"cannot be read: {why}") from error
     if len(content) > LARGEST:
         raise UsageError("spec file", str(path), f"must have at most {LARGEST:,} bytes")
     try:
@@ -175,9 +179,9 @@ def _typed(key: str, value: Any, kind: type, several: bool) -> Any:
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
-            raise UsageError(key, value, f"must be {'a list of ' if several else ''}{kind.__name__}")
+            raise UsageError(key, value, f"must be {f'a list of {MANY[kind]}' if several else ONE[kind]}")
     if not several and isinstance(value, list):
-        raise UsageError(key, value, f"must be one {kind.__name__}, not a list")
+        raise UsageError(key, value, f"must be {ONE[kind]}, not a list")
     typed = tuple(kind(item) for item in items)
     return typed if several else typed[0]
 
