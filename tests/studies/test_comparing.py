@@ -62,7 +62,11 @@ def test_seeds_in_common_count_alone(folders, tmp_path):
     ("change", "results", "why"),
     [
         ({}, RESULTS, None),
-        ({"first_seed": 7}, RESULTS.assign(seed=RESULTS["seed"] + 7), "they have no seed in common at equal methods"),
+        (
+            {"first_seed": 7},
+            RESULTS.assign(seed=RESULTS["seed"] + 7),
+            "they have no seed in common at equal methods and numbers of parameters",
+        ),
         (
             {},
             RESULTS.assign(num_params=RESULTS["num_params"] + 5),

@@ -129,7 +129,7 @@ def loss_by_hand(policy, critic, batch, problem):
         scores = np.exp(policy @ seen)
         chances = scores / scores.sum()
         ratio = chances[action] / np.exp(before)
-        kept = min(max(ratio, 1 - problem.range), 1 + problem.range)
+        kept = min(max(ratio, 1 - problem.ratio_range), 1 + problem.ratio_range)
         total += max(-advantage * ratio, -advantage * kept)
         total += problem.value_weight * (critic @ seen - target) ** 2 / 2
         total += problem.entropy_weight * float(chances @ np.log(chances))

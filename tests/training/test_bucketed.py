@@ -265,6 +265,18 @@ def test_drawn_parts_are_computed_at_their_own_lengths():
     assert not tight.examples_of(point(seed=1)).fits
 
 
+def test_wrong_labels_are_drawn_among_the_classes_that_training_examples_have():
+    """A class that occurs only in an official test set, as that of tags not met in training, is none of them."""
+    _, dataset, buckets = numbered(60, (2, 5, 7), fixed_test=20)
+    labels = np.where(np.arange(60) < 40, np.arange(60) % 2, 2)
+    dataset = replace(dataset, targets=labels, num_classes=3, training_classes=2)
+    problem = problem_of(dataset, buckets, SplitSizes(30, 10, 20))
+    drawn = problem.examples_of(point(seed=1, label_noise=0.5))
+    wrong = np.asarray(drawn.train_targets) != labels[np.asarray(drawn.train)]
+    assert wrong.sum() == 15
+    assert set(np.asarray(drawn.train_targets).tolist()) == {0, 1}
+
+
 def test_outputs_are_not_numbers_where_a_seed_draws_more_long_examples_than_there_is_room_for():
     problem = BUCKETED["averaged"]
     model = Model(eqx.filter(problem.build(KEY), eqx.is_array), [])

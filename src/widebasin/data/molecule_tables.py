@@ -148,18 +148,20 @@ def _smiles_column(path: Path, names: Sequence[str], given: str | None) -> str:
 
 def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> dict[str, np.ndarray]:
     """Task -> labels, int8, -1 where missing."""
+    others = [name for name in read.column_names if name != smiles]
     if named is not None:
         unknown = [name for name in named if name not in read.column_names or name == smiles]
         if not named:
             raise DataError(f"{path}: the list of tasks is empty; name at least one, or leave tasks out to get all")
         if unknown:
-            others = [name for name in read.column_names if name != smiles]
             raise DataError(f"{path}: there is no task {_listed(unknown)}; the columns are {_listed(others)}")
-    labels, others = {}, [name for name in read.column_names if name != smiles]
+    labels, numbers = {}, []
     for name in others if named is None else named:
         found = _labels(read.column(name))
         if found.wrong is None:
             labels[name] = found.values
+            if not found.in_words:
+                numbers.append(name)
         elif named is not None:
             raise DataError(
                 f"{path}: row {found.wrong + 1:,} of column {name!r} is {read.column(name)[found.wrong].as_py()!r}; a "
@@ -168,11 +170,13 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
     if named is None:
         labels = {name: values for name, values in labels.items() if (values >= 0).any()}
         # Beside tasks of 0 and 1, false and true tell something else, such as whether a SMILES could be parsed.
-        numbers = {name: values for name, values in labels.items() if not _has_words(read.column(name))}
-        labels = numbers or labels
+        of_numbers = {name: labels[name] for name in numbers if name in labels}
+        labels = of_numbers or labels
         ignored = [name for name in others if name not in labels]
         if ignored and labels:
-            LOGGER.warning(shown(f"{path}: {_listed(ignored)} left out: only columns of 0, 1 and missing values count"))
+            counted = "0, 1" if of_numbers else "false, true"
+            words = f"{path}: {_listed(ignored)} left out: only columns of {counted} and missing values count"
+            LOGGER.warning(shown(words))
     if not labels:
         raise DataError(
             f"{path}: no column has only 0, 1 and missing values, so there is no task; the columns are "
@@ -181,16 +185,12 @@ def _tasks(path: Path, read: Any, smiles: str, named: Sequence[str] | None) -> d
     return labels
 
 
-def _has_words(column: Any) -> bool:
-    """Whether labels are written as false and true."""
-    return any(text is not None and text.isalpha() for text in column.unique().to_pylist())
-
-
 class _Labels(NamedTuple):
-    """Labels of a column, and the first row whose value is not a label, if any."""
+    """Labels of a column, the first row whose value is not a label, if any, and whether some are false or true."""
 
     values: np.ndarray
     wrong: int | None
+    in_words: bool
 
 
 def _labels(column: Any) -> _Labels:
@@ -200,7 +200,7 @@ def _labels(column: Any) -> _Labels:
     codes = np.concatenate([chunk.indices.fill_null(len(texts)).to_numpy() for chunk in encoded.chunks])
     labels = values[codes]
     wrong = labels == -2
-    return _Labels(labels, int(wrong.argmax()) if wrong.any() else None)
+    return _Labels(labels, int(wrong.argmax()) if wrong.any() else None, any(text.isalpha() for text in texts))
 
 
 def _label(text: str) -> int:

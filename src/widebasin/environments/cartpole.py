@@ -40,6 +40,9 @@ class CartPole(Environment):
     The cart leaves where it is more than 2.4 m from the middle. Action 1 pushes to the right with 10 N, action 0 to the
     left; steps of .02 s by Euler's method.
 
+    Attributes:
+        longest: number of steps after which an episode is truncated.
+
     Source: Barto, Sutton and Anderson 1983, "Neuronlike adaptive elements that can solve difficult learning control
         problems"; constants as in Gymnasium's CartPole-v1.
     """

@@ -27,11 +27,9 @@ class Environment(abc.ABC):
 
     Attributes:
         actions: number of actions, 0 to ``actions - 1``.
-        longest: number of steps after which an episode is truncated.
     """
 
     actions: int
-    longest: int
 
     @abc.abstractmethod
     def reset(self, key: Key[Array, ""]) -> PyTree:

@@ -109,10 +109,10 @@ def _named(name: str) -> tuple[str, NamedMethod]:
         if key == "rho":
             raise ValueError(f"the radius of {base} is not set in its name, but by rhos or radii")
         names = ", ".join(f"{one}={known[one]}" for one in known)
-        if equals and key not in known:
-            raise ValueError(f"{base} has no hyperparameter {key!r}; it has {names}")
-        if key not in known or key in given:
+        if not equals or key in given:
             raise ValueError(f"{setting!r} after the colon: give hyperparameters of {base} once each, as in {names}")
+        if key not in known:
+            raise ValueError(f"{base} has no hyperparameter {key!r}; it has {names}")
         given[key] = _value(key, value, type(known[key]))
     given = {key: given[key] for key in known if key in given and given[key] != known[key]}
     if not given:

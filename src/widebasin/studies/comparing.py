@@ -218,19 +218,23 @@ def _unpaired(paired: pd.DataFrame, differences: pd.DataFrame, labels: Sequence[
     for label, other in zip(labels[1:], others, strict=True):
         if (differences[SWEEP] == label).any():
             continue
-        why, together = "the networks that could be paired diverged", first
         if not _one_setting_each(paired):
             why = "a sweep has several settings of one method and size"
+        elif not _in_common(first, other, ["method"]):
+            why = "they have no method in common"
+        elif not _in_common(first, other, ["method", "num_params"]):
+            why = "they have no number of parameters in common at equal methods"
+        elif not _in_common(first, other, ["method", "num_params", "seed"]):
+            why = "they have no seed in common at equal methods and numbers of parameters"
         else:
-            for column, what in (("method", "method"), ("num_params", "number of parameters"), ("seed", "seed")):
-                shared = {*together[column]} & {*other[column]}
-                if not shared:
-                    why = f"they have no {what} in common" + (" at equal methods" * (column != "method"))
-                    break
-                together = together[together[column].isin(shared)]
-                other = other[other[column].isin(shared)]
+            why = "the networks that could be paired diverged"
         sentences.append(f"No gain of {label} is paired with one of {labels[0]}: {why}.")
     return sentences
+
+
+def _in_common(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> bool:
+    """Whether some row of each has the same values in these columns."""
+    return not one[columns].merge(other[columns]).empty
 
 
 def _one_setting_each(paired: pd.DataFrame) -> bool:

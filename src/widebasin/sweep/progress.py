@@ -24,6 +24,8 @@ from widebasin.workloads import WORKLOADS
 COMPILATION = 5e7
 # Least time between two plain lines.
 PLAIN_SECONDS = 10.0
+# What a group of networks does at first.
+BEGINNING = "compiling, then the first epoch"
 # Letters of a bar.
 BAR = 12
 
@@ -151,7 +153,7 @@ class TerminalProgress:
         elif isinstance(event, GroupStarted):
             cell = event.cell
             title = f"width {cell.width} {' and '.join(cell.methods)} x {event.networks}"
-            self.bar.update(self.line, description=title, doing="compiling, then the first epoch")
+            self.bar.update(self.line, description=title, doing=BEGINNING)
         elif isinstance(event, Epoch):
             left = counter.seconds_left()
             self.bar.update(
@@ -183,7 +185,7 @@ class PlainProgress:
         long_ago = time.perf_counter() - self.last_line > PLAIN_SECONDS
         if isinstance(event, GroupStarted) and not self.begun:
             self.begun = True
-            self._print(f"{counter.title(event.cell)}: compiling, then the first epoch")
+            self._print(f"{counter.title(event.cell)}: {BEGINNING}")
         elif isinstance(event, Epoch):
             self.latest = counter.metrics(event.report)
             if long_ago:

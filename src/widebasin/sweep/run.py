@@ -141,7 +141,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     record = folder.run_record()
     if record.get("imported"):
         raise folder.refused(f"of a network that was not trained here ({record['imported']})")
-    folder.description()  # damaged, it would be noticed only when all is trained
+    description = folder.description()  # damaged, it would be noticed only when all is trained
     used = {name: Plan(**plan) for name, plan in record["plans"].items()}
     if missing := {cell.name for cell in before} - set(used):
         raise DamagedResults(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
@@ -156,7 +156,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     environments = _continue_record(folder, record, spec, execution.keep_parameters)
     if grows:
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
-        description = description_of(spec, folder.description().references)
+        description = description_of(spec, description.references)
         folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
     return {name: _here(plan, execution) for name, plan in (used | new).items()}
 
@@ -339,12 +339,12 @@ def _code(workload: str) -> dict[str, str]:
 
 def _files(spec: Resolved) -> dict[str, str]:
     """The digests of files that are values on the workload's own axes, such as pretrained embeddings."""
-    named = [value for axis in own_of(spec.axes) if axis.kind is str for value in spec.values(axis)]
     found = {}
-    for path in {str(value): Path(value) for value in named}.values():
-        if path.is_file():
-            with path.open("rb") as file:
-                found[f"the content of {path}"] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    for axis in own_of(spec.axes):
+        for path in map(Path, spec.values(axis)) if axis.kind is str else ():
+            if path.is_file():
+                with path.open("rb") as file:
+                    found[f"the content of {path}"] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return found
 
 

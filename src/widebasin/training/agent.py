@@ -134,7 +134,7 @@ class ProximalPolicy(Problem):
         passes: how often an epoch goes over its decisions.
         discount: of rewards, per step.
         trace: lambda of the generalized advantages.
-        range: ``c``, by which a ratio may differ from 1 without being clipped.
+        ratio_range: ``c``, by which a ratio may differ from 1 without being clipped.
         entropy_weight: see above.
         value_weight: see above.
         episodes: number of those that an evaluation plays, the same for all networks and epochs.
@@ -150,7 +150,7 @@ class ProximalPolicy(Problem):
     passes: int = 4
     discount: float = 0.99
     trace: float = 0.95
-    range: float = 0.2
+    ratio_range: float = 0.2
     entropy_weight: float = 0.01
     value_weight: float = 0.5
     episodes: int = 16
@@ -268,13 +268,12 @@ class ProximalPolicy(Problem):
         if isinstance(batch, Episodes):
             returns = self.returns(model, batch)
             nothing = jnp.zeros(())
-            return {
-                LOSS.name: (nothing, nothing),
-                RETURN.name: (returns.sum(), jnp.sum(jnp.ones_like(returns))),
-            }, model.state
-        losses = self.decision_losses(model, batch)
-        size = jnp.asarray(float(len(losses)))
-        return {LOSS.name: (losses.sum(), size), RETURN.name: (batch.returns.sum(), size)}, model.state
+            found = {LOSS.name: (nothing, nothing), RETURN.name: (returns.sum(), float(len(returns)))}
+        else:
+            losses = self.decision_losses(model, batch)
+            size = float(len(losses))
+            found = {LOSS.name: (losses.sum(), size), RETURN.name: (batch.returns.sum(), size)}
+        return found, model.state
 
     def example_losses(
         self, model: Model, source: Any, batch: Decisions, keys: Key[Array, " examples"] | None
@@ -287,7 +286,7 @@ class ProximalPolicy(Problem):
         """The losses of the decisions, see the class."""
         logits, values = self.policy(model, batch.observations)
         ratios = jnp.exp(_log_probability(logits, batch.actions) - batch.log_probabilities)
-        clipped = jnp.clip(ratios, 1 - self.range, 1 + self.range)
+        clipped = jnp.clip(ratios, 1 - self.ratio_range, 1 + self.ratio_range)
         policy = jnp.maximum(-batch.advantages * ratios, -batch.advantages * clipped)
         critic = 0.5 * (values - batch.targets) ** 2
         logs = jax.nn.log_softmax(logits)

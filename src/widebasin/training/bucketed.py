@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from widebasin.data import key_for
 from widebasin.data.buckets import Buckets
 from widebasin.data.splits import parts_of_every_split
-from widebasin.training.problem import Model
+from widebasin.training.problem import PARTS, Model
 from widebasin.training.supervised import EVALUATION_BLOCK, Batch, Examples, Positions, Supervised
 
 Cut = Callable[[PyTree, int], PyTree]
@@ -79,12 +79,12 @@ class Bucketed(Supervised):
     ) -> Examples:
         """See ``Supervised``; validation and test examples are sorted by bucket."""
         found = super().source(data[:2], key, point, params)
-        order = {part: jnp.argsort(data[2][getattr(found, part)], stable=True) for part in ("train", "valid", "test")}
+        buckets = {part: data[2][getattr(found, part)] for part in PARTS}
+        order = {part: jnp.argsort(of_part, stable=True) for part, of_part in buckets.items()}
         fits = jnp.array(True)
-        for part in order:
-            own = data[2][getattr(found, part)]
+        for part, of_part in buckets.items():
             for bucket, most in enumerate(self.most_beyond[part]):
-                fits &= jnp.sum(own > bucket) <= most
+                fits &= jnp.sum(of_part > bucket) <= most
         return found._replace(
             by_bucket=order["train"], valid=found.valid[order["valid"]], test=found.test[order["test"]], fits=fits
         )
@@ -135,7 +135,7 @@ class Bucketed(Supervised):
             part: self.buckets.beyond(same[part])
             if part in same
             else self.buckets.most_beyond(pool, getattr(sizes, part))
-            for part in ("train", "valid", "test")
+            for part in PARTS
         }
 
     def blocks(self, part: str) -> Positions:
