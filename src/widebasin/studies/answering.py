@@ -116,12 +116,13 @@ def _write_partial(
 ) -> Answered:
     """Answers from the finished part of an unfinished sweep, marked as such."""
     results, again = folder.finished_results(spec), continuing(folder)
-    if results.empty:
-        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress(0)}; continue it with: {again}")
-    measuring = isinstance(options, Measures)
-    progress = folder.progress(len(results))
     # A process that trains holds the folder, and no other one may write measurements then.
     holder = folder.holder()
+    if results.empty:
+        remedy = f"{holder} is training it; wait for the first networks" if holder else f"continue it with: {again}"
+        raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress(0)}; {remedy}")
+    measuring = isinstance(options, Measures)
+    progress = folder.progress(len(results))
     if holder and measuring:
         raise SweepError(f"{folder.path} is in use by {holder} ({progress}); measure after it has ended")
     part = (study, spec, results) if measuring else finished_part(spec, study, results, measurable=not holder)

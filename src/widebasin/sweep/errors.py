@@ -44,6 +44,6 @@ def cannot_write(path: Path, error: OSError) -> SweepError:
 def nearest_name(argument: str, name: Any, known: Iterable[str]) -> UsageError:
     """The error for an unknown name, with the nearest known one."""
     known = list(known)
-    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.6)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return UsageError(argument, name, f"unknown; {meant}Known: {', '.join(known)}")

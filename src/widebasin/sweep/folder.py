@@ -536,7 +536,9 @@ class ResultsFolder:
             return unpacked(path.read_bytes())
         except FileNotFoundError as error:
             self.check_held()
-            raise SweepError(f"{path} does not exist; the sweep is not finished: run it again to continue") from error
+            holder = self.holder()
+            remedy = f"{holder} is training it; wait for its end" if holder else "run the same command to continue"
+            raise SweepError(f"{path} does not exist; the sweep is not finished: {remedy}") from error
         except OSError as error:
             raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         except TableError as error:

@@ -71,7 +71,7 @@ class Named:
     """The workload."""
 
     workload: str = "digits-mlp"
-    """Name of the workload, which defines data, model and recipe."""
+    """Name of the workload, which defines data, model and recipe, or your own file: .npz, .csv, .parquet or .py."""
 
 
 @dataclass(frozen=True)
