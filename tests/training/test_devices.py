@@ -50,6 +50,42 @@ def test_networks_are_the_same_on_1_2_and_4_devices():
         assert run["shares"] == [share] * run["devices"]
 
 
+MANY_FACTORIZATIONS = """
+from dataclasses import replace
+import equinox as eqx, jax
+from training.tasks import DIGITS, point, program_of
+from widebasin.training import Plan
+
+class Orthogonal(eqx.Module):
+    layers: list
+
+    def __init__(self, key):
+        orthogonal = jax.nn.initializers.orthogonal()
+        self.layers = [orthogonal(key, (128, 128)) for key in jax.random.split(key, 12)]
+
+    def __call__(self, x):
+        return self.layers[0][:10, :64] @ x
+
+program = program_of(replace(DIGITS, build=Orthogonal), "sam", Plan(6, "scan", "cpu"))
+state, *_ = program.start([point(seed=seed) for seed in range(6)])
+first = jax.numpy.asarray(state.params.layers[0])
+print(abs(first @ first.mT - jax.numpy.eye(128)).max() < 1e-5)
+"""
+
+
+def test_orthogonal_initialization_of_many_networks_ends():
+    """Batched factorizations that run at the same time wait for each other's threads for ever."""
+    finished = subprocess.run(
+        [sys.executable, "-c", MANY_FACTORIZATIONS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.stdout.strip() == "True", finished.stderr
+
+
 @pytest.mark.slow
 def test_a_batch_on_two_devices_is_computed_by_both():
     """Each device has its share of the examples, and the gradients meet."""

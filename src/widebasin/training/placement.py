@@ -29,7 +29,12 @@ class Placement:
         self.mesh = Mesh(np.asarray(jax.local_devices()[: plan.devices]), (DEVICES,)) if plan.devices > 1 else None
 
     def compiled(
-        self, one: Callable[..., Any], shared: int = 0, donate: bool = False, once: bool = False
+        self,
+        one: Callable[..., Any],
+        shared: int = 0,
+        donate: bool = False,
+        once: bool = False,
+        in_turn: bool = False,
     ) -> Callable[..., Any]:
         """A program for all networks, with a leading axis over networks in every argument and result.
 
@@ -38,15 +43,19 @@ class Placement:
             shared: number of last arguments that are the same for all networks and have no such axis.
             donate: whether the memory of the first argument may be reused.
             once: whether it runs only once per group, so that fast compilation matters more than speed.
+            in_turn: whether a device computes one network after the other. Needed on CPU where ``one`` may factorize
+                matrices: several batched factorizations in a program, as by orthogonal initialization under ``vmap``,
+                wait for each other's threads for ever.
         """
-        lifted = self._side_by_side(one, shared) if self.many else self._alone(one, shared)
+        many = self._in_turn if in_turn else jax.vmap
+        lifted = self._side_by_side(one, shared, many) if self.many else self._alone(one, shared)
         return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options(once=once))
 
-    def _side_by_side(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
+    def _side_by_side(self, one: Callable[..., Any], shared: int, many: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(one)
         def lifted(*arguments: Any) -> Any:
             own = len(arguments) - shared
-            batched = jax.vmap(one, in_axes=(0,) * own + (None,) * shared)
+            batched = many(one, in_axes=(0,) * own + (None,) * shared)
             if self.mesh is None:
                 return batched(*arguments)
             specs = (PartitionSpec(DEVICES),) * own + (PartitionSpec(),) * shared
@@ -55,6 +64,15 @@ class Placement:
             )(*arguments)
 
         return lifted
+
+    @staticmethod
+    def _in_turn(one: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        own = sum(axis == 0 for axis in in_axes)
+
+        def batched(*arguments: Any) -> Any:
+            return jax.lax.map(lambda row: one(*row, *arguments[own:]), arguments[:own])
+
+        return batched
 
     def _alone(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
         @functools.wraps(one)

@@ -61,7 +61,8 @@ class Program:
             self.loop = loop(problem, method_at, self.placement)
             # Two programs: how examples are split does not depend on the width, and is compiled once for all of a
             # sweep.
-            self._initialize = self.placement.compiled(self._initialize_one, once=True)
+            in_turn = plan.platform == "cpu"
+            self._initialize = self.placement.compiled(self._initialize_one, once=True, in_turn=in_turn)
             self._source = self.placement.compiled(self._source_one, shared=1, once=True)
 
     def computing(self) -> AbstractContextManager[None]:
