@@ -16,7 +16,7 @@ from widebasin import sam
 from widebasin.data import key_for
 from widebasin.environments import CartPole, Environment, Step
 from widebasin.training import Model, Plan, Program, Recipe, computing_in
-from widebasin.training.agent import Acting, Decisions, Episodes, ProximalPolicy, Trajectory, advantages
+from widebasin.training.agent import PPO, Acting, Decisions, Episodes, ProximalPolicy, Trajectory, advantages
 
 KEY = jax.random.key(3)
 DISCOUNT, TRACE = 0.9, 0.8
@@ -66,7 +66,7 @@ class Agent(eqx.Module):
 
 
 RECIPE = Recipe(epochs=2, batch_size=12, learning_rate=0.05)
-PROBLEM = ProximalPolicy(Agent, Walk(), RECIPE, environments=4, rollout=6, passes=2, episodes=5)
+PROBLEM = ProximalPolicy(Agent, Walk(), RECIPE, PPO(environments=4, rollout=6, passes=2, episodes=5))
 
 
 def model_of(problem, key=KEY):

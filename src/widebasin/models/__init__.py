@@ -1,5 +1,6 @@
 """Architectures as Equinox modules for one example, with width as an argument; use ``jax.vmap`` for batches."""
 
+from widebasin.models.actor_critic import ActorCritic
 from widebasin.models.applied import Applied, from_haiku, from_linen, from_nnx
 from widebasin.models.bilstm import LSTM, BiLSTM
 from widebasin.models.convolution import Convolution, is_convolutional
@@ -19,6 +20,7 @@ __all__ = [
     "LSTM",
     "MLP",
     "VGG11",
+    "ActorCritic",
     "Applied",
     "BatchNormalization",
     "BiLSTM",

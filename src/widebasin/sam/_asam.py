@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ class ASAM(Perturbing):
     implementations call ``adaptive=True``.
     """
 
+    takes_ascent_loss: ClassVar[bool] = True
     eta: float | Float[Array, "..."] = 0.01
     adaptive: Mask | None = field(default=None, kw_only=True, metadata={"static": True})
 
@@ -49,7 +50,7 @@ class ASAM(Perturbing):
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
         """See ``Method.evaluate``."""
         del key, step
-        value, clean = batch.clean()
+        value, clean = batch.ascent()
         point = adaptive_ascent_point(batch.params, clean, self.rho, self.eta, self.adaptive, self.mask)
         return value, batch.guarded(batch.gradient(point), clean), state
 

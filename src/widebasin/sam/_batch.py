@@ -139,6 +139,8 @@ class Batch:
         merge_aux: see ``Method.value_and_grad``.
         losses_of_examples: see ``Method.value_and_grad``.
         group_weight: see ``Method.value_and_grad``.
+        differentiate_ascent: value of ``loss_fn``, and gradient of the loss that the ascent follows; ``None`` if it is
+            the same loss.
         devices: the devices that share the examples; ``None`` outside ``jax.shard_map``.
     """
 
@@ -154,6 +156,7 @@ class Batch:
     merge_aux: Callable[[PyTree], PyTree]
     losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None
     group_weight: Callable[[PyTree], Any] | None = None
+    differentiate_ascent: Callable[..., Any] | None = None
     devices: Devices | None = None
 
     @classmethod
@@ -171,6 +174,7 @@ class Batch:
         merge_aux: Callable[[PyTree], PyTree],
         losses_of_examples: Callable[..., Float[Array, " examples"]] | None = None,
         group_weight: Callable[[PyTree], Any] | None = None,
+        differentiate_ascent: Callable[..., Any] | None = None,
     ) -> "Batch":
         """Checks which arguments are parameters and which hold examples."""
         positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
@@ -189,14 +193,22 @@ class Batch:
             merge_aux=merge_aux,
             losses_of_examples=losses_of_examples,
             group_weight=group_weight,
+            differentiate_ascent=differentiate_ascent,
         )
 
     # The loss and its gradient ----------------------------------------------------------------------------------------
 
     def clean(self) -> tuple[Any, PyTree]:
         """Value (with ``aux``) and gradients at ``params``."""
+        return self._clean(self.differentiate)
+
+    def ascent(self) -> tuple[Any, PyTree]:
+        """Value (with ``aux``) at ``params``, and the gradients that the ascent follows from there."""
+        return self._clean(self.differentiate_ascent or self.differentiate)
+
+    def _clean(self, differentiate: Callable[..., Any]) -> tuple[Any, PyTree]:
         params = self.params if self.devices is None else self.devices.own_copy(self.params)
-        value, gradients = self.differentiate(*self._placed(params), **self.kwargs)
+        value, gradients = differentiate(*self._placed(params), **self.kwargs)
         return self._synchronized(value), self._shared(gradients, value)
 
     def value(self) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +48,12 @@ class Method(abc.ABC):
     Attributes:
         m: examples per ascent (m-sharpness): the method acts on every group of ``m`` consecutive examples, and values,
             gradients and states are averaged over the groups. ``None`` is the whole batch.
+        takes_ascent_loss: whether the ascent may follow another loss, because the gradient at ``params`` leads to the
+            ascent point and serves for nothing else, or is not needed for it.
     """
 
     m: int | None = None
+    takes_ascent_loss: ClassVar[bool] = False
 
     @property
     def period(self) -> int:
@@ -92,6 +95,7 @@ class Method(abc.ABC):
         merge_aux: Callable[[PyTree], PyTree] = average_over_groups,
         example_losses: Callable[..., Float[Array, " examples"]] | None = None,
         group_weight: Callable[[PyTree], Any] | None = None,
+        ascent_loss: Callable[..., Any] | None = None,
     ) -> Gradient:
         """A function ``(params, state, *args, key=None, step=None) -> (value, gradients, state)``.
 
@@ -118,6 +122,9 @@ class Method(abc.ABC):
                 labels): the sum of the weights of its examples. Values and gradients are then weighted means over
                 groups, and over the devices that share a group. The loss of a group with weight 0 must be finite; if
                 all weights are 0, all groups count equally. Needs ``has_aux``.
+            ascent_loss: ``(params, *args) -> scalar``, a part of the loss, or another one, that the ascent follows; the
+                gradient at its end is that of ``loss_fn``. For ``SAM`` and ``ASAM``; methods without an ascent along a
+                gradient ignore it.
 
         Returns:
             ``value`` and ``aux`` come from the clean pass, at ``params``. If the gradient of either pass is not finite,
@@ -133,7 +140,14 @@ class Method(abc.ABC):
         if group_weight is not None and not has_aux:
             raise ValueError("group_weight needs the auxiliary data of loss_fn: set has_aux=True")
         refuse_transformation(base)
+        check_function("ascent_loss", ascent_loss)
+        if ascent_loss is not None and not self.takes_ascent_loss:
+            raise ValueError(
+                f"{type(self).__name__} uses the gradient at the parameters for more than the ascent: leave out "
+                "ascent_loss, or take SAM or ASAM"
+            )
         differentiate = base(loss_fn, has_aux=has_aux)
+        of_ascent = None if ascent_loss is None else base(_following(ascent_loss, loss_fn, has_aux), has_aux=has_aux)
 
         def gradient(
             params: PyTree,
@@ -154,10 +168,24 @@ class Method(abc.ABC):
                 merge_aux=merge_aux,
                 losses_of_examples=example_losses,
                 group_weight=group_weight,
+                differentiate_ascent=of_ascent,
             )
             return step_of(self, batch, state, key, step)
 
         return gradient
+
+
+def _following(ascent_loss: Callable[..., Any], loss_fn: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
+    """A function with the value of one loss and the gradient of another; compiled, what they share is computed once."""
+
+    def followed(*args: Any, **kwargs: Any) -> Any:
+        climbed = ascent_loss(*args, **kwargs)
+        value = loss_fn(*args, **kwargs)
+        loss = value[0] if has_aux else value
+        loss = jax.lax.stop_gradient(loss - climbed) + climbed
+        return (loss, value[1]) if has_aux else loss
+
+    return followed
 
 
 def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: Any = None) -> Evaluation:

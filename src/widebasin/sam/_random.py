@@ -1,6 +1,7 @@
 """Ablation of the ascent: a random direction instead."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 from jaxtyping import Array, Key, PyTree
@@ -24,6 +25,8 @@ class RandomPerturbation(Perturbing):
 
     Source: the ablation in Andriushchenko & Flammarion 2022.
     """
+
+    takes_ascent_loss: ClassVar[bool] = True
 
     @property
     def passes_per_step(self) -> Passes:

@@ -1,6 +1,7 @@
 """Sharpness-aware minimization, and its ascent in several steps."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from jaxtyping import Array, Key, PyTree
 
@@ -32,6 +33,7 @@ class SAM(Perturbing):
         [1.5, 3.0]
     """
 
+    takes_ascent_loss: ClassVar[bool] = True
     normalize: bool = field(default=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
@@ -47,7 +49,7 @@ class SAM(Perturbing):
     def evaluate(self, batch: Batch, state: PyTree, key: Key[Array, ""] | None, step: Step | None) -> Evaluation:
         """See ``Method.evaluate``."""
         del key, step
-        value, clean = batch.clean()
+        value, clean = batch.ascent()
         point = ascent_point(batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask)
         return value, batch.guarded(batch.gradient(point), clean), state
 

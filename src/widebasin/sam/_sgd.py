@@ -1,6 +1,7 @@
 """The base method: the plain gradient."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Array, Key, PyTree
 
@@ -12,6 +13,8 @@ from widebasin.sam._method import Evaluation, Method, Passes, Step, register_met
 @dataclass(frozen=True)
 class SGD(Method):
     """The plain gradient of the batch, ``g_B(w)``: one gradient per step. Equals ``SAM(rho=0)``."""
+
+    takes_ascent_loss: ClassVar[bool] = True
 
     @property
     def passes_per_step(self) -> Passes:

@@ -75,6 +75,7 @@ class Metric:
 ACCURACY = Metric("accuracy", True, PERCENT, 100.0)
 LOSS = Metric("loss", False)
 MEAN_AVERAGE_PRECISION = Metric("map", True, PERCENT, 100.0, "mean average precision")
+RETURN = Metric("return", True)
 ROC_AUC = Metric("roc_auc", True, PERCENT, 100.0, "mean ROC-AUC")
 
 

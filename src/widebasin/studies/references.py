@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from widebasin.report.page import Answer
+from widebasin.statistics import RETURN
 from widebasin.studies.tables import Tables
 
 
@@ -21,9 +22,12 @@ def with_references(answer: Answer, tables: Tables) -> Answer:
     reached = tables.results[tables.design.column("test")].astype(float)
     above = int((metric.sign * (reached - best) > 0).sum())
     listed = ", ".join(f"{name} {metric.scale * value:.1f}{metric.unit}" for name, value in references.items())
+    who = "Simple models trained on the whole training set, with true labels,"
+    where = "the test set"
+    if metric.name == RETURN.name:
+        who, where = "Agents that learn nothing", "the test episodes"
     finding = (
-        f"Simple models trained on the whole training set, with true labels, reach this {metric.title} on the test "
-        f"set: {listed}. After the final "
+        f"{who} reach this {metric.title} on {where}: {listed}. After the final "
         f"epoch {above} of {len(reached)} networks {'is' if above == 1 else 'are'} better than all of them."
     )
     return replace(answer, findings=(*answer.findings, finding))

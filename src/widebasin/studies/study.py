@@ -134,6 +134,12 @@ class Study:
         workload, usual = workload_named(spec.workload), self.spec.workload
         if self.curvature:
             check_curvature(spec, streamed=workload.streamed, sparsities=spec.sparsity)
+        if self.measures and not workload.has_examples:
+            raise UsageError(
+                "workload",
+                spec.workload,
+                f"must be a data set of examples, such as {usual}: the study measures on them",
+            )
         if self.models and workload.model not in self.models:
             raise UsageError("workload", spec.workload, f"must have a {' or '.join(self.models)}, such as {usual}")
         if self.input_shape is not None and _input_shape(workload) != self.input_shape:

@@ -391,11 +391,13 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
     divides = spec.m is None or (spec.m >= 1 and spec.batch_size % spec.m == 0)
     _check("m", spec.m, f"a divisor of the batch size {spec.batch_size}", divides)
     if spec.centered:
-        wanted = f"left out for {workload.name}: models with batch normalization cannot be centered"
+        wanted = f"left out for {workload.name}: agents and models with batch normalization cannot be centered"
         _check("output_scale", spec.output_scale, wanted, all(map(workload.can_be_centered, spec.widths)))
     if any(spec.label_noise):
         wanted = f"0 for {workload.name}, which has no classes"
         _check("label_noise", spec.label_noise, wanted, workload.has_classes)
+    for argument, wanted in workload.refusals(spec):
+        _check(argument, getattr(spec, argument), wanted, False)
 
 
 def workload_named(name: str) -> "Workload":

@@ -1,5 +1,6 @@
 """Training: one network, or many networks with one architecture in one compiled program."""
 
+from widebasin.training.agent import ASCENTS, PPO, ProximalPolicy
 from widebasin.training.bucketed import Bucketed, Cut, shortened
 from widebasin.training.checkpoint import CheckpointError, Checkpoints
 from widebasin.training.lazy import Centered
@@ -25,10 +26,12 @@ from widebasin.training.supervised import Batch, Examples, Supervised, initializ
 from widebasin.training.train import EpochReport, Trained, train
 
 __all__ = [
+    "ASCENTS",
     "BINARY_TASKS",
     "CLASSIFICATION",
     "LOOPS",
     "OPTIMIZERS",
+    "PPO",
     "PRECISIONS",
     "PRUNERS",
     "REGRESSION",
@@ -52,6 +55,7 @@ __all__ = [
     "Point",
     "Problem",
     "Program",
+    "ProximalPolicy",
     "Pruner",
     "Recipe",
     "Streamed",

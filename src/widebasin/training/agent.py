@@ -13,12 +13,15 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from widebasin.data import key_for
 from widebasin.environments import Environment
-from widebasin.statistics import LOSS, Metric
+from widebasin.statistics import LOSS, RETURN, Metric
 from widebasin.training.network import Network
-from widebasin.training.problem import PARTS, Model, Problem, Totals
+from widebasin.training.problem import PARTS, Model, Problem, Totals, means
 from widebasin.training.recipe import Recipe
 
-RETURN = Metric("return", higher_is_better=True)
+# Name of the total of the policy's part of the loss.
+POLICY = "policy_loss"
+# What an ascent can follow.
+ASCENTS = ("loss", "policy")
 # Added to the standard deviation that advantages are divided by.
 SMALL = 1e-8
 
@@ -54,6 +57,7 @@ class Decisions(NamedTuple):
         observations: before the action.
         actions: as drawn.
         log_probabilities: under the policy that drew them.
+        values: what the critic expected then.
         advantages: normalized within the minibatch.
         targets: of the critic, advantage plus value.
         returns: of the episodes that ended in the rollout, their mean, the same for all; see ``Acting.last_return``.
@@ -62,6 +66,7 @@ class Decisions(NamedTuple):
     observations: Float[Array, "examples ..."]
     actions: Int[Array, " examples"]
     log_probabilities: Float[Array, " examples"]
+    values: Float[Array, " examples"]
     advantages: Float[Array, " examples"]
     targets: Float[Array, " examples"]
     returns: Float[Array, " examples"]
@@ -113,31 +118,67 @@ def advantages(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class ProximalPolicy(Problem):
-    """An agent with a policy and a critic, trained by PPO; an epoch is one rollout and some passes over it.
+@dataclass(frozen=True)
+class PPO:
+    """The settings of proximal policy optimization; the defaults are those of CleanRL's ``ppo.py``.
 
-    The loss of a decision is::
-
-        max(-A r, -A clip(r, 1 - c, 1 + c)) + value_weight (V - T)^2 / 2 - entropy_weight H
-
-    with the advantage ``A``, the ratio ``r`` of the action's new probability to that when it was drawn, the critic's
-    value ``V`` and its target ``T``, and the entropy ``H`` of the policy. The learning rate, its schedule and the norm
-    that gradients are clipped to are the recipe's.
+    The learning rate, its schedule and the norm that gradients are clipped to are the recipe's.
 
     Attributes:
-        build: key -> model of one observation that returns (logits of the actions, value).
-        environment: what the agent acts in.
-        recipe: the recipe; ``epochs`` is the number of rollouts, ``batch_size`` that of decisions per step.
         environments: how many the agent acts in at once.
         rollout: number of steps of each in an epoch.
         passes: how often an epoch goes over its decisions.
         discount: of rewards, per step.
         trace: lambda of the generalized advantages.
         ratio_range: ``c``, by which a ratio may differ from 1 without being clipped.
-        entropy_weight: see above.
-        value_weight: see above.
+        clip_values: whether the critic's new value is also clipped, to ``c`` from the old one.
+        entropy_weight: weight of the policy's entropy in the loss.
+        value_weight: weight of the critic in the loss.
         episodes: number of those that an evaluation plays, the same for all networks and epochs.
+    """
+
+    environments: int = 8
+    rollout: int = 128
+    passes: int = 4
+    discount: float = 0.99
+    trace: float = 0.95
+    ratio_range: float = 0.2
+    clip_values: bool = True
+    entropy_weight: float = 0.01
+    value_weight: float = 0.5
+    episodes: int = 16
+
+    @property
+    def decisions(self) -> int:
+        """Number of decisions in a rollout."""
+        return self.environments * self.rollout
+
+
+CLEANRL = PPO()
+
+
+@dataclass(frozen=True, eq=False)
+class ProximalPolicy(Problem):
+    """An agent with a policy and a critic, trained by PPO; an epoch is one rollout and some passes over it.
+
+    The loss of a decision is::
+
+        max(-A r, -A clip(r, 1 - c, 1 + c)) + value_weight v / 2 - entropy_weight H
+
+    with the advantage ``A``, normalized within the minibatch, the ratio ``r`` of the action's new probability to that
+    when it was drawn, and the entropy ``H`` of the policy. The critic's part is ``v = (V - T)^2`` with its value ``V``
+    and its target ``T``; with ``clip_values`` the larger of this and ``(V_0 + clip(V - V_0, -c, c) - T)^2``, where
+    ``V_0`` is the value when the action was drawn.
+
+    An episode that is cut off goes on for the critic: the value of its last state stands for the rewards to come.
+    (CleanRL takes it for ended.)
+
+    Attributes:
+        build: key -> model of one observation that returns (logits of the actions, value).
+        environment: what the agent acts in.
+        recipe: the recipe; ``epochs`` is the number of rollouts, ``batch_size`` that of decisions per step.
+        ppo: the settings.
+        ascent: what a method's ascent follows, ``loss``, or ``policy``, the loss without the critic's part.
 
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms" (arXiv 1707.06347).
     """
@@ -145,24 +186,18 @@ class ProximalPolicy(Problem):
     build: Callable[[Key[Array, ""]], eqx.Module]
     environment: Environment
     recipe: Recipe
-    environments: int = 8
-    rollout: int = 128
-    passes: int = 4
-    discount: float = 0.99
-    trace: float = 0.95
-    ratio_range: float = 0.2
-    entropy_weight: float = 0.01
-    value_weight: float = 0.5
-    episodes: int = 16
+    ppo: PPO = CLEANRL
+    ascent: str = "loss"
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` unless minibatches divide a rollout."""
-        decisions = self.environments * self.rollout
-        if decisions % self.recipe.batch_size:
+        """Raises ``ValueError`` unless minibatches divide a rollout, and for an unknown ascent."""
+        if self.ppo.decisions % self.recipe.batch_size:
             raise ValueError(
-                f"batch_size must divide the {decisions:,} decisions of a rollout ({self.environments} environments x "
-                f"{self.rollout} steps), got {self.recipe.batch_size}"
+                f"batch_size must divide the {self.ppo.decisions:,} decisions of a rollout ({self.ppo.environments} "
+                f"environments x {self.ppo.rollout} steps), got {self.recipe.batch_size}"
             )
+        if self.ascent not in ASCENTS:
+            raise ValueError(f"ascent must be {' or '.join(ASCENTS)}, got {self.ascent!r}")
 
     @functools.cached_property
     def network(self) -> Network:
@@ -175,9 +210,14 @@ class ProximalPolicy(Problem):
         return (RETURN,)
 
     @property
+    def finite(self) -> tuple[str, ...]:
+        """See ``Problem``: episodes have no loss."""
+        return ("train_loss", "gradient_norm")
+
+    @property
     def steps_per_epoch(self) -> int:
         """See ``Problem``."""
-        return self.passes * self.environments * self.rollout // self.recipe.batch_size
+        return self.ppo.passes * self.ppo.decisions // self.recipe.batch_size
 
     def init(self, key: Key[Array, ""]) -> Model:
         """See ``Problem``."""
@@ -192,8 +232,8 @@ class ProximalPolicy(Problem):
     def carry(self, source: PyTree, key: Key[Array, ""]) -> Acting:
         """Environments at the start of their first episodes."""
         del source
-        states = jax.vmap(self.environment.reset)(jax.random.split(key_for(key, "environments"), self.environments))
-        return Acting(states, jnp.zeros(self.environments), jnp.zeros(()))
+        states = jax.vmap(self.environment.reset)(jax.random.split(key_for(key, "environments"), self.ppo.environments))
+        return Acting(states, jnp.zeros(self.ppo.environments), jnp.zeros(()))
 
     def policy(self, model: Model, observations: Float[Array, "examples ..."]) -> tuple[Array, Array]:
         """Logits of the actions, and values."""
@@ -209,20 +249,20 @@ class ProximalPolicy(Problem):
             observations = jax.vmap(self.environment.observe)(states)
             logits, values = self.policy(model, observations)
             actions = jax.random.categorical(draw, logits)
-            found = jax.vmap(self.environment.step)(states, actions, jax.random.split(move, self.environments))
+            found = jax.vmap(self.environment.step)(states, actions, jax.random.split(move, self.ppo.environments))
             ended = found.terminated | found.truncated
-            fresh = jax.vmap(self.environment.reset)(jax.random.split(start, self.environments))
+            fresh = jax.vmap(self.environment.reset)(jax.random.split(start, self.ppo.environments))
             states = _where(ended, fresh, found.state)
             reached = so_far + found.reward
             row = (observations, actions, _log_probability(logits, actions), values, found.reward, found.terminated)
             after = jax.vmap(self.environment.observe)(found.state)
             return (states, jnp.where(ended, 0, reached)), (*row, ended, after, reached)
 
-        keys = jax.random.split(key, self.rollout)
+        keys = jax.random.split(key, self.ppo.rollout)
         (states, so_far), (*rows, after, reached) = jax.lax.scan(step, (carry.states, carry.so_far), keys)
         # In one batch: of most steps it is the value of the next row, but not where an episode was cut off.
         _, next_values = self.policy(model, after.reshape(-1, *after.shape[2:]))
-        trajectory = Trajectory._make((*rows, next_values.reshape(self.rollout, self.environments)))
+        trajectory = Trajectory._make((*rows, next_values.reshape(self.ppo.rollout, self.ppo.environments)))
         count = trajectory.ended.sum()
         mean = jnp.where(trajectory.ended, reached, 0).sum() / jnp.maximum(count, 1)
         return Acting(states, so_far, jnp.where(count > 0, mean, carry.last_return)), trajectory
@@ -234,23 +274,26 @@ class ProximalPolicy(Problem):
         del data, source
         own = jax.random.fold_in(key_for(key, "rollout"), number)
         carry, trajectory = self.act(model, carry, key_for(own, "actions"))
-        found = advantages(trajectory, self.discount, self.trace)
+        found = advantages(trajectory, self.ppo.discount, self.ppo.trace)
         decisions = Decisions(
             trajectory.observations,
             trajectory.actions,
             trajectory.log_probabilities,
+            trajectory.values,
             found,
             found + trajectory.values,
             jnp.broadcast_to(carry.last_return, found.shape),
         )
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), decisions)
-        size = self.environments * self.rollout
+        size = self.ppo.decisions
         orders = jax.vmap(lambda one: jax.random.permutation(one, size))(
-            jax.random.split(key_for(own, "batch order"), self.passes)
+            jax.random.split(key_for(own, "batch order"), self.ppo.passes)
         )
         positions = orders.reshape(self.steps_per_epoch, self.recipe.batch_size)
         batches = jax.tree.map(lambda leaf: leaf[positions], flat)
-        mean, deviation = (of(batches.advantages, axis=1, keepdims=True) for of in (jnp.mean, jnp.std))
+        mean = batches.advantages.mean(axis=1, keepdims=True)
+        # Of a single one, which has no deviation, nothing is left.
+        deviation = batches.advantages.std(axis=1, keepdims=True, ddof=min(1, self.recipe.batch_size - 1))
         return carry, batches._replace(advantages=(batches.advantages - mean) / (deviation + SMALL))
 
     # Learning ---------------------------------------------------------------------------------------------------------
@@ -270,34 +313,49 @@ class ProximalPolicy(Problem):
             nothing = jnp.zeros(())
             found = {LOSS.name: (nothing, nothing), RETURN.name: (returns.sum(), float(len(returns)))}
         else:
-            losses = self.decision_losses(model, batch)
-            size = float(len(losses))
-            found = {LOSS.name: (losses.sum(), size), RETURN.name: (batch.returns.sum(), size)}
+            policy, critic = self.decision_losses(model, batch)
+            weight = float(len(policy))
+            found = {
+                LOSS.name: ((policy + critic).sum(), weight),
+                RETURN.name: (batch.returns.sum(), weight),
+                POLICY: (policy.sum(), weight),
+            }
         return found, model.state
+
+    def climbed(self, totals: Totals, source: Any) -> Float[Array, ""] | None:
+        """See ``Problem``: the policy's part of the loss if ``ascent`` says so."""
+        del source
+        return means({POLICY: totals[POLICY]})[POLICY] if self.ascent == "policy" else None
 
     def example_losses(
         self, model: Model, source: Any, batch: Decisions, keys: Key[Array, " examples"] | None
     ) -> Float[Array, " examples"]:
         """See ``Problem``."""
         del source, keys
-        return self.decision_losses(model, batch)
+        policy, critic = self.decision_losses(model, batch)
+        return policy + critic
 
-    def decision_losses(self, model: Model, batch: Decisions) -> Float[Array, " examples"]:
-        """The losses of the decisions, see the class."""
+    def decision_losses(
+        self, model: Model, batch: Decisions
+    ) -> tuple[Float[Array, " examples"], Float[Array, " examples"]]:
+        """The losses of the decisions: the policy's part with the entropy, and the critic's part."""
         logits, values = self.policy(model, batch.observations)
         ratios = jnp.exp(_log_probability(logits, batch.actions) - batch.log_probabilities)
-        clipped = jnp.clip(ratios, 1 - self.ratio_range, 1 + self.ratio_range)
-        policy = jnp.maximum(-batch.advantages * ratios, -batch.advantages * clipped)
-        critic = 0.5 * (values - batch.targets) ** 2
+        near = self.ppo.ratio_range
+        policy = jnp.maximum(-batch.advantages * ratios, -batch.advantages * jnp.clip(ratios, 1 - near, 1 + near))
         logs = jax.nn.log_softmax(logits)
         entropy = -jnp.sum(jnp.exp(logs) * logs, axis=-1)
-        return policy + self.value_weight * critic - self.entropy_weight * entropy
+        errors = (values - batch.targets) ** 2
+        if self.ppo.clip_values:
+            clipped = batch.values + jnp.clip(values - batch.values, -near, near)
+            errors = jnp.maximum(errors, (clipped - batch.targets) ** 2)
+        return policy - self.ppo.entropy_weight * entropy, 0.5 * self.ppo.value_weight * errors
 
     # Evaluation -------------------------------------------------------------------------------------------------------
     def blocks(self, part: str) -> Episodes:
         """Episodes of their own for every part, in one block."""
-        first = PARTS.index(part) * self.episodes
-        return Episodes(np.arange(first, first + self.episodes, dtype=np.int32)[None])
+        first = PARTS.index(part) * self.ppo.episodes
+        return Episodes(np.arange(first, first + self.ppo.episodes, dtype=np.int32)[None])
 
     def returns(self, model: Model, batch: Episodes) -> Float[Array, " episodes"]:
         """The returns of episodes, played to their end; their numbers decide all that is random."""

@@ -7,6 +7,8 @@ from typing import Any
 import optax
 import optax.contrib
 
+# (schedule, momentum, weight decay, epsilon) -> the optimizer.
+Build = Callable[[optax.Schedule, float, Any, float], optax.GradientTransformation]
 # Of adam and adamw, as in optax.
 DECAYS = (0.9, 0.999)
 
@@ -18,19 +20,22 @@ class NamedOptimizer:
     Attributes:
         title: its name in text and figures.
         summary: what it does, and how weight decay is applied.
-        build: (learning-rate schedule, momentum, weight decay) -> the optax optimizer; momentum is used only if
-            ``has_momentum``.
+        build: (learning-rate schedule, momentum, weight decay, epsilon) -> the optax optimizer; momentum is used only
+            if ``has_momentum``.
         has_momentum: whether it uses the recipe's momentum.
     """
 
     title: str
     summary: str
-    build: Callable[[optax.Schedule, float, Any], optax.GradientTransformation]
+    build: Build
     has_momentum: bool = False
 
 
-def _sgd(nesterov: bool) -> Callable[[optax.Schedule, float, Any], optax.GradientTransformation]:
-    def build(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+def _sgd(nesterov: bool) -> Build:
+    def build(
+        schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float
+    ) -> optax.GradientTransformation:
+        del epsilon
         return optax.chain(
             optax.add_decayed_weights(weight_decay),
             optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov and momentum > 0),
@@ -39,23 +44,25 @@ def _sgd(nesterov: bool) -> Callable[[optax.Schedule, float, Any], optax.Gradien
     return build
 
 
-def _adam(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+def _adam(schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float) -> optax.GradientTransformation:
     del momentum
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(schedule, *DECAYS))
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(schedule, *DECAYS, eps=epsilon))
 
 
-def _adamw(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+def _adamw(
+    schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float
+) -> optax.GradientTransformation:
     del momentum
-    return optax.adamw(schedule, *DECAYS, weight_decay=weight_decay)
+    return optax.adamw(schedule, *DECAYS, eps=epsilon, weight_decay=weight_decay)
 
 
-def _lion(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
-    del momentum
+def _lion(schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float) -> optax.GradientTransformation:
+    del momentum, epsilon
     return optax.lion(schedule, weight_decay=weight_decay)
 
 
-def _muon(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
-    del momentum
+def _muon(schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float) -> optax.GradientTransformation:
+    del momentum, epsilon
     return optax.contrib.muon(schedule, weight_decay=weight_decay, adam_weight_decay=weight_decay)
 
 

@@ -74,6 +74,11 @@ class Problem(abc.ABC):
         """Names of all recorded values: the loss, then the metrics."""
         return recorded(self.metrics)
 
+    @property
+    def finite(self) -> tuple[str, ...]:
+        """The metrics of an epoch that must be finite; otherwise the network has diverged."""
+        return ("train_loss", "valid_loss", "gradient_norm")
+
     # Before training --------------------------------------------------------------------------------------------------
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> Model:
@@ -159,6 +164,16 @@ class Problem(abc.ABC):
         """The minimized quantity: the weighted mean of the loss; 0 for a batch with no weight at all."""
         del source
         return means({LOSS.name: totals[LOSS.name]}, of_nothing=0.0)[LOSS.name]
+
+    def climbed(self, totals: Totals, source: PyTree) -> Float[Array, ""] | None:
+        """What the ascent of a method follows, if it is not the minimized quantity; by default ``None``.
+
+        Args:
+            totals: from ``losses``.
+            source: from ``source``.
+        """
+        del totals, source
+        return None
 
     def example_losses(
         self, model: Model, source: PyTree, batch: PyTree, keys: Key[Array, " examples"] | None

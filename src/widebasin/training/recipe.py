@@ -29,6 +29,7 @@ class Recipe:
         momentum: momentum of ``sgd`` and ``nesterov``; other optimizers have their own settings.
         weight_decay: coefficient times the unperturbed parameters, for all parameters; ``OPTIMIZERS`` says how it is
             applied.
+        epsilon: added to the root of the mean square in Adam and AdamW.
         clip: maximum norm of the (SAM) gradient, to which it is clipped; ``None`` does not clip.
         warmup_steps: steps over which the learning rate rises linearly from 0, times the schedule; at most a tenth of
             all steps.
@@ -46,6 +47,7 @@ class Recipe:
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
+    epsilon: float = 1e-8
     clip: float | None = None
     warmup_steps: int = 0
     precision: str = "float32"
@@ -96,6 +98,6 @@ class Recipe:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         relative = self.relative_learning_rate(steps_per_epoch)
         base = OPTIMIZERS[self.optimizer].build(
-            lambda step: learning_rate * relative(step), self.momentum, weight_decay
+            lambda step: learning_rate * relative(step), self.momentum, weight_decay, self.epsilon
         )
         return base if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), base)

@@ -102,7 +102,12 @@ def update(
     def example_losses(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, " examples"] | None:
         return problem.example_losses(network(params), source, batch, keys)
 
-    compares: Any = example_losses if jax.eval_shape(example_losses, state.params, batch, keys) is not None else None
+    def ascent_loss(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, ""] | None:
+        return problem.climbed(problem.losses(network(params), source, batch, keys, training=True)[0], source)
+
+    def if_any(function: Any) -> Any:
+        return function if jax.eval_shape(function, state.params, batch, keys) is not None else None
+
     method = method_at(hyperparameters.point["rho"])
     optimizer = problem.recipe.optimizer_at(
         problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
@@ -111,7 +116,7 @@ def update(
     merging = {"merge_aux": _merged, "group_weight": _weight}
     base = jax.value_and_grad if microbatch is None else microbatched(microbatch, **merging)
     (_, (totals, model)), gradients, method_state = method.value_and_grad(
-        loss_fn, True, base, example_losses=compares, **merging
+        loss_fn, True, base, example_losses=if_any(example_losses), ascent_loss=if_any(ascent_loss), **merging
     )(
         state.params,
         state.method,

@@ -116,7 +116,7 @@ def train(
         state, metrics = program.epoch(state, source, hyperparameters, last=epoch == epochs - 1)
         # Without the networks that a group was filled up with.
         metrics = {name: values[:networks] for name, values in metrics.items()}
-        finite = np.all([np.isfinite(metrics[n]) for n in ("train_loss", "valid_loss", "gradient_norm")], axis=0)
+        finite = np.all([np.isfinite(metrics[n]) for n in program.problem.finite], axis=0)
         diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
         # What a network of NaNs scores depends on the program; that it has diverged does not.
         metrics = {name: np.where(diverged_epoch > 0, np.float32(np.nan), values) for name, values in metrics.items()}

@@ -1,7 +1,8 @@
 """Workloads: data, model and recipe under a name, one file each."""
 
+from widebasin.workloads.agent import AgentWorkload
 from widebasin.workloads.family import Family
 from widebasin.workloads.registry import FAMILIES, WORKLOADS
 from widebasin.workloads.workload import Settings, SupervisedWorkload, Workload
 
-__all__ = ["FAMILIES", "WORKLOADS", "Family", "Settings", "SupervisedWorkload", "Workload"]
+__all__ = ["FAMILIES", "WORKLOADS", "AgentWorkload", "Family", "Settings", "SupervisedWorkload", "Workload"]

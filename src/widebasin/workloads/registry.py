@@ -73,6 +73,7 @@ FIRST = (
     "phrases-lstm",
     "grammar-transformer",
     "rings-gcn",
+    "cartpole-ppo",
 )
 
 

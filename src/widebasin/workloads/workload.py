@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,6 +139,11 @@ class Workload(abc.ABC):
         return False
 
     @property
+    def has_examples(self) -> bool:
+        """Whether it is a data set of examples, on which trained networks can be measured."""
+        return False
+
+    @property
     def chance(self) -> float | None:
         """What guessing the most frequent class reaches in the metric that judges; ``None`` where that is not known."""
         return None
@@ -147,6 +152,11 @@ class Workload(abc.ABC):
     def streamed(self) -> bool:
         """Whether examples are read from the disk while networks train."""
         return False
+
+    def refusals(self, spec: Any) -> Iterator[tuple[str, str]]:
+        """What a resolved spec must be for this workload and is not: name of the argument, and what it must be."""
+        del spec
+        yield from ()
 
     def can_be_centered(self, width: int) -> bool:
         """Whether networks of a width have a lazy regime."""
@@ -251,6 +261,11 @@ class SupervisedWorkload(Workload):
     def train_examples(self) -> int:
         """See ``Workload``."""
         return self.sizes.train
+
+    @property
+    def has_examples(self) -> bool:
+        """See ``Workload``."""
+        return True
 
     @property
     def dataset(self) -> Dataset:

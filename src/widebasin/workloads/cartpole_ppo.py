@@ -1,0 +1,30 @@
+"""CartPole, actor and critic of width h, PPO."""
+
+import functools
+
+from widebasin.environments import CartPole
+from widebasin.models import ActorCritic
+from widebasin.training import Recipe
+from widebasin.workloads.agent import AgentWorkload, random_actions
+
+CARTPOLE_PPO = AgentWorkload(
+    name="cartpole-ppo",
+    model="actor-critic",
+    description="CartPole (embedded), an agent of width h, PPO with 8 x 128 steps per rollout",
+    environment=CartPole(),
+    build=lambda width, key: ActorCritic(4, CartPole.actions, width, key=key),
+    # 98 rollouts are 100,352 steps.
+    recipe=Recipe(
+        epochs=98,
+        batch_size=256,
+        optimizer="adam",
+        learning_rate=0.0025,
+        schedule="linear",
+        epsilon=1e-5,
+        clip=0.5,
+    ),
+    widths=(4, 16, 64),
+    rhos=(0.01, 0.05, 0.2),
+    quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 49},
+    references=functools.partial(random_actions, CartPole()),
+)
