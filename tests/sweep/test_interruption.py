@@ -98,6 +98,23 @@ def test_a_sweep_killed_at_any_moment_and_started_again_gives_the_same_bits(unin
     assert not list(folder.rglob("*.checkpoint"))
 
 
+AGENTS = (
+    *("sweep", "--workload", "cartpole-ppo", "--widths", "4", "--rhos", "0.05", "--seeds", "2", "--epochs", "6"),
+    *("--quiet", "--checkpoint-seconds", "0"),
+)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_agents_killed_twice_gives_the_same_bits(tmp_path):
+    """Environments and the accounts of their episodes go on where they were."""
+    widebasin(*AGENTS, "--out", tmp_path / "whole", check=0)
+    for event, count in (("epoch", 3), ("sealed", 2)):
+        killed(event, count, *AGENTS, "--out", tmp_path / "killed")
+    widebasin(*AGENTS, "--out", tmp_path / "killed", check=0)
+    for mine, theirs in zip(tables(tmp_path / "killed"), tables(tmp_path / "whole"), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
 def content(folder):
     """All that a reader sees of a folder."""
     return {

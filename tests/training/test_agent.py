@@ -119,55 +119,73 @@ def decisions(size=40):
         np.log(random.uniform(0.2, 0.9, size)),
         random.normal(size=size),
         random.normal(size=size),
+        random.normal(size=size),
         np.zeros(size),
     )
 
 
-def loss_by_hand(policy, critic, batch, problem):
-    total = 0.0
-    for seen, action, before, advantage, target, _ in zip(*batch, strict=True):
+def losses_by_hand(policy, critic, batch, ppo):
+    """The means of the policy's and of the critic's part."""
+    of_policy = of_critic = 0.0
+    for seen, action, before, old, advantage, target, _ in zip(*batch, strict=True):
         scores = np.exp(policy @ seen)
         chances = scores / scores.sum()
         ratio = chances[action] / np.exp(before)
-        kept = min(max(ratio, 1 - problem.ratio_range), 1 + problem.ratio_range)
-        total += max(-advantage * ratio, -advantage * kept)
-        total += problem.value_weight * (critic @ seen - target) ** 2 / 2
-        total += problem.entropy_weight * float(chances @ np.log(chances))
-    return total / len(batch.actions)
+        kept = min(max(ratio, 1 - ppo.ratio_range), 1 + ppo.ratio_range)
+        of_policy += max(-advantage * ratio, -advantage * kept)
+        of_policy += ppo.entropy_weight * float(chances @ np.log(chances))
+        errors = [(critic @ seen - target) ** 2]
+        if ppo.clip_values:
+            clipped = old + min(max(critic @ seen - old, -ppo.ratio_range), ppo.ratio_range)
+            errors.append((clipped - target) ** 2)
+        of_critic += ppo.value_weight * max(errors) / 2
+    return of_policy / len(batch.actions), of_critic / len(batch.actions)
 
 
-def test_the_loss_and_its_gradient_are_those_of_the_definition():
-    """The gradient against central differences of the loss by hand."""
-    problem = replace(PROBLEM, entropy_weight=0.3, recipe=replace(RECIPE, precision="float64"))
+@pytest.mark.parametrize("clip_values", [True, False])
+@pytest.mark.parametrize("ascent", ["loss", "policy"])
+def test_the_loss_and_its_gradient_are_those_of_the_definition(clip_values, ascent):
+    """Of the minimized quantity and of what the ascent climbs; gradients against central differences by hand."""
+    ppo = replace(PROBLEM.ppo, entropy_weight=0.3, clip_values=clip_values)
+    problem = replace(PROBLEM, ppo=ppo, ascent=ascent, recipe=replace(RECIPE, precision="float64"))
     with computing_in("float64"):
         model, rows = model_of(problem), decisions()
         batch = jax.tree.map(jnp.asarray, rows)
 
-        def loss(params):
+        def minimized(params):
             totals, _ = problem.losses(Model(params, []), {}, batch, None, training=True)
             return problem.minimized(totals, {})
 
-        value, gradient = jax.value_and_grad(loss)(model.params)
-        each = problem.example_losses(model, {}, batch, None)
+        def climbed(params):
+            totals, _ = problem.losses(Model(params, []), {}, batch, None, training=True)
+            found = problem.climbed(totals, {})
+            return problem.minimized(totals, {}) if found is None else found
+
         policy, critic = (np.array(leaf, float) for leaf in (model.params.policy, model.params.critic))
-        assert float(value) == pytest.approx(loss_by_hand(policy, critic, rows, problem), rel=1e-10)
-        assert float(each.mean()) == pytest.approx(float(value), rel=1e-12)
-        for array, found in ((policy, gradient.policy), (critic, gradient.critic)):
-            for place in np.ndindex(array.shape):
-                before, ends = array[place], []
-                for shift in (1e-6, -1e-6):
-                    array[place] = before + shift
-                    ends.append(loss_by_hand(policy, critic, rows, problem))
-                array[place] = before
-                assert float(found[place]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
+        each = problem.example_losses(model, {}, batch, None)
+        assert float(each.mean()) == pytest.approx(sum(losses_by_hand(policy, critic, rows, ppo)), rel=1e-10)
+        for function, parts in ((minimized, 2), (climbed, 1 if ascent == "policy" else 2)):
+
+            def by_hand(parts=parts):
+                return sum(losses_by_hand(policy, critic, rows, ppo)[:parts])
+
+            value, gradient = jax.value_and_grad(function)(model.params)
+            assert float(value) == pytest.approx(by_hand(), rel=1e-10)
+            for array, found in ((policy, gradient.policy), (critic, gradient.critic)):
+                for place in np.ndindex(array.shape):
+                    before, ends = array[place], []
+                    for shift in (1e-6, -1e-6):
+                        array[place] = before + shift
+                        ends.append(by_hand())
+                    array[place] = before
+                    assert float(found[place]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
 
 
 # Episodes -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_rollout_has_every_step_of_every_episode_and_its_return():
-    problem = replace(PROBLEM, rollout=30)
-    problem = replace(problem, recipe=replace(RECIPE, batch_size=12))
+    problem = replace(PROBLEM, ppo=replace(PROBLEM.ppo, rollout=30))
     model, carry = model_of(problem), problem.carry({}, KEY)
     returns, so_far = [], np.zeros(4)
     for number in range(3):
@@ -215,11 +233,11 @@ def test_an_epoch_has_every_decision_once_in_every_pass():
     after, batches = PROBLEM.epoch((), {}, carry, model, KEY, jnp.asarray(4))
     assert batches.actions.shape == (PROBLEM.steps_per_epoch, 12) == (4, 12)
     _, rows = PROBLEM.act(model, carry, key_for(jax.random.fold_in(key_for(KEY, "rollout"), 4), "actions"))
-    targets = np.asarray(advantages(rows, PROBLEM.discount, PROBLEM.trace) + rows.values)
+    targets = np.asarray(advantages(rows, PROBLEM.ppo.discount, PROBLEM.ppo.trace) + rows.values)
     for half in (slice(0, 2), slice(2, 4)):
         np.testing.assert_allclose(np.sort(batches.targets[half].ravel()), np.sort(targets.ravel()), rtol=1e-5)
     np.testing.assert_allclose(batches.advantages.mean(1), 0, atol=1e-6)
-    np.testing.assert_allclose(batches.advantages.std(1), 1, atol=1e-5)
+    np.testing.assert_allclose(batches.advantages.std(1, ddof=1), 1, atol=1e-5)
     np.testing.assert_array_equal(batches.returns, np.full((4, 12), float(after.last_return), np.float32))
 
 

@@ -204,7 +204,7 @@ class Batch:
 
     def ascent(self) -> tuple[Any, PyTree]:
         """Value (with ``aux``) at ``params``, and the gradients that the ascent follows from there."""
-        return self._clean(self.differentiate_ascent or self.differentiate)
+        return self.clean() if self.differentiate_ascent is None else self._clean(self.differentiate_ascent)
 
     def _clean(self, differentiate: Callable[..., Any]) -> tuple[Any, PyTree]:
         params = self.params if self.devices is None else self.devices.own_copy(self.params)

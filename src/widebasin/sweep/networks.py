@@ -16,7 +16,15 @@ from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import PARAMETERS
 from widebasin.sweep.spec import Resolved
-from widebasin.training import Checkpoints, Examples, Point, Supervised, computing_in
+from widebasin.training import (
+    Checkpoints,
+    Examples,
+    Point,
+    ProximalPolicy,
+    Supervised,
+    computing_in,
+    initialization_key,
+)
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,19 @@ class TrainedNetwork:
         cell: workload, width, method and recipe.
         point: seed, radius and other settings it was trained with, by the name of the axis.
         examples: the examples of ``problem.dataset`` it was trained, validated and tested on, and the training targets,
-            wrong labels included.
+            wrong labels included; ``None`` for an agent, which has no data set.
     """
 
     model: eqx.Module
     cell: Cell
     point: Point
-    examples: Examples
+    examples: Examples | None
 
     def initial_model(self) -> Any:
         """The model before training and before pruning."""
         with computing_in(self.cell.recipe.precision):
-            return _model(self.problem, self.point, *self.problem.initial_model(self.point.seed))
+            problem = _with_model(self.cell)
+            return _model(problem, self.point, *problem.init(initialization_key(self.point.seed)))
 
     @property
     def problem(self) -> Supervised:
@@ -81,7 +90,7 @@ class StoredNetwork:
             return self._load()
 
     def _load(self) -> TrainedNetwork:
-        problem = supervised(self.cell)
+        problem = _with_model(self.cell)
         shapes = (problem.network.shapes, problem.network.state_shapes)
         like = jax.tree.map(lambda leaf: np.zeros((self.together, *leaf.shape), leaf.dtype), shapes)
         place, _, position = self.parameters.rpartition(":")
@@ -95,13 +104,24 @@ class StoredNetwork:
             model=_model(problem, self.point, *jax.tree.map(lambda leaf: jnp.asarray(leaf[int(position)]), kept)),
             cell=self.cell,
             point=self.point,
-            examples=problem.examples_of(self.point),
+            examples=problem.examples_of(self.point) if isinstance(problem, Supervised) else None,
         )
 
 
-def _model(problem: Supervised, point: Point, params: PyTree, state: list[Array]) -> Any:
+def _model(problem: Supervised | ProximalPolicy, point: Point, params: PyTree, state: list[Array]) -> Any:
     """The model of a point, called with the point's values."""
-    return problem.network.inference_model(params, state, {name: float(point[name]) for name in problem.given})
+    given = {name: float(point[name]) for name in problem.given} if isinstance(problem, Supervised) else {}
+    return problem.network.inference_model(params, state, given)
+
+
+def _with_model(cell: Cell) -> Supervised | ProximalPolicy:
+    """The problem of a cell, whose networks are models of one example or of one observation.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    problem = cell.problem().plain
+    return problem if isinstance(problem, ProximalPolicy) else supervised(cell)
 
 
 def supervised(cell: Cell) -> Supervised:

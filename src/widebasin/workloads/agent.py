@@ -74,11 +74,8 @@ class AgentWorkload(Workload):
         if "policy" in spec.ascent:
             unfit = [name for name in spec.methods if not method_named(name).with_radius(0.0).takes_ascent_loss]
             if unfit:
-                yield (
-                    "methods",
-                    f"of those whose ascent can follow the policy (sgd, sam, unnormalized-sam, asam and random): leave "
-                    f"out {', '.join(unfit)}, or --ascent policy",
-                )
+                can = "sgd, sam, unnormalized-sam, asam, random-perturbation"
+                yield "methods", f"of {can} with --ascent policy; leave {', '.join(unfit)} or the policy out"
 
     def data_record(self) -> dict[str, str]:
         """See ``Workload``: the environment with its settings."""
