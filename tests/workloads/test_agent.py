@@ -102,3 +102,18 @@ def test_nine_of_ten_agents_balance_the_pole_within_100_000_steps():
     reached = np.nanmax(found.history["valid_return"], axis=1)
     assert (reached >= 475).sum() >= 9, reached
     assert not found.diverged_epoch.any()
+    for part in ("train", "valid", "test"):
+        returns = found.history[f"{part}_return"].astype(float)
+        so_far = returns.cumsum(axis=1) / np.arange(1, recipe.epochs + 1)
+        np.testing.assert_allclose(found.history[f"{part}_mean_return"], so_far, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_agent_learns_to_play_breakout():
+    pytest.importorskip("pgx")
+    workload = WORKLOADS["minatar-ppo"]
+    assert workload.references()["random actions"] < 0.6
+    assert WORKLOADS["minatar-ppo:breakout"].environment == workload.environment
+    points = [Point.of(0, rho=0.0, learning_rate=workload.recipe.learning_rate, weight_decay=0.0)]
+    program = Program(workload.problem(64, workload.recipe), sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
+    assert train(program, points).history["test_return"][0, -1] >= 5

@@ -2,5 +2,6 @@
 
 from widebasin.environments.cartpole import CartPole
 from widebasin.environments.environment import Environment, Step
+from widebasin.environments.minatar import MinAtar
 
-__all__ = ["CartPole", "Environment", "Step"]
+__all__ = ["CartPole", "Environment", "MinAtar", "Step"]

@@ -31,6 +31,11 @@ class Environment(abc.ABC):
 
     actions: int
 
+    @property
+    def record(self) -> str:
+        """What it is with all its settings, for the record of a run."""
+        return repr(self)
+
     @abc.abstractmethod
     def reset(self, key: Key[Array, ""]) -> PyTree:
         """The state at the start of an episode that the key draws."""

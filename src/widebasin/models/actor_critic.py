@@ -36,9 +36,10 @@ class ActorCritic(eqx.Module):
         self.actor = _layers((features, width, width, actions), POLICY, one)
         self.critic = _layers((features, width, width, 1), VALUE, other)
 
-    def __call__(self, observation: Float[Array, " features"]) -> tuple[Float[Array, " actions"], Float[Array, ""]]:
-        """Logits of the actions, and the value, of one observation."""
-        return _through(self.actor, observation), _through(self.critic, observation)[0]
+    def __call__(self, observation: Float[Array, "..."]) -> tuple[Float[Array, " actions"], Float[Array, ""]]:
+        """Logits of the actions, and the value, of one observation; its entries are the features, row by row."""
+        x = observation.ravel()
+        return _through(self.actor, x), _through(self.critic, x)[0]
 
 
 def _layers(sizes: Sequence[int], last: float, key: Key[Array, ""]) -> list[eqx.nn.Linear]:

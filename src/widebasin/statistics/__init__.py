@@ -13,13 +13,23 @@ This package itself imports only ``Metric`` and ``Design``, so that training can
 """
 
 from widebasin.statistics.design import BASELINE, Design
-from widebasin.statistics.metric import ACCURACY, LOSS, MEAN_AVERAGE_PRECISION, RETURN, ROC_AUC, Metric, recorded
+from widebasin.statistics.metric import (
+    ACCURACY,
+    LOSS,
+    MEAN_AVERAGE_PRECISION,
+    MEAN_RETURN,
+    RETURN,
+    ROC_AUC,
+    Metric,
+    recorded,
+)
 
 __all__ = [
     "ACCURACY",
     "BASELINE",
     "LOSS",
     "MEAN_AVERAGE_PRECISION",
+    "MEAN_RETURN",
     "RETURN",
     "ROC_AUC",
     "Design",

@@ -18,6 +18,8 @@ class Metric:
         unit: unit of the displayed values, such as ``%``; empty if none.
         scale: factor from the stored to the displayed value: 100 for a fraction shown in percent.
         words: name in text; by default the name with blanks for underscores.
+        mean_of: name of the metric whose mean over the epochs so far this one is: the area under the learning curve,
+            divided by the number of epochs. Empty if it is measured.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Metric:
     unit: str = ""
     scale: float = 1.0
     words: str = ""
+    mean_of: str = ""
 
     @property
     def percent(self) -> bool:
@@ -76,6 +79,7 @@ ACCURACY = Metric("accuracy", True, PERCENT, 100.0)
 LOSS = Metric("loss", False)
 MEAN_AVERAGE_PRECISION = Metric("map", True, PERCENT, 100.0, "mean average precision")
 RETURN = Metric("return", True)
+MEAN_RETURN = Metric("mean_return", True, words="return averaged over training", mean_of=RETURN.name)
 ROC_AUC = Metric("roc_auc", True, PERCENT, 100.0, "mean ROC-AUC")
 
 

@@ -18,7 +18,6 @@ from widebasin.sweep.rows import PARAMETERS
 from widebasin.sweep.spec import Resolved
 from widebasin.training import (
     Checkpoints,
-    Examples,
     Point,
     ProximalPolicy,
     Supervised,
@@ -37,14 +36,14 @@ class TrainedNetwork:
             was trained.
         cell: workload, width, method and recipe.
         point: seed, radius and other settings it was trained with, by the name of the axis.
-        examples: the examples of ``problem.dataset`` it was trained, validated and tested on, and the training targets,
-            wrong labels included; ``None`` for an agent, which has no data set.
+        examples: the ``training.Examples`` of ``problem.dataset`` that it was trained, validated and tested on, and the
+            training targets, wrong labels included; ``None`` for an agent, which has no data set.
     """
 
     model: eqx.Module
     cell: Cell
     point: Point
-    examples: Examples | None
+    examples: Any
 
     def initial_model(self) -> Any:
         """The model before training and before pruning."""

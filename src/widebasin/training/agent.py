@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from widebasin.data import key_for
 from widebasin.environments import Environment
-from widebasin.statistics import LOSS, RETURN, Metric
+from widebasin.statistics import LOSS, MEAN_RETURN, RETURN, Metric
 from widebasin.training.network import Network
 from widebasin.training.problem import PARTS, Model, Problem, Totals, means
 from widebasin.training.recipe import Recipe
@@ -206,8 +206,8 @@ class ProximalPolicy(Problem):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The return of an episode: the sum of its rewards."""
-        return (RETURN,)
+        """The return of an episode, the sum of its rewards; and its mean over training, the area under the curve."""
+        return RETURN, MEAN_RETURN
 
     @property
     def finite(self) -> tuple[str, ...]:

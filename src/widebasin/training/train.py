@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.point import Point
+from widebasin.training.problem import PARTS
 from widebasin.training.program import Program
 
 
@@ -122,6 +123,11 @@ def train(
         metrics = {name: np.where(diverged_epoch > 0, np.float32(np.nan), values) for name, values in metrics.items()}
         for name in columns:
             history[name][:, epoch] = metrics.get(name, np.nan)  # a metric of a whole data set has none of training
+        for metric in program.problem.metrics:
+            if metric.mean_of:
+                for part in PARTS:
+                    so_far = history[f"{part}_{metric.mean_of}"][:, : epoch + 1]
+                    history[f"{part}_{metric.name}"][:, epoch] = so_far.mean(axis=1)
         for name in names:
             final[f"train_{name}"][:] = metrics.get(f"final_train_{name}", np.nan)
         if on_epoch is not None:

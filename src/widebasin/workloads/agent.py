@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from widebasin.axis import Axis
+from widebasin.data import DataError
 from widebasin.environments import Environment
 from widebasin.sam import method_named
-from widebasin.statistics import RETURN, Metric
+from widebasin.statistics import MEAN_RETURN, RETURN, Metric
 from widebasin.training import ASCENTS, PPO, ProximalPolicy, Recipe, computing_in
 from widebasin.training.agent import CLEANRL
 from widebasin.workloads.workload import Settings, Workload
@@ -52,8 +53,8 @@ class AgentWorkload(Workload):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The return of an episode."""
-        return (RETURN,)
+        """The return of an episode, and its mean over training."""
+        return RETURN, MEAN_RETURN
 
     @property
     def train_examples(self) -> int:
@@ -62,6 +63,10 @@ class AgentWorkload(Workload):
 
     def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> ProximalPolicy:
         """See ``Workload``."""
+        try:
+            _ = self.environment.actions
+        except ImportError as error:
+            raise DataError(str(error)) from error
         ascent = dict(settings.own).get(ASCENT.name, ASCENTS[0])
         return ProximalPolicy(lambda key: self.build(width, key), self.environment, recipe, self.ppo, ascent)
 
@@ -79,7 +84,7 @@ class AgentWorkload(Workload):
 
     def data_record(self) -> dict[str, str]:
         """See ``Workload``: the environment with its settings."""
-        said = repr(self.environment)
+        said = self.environment.record
         return {"name": said, "sha256": hashlib.sha256(said.encode()).hexdigest()}
 
 

@@ -10,7 +10,7 @@ from widebasin.workloads.agent import AgentWorkload, random_actions
 CARTPOLE_PPO = AgentWorkload(
     name="cartpole-ppo",
     model="actor-critic",
-    description="CartPole (embedded), an agent of width h, PPO with 8 x 128 steps per rollout",
+    description="CartPole (embedded), an agent of width h, PPO, 8 x 128 steps per rollout",
     environment=CartPole(),
     build=lambda width, key: ActorCritic(4, CartPole.actions, width, key=key),
     # 98 rollouts are 100,352 steps.
