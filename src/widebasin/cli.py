@@ -380,6 +380,7 @@ class Bench:
       widebasin bench images
       widebasin bench sequences
       widebasin bench graphs
+      widebasin bench agents
       widebasin bench plans
       widebasin bench curvature
     """
@@ -395,6 +396,7 @@ class Bench:
             "images",
             "sequences",
             "graphs",
+            "agents",
             "plans",
             "curvature",
         ]

@@ -3,7 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widebasin.benchmarks import curvature, epoch, graphs, images, methods, networks, plans, sequences, step, study
+from widebasin.benchmarks import (
+    agents,
+    curvature,
+    epoch,
+    graphs,
+    images,
+    methods,
+    networks,
+    plans,
+    sequences,
+    step,
+    study,
+)
 from widebasin.benchmarks.benchmark import Benchmark
 
 
@@ -31,6 +43,7 @@ BENCHMARKS: dict[str, NamedBenchmark] = {
     "images": NamedBenchmark("How many images per second train here and in PyTorch?", 5, images.measure),
     "sequences": NamedBenchmark("How many words per second train here and in PyTorch?", 7, sequences.measure),
     "graphs": NamedBenchmark("How many graphs per second train here and in PyTorch?", 7, graphs.measure),
+    "agents": NamedBenchmark("How many steps per second do agents train on?", 3, agents.measure),
     "plans": NamedBenchmark("Is the chosen plan of execution the fastest?", 3, plans.measure),
     "curvature": NamedBenchmark(
         "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure
