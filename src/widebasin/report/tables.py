@@ -172,12 +172,13 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
     digits = gain_decimals(metric, gains)
     one = "method" if gains["method"].nunique() > 1 else wording.method(str(gains["method"].iloc[0]))
     diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
+    losses = has_train_loss(gains)
     headings = (
         f"{name} {metric.short}",
         f"{one} {metric.short}",
         *_gain_headings(metric),
         "rho*",
-        f"train loss {name} → {one}",
+        *([f"train loss {name} → {one}"] if losses else []),
         *([f"diverged {name}+{one}"] if diverged else []),
     )
     cells = []
@@ -190,11 +191,20 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
                 gain.with_error(digits),
                 gain.ends(f".{digits}f"),
                 f"{row['rho_star']:g}",
-                f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}",
+                *(
+                    [f"{_three_digits(row['baseline_train_loss'])} → {_three_digits(row['train_loss'])}"]
+                    if losses
+                    else []
+                ),
                 *([f"{row['baseline_diverged']}+{row['diverged']}"] if diverged else []),
             )
         )
     return headings, cells
+
+
+def has_train_loss(table: pd.DataFrame) -> bool:
+    """Whether any network has a loss on the whole training set; agents have none."""
+    return bool(table["train_loss"].notna().any())
 
 
 def gains_note(gains: pd.DataFrame, wording: Wording) -> str:
@@ -286,7 +296,7 @@ def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
     columns = (
         *wording.headings(keys),
         "networks",
-        "train loss",
+        *(["train loss"] if has_train_loss(results) else []),
         f"valid {metric.label}",
         f"test {metric.label}",
         "± s.e.",
@@ -300,7 +310,7 @@ def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
             (
                 *wording.cells(dict(zip(keys, key, strict=True)), keys),
                 str(len(group)),
-                _three_digits(t_interval(group["train_loss"]).mean),
+                *([_three_digits(t_interval(group["train_loss"]).mean)] if has_train_loss(results) else []),
                 _number(valid.mean, f".{digits}f"),
                 _number(test.mean, f".{digits}f"),
                 _number(test.standard_error, f".{digits}f"),

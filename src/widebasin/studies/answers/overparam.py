@@ -8,7 +8,7 @@ import pandas as pd
 
 from widebasin.report import figures
 from widebasin.report.page import Answer, Picture
-from widebasin.report.tables import gains_table
+from widebasin.report.tables import gains_table, has_train_loss
 from widebasin.report.wording import Wording
 from widebasin.statistics.gains import gain_table, paired_gains, radius_table
 from widebasin.studies.findings import selection_note, setting_sentence, trends
@@ -67,11 +67,7 @@ def gain_answer(
             f"Test {metric.title} against the number of parameters",
             figures.metric_against_parameters(gains, wording),
         ),
-        Picture(
-            "train-loss",
-            "Training loss against the number of parameters",
-            figures.train_loss_against_parameters(gains, wording),
-        ),
+        *_train_loss(gains, wording),
         *_by_radius(spec, radii, wording),
     ]
     return Answer(
@@ -82,6 +78,14 @@ def gain_answer(
         tables=(gains_table(gains, wording),),
         pictures=tuple(pictures),
     )
+
+
+def _train_loss(gains: pd.DataFrame, wording: Wording) -> list[Picture]:
+    """The loss after training, where there is one."""
+    if not has_train_loss(gains):
+        return []
+    figure = figures.train_loss_against_parameters(gains, wording)
+    return [Picture("train-loss", "Training loss against the number of parameters", figure)]
 
 
 def _by_radius(spec: Resolved, radii: pd.DataFrame, wording: Wording) -> list[Picture]:
