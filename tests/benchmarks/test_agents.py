@@ -1,11 +1,27 @@
 """PPO in one file learns what it is compared for."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from widebasin.benchmarks import agents
-from widebasin.benchmarks.agents_by_hand import trained
+from widebasin.benchmarks.agents_by_hand import loss, trained
+from widebasin.training.agent import Decisions
+from widebasin.workloads import WORKLOADS
+
+
+def test_the_file_has_the_same_loss():
+    random = np.random.default_rng(0)
+    problem = WORKLOADS["cartpole-ppo"].problem(8, WORKLOADS["cartpole-ppo"].recipe)
+    model = problem.init(jax.random.key(0))
+    rows = [random.normal(size=shape) for shape in ((50, 4), 50, 50, 50, 50)]
+    observations, before, old, advantages, targets = map(jnp.asarray, rows)
+    actions, before = jnp.arange(50) % 2, -jnp.abs(before)
+    by_hand = loss(problem.network.inference_model(*model), (observations, actions, before, old, advantages, targets))
+    normalized = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
+    batch = Decisions(observations, actions, before, old, normalized, targets, jnp.zeros(50))
+    assert float(problem.example_losses(model, {}, batch, None).mean()) == pytest.approx(float(by_hand), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Agents as workloads: what a spec may ask of them, and what they reach."""
 
 import math
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -10,7 +11,10 @@ import pandas as pd
 import pytest
 
 from widebasin import sam
-from widebasin.environments import CartPole
+from widebasin.axis import Axis
+from widebasin.data import DataError
+from widebasin.environments import CartPole, Environment, Step
+from widebasin.models import ActorCritic
 from widebasin.studies import STUDIES
 from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
@@ -18,16 +22,17 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import spec_type
-from widebasin.training import PPO, Model, Plan, Point, Program, train
-from widebasin.workloads import WORKLOADS
+from widebasin.training import PPO, Model, Plan, Point, Program, ProximalPolicy, Recipe, train
+from widebasin.workloads import WORKLOADS, Settings
 from widebasin.workloads.agent import random_actions
 
+DEPTH = Axis("depth", "depth", int, "at least 1", lambda depth: depth >= 1, (2,), traced=False)
 NAME = "cartpole-ppo"
 WORKLOAD = WORKLOADS[NAME]
 
 
 def resolved(**given):
-    return resolve(spec_type(WORKLOAD.axes)(workload=NAME, **given))
+    return resolve(spec_type(WORKLOAD.axes)(**{"workload": NAME} | given))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,7 @@ def resolved(**given):
         ({"label_noise": (0.2,)}, "which has no classes"),
         ({"output_scale": (10.0,)}, "agents and models with batch normalization cannot be centered"),
         ({"ascent": ("actor",)}, "unknown"),
+        ({"workload": "minatar-ppo", "precision": "float64"}, "must be float32 or bfloat16 for minatar-ppo"),
         (
             {"ascent": ("policy",), "methods": ("sgd", "gsam", "sam")},
             "policy; leave gsam or the policy out",
@@ -50,10 +56,123 @@ def test_what_agents_cannot_do_is_said_before_training(given, message):
         resolved(**given)
 
 
-@pytest.mark.parametrize("study", [study for study in STUDIES.values() if study.measures], ids=lambda study: study.name)
-def test_studies_that_measure_on_examples_refuse_agents(study):
-    with pytest.raises(UsageError):
-        study.check(resolved(methods=study.spec.methods or ("sgd", "sam"), schedule="constant"))
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.needs_examples])
+def test_studies_of_examples_refuse_agents(name):
+    with pytest.raises(UsageError, match="workload = 'cartpole-ppo': must be a data set of examples, such as"):
+        STUDIES[name].check(resolved())
+
+
+class Corridor(Environment):
+    """A class without a description of its own."""
+
+    actions = 2
+
+    def __init__(self, length):
+        self.length = length
+        self._cache = object()
+
+    def reset(self, key):
+        return jnp.zeros(2, int)
+
+    def observe(self, state):
+        return jax.nn.one_hot(state[0], self.length)
+
+    def step(self, state, action, key):
+        state = jnp.stack([jnp.clip(state[0] + 2 * action - 1, 0, self.length - 1), state[1] + 1])
+        there = state[0] == self.length - 1
+        return Step(state, -jnp.ones(()), there, (state[1] >= 40) & ~there)
+
+
+def test_environments_are_recorded_by_class_and_settings():
+    records = [replace(WORKLOAD, environment=Corridor(length)).data_record() for length in (5, 5, 6)]
+    assert records[0] == records[1] != records[2]
+    assert records[0]["name"].startswith("Corridor(length=5), PPO(")
+    assert WORKLOAD.data_record()["name"].startswith("CartPole(longest=500), PPO(environments=8")
+    assert replace(WORKLOAD, ppo=PPO(trace=0.9)).data_record()["sha256"] != WORKLOAD.data_record()["sha256"]
+
+
+def test_the_return_is_unknown_until_an_episode_ends():
+    """With -1 for every step, 0 would be the best return of all; the mean over training leaves such epochs out."""
+    ppo = PPO(environments=2, rollout=4, episodes=2)
+    build = lambda key: ActorCritic(200, 2, 2, key=key)  # noqa: E731
+    problem = ProximalPolicy(build, Corridor(200), Recipe(12, 8, 1e-3), ppo)
+    points = [Point.of(0, rho=0.0, learning_rate=1e-3, weight_decay=0.0)]
+    found = train(Program(problem, sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu")), points)
+    returns, means = (found.history[f"train_{name}"][0] for name in ("return", "mean_return"))
+    assert np.isnan(returns[:9]).all()
+    assert np.isnan(means[:9]).all()
+    assert returns[9:].tolist() == means[9:].tolist() == [-40.0] * 3
+    assert not found.diverged_epoch.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"recipe": replace(WORKLOAD.recipe, batch_size=24)},
+            "batch_size must divide the 1,024 decisions",
+        ),
+        ({"environment": "CartPole"}, "environment of a workload must be an Environment"),
+        ({"build": lambda width: None}, "build of a workload must be a function of width, key that returns a model"),
+        ({"axes": (DEPTH,)}, "build of a workload must be a function of width, key, depth"),
+        ({"axes": (replace(DEPTH, traced=True),), "build": lambda width, key, depth: None}, r"Axis\(traced=False\)"),
+    ],
+)
+def test_a_workload_that_does_not_fit_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(WORKLOAD, **change)
+
+
+def test_axes_of_a_workload_reach_its_model():
+    built = []
+
+    def build(width, key, depth):
+        built.append(depth)
+        return ActorCritic(4, 2, width, key=key)
+
+    workload = replace(WORKLOAD, axes=(DEPTH,), build=build)
+    workload.num_params(4, settings=Settings(own=(("depth", 7),)))
+    assert set(built) == {7}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"episodes": 0}, "episodes of PPO must be at least 1"),
+        ({"trace": 1.5}, "trace of PPO must be in"),
+        ({"ratio_range": 0.0}, "ratio_range of PPO must be above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PPO(**settings)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda width, key: ActorCritic(5, 2, width, key=key), r"fails on an observation of shape \(4,\): .*\(5,\)"),
+        (
+            lambda width, key: ActorCritic(4, 3, width, key=key),
+            r"must return logits of shape \(2,\) and a value",
+        ),
+        (lambda width, key: eqx.nn.Linear(4, 2, key=key), r"must return logits of shape \(2,\)"),
+    ],
+)
+def test_models_that_do_not_fit_the_environment_are_found_before_training(build, message):
+    workload = replace(WORKLOAD, build=build)
+    with pytest.raises(DataError, match=message):
+        workload.problem(4, workload.recipe)
+
+
+def test_models_with_dropout_are_refused():
+    class Dropping(ActorCritic):
+        def __call__(self, observation, key=None):
+            return super().__call__(observation)
+
+    workload = replace(WORKLOAD, build=lambda width, key: Dropping(4, 2, width, key=key))
+    with pytest.raises(ValueError, match="no state \\(batch normalization\\) and no dropout"):
+        workload.num_params(4)
 
 
 def test_what_the_ascent_follows_is_an_axis_for_methods_that_can():

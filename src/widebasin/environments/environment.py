@@ -1,7 +1,7 @@
 """What an environment is."""
 
 import abc
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -27,14 +27,17 @@ class Environment(abc.ABC):
 
     Attributes:
         actions: number of actions, 0 to ``actions - 1``.
+        in_double: whether it can be computed while JAX's 64-bit types are enabled.
     """
 
     actions: int
+    in_double: ClassVar[bool] = True
 
     @property
     def record(self) -> str:
-        """What it is with all its settings, for the record of a run."""
-        return repr(self)
+        """Class and settings, for the record of a run: its attributes without those that begin with an underscore."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()) if name[:1] != "_")
+        return f"{type(self).__qualname__}({settings})"
 
     @abc.abstractmethod
     def reset(self, key: Key[Array, ""]) -> PyTree:
@@ -48,5 +51,6 @@ class Environment(abc.ABC):
     def step(self, state: PyTree, action: Int[Array, ""], key: Key[Array, ""]) -> Step:
         """The state after an action. The key decides what is random in it.
 
-        An episode that has ended is not started anew here; what follows from a further action means nothing.
+        Every episode must end, or be cut off, at some time. One that has ended is not started anew here; what follows
+        from a further action means nothing.
         """

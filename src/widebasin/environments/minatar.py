@@ -3,7 +3,7 @@
 import functools
 import importlib
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ class MinAtarState(NamedTuple):
     """The game of pgx, and the number of steps taken.
 
     Attributes:
-        game: pgx's own state.
+        game: the arrays of pgx's own state, without empty ones, which no checkpoint can hold.
         steps: taken in this episode.
     """
 
-    game: PyTree
+    game: tuple[Array, ...]
     steps: Int[Array, ""]
 
 
@@ -33,11 +33,15 @@ class MinAtar(Environment):
     Attributes:
         game: one of ``GAMES``.
         sticky: probability with which the game repeats the previous action instead of the one given.
-        longest: number of steps after which an episode is truncated; the games have no limit of their own.
+        longest: number of steps after which an episode is truncated. Of the games only Freeway has a limit of its own,
+            2,500, which counts as truncation, too.
 
     Source: Young and Tian 2019, "MinAtar: an Atari-inspired testbed" (arXiv 1903.03176); the games in JAX: Koyamada et
-        al. 2023, "Pgx" (arXiv 2303.17503). The limit of 1,000 steps is gymnax's.
+        al. 2023, "Pgx" (arXiv 2303.17503). The limit of 1,000 steps is ours.
     """
+
+    # pgx mixes types of 32 and 64 bits there.
+    in_double: ClassVar[bool] = False
 
     game: str = "breakout"
     sticky: float = 0.1
@@ -59,6 +63,18 @@ class MinAtar(Environment):
             named = "MinAtar" + self.game.title().replace("_", "")
             return getattr(module, named)(sticky_action_prob=self.sticky)
 
+    @functools.cached_property
+    def _shapes(self) -> PyTree:
+        return jax.eval_shape(self._played.init, jax.random.key(0))
+
+    def _stripped(self, game: PyTree) -> tuple[Array, ...]:
+        return tuple(leaf for leaf in jax.tree.leaves(game) if leaf.size)
+
+    def _whole(self, kept: tuple[Array, ...]) -> Any:
+        leaves, structure = jax.tree.flatten(self._shapes)
+        given = iter(kept)
+        return structure.unflatten([next(given) if one.size else jnp.zeros(one.shape, one.dtype) for one in leaves])
+
     @property
     def actions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Number of actions of the game.
@@ -71,19 +87,21 @@ class MinAtar(Environment):
     @property
     def record(self) -> str:
         """See ``Environment``: with pgx's version of the game."""
-        return f"{self!r}, pgx's {self._played.version}"
+        return f"{super().record}, pgx's {self._played.version}"
 
     def reset(self, key: Key[Array, ""]) -> MinAtarState:
         """See ``Environment``."""
-        return MinAtarState(self._played.init(key), jnp.zeros((), jnp.int32))
+        return MinAtarState(self._stripped(self._played.init(key)), jnp.zeros((), jnp.int32))
 
     def observe(self, state: MinAtarState) -> Float[Array, "10 10 channels"]:
         """See ``Environment``: 1 where an object is."""
-        return state.game.observation.astype(jnp.float32)
+        return self._whole(state.game).observation.astype(jnp.float32)
 
     def step(self, state: MinAtarState, action: Int[Array, ""], key: Key[Array, ""]) -> Step:
         """See ``Environment``; the key decides whether the previous action is repeated, and what appears."""
-        game = self._played.step(state.game, action, key)
+        game = self._played.step(self._whole(state.game), action, key)
         steps = state.steps + 1
-        truncated = (steps >= self.longest) & ~game.terminated
-        return Step(MinAtarState(game, steps), game.rewards[0], game.terminated, truncated)
+        timed = self.game == "freeway"  # it ends by its timer only
+        terminated = jnp.zeros((), bool) if timed else game.terminated
+        truncated = (steps >= self.longest) & ~terminated | (game.terminated if timed else False)
+        return Step(MinAtarState(self._stripped(game), steps), game.rewards[0], terminated, truncated)

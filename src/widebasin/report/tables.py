@@ -203,8 +203,8 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
 
 
 def has_train_loss(table: pd.DataFrame) -> bool:
-    """Whether any network has a loss on the whole training set; agents have none."""
-    return bool(table["train_loss"].notna().any())
+    """Whether networks have a loss on the whole training set, if they did not diverge; agents have none."""
+    return bool(table["train_loss"].notna().any() or table["diverged"].any())
 
 
 def gains_note(gains: pd.DataFrame, wording: Wording) -> str:

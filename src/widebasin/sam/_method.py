@@ -124,7 +124,7 @@ class Method(abc.ABC):
                 all weights are 0, all groups count equally. Needs ``has_aux``.
             ascent_loss: ``(params, *args) -> scalar``, a part of the loss, or another one, that the ascent follows; the
                 gradient at its end is that of ``loss_fn``. For ``SAM`` and ``ASAM``; methods without an ascent along a
-                gradient ignore it.
+                gradient ignore it. Groups have the weights of ``loss_fn``.
 
         Returns:
             ``value`` and ``aux`` come from the clean pass, at ``params``. If the gradient of either pass is not finite,
@@ -182,7 +182,7 @@ def _following(ascent_loss: Callable[..., Any], loss_fn: Callable[..., Any], has
         climbed = ascent_loss(*args, **kwargs)
         value = loss_fn(*args, **kwargs)
         loss = value[0] if has_aux else value
-        loss = jax.lax.stop_gradient(loss - climbed) + climbed
+        loss = jax.lax.stop_gradient(loss) + (climbed - jax.lax.stop_gradient(climbed))
         return (loss, value[1]) if has_aux else loss
 
     return followed

@@ -29,13 +29,18 @@ class Reading:
 
 
 def metrics_in(results: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The metrics, followed by the loss, that a table of results has on both splits at both epochs."""
+    """The metrics, followed by the loss, that a table of results has values of on both splits at both epochs."""
     every = metrics if LOSS.name in {metric.name for metric in metrics} else (*metrics, LOSS)
     return tuple(
         metric
         for metric in every
-        if all(Design(metric, ()).column(part, at) in results for part in SELECTIONS for at in EPOCHS)
+        if all(_known(results, Design(metric, ()).column(part, at)) for part in SELECTIONS for at in EPOCHS)
     )
+
+
+def _known(results: pd.DataFrame, column: str) -> bool:
+    """Whether networks have values in a column, unless all diverged."""
+    return column in results and bool(results[column].notna().any() or results["diverged"].all())
 
 
 def readings(results: pd.DataFrame, design: Design, metrics: Sequence[Metric]) -> tuple[Reading, ...]:

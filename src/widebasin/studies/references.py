@@ -26,8 +26,9 @@ def with_references(answer: Answer, tables: Tables) -> Answer:
     where = "the test set"
     if metric.name == RETURN.name:
         who, where = "Agents that learn nothing", "the test episodes"
+    better = f"{'is' if above == 1 else 'are'} better than {'all of them' if len(references) > 1 else 'that'}"
     finding = (
-        f"{who} reach this {metric.title} on {where}: {listed}. After the final "
-        f"epoch {above} of {len(reached)} networks {'is' if above == 1 else 'are'} better than all of them."
+        f"{who} reach this {metric.title} on {where}: {listed}. After the final epoch {above} of "
+        f"{len(reached)} networks {better}."
     )
     return replace(answer, findings=(*answer.findings, finding))

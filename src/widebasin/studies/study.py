@@ -81,6 +81,7 @@ class Study:
         compares: whether the answer needs the baseline and another method.
         example: flags of a second example in the help.
         measures: whether the trained networks are measured; if so, their parameters are kept.
+        of_examples: whether it needs a data set of examples, as all studies do that measure.
         curvature: whether their curvature is measured.
         models: supported architectures; empty for all.
         input_shape: required shape of one example, if any.
@@ -96,11 +97,17 @@ class Study:
     compares: bool = True
     example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
     measures: bool = False
+    of_examples: bool = False
     curvature: bool = False
     models: tuple[str, ...] = ()
     input_shape: tuple[int, ...] | None = None
     page: str = "report.html"
     check_setting: Callable[[Resolved], None] = lambda spec: None
+
+    @property
+    def needs_examples(self) -> bool:
+        """Whether its workload must be a data set of examples."""
+        return self.measures or self.of_examples
 
     @property
     def module(self) -> str:
@@ -130,16 +137,12 @@ class Study:
 
     def check(self, spec: Resolved) -> None:
         """Raises ``UsageError`` if a resolved spec cannot be answered, before anything is trained."""
-        self.check_grid(spec)
         workload, usual = workload_named(spec.workload), self.spec.workload
+        if self.needs_examples and not workload.has_examples:
+            raise UsageError("workload", spec.workload, f"must be a data set of examples, such as {usual}")
+        self.check_grid(spec)
         if self.curvature:
             check_curvature(spec, streamed=workload.streamed, sparsities=spec.sparsity)
-        if self.measures and not workload.has_examples:
-            raise UsageError(
-                "workload",
-                spec.workload,
-                f"must be a data set of examples, such as {usual}: the study measures on them",
-            )
         if self.models and workload.model not in self.models:
             raise UsageError("workload", spec.workload, f"must have a {' or '.join(self.models)}, such as {usual}")
         if self.input_shape is not None and _input_shape(workload) != self.input_shape:

@@ -537,8 +537,8 @@ class ResultsFolder:
         except FileNotFoundError as error:
             self.check_held()
             holder = self.holder()
-            remedy = f"{holder} is training it; wait for its end" if holder else "run the same command to continue"
-            raise SweepError(f"{path} does not exist; the sweep is not finished: {remedy}") from error
+            advice = f"{holder} is training it; wait for its end" if holder else "run the same command to continue"
+            raise SweepError(f"{path} does not exist; the sweep is not finished: {advice}") from error
         except OSError as error:
             raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
         except TableError as error:

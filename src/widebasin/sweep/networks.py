@@ -131,7 +131,9 @@ def supervised(cell: Cell) -> Supervised:
     """
     problem = cell.problem().plain
     if not isinstance(problem, Supervised):
-        raise UsageError("workload", cell.workload, "is not a data set of examples: no model of one example")
+        raise UsageError(
+            "workload", cell.workload, "must be a data set of examples; agents are not measured or imported"
+        )
     return problem
 
 

@@ -383,6 +383,8 @@ def _check_recipe(spec: Resolved) -> None:
 
 def _check_examples(spec: Resolved, workload: "Workload") -> None:
     """Checks that a spec and its data agree."""
+    for argument, wanted in workload.refusals(spec):
+        _check(argument, getattr(spec, argument), wanted, False)
     have = workload.train_examples
     wanted = f"between 1 and {have}, which {workload.name} has"
     _check("train_examples", spec.train_examples, wanted, 1 <= spec.train_examples <= have)
@@ -396,8 +398,6 @@ def _check_examples(spec: Resolved, workload: "Workload") -> None:
     if any(spec.label_noise):
         wanted = f"0 for {workload.name}, which has no classes"
         _check("label_noise", spec.label_noise, wanted, workload.has_classes)
-    for argument, wanted in workload.refusals(spec):
-        _check(argument, getattr(spec, argument), wanted, False)
 
 
 def workload_named(name: str) -> "Workload":

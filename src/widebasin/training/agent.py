@@ -88,7 +88,7 @@ class Acting(NamedTuple):
     Attributes:
         states: of the environments.
         so_far: the sums of the rewards in their episodes.
-        last_return: mean return of the episodes that ended in the last rollout in which any did; 0 before.
+        last_return: mean return of the episodes that ended in the last rollout in which any did; NaN before.
     """
 
     states: PyTree
@@ -120,7 +120,7 @@ def advantages(
 
 @dataclass(frozen=True)
 class PPO:
-    """The settings of proximal policy optimization; the defaults are those of CleanRL's ``ppo.py``.
+    """The settings of proximal policy optimization.
 
     The learning rate, its schedule and the norm that gradients are clipped to are the recipe's.
 
@@ -134,7 +134,8 @@ class PPO:
         clip_values: whether the critic's new value is also clipped, to ``c`` from the old one.
         entropy_weight: weight of the policy's entropy in the loss.
         value_weight: weight of the critic in the loss.
-        episodes: number of those that an evaluation plays, the same for all networks and epochs.
+        episodes: number of episodes that an evaluation plays, the same for all networks and epochs.
+        longest: number of steps after which an evaluation gives up on an episode that does not end.
     """
 
     environments: int = 8
@@ -147,6 +148,18 @@ class PPO:
     entropy_weight: float = 0.01
     value_weight: float = 0.5
     episodes: int = 16
+    longest: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for a setting that makes no sense."""
+        for name in ("environments", "rollout", "passes", "episodes", "longest"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of PPO must be at least 1, got {getattr(self, name)}")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} of PPO must be in [0, 1], got {getattr(self, name)}")
+        if self.ratio_range <= 0:
+            raise ValueError(f"ratio_range of PPO must be above 0, got {self.ratio_range}")
 
     @property
     def decisions(self) -> int:
@@ -154,7 +167,7 @@ class PPO:
         return self.environments * self.rollout
 
 
-CLEANRL = PPO()
+DEFAULTS = PPO()
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +199,7 @@ class ProximalPolicy(Problem):
     build: Callable[[Key[Array, ""]], eqx.Module]
     environment: Environment
     recipe: Recipe
-    ppo: PPO = CLEANRL
+    ppo: PPO = DEFAULTS
     ascent: str = "loss"
 
     def __post_init__(self) -> None:
@@ -201,8 +214,15 @@ class ProximalPolicy(Problem):
 
     @functools.cached_property
     def network(self) -> Network:
-        """The model as a function of parameters, state and batch."""
-        return Network(self.build, self.recipe.precision)
+        """The model as a function of parameters, state and batch.
+
+        Raises:
+            ValueError: if it has a state or draws random numbers in training.
+        """
+        network = Network(self.build, self.recipe.precision)
+        if network.stateful or network.takes_key:
+            raise ValueError("the model of an agent must have no state (batch normalization) and no dropout")
+        return network
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -212,7 +232,7 @@ class ProximalPolicy(Problem):
     @property
     def finite(self) -> tuple[str, ...]:
         """See ``Problem``: episodes have no loss."""
-        return ("train_loss", "gradient_norm")
+        return ("train_loss", "valid_return", "gradient_norm")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -233,7 +253,7 @@ class ProximalPolicy(Problem):
         """Environments at the start of their first episodes."""
         del source
         states = jax.vmap(self.environment.reset)(jax.random.split(key_for(key, "environments"), self.ppo.environments))
-        return Acting(states, jnp.zeros(self.ppo.environments), jnp.zeros(()))
+        return Acting(states, jnp.zeros(self.ppo.environments), jnp.full((), jnp.nan))
 
     def policy(self, model: Model, observations: Float[Array, "examples ..."]) -> tuple[Array, Array]:
         """Logits of the actions, and values."""
@@ -322,10 +342,15 @@ class ProximalPolicy(Problem):
             }
         return found, model.state
 
-    def climbed(self, totals: Totals, source: Any) -> Float[Array, ""] | None:
-        """See ``Problem``: the policy's part of the loss if ``ascent`` says so."""
+    @property
+    def climbs(self) -> bool:
+        """See ``Problem``: as ``ascent`` says."""
+        return self.ascent == "policy"
+
+    def climbed(self, totals: Totals, source: Any) -> Float[Array, ""]:
+        """See ``Problem``: the policy's part of the loss."""
         del source
-        return means({POLICY: totals[POLICY]})[POLICY] if self.ascent == "policy" else None
+        return means({POLICY: totals[POLICY]})[POLICY]
 
     def example_losses(
         self, model: Model, source: Any, batch: Decisions, keys: Key[Array, " examples"] | None
@@ -370,12 +395,14 @@ class ProximalPolicy(Problem):
             actions = jax.vmap(jax.random.categorical)(draw, logits)
             found = jax.vmap(self.environment.step)(states, actions, move)
             ended = over | found.terminated | found.truncated
-            return _where(over, states, found.state), so_far + jnp.where(over, 0, found.reward), ended, number + 1
+            # An agent without numbers does not act.
+            reward = jnp.where(jnp.isfinite(logits).all(axis=1), found.reward, jnp.nan)
+            return _where(over, states, found.state), so_far + jnp.where(over, 0, reward), ended, number + 1
 
         states = jax.vmap(self.environment.reset)(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys))
         nothing = jnp.zeros(len(keys))
         start = (states, nothing, nothing > 0, jnp.zeros((), jnp.int32))
-        return jax.lax.while_loop(lambda playing: ~playing[2].all(), play, start)[1]
+        return jax.lax.while_loop(lambda playing: ~playing[2].all() & (playing[3] < self.ppo.longest), play, start)[1]
 
 
 def _log_probability(logits: Float[Array, "examples actions"], actions: Int[Array, " examples"]) -> Array:

@@ -38,7 +38,7 @@ class Loop(abc.ABC):
     def _begin_one(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
     ) -> tuple[PyTree, PyTree]:
-        """The data of an epoch. It is a separate program because it does not depend on the width, unlike the steps."""
+        """The data of an epoch. It is a separate program because for data sets it does not depend on the width."""
         model = state.network(hyperparameters)
         return self.problem.epoch(data, source, state.carry, model, state.key, state.epoch)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -47,15 +48,15 @@ class Placement:
                 matrices: several batched factorizations in a program, as by orthogonal initialization under ``vmap``,
                 wait for each other's threads for ever.
         """
-        many = self._in_turn if in_turn else jax.vmap
-        lifted = self._side_by_side(one, shared, many) if self.many else self._alone(one, shared)
+        mapped = self._in_turn if in_turn else jax.vmap
+        lifted = self._side_by_side(one, shared, mapped) if self.many else self._alone(one, shared)
         return jax.jit(lifted, donate_argnums=0 if donate else (), compiler_options=compiler_options(once=once))
 
-    def _side_by_side(self, one: Callable[..., Any], shared: int, many: Callable[..., Any]) -> Callable[..., Any]:
+    def _side_by_side(self, one: Callable[..., Any], shared: int, mapped: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(one)
         def lifted(*arguments: Any) -> Any:
             own = len(arguments) - shared
-            batched = many(one, in_axes=(0,) * own + (None,) * shared)
+            batched = mapped(one, in_axes=(0,) * own + (None,) * shared)
             if self.mesh is None:
                 return batched(*arguments)
             specs = (PartitionSpec(DEVICES),) * own + (PartitionSpec(),) * shared
@@ -79,7 +80,7 @@ class Placement:
         def lifted(*arguments: Any) -> Any:
             own = len(arguments) - shared
             squeezed = jax.tree.map(lambda leaf: leaf[0], arguments[:own])
-            return jax.tree.map(lambda leaf: leaf[None], one(*squeezed, *arguments[own:]))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], one(*squeezed, *arguments[own:]))
 
         return lifted
 

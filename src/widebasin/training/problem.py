@@ -165,15 +165,19 @@ class Problem(abc.ABC):
         del source
         return means({LOSS.name: totals[LOSS.name]}, of_nothing=0.0)[LOSS.name]
 
-    def climbed(self, totals: Totals, source: PyTree) -> Float[Array, ""] | None:
-        """What the ascent of a method follows, if it is not the minimized quantity; by default ``None``.
+    @property
+    def climbs(self) -> bool:
+        """Whether the ascent of a method follows ``climbed`` instead of the minimized quantity."""
+        return False
+
+    def climbed(self, totals: Totals, source: PyTree) -> Float[Array, ""]:
+        """What the ascent of a method follows, if ``climbs``.
 
         Args:
             totals: from ``losses``.
             source: from ``source``.
         """
-        del totals, source
-        return None
+        return self.minimized(totals, source)
 
     def example_losses(
         self, model: Model, source: PyTree, batch: PyTree, keys: Key[Array, " examples"] | None

@@ -102,12 +102,11 @@ def update(
     def example_losses(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, " examples"] | None:
         return problem.example_losses(network(params), source, batch, keys)
 
-    def ascent_loss(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, ""] | None:
+    def ascent_loss(params: PyTree, batch: PyTree, keys: Any) -> Float[Array, ""]:
         return problem.climbed(problem.losses(network(params), source, batch, keys, training=True)[0], source)
 
-    def if_any(function: Any) -> Any:
-        return function if jax.eval_shape(function, state.params, batch, keys) is not None else None
-
+    compares: Any = example_losses if jax.eval_shape(example_losses, state.params, batch, keys) is not None else None
+    climbs = ascent_loss if problem.climbs else None
     method = method_at(hyperparameters.point["rho"])
     optimizer = problem.recipe.optimizer_at(
         problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
@@ -116,7 +115,7 @@ def update(
     merging = {"merge_aux": _merged, "group_weight": _weight}
     base = jax.value_and_grad if microbatch is None else microbatched(microbatch, **merging)
     (_, (totals, model)), gradients, method_state = method.value_and_grad(
-        loss_fn, True, base, example_losses=if_any(example_losses), ascent_loss=if_any(ascent_loss), **merging
+        loss_fn, True, base, example_losses=compares, ascent_loss=climbs, **merging
     )(
         state.params,
         state.method,

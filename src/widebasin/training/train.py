@@ -127,7 +127,9 @@ def train(
             if metric.mean_of:
                 for part in PARTS:
                     so_far = history[f"{part}_{metric.mean_of}"][:, : epoch + 1]
-                    history[f"{part}_{metric.name}"][:, epoch] = so_far.mean(axis=1)
+                    mean = np.nansum(so_far, axis=1) / np.maximum(np.isfinite(so_far).sum(axis=1), 1)
+                    known = np.isfinite(so_far).any(axis=1) & (diverged_epoch == 0)
+                    history[f"{part}_{metric.name}"][:, epoch] = np.where(known, mean, np.nan)
         for name in names:
             final[f"train_{name}"][:] = metrics.get(f"final_train_{name}", np.nan)
         if on_epoch is not None:

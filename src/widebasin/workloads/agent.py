@@ -1,5 +1,6 @@
 """Workloads of agents: an environment, an agent of every width, and PPO."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,16 +9,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from widebasin.axis import Axis
 from widebasin.data import DataError
 from widebasin.environments import Environment
-from widebasin.sam import method_named
+from widebasin.sam import METHODS, method_named
 from widebasin.statistics import MEAN_RETURN, RETURN, Metric
 from widebasin.training import ASCENTS, PPO, ProximalPolicy, Recipe, computing_in
-from widebasin.training.agent import CLEANRL
-from widebasin.workloads.workload import Settings, Workload
+from widebasin.training.agent import DEFAULTS
+from widebasin.workloads.workload import Settings, Workload, refuse_unless, takes
 
 ASCENT = Axis(
     name="ascent",
@@ -27,7 +28,7 @@ ASCENT = Axis(
     holds=lambda value: value in ASCENTS,
     default=ASCENTS[:1],
     traced=False,
-    phrase="ascent along the {}",
+    phrase="ascent: {}",
     help="What the ascent follows: the whole loss, or the policy's part of it, without the critic's.",
     names=lambda: ASCENTS,
 )
@@ -41,15 +42,38 @@ class AgentWorkload(Workload):
     the same for all networks and epochs.
 
     Attributes:
+        references: by default what random actions reach.
         environment: what the agent acts in.
-        build: ``(width, key) -> model`` of one observation, see ``training.ProximalPolicy``.
+        build: ``(width, key, **values) -> model`` of one observation, see ``training.ProximalPolicy``; with the values
+            of own axes besides ``ascent``, which must not be traced.
         ppo: settings besides the recipe.
     """
 
     environment: Environment
-    build: Callable[[int, Key[Array, ""]], eqx.Module]
-    ppo: PPO = CLEANRL
+    build: Callable[..., eqx.Module]
+    ppo: PPO = DEFAULTS
     axes: tuple[Axis, ...] = (ASCENT,)
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for an attribute that is not as it must be, or an axis whose values reach no model."""
+        super().__post_init__()
+        wanted = "an Environment, such as CartPole()"
+        refuse_unless("environment", self.environment, isinstance(self.environment, Environment), wanted)
+        if self.ppo.decisions % self.recipe.batch_size:
+            raise ValueError(
+                f"recipe of {self.name}: batch_size must divide the {self.ppo.decisions:,} decisions of a rollout, got "
+                f"{self.recipe.batch_size}"
+            )
+        if self.references is dict:
+            found = functools.cache(functools.partial(random_actions, self.environment, self.ppo))
+            object.__setattr__(self, "references", found)
+        own = {axis.name: None for axis in self.axes if axis.name != ASCENT.name}
+        wanted = f"a function of {', '.join(('width', 'key', *own))} that returns a model"
+        refuse_unless("build", self.build, takes(self.build, 1, None, **own), wanted)
+        if traced := [axis.name for axis in self.axes if axis.traced]:
+            raise ValueError(
+                f"axis {traced[0]} of {self.name}: take Axis(traced=False), which hands its values to build"
+            )
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -67,8 +91,34 @@ class AgentWorkload(Workload):
             _ = self.environment.actions
         except ImportError as error:
             raise DataError(str(error)) from error
-        ascent = dict(settings.own).get(ASCENT.name, ASCENTS[0])
-        return ProximalPolicy(lambda key: self.build(width, key), self.environment, recipe, self.ppo, ascent)
+        own = {axis.name: axis.single_value(self) for axis in self.axes} | dict(settings.own)
+        ascent = own.pop(ASCENT.name, ASCENTS[0])
+        problem = ProximalPolicy(lambda key: self.build(width, key, **own), self.environment, recipe, self.ppo, ascent)
+        self._check_model(problem, width)
+        return problem
+
+    def _check_model(self, problem: ProximalPolicy, width: int) -> None:
+        """Raises ``DataError`` if the model does not take an observation, or returns something else than it must."""
+        environment, network = self.environment, problem.network
+
+        def observed() -> Array:
+            return environment.observe(environment.reset(jax.random.key(0)))[None]
+
+        def outputs(params: Any, observations: Array) -> Any:
+            return network.outputs(params, [], observations, training=False)[0]
+
+        which = f"the model of width {width} of {self.name}"
+        with computing_in(problem.recipe.precision):
+            seen = jax.eval_shape(observed)
+            try:
+                found = jax.eval_shape(outputs, network.shapes, seen)
+            except (TypeError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise DataError(f"{which} fails on an observation of shape {seen.shape[1:]}: {reason}") from error
+        actions = environment.actions
+        shapes = [leaf.shape[1:] for leaf in found] if isinstance(found, tuple) and len(found) == 2 else []
+        if shapes not in ([(actions,), ()], [(actions,), (1,)]):
+            raise DataError(f"{which} must return logits of shape ({actions},) and a value of shape ()")
 
     def refusals(self, spec: Any) -> Iterator[tuple[str, str]]:
         """See ``Workload``: a rollout is trained on as a whole."""
@@ -76,16 +126,22 @@ class AgentWorkload(Workload):
             yield "train_examples", f"left out for {self.name}: a rollout has {self.ppo.decisions:,} decisions"
         if self.ppo.decisions % spec.batch_size:
             yield "batch_size", f"a divisor of {self.ppo.decisions:,}, the decisions of a rollout of {self.name}"
-        if "policy" in spec.ascent:
-            unfit = [name for name in spec.methods if not method_named(name).with_radius(0.0).takes_ascent_loss]
+        if spec.precision == "float64" and not self.environment.in_double:
+            yield "precision", f"float32 or bfloat16 for {self.name}"
+        if "policy" in getattr(spec, ASCENT.flag, ()):
+            unfit = [name for name in spec.methods if not _takes_ascent_loss(name)]
             if unfit:
-                can = "sgd, sam, unnormalized-sam, asam, random-perturbation"
-                yield "methods", f"of {can} with --ascent policy; leave {', '.join(unfit)} or the policy out"
+                fit = ", ".join(filter(_takes_ascent_loss, METHODS))
+                yield "methods", f"of {fit} with --ascent policy; leave {', '.join(unfit)} or the policy out"
 
     def data_record(self) -> dict[str, str]:
-        """See ``Workload``: the environment with its settings."""
-        said = self.environment.record
+        """See ``Workload``: the environment and PPO with their settings."""
+        said = f"{self.environment.record}, {self.ppo}"
         return {"name": said, "sha256": hashlib.sha256(said.encode()).hexdigest()}
+
+
+def _takes_ascent_loss(method: str) -> bool:
+    return method_named(method).with_radius(0.0).takes_ascent_loss
 
 
 class _Indifferent(eqx.Module):
@@ -98,7 +154,7 @@ class _Indifferent(eqx.Module):
         return self.logits, jnp.zeros(())
 
 
-def random_actions(environment: Environment, ppo: PPO = CLEANRL) -> dict[str, float]:
+def random_actions(environment: Environment, ppo: PPO = DEFAULTS) -> dict[str, float]:
     """The mean return of the test episodes if every action is as likely as any other."""
     recipe = Recipe(epochs=1, batch_size=ppo.decisions, learning_rate=0.0)
     problem = ProximalPolicy(lambda key: _Indifferent(jnp.zeros(environment.actions)), environment, recipe, ppo)

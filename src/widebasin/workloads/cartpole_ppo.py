@@ -1,11 +1,9 @@
 """CartPole, actor and critic of width h, PPO."""
 
-import functools
-
 from widebasin.environments import CartPole
 from widebasin.models import ActorCritic
 from widebasin.training import Recipe
-from widebasin.workloads.agent import AgentWorkload, random_actions
+from widebasin.workloads.agent import AgentWorkload
 
 CARTPOLE_PPO = AgentWorkload(
     name="cartpole-ppo",
@@ -26,5 +24,4 @@ CARTPOLE_PPO = AgentWorkload(
     widths=(4, 16, 64),
     rhos=(0.01, 0.05, 0.2),
     quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 49},
-    references=functools.partial(random_actions, CartPole()),
 )

@@ -9,12 +9,13 @@ from widebasin.environments import MinAtar
 from widebasin.environments.minatar import GAMES
 from widebasin.models import ActorCritic
 from widebasin.training import PPO, Recipe
-from widebasin.workloads.agent import AgentWorkload, random_actions
+from widebasin.workloads.agent import AgentWorkload
 from widebasin.workloads.family import Family
 
 SETTINGS = PPO(environments=64, rollout=128, episodes=64)
 
 
+@functools.cache
 def _of(game: str) -> AgentWorkload:
     """The workload of a game."""
     environment = MinAtar(game)
@@ -44,9 +45,8 @@ def _of(game: str) -> AgentWorkload:
         widths=(8, 32, 128),
         rhos=(0.01, 0.05, 0.2),
         quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 12},
-        references=functools.cache(lambda: random_actions(environment, SETTINGS)),
     )
 
 
 MINATAR_PPO = _of("breakout")
-GAMES_OF_MINATAR = Family("minatar-ppo", f"a game of MinAtar: {', '.join(GAMES)}", functools.cache(_of))
+GAMES_OF_MINATAR = Family("minatar-ppo", f"a game of MinAtar: {', '.join(GAMES)}", _of)

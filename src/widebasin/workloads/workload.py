@@ -101,14 +101,14 @@ class Workload(abc.ABC):
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for an attribute that is not what it must be."""
-        _refuse_unless("recipe", self.recipe, isinstance(self.recipe, Recipe), "a Recipe(epochs=, batch_size=, ...)")
+        refuse_unless("recipe", self.recipe, isinstance(self.recipe, Recipe), "a Recipe(epochs=, batch_size=, ...)")
         for name, kinds, wanted in (
             ("widths", int, "a tuple of whole numbers of at least 1, such as (4, 16)"),
             ("rhos", int | float, "a tuple of numbers of at least 0, such as (0.05, 0.2)"),
         ):
             values = getattr(self, name)
             holds = isinstance(values, tuple) and values and all(isinstance(value, kinds) for value in values)
-            _refuse_unless(name, values, bool(holds) and min(values) >= (1 if kinds is int else 0), wanted)
+            refuse_unless(name, values, bool(holds) and min(values) >= (1 if kinds is int else 0), wanted)
 
     @property
     @abc.abstractmethod
@@ -237,14 +237,14 @@ class SupervisedWorkload(Workload):
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for an attribute that is not as it must be, or an axis whose values reach no model."""
         super().__post_init__()
-        _refuse_unless("sizes", self.sizes, isinstance(self.sizes, SplitSizes), "SplitSizes(train=, valid=, test=)")
+        refuse_unless("sizes", self.sizes, isinstance(self.sizes, SplitSizes), "SplitSizes(train=, valid=, test=)")
         wanted = "CLASSIFICATION, REGRESSION or an Objective(loss=, ...)"
-        _refuse_unless("objective", self.objective, isinstance(self.objective, Objective), wanted)
+        refuse_unless("objective", self.objective, isinstance(self.objective, Objective), wanted)
         wanted = "a function without arguments that returns a Dataset"
-        _refuse_unless("load", self.load, _takes(self.load), wanted)
+        refuse_unless("load", self.load, takes(self.load), wanted)
         own = {axis.name: None for axis in self.axes if not axis.traced}
         wanted = f"a function of {', '.join(('width', 'key', *own))} that returns a model"
-        _refuse_unless("build", self.build, _takes(self.build, 1, None, **own), wanted)
+        refuse_unless("build", self.build, takes(self.build, 1, None, **own), wanted)
         for axis in self.axes:
             if axis.traced and (axis.name not in self.given or axis.kind is str):
                 raise ValueError(
@@ -415,14 +415,15 @@ def _one(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[:1], tree)
 
 
-def _refuse_unless(name: str, value: Any, holds: bool, wanted: str) -> None:
+def refuse_unless(name: str, value: Any, holds: bool, wanted: str) -> None:
+    """Raises ``ValueError`` if an attribute of a workload is not what it must be."""
     if not holds:
         raise ValueError(
             f"{name} of a workload must be {wanted}, got {getattr(value, '__name__', None) or repr(value)}"
         )
 
 
-def _takes(function: Any, *arguments: Any, **keywords: Any) -> bool:
+def takes(function: Any, *arguments: Any, **keywords: Any) -> bool:
     """Whether this is a function of such arguments."""
     if not callable(function):
         return False

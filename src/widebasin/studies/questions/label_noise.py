@@ -19,5 +19,6 @@ STUDY = Study(
     order=2,
     question="Does the gain of SAM over SGD grow more with the number of parameters when more labels are wrong?",
     spec=Spec(study="label-noise", label_noise=(0.0, 0.2, 0.4, 0.6)),
+    of_examples=True,
     check_setting=check,
 )
