@@ -54,6 +54,7 @@ NAVIGATION = {
             "theory",
             "sparsity",
             "data",
+            "environments",
             "models",
             "training",
             "statistics",

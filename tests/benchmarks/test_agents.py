@@ -11,6 +11,7 @@ from widebasin.training.agent import Decisions
 from widebasin.workloads import WORKLOADS
 
 
+@pytest.mark.slow
 def test_the_file_has_the_same_loss():
     random = np.random.default_rng(0)
     problem = WORKLOADS["cartpole-ppo"].problem(8, WORKLOADS["cartpole-ppo"].recipe)

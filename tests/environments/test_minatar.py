@@ -56,6 +56,7 @@ def test_an_episode_is_cut_off():
     assert environment.observe(state).dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", GAMES)
 def test_a_game_goes_on_from_a_checkpoint(game, tmp_path):
     pytest.importorskip("pgx")

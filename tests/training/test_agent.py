@@ -281,6 +281,7 @@ def test_networks_train_together_as_they_do_alone_and_sam_at_radius_zero_is_the_
     assert {"train_loss", "train_return", "valid_return", "test_return", "final_train_return"} <= set(metrics)
 
 
+@pytest.mark.slow
 def test_groups_microbatches_and_single_steps_change_nothing():
     """Ascents on groups of 3 are those of 4 smaller problems; the rest is a matter of speed."""
     points = [point(rho=0.2, seed=4)]
