@@ -7,8 +7,8 @@ from typing import Any
 import optax
 import optax.contrib
 
-# (schedule, momentum, weight decay, epsilon) -> the optimizer.
-Build = Callable[[optax.Schedule, float, Any, float], optax.GradientTransformation]
+# (schedule, momentum, weight decay) -> the optimizer.
+Build = Callable[..., optax.GradientTransformation]
 # Of adam and adamw, as in optax.
 DECAYS = (0.9, 0.999)
 
@@ -20,22 +20,21 @@ class NamedOptimizer:
     Attributes:
         title: its name in text and figures.
         summary: what it does, and how weight decay is applied.
-        build: (learning-rate schedule, momentum, weight decay, epsilon) -> the optax optimizer; momentum is used only
-            if ``has_momentum``.
+        build: (learning-rate schedule, momentum, weight decay) -> the optax optimizer; momentum is used only if
+            ``has_momentum``. It takes ``epsilon=`` if ``has_epsilon``.
         has_momentum: whether it uses the recipe's momentum.
+        has_epsilon: whether it uses the recipe's epsilon.
     """
 
     title: str
     summary: str
     build: Build
     has_momentum: bool = False
+    has_epsilon: bool = False
 
 
 def _sgd(nesterov: bool) -> Build:
-    def build(
-        schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float
-    ) -> optax.GradientTransformation:
-        del epsilon
+    def build(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
         return optax.chain(
             optax.add_decayed_weights(weight_decay),
             optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov and momentum > 0),
@@ -56,13 +55,13 @@ def _adamw(
     return optax.adamw(schedule, *DECAYS, eps=epsilon, weight_decay=weight_decay)
 
 
-def _lion(schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float) -> optax.GradientTransformation:
-    del momentum, epsilon
+def _lion(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
     return optax.lion(schedule, weight_decay=weight_decay)
 
 
-def _muon(schedule: optax.Schedule, momentum: float, weight_decay: Any, epsilon: float) -> optax.GradientTransformation:
-    del momentum, epsilon
+def _muon(schedule: optax.Schedule, momentum: float, weight_decay: Any) -> optax.GradientTransformation:
+    del momentum
     return optax.contrib.muon(schedule, weight_decay=weight_decay, adam_weight_decay=weight_decay)
 
 
@@ -76,8 +75,10 @@ OPTIMIZERS: Mapping[str, NamedOptimizer] = {
         _sgd(nesterov=True),
         has_momentum=True,
     ),
-    "adam": NamedOptimizer("Adam", "betas .9 and .999; weight decay is added to the gradient", _adam),
-    "adamw": NamedOptimizer("AdamW", "betas .9 and .999; weight decay separate from the gradient", _adamw),
+    "adam": NamedOptimizer("Adam", "betas .9 and .999; weight decay is added to the gradient", _adam, has_epsilon=True),
+    "adamw": NamedOptimizer(
+        "AdamW", "betas .9 and .999; weight decay separate from the gradient", _adamw, has_epsilon=True
+    ),
     "lion": NamedOptimizer("Lion", "the sign of a moving average; weight decay separate from the gradient", _lion),
     "muon": NamedOptimizer(
         "Muon",

@@ -97,7 +97,7 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         relative = self.relative_learning_rate(steps_per_epoch)
-        base = OPTIMIZERS[self.optimizer].build(
-            lambda step: learning_rate * relative(step), self.momentum, weight_decay, self.epsilon
-        )
+        named = OPTIMIZERS[self.optimizer]
+        own = {"epsilon": self.epsilon} if named.has_epsilon else {}
+        base = named.build(lambda step: learning_rate * relative(step), self.momentum, weight_decay, **own)
         return base if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), base)
