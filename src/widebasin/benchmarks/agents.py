@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import jax
 
-from widebasin.benchmarks.agents_by_hand import trained
+from widebasin.benchmarks.agents_by_hand import trained, untrained
 from widebasin.benchmarks.benchmark import Benchmark, Measured
 from widebasin.benchmarks.timing import interleave
 from widebasin.sam import METHODS
 from widebasin.training import Plan, Point, Program, ProximalPolicy, choose_plan, train
 from widebasin.workloads import WORKLOADS
 
-WIDTH, ROLLOUTS = 64, 98
-# One agent, and as many as a study has at a width.
-NUMBERS = (1, 20)
+WIDTH, ROLLOUTS = 64, 30
+# One agent, and several of a study.
+NUMBERS = (1, 6)
 OURS, BARE, ONE_FILE, SAM = "widebasin", "widebasin, 2 episodes", "PPO in one file", "widebasin, SAM"
 
 
@@ -38,12 +38,13 @@ def _measure(number: int, rounds: int) -> list[Measured]:
     problem = workload.problem(WIDTH, dataclasses.replace(workload.recipe, epochs=ROLLOUTS))
     assert isinstance(problem, ProximalPolicy)
     bare = dataclasses.replace(problem, ppo=dataclasses.replace(problem.ppo, episodes=1))
-    by_hand = jax.jit(jax.vmap(functools.partial(trained, WIDTH, ROLLOUTS)))
+    by_hand = jax.jit(jax.vmap(functools.partial(trained, ROLLOUTS)))
     keys = jax.random.split(jax.random.key(0), number)
+    models = jax.jit(functools.partial(untrained, WIDTH))(keys)
     contenders = {
         OURS: _run(problem, "sgd", number),
         BARE: _run(bare, "sgd", number),
-        ONE_FILE: lambda: by_hand(keys),
+        ONE_FILE: lambda: by_hand(models, keys),
         SAM: _run(problem, "sam", number),
     }
     timings = interleave(contenders, rounds)

@@ -37,10 +37,14 @@ def loss(model: Any, batch: Any) -> Any:
     return (policy + VALUE * critic - ENTROPY * entropy).mean()
 
 
-def trained(width: int, updates: int, key: Any) -> Any:
+def untrained(width: int, keys: Any) -> Any:
+    """Agents side by side, initialized in turn: under vmap their factorizations would wait for each other for ever."""
+    return jax.lax.map(lambda key: ActorCritic(4, GAME.actions, width, key=key), keys)
+
+
+def trained(updates: int, model: Any, key: Any) -> Any:
     """The mean return of the episodes that ended in each update."""
-    first, start, key = jax.random.split(key, 3)
-    model = ActorCritic(4, GAME.actions, width, key=first)
+    start, key = jax.random.split(key)
     steps = updates * PASSES * ENVIRONMENTS * ROLLOUT // BATCH
     optimizer = optax.chain(
         optax.clip_by_global_norm(0.5), optax.adam(optax.linear_schedule(RATE, 0.0, steps), eps=1e-5)
