@@ -18,6 +18,7 @@ from widebasin.training.network import Network
 from widebasin.training.problem import PARTS, Model, Problem, Totals, means
 from widebasin.training.recipe import Recipe
 
+METRICS = (RETURN, MEAN_RETURN)
 # Name of the total of the policy's part of the loss.
 POLICY = "policy_loss"
 # What an ascent can follow.
@@ -227,7 +228,7 @@ class ProximalPolicy(Problem):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The return of an episode, the sum of its rewards; and its mean over training, the area under the curve."""
-        return RETURN, MEAN_RETURN
+        return METRICS
 
     @property
     def finite(self) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from widebasin.axis import Axis
 from widebasin.data import DataError
 from widebasin.environments import Environment
 from widebasin.sam import METHODS, method_named
-from widebasin.statistics import MEAN_RETURN, RETURN, Metric
+from widebasin.statistics import Metric
 from widebasin.training import ASCENTS, PPO, ProximalPolicy, Recipe, computing_in
-from widebasin.training.agent import DEFAULTS
+from widebasin.training.agent import DEFAULTS, METRICS
 from widebasin.workloads.workload import Settings, Workload, refuse_unless, takes
 
 ASCENT = Axis(
@@ -32,6 +32,19 @@ ASCENT = Axis(
     help="What the ascent follows: the whole loss, or the policy's part of it, without the critic's.",
     names=lambda: ASCENTS,
 )
+
+
+def ppo_recipe(epochs: int, batch_size: int, learning_rate: float) -> Recipe:
+    """CleanRL's optimizer: Adam with a learning rate that falls linearly to 0, gradients clipped to norm .5."""
+    return Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="adam",
+        learning_rate=learning_rate,
+        schedule="linear",
+        epsilon=1e-5,
+        clip=0.5,
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,7 +91,7 @@ class AgentWorkload(Workload):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The return of an episode, and its mean over training."""
-        return RETURN, MEAN_RETURN
+        return METRICS
 
     @property
     def train_examples(self) -> int:

@@ -2,8 +2,7 @@
 
 from widebasin.environments import CartPole
 from widebasin.models import ActorCritic
-from widebasin.training import Recipe
-from widebasin.workloads.agent import AgentWorkload
+from widebasin.workloads.agent import AgentWorkload, ppo_recipe
 
 CARTPOLE_PPO = AgentWorkload(
     name="cartpole-ppo",
@@ -12,15 +11,7 @@ CARTPOLE_PPO = AgentWorkload(
     environment=CartPole(),
     build=lambda width, key: ActorCritic(4, CartPole.actions, width, key=key),
     # 98 rollouts are 100,352 steps.
-    recipe=Recipe(
-        epochs=98,
-        batch_size=256,
-        optimizer="adam",
-        learning_rate=0.0025,
-        schedule="linear",
-        epsilon=1e-5,
-        clip=0.5,
-    ),
+    recipe=ppo_recipe(epochs=98, batch_size=256, learning_rate=0.0025),
     widths=(4, 16, 64),
     rhos=(0.01, 0.05, 0.2),
     quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 49},

@@ -8,8 +8,8 @@ from jaxtyping import Array, Key
 from widebasin.environments import MinAtar
 from widebasin.environments.minatar import GAMES
 from widebasin.models import ActorCritic
-from widebasin.training import PPO, Recipe
-from widebasin.workloads.agent import AgentWorkload
+from widebasin.training import PPO
+from widebasin.workloads.agent import AgentWorkload, ppo_recipe
 from widebasin.workloads.family import Family
 
 SETTINGS = PPO(environments=64, rollout=128, episodes=64)
@@ -33,15 +33,7 @@ def _of(game: str) -> AgentWorkload:
         build=build,
         ppo=SETTINGS,
         # 31 rollouts are 253,952 steps.
-        recipe=Recipe(
-            epochs=31,
-            batch_size=1024,
-            optimizer="adam",
-            learning_rate=0.005,
-            schedule="linear",
-            epsilon=1e-5,
-            clip=0.5,
-        ),
+        recipe=ppo_recipe(epochs=31, batch_size=1024, learning_rate=0.005),
         widths=(8, 32, 128),
         rhos=(0.01, 0.05, 0.2),
         quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 12},
