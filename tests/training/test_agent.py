@@ -300,6 +300,29 @@ def test_groups_microbatches_and_single_steps_change_nothing():
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("loop", ["scan", "step"])
+def test_an_epoch_of_several_rollouts_is_as_many_epochs_of_one(loop):
+    points = [point(rho=0.2, seed=4)]
+
+    def after(epochs, rollouts):
+        problem = replace(PROBLEM, recipe=replace(RECIPE, epochs=epochs), ppo=replace(PROBLEM.ppo, rollouts=rollouts))
+        program = Program(problem, sam.SAM, Plan(1, loop, "cpu"))
+        state, source, hyperparameters = program.start(points)
+        losses = []
+        for _ in range(epochs):
+            state, metrics = program.epoch(state, source, hyperparameters, last=False)
+            losses.append(metrics["train_loss"])
+        return state, np.mean(losses), metrics["valid_return"]
+
+    one, loss, judged = after(1, 3)
+    three, own_loss, own_judged = after(3, 1)
+    for mine, other in zip(jax.tree.leaves(one.params), jax.tree.leaves(three.params), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+    for mine, other in zip(jax.tree.leaves(one.carry), jax.tree.leaves(three.carry), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-6)
+    assert (loss, judged) == (pytest.approx(own_loss, rel=1e-4), own_judged)
+
+
 def test_minibatches_that_do_not_divide_a_rollout_are_refused():
     with pytest.raises(
         ValueError, match=r"batch_size must divide the 24 decisions of a rollout \(4 environments x 6 steps\)"

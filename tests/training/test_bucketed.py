@@ -422,7 +422,7 @@ def first_step(problem, method, plan=ALONE, seed=2):
     one = point(rho=0.3, seed=seed, dropout=0.0, word_dropout=0.0)
     with program.computing():
         state, source, hyperparameters = program.start([one])
-        _, index = program.loop._begin(state, source, hyperparameters, program.data)
+        _, index = program.loop._begin(state, source, hyperparameters, program.data, 0)
         row = jax.tree.map(lambda leaf: leaf[:, 0], index)
         return program.loop._steps[0](state, source, hyperparameters, row, 0, program.data)
 

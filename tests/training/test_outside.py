@@ -290,7 +290,7 @@ def test_groups_of_unequal_weight_have_the_weighted_mean_of_their_gradients():
     program = Program(problem, lambda rho: sam.SAM(rho, normalize=False, m=12), ALONE)
     state, source, hyperparameters = program.start([one])
     model = jax.tree.map(lambda leaf: leaf[0], state.params)
-    _, index = program.loop._begin(state, source, hyperparameters, program.data)
+    _, index = program.loop._begin(state, source, hyperparameters, program.data, 0)
     batch = problem.batch(
         problem.data,
         jax.tree.map(lambda leaf: leaf[0], source),

@@ -187,7 +187,7 @@ def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
     """Under vmap over the step's number, the branches of LookSAM would both run and be selected from."""
     program = program_of(DIGITS, "looksam", BATCHED)
     state, examples, hyperparameters = program.start(RADII)
-    _, index = program.loop._begin(state, examples, hyperparameters, program.data)
+    _, index = program.loop._begin(state, examples, hyperparameters, program.data, 0)
     shared = (program.data, np.asarray(0), np.asarray(False))
     epoch = str(jax.make_jaxpr(program.loop._epoch)(state, index, examples, hyperparameters, *shared))
     assert len(re.findall(r"\bcond\[", epoch)) == 2  # and that of the evaluation at the end
@@ -197,7 +197,7 @@ def test_a_step_of_one_gradient_stays_a_branch_in_a_batch():
 def test_dispatched_steps_have_no_branch():
     program = program_of(DIGITS, "looksam", replace(BATCHED, loop="step"))
     state, examples, hyperparameters = program.start(RADII)
-    _, index = program.loop._begin(state, examples, hyperparameters, program.data)
+    _, index = program.loop._begin(state, examples, hyperparameters, program.data, 0)
     batch = jax.tree.map(lambda leaf: leaf[:, 0], index)
     for step in program.loop._steps.values():
         jaxpr = jax.make_jaxpr(step)(state, examples, hyperparameters, batch, 3, program.data)

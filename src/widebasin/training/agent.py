@@ -127,8 +127,9 @@ class PPO:
 
     Attributes:
         environments: how many the agent acts in at once.
-        rollout: number of steps of each in an epoch.
-        passes: how often an epoch goes over its decisions.
+        rollout: number of steps of each in a rollout.
+        rollouts: number of rollouts in an epoch, so between two evaluations.
+        passes: how often training goes over the decisions of a rollout.
         discount: of rewards, per step.
         trace: lambda of the generalized advantages.
         ratio_range: ``c``, by which a ratio may differ from 1 without being clipped.
@@ -141,6 +142,7 @@ class PPO:
 
     environments: int = 8
     rollout: int = 128
+    rollouts: int = 1
     passes: int = 4
     discount: float = 0.99
     trace: float = 0.95
@@ -153,7 +155,7 @@ class PPO:
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for a setting that makes no sense."""
-        for name in ("environments", "rollout", "passes", "episodes", "longest"):
+        for name in ("environments", "rollout", "rollouts", "passes", "episodes", "longest"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of PPO must be at least 1, got {getattr(self, name)}")
         for name in ("discount", "trace"):
@@ -173,7 +175,7 @@ DEFAULTS = PPO()
 
 @dataclass(frozen=True, eq=False)
 class ProximalPolicy(Problem):
-    """An agent with a policy and a critic, trained by PPO; an epoch is one rollout and some passes over it.
+    """An agent with a policy and a critic, trained by PPO: rollouts, and some passes over each.
 
     The loss of a decision is::
 
@@ -190,7 +192,7 @@ class ProximalPolicy(Problem):
     Attributes:
         build: key -> model of one observation that returns (logits of the actions, value).
         environment: what the agent acts in.
-        recipe: the recipe; ``epochs`` is the number of rollouts, ``batch_size`` that of decisions per step.
+        recipe: the recipe; ``batch_size`` is the number of decisions per step.
         ppo: the settings.
         ascent: what a method's ascent follows, ``loss``, or ``policy``, the loss without the critic's part.
 
@@ -238,6 +240,16 @@ class ProximalPolicy(Problem):
     @property
     def steps_per_epoch(self) -> int:
         """See ``Problem``."""
+        return self.rounds * self.steps_per_rollout
+
+    @property
+    def rounds(self) -> int:
+        """See ``Problem``: the rollouts of an epoch."""
+        return self.ppo.rollouts
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Number of steps, over all passes."""
         return self.ppo.passes * self.ppo.decisions // self.recipe.batch_size
 
     def init(self, key: Key[Array, ""]) -> Model:
@@ -310,7 +322,7 @@ class ProximalPolicy(Problem):
         orders = jax.vmap(lambda one: jax.random.permutation(one, size))(
             jax.random.split(key_for(own, "batch order"), self.ppo.passes)
         )
-        positions = orders.reshape(self.steps_per_epoch, self.recipe.batch_size)
+        positions = orders.reshape(self.steps_per_rollout, self.recipe.batch_size)
         batches = jax.tree.map(lambda leaf: leaf[positions], flat)
         mean = batches.advantages.mean(axis=1, keepdims=True)
         # Of a single one, which has no deviation, nothing is left.

@@ -33,14 +33,15 @@ class Loop(abc.ABC):
         self.problem, self.placement = problem, placement
         self.period = method_at(0.0).period
         self.update = functools.partial(update, problem, method_at, placement)
-        self._begin = placement.compiled(self._begin_one, shared=1)
+        self._begin = placement.compiled(self._begin_one, shared=2)
 
     def _begin_one(
-        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
+        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree, number: Any
     ) -> tuple[PyTree, PyTree]:
-        """The data of an epoch. It is a separate program because for data sets it does not depend on the width."""
+        """The data of a round of the epoch. A separate program: for data sets it does not depend on the width."""
         model = state.network(hyperparameters)
-        return self.problem.epoch(data, source, state.carry, model, state.key, state.epoch)
+        number = state.epoch * self.problem.rounds + number
+        return self.problem.epoch(data, source, state.carry, model, state.key, number)
 
     def epoch(
         self,
@@ -53,14 +54,12 @@ class Loop(abc.ABC):
         """The state after an epoch and its metrics, see ``Program.epoch``."""
         # All networks are at the same step.
         first = int(np.asarray(state.epoch)[0]) * self.problem.steps_per_epoch
-        carry, index = self._begin(state, source, hyperparameters, data)
-        return self._run(state._replace(carry=carry), index, source, hyperparameters, data, first, last)
+        return self._run(state, source, hyperparameters, data, first, last)
 
     @abc.abstractmethod
     def _run(
         self,
         state: TrainingState,
-        index: PyTree,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
@@ -93,7 +92,7 @@ class Scanned(Loop):
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
         """See ``Loop``."""
-        _, index = self._begin(state, source, hyperparameters, data)
+        state, index = self._begun(state, source, hyperparameters, data)
         first, last = np.asarray(0, np.int32), np.asarray(False)
         lowered = self._epoch.lower(state, index, source, hyperparameters, data, first, last)
         self._prepared = lowered.compile()
@@ -101,7 +100,6 @@ class Scanned(Loop):
     def _run(
         self,
         state: TrainingState,
-        index: PyTree,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
@@ -109,6 +107,7 @@ class Scanned(Loop):
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
         epoch = self._epoch if self._prepared is None else self._prepared
+        state, index = self._begun(state, source, hyperparameters, data)
         state, metrics, collected = epoch(
             state, index, source, hyperparameters, data, np.asarray(first, np.int32), np.asarray(last)
         )
@@ -117,6 +116,15 @@ class Scanned(Loop):
             if last or part != "train":
                 found |= self._whole(PREFIXES[part], of_part)
         return state, found
+
+    def _begun(
+        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
+    ) -> tuple[TrainingState, PyTree]:
+        """The data of the epoch; nothing if it has several rounds, whose data are made within its program."""
+        if self.problem.rounds > 1:
+            return state, ()
+        carry, index = self._begin(state, source, hyperparameters, data, np.asarray(0, np.int32))
+        return state._replace(carry=carry), index
 
     def _epoch_one(
         self,
@@ -136,8 +144,18 @@ class Scanned(Loop):
             totals, collected = evaluated(self.problem, part, state, source, hyperparameters, data)
             return {f"{PREFIXES[part]}_{name}": value for name, value in means(totals).items()}, collected
 
-        numbers = first + jnp.arange(self.problem.steps_per_epoch)
-        state, steps = jax.lax.scan(step, state, (index, numbers))
+        def trained_on(state: TrainingState, index: PyTree, first: Array) -> tuple[TrainingState, Metrics]:
+            numbers = first + jnp.arange(self.problem.steps_per_epoch // self.problem.rounds)
+            return jax.lax.scan(step, state, (index, numbers))
+
+        def in_round(state: TrainingState, number: Array) -> tuple[TrainingState, Metrics]:
+            carry, index = self._begin_one(state, source, hyperparameters, data, number)
+            return trained_on(state._replace(carry=carry), index, first + number * len(jax.tree.leaves(index)[0]))
+
+        if self.problem.rounds > 1:
+            state, steps = jax.lax.scan(in_round, state, jnp.arange(self.problem.rounds))
+        else:
+            state, steps = trained_on(state, index, first)
         state = state._replace(epoch=state.epoch + 1)
         metrics = {name: values.mean() for name, values in steps.items()}
         collected = {}
@@ -172,20 +190,22 @@ class Dispatched(Loop):
     def _run(
         self,
         state: TrainingState,
-        index: PyTree,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
         first: int,
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        index = jax.tree.map(np.asarray, index)  # slices of a device array would be dispatched one by one
         steps = []
         with self.problem.reading(self.placement.plan.workers) as rows:
-            for number, row in enumerate(rows(source, index, "train"), start=first):
-                step = self._steps[min(1, number % self.period)]
-                state, found = step(state, source, hyperparameters, row, number, data)
-                steps.append(found)
+            for number in range(self.problem.rounds):
+                carry, index = self._begin(state, source, hyperparameters, data, np.asarray(number, np.int32))
+                state = state._replace(carry=carry)
+                index = jax.tree.map(np.asarray, index)  # slices of a device array would be dispatched one by one
+                for at, row in enumerate(rows(source, index, "train"), start=first + len(steps)):
+                    step = self._steps[min(1, at % self.period)]
+                    state, found = step(state, source, hyperparameters, row, at, data)
+                    steps.append(found)
             metrics = means_of(steps)
             for part, prefix in PREFIXES.items():
                 if last or part != "train":

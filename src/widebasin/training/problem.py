@@ -40,7 +40,9 @@ class Problem(abc.ABC):
     Attributes:
         recipe: how networks are trained.
         metrics: the reported metrics besides the loss; the first is the main one, which selects epochs and radii.
-        steps_per_epoch: number of batches that ``epoch`` returns.
+        steps_per_epoch: number of steps in an epoch, those of all its rounds.
+        rounds: how often in an epoch ``epoch`` is called: more than once where the data depend on the network, as an
+            agent acts again after every update.
         data: arrays that all networks share; passed to the methods, so that no program contains a copy.
         from_disk: whether ``reading`` reads examples from disk; if so, networks are trained one at a time, step by
             step.
@@ -57,7 +59,12 @@ class Problem(abc.ABC):
     @property
     @abc.abstractmethod
     def steps_per_epoch(self) -> int:
-        """Number of batches in an epoch."""
+        """Number of steps in an epoch."""
+
+    @property
+    def rounds(self) -> int:
+        """Number of times that an epoch gets data."""
+        return 1
 
     @property
     def data(self) -> PyTree:
@@ -113,18 +120,18 @@ class Problem(abc.ABC):
     def epoch(
         self, data: PyTree, source: PyTree, carry: PyTree, model: Model, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[PyTree, PyTree]:
-        """The data of an epoch: the new carry, and the indices from which ``batch`` makes batches.
+        """The data of an epoch, or of a round: the new carry, and the indices from which ``batch`` makes batches.
 
         Args:
             data: ``self.data``.
             source: from ``source``.
             carry: from ``carry``, or the previous epoch.
-            model: the model at the start of the epoch.
+            model: the model at the start of the round.
             key: key of the network's training; fold in ``number``.
-            number: number of the epoch, from 0.
+            number: number of the round since the start of training, from 0; that of the epoch where it has one round.
 
         Returns:
-            The second is a pytree of arrays with a leading axis of ``steps_per_epoch``.
+            The second is a pytree of arrays with a leading axis over the steps of a round.
         """
 
     def batch(self, data: PyTree, source: PyTree, index: PyTree, key: Key[Array, ""] | None, part: str) -> PyTree:

@@ -51,8 +51,8 @@ def ppo_recipe(epochs: int, batch_size: int, learning_rate: float) -> Recipe:
 class AgentWorkload(Workload):
     """Agents that are trained by PPO; they are judged by the return of episodes with fixed seeds.
 
-    An epoch is a rollout and the passes over its decisions. The parts ``valid`` and ``test`` are episodes of their own,
-    the same for all networks and epochs.
+    An epoch is some rollouts, each with the passes over its decisions. The parts ``valid`` and ``test`` are episodes
+    of their own, the same for all networks and epochs.
 
     Attributes:
         references: by default what random actions reach.
@@ -95,8 +95,8 @@ class AgentWorkload(Workload):
 
     @property
     def train_examples(self) -> int:
-        """Decisions of a rollout."""
-        return self.ppo.decisions
+        """Decisions of an epoch."""
+        return self.ppo.rollouts * self.ppo.decisions
 
     def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> ProximalPolicy:
         """See ``Workload``."""
@@ -134,9 +134,9 @@ class AgentWorkload(Workload):
             raise DataError(f"{which} must return logits of shape ({actions},) and a value of shape ()")
 
     def refusals(self, spec: Any) -> Iterator[tuple[str, str]]:
-        """See ``Workload``: a rollout is trained on as a whole."""
-        if spec.train_examples != self.ppo.decisions:
-            yield "train_examples", f"left out for {self.name}: a rollout has {self.ppo.decisions:,} decisions"
+        """See ``Workload``: all decisions of a rollout are trained on."""
+        if spec.train_examples != self.train_examples:
+            yield "train_examples", f"left out for {self.name}: an epoch has {self.train_examples:,} decisions"
         if self.ppo.decisions % spec.batch_size:
             yield "batch_size", f"a divisor of {self.ppo.decisions:,}, the decisions of a rollout of {self.name}"
         if spec.precision == "float64" and not self.environment.in_double:
