@@ -159,7 +159,7 @@ def test_sentences_on_films_from_their_files_to_the_facts_of_a_report(folder):
 
 
 def test_the_families_and_what_they_say_may_stand_there():
-    assert set(FAMILIES) == {"sst2-lstm", "pos-transformer", "mol-gcn", "minatar-ppo"}
+    assert set(FAMILIES) == {"sst2-lstm", "pos-transformer", "mol-gcn", "minatar-ppo", "atari-ppo"}
     assert all(name in WORKLOADS and f"{name}:" in WORKLOADS for name in FAMILIES)
     assert not [name for name in ("digits-mlp:x", "mol-gcnx:y", ":", "") if name in WORKLOADS]
 

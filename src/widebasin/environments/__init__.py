@@ -1,7 +1,8 @@
-"""Environments in which agents act, written in JAX: they know nothing of networks."""
+"""Environments in which agents act, as functions in JAX: they know nothing of networks."""
 
+from widebasin.environments.atari import Atari
 from widebasin.environments.cartpole import CartPole
 from widebasin.environments.environment import Environment, Step
 from widebasin.environments.minatar import MinAtar
 
-__all__ = ["CartPole", "Environment", "MinAtar", "Step"]
+__all__ = ["Atari", "CartPole", "Environment", "MinAtar", "Step"]

@@ -3,7 +3,9 @@
 import abc
 from typing import ClassVar, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 
 class Step(NamedTuple):
@@ -44,7 +46,7 @@ class Environment(abc.ABC):
         """The state at the start of an episode that the key draws."""
 
     @abc.abstractmethod
-    def observe(self, state: PyTree) -> Float[Array, "..."]:
+    def observe(self, state: PyTree) -> Shaped[Array, "..."]:
         """What the agent sees in a state."""
 
     @abc.abstractmethod
@@ -54,3 +56,13 @@ class Environment(abc.ABC):
         Every episode must end, or be cut off, at some time. One that has ended is not started anew here; what follows
         from a further action means nothing.
         """
+
+    def restart(self, state: PyTree, ended: Bool[Array, ""], key: Key[Array, ""]) -> PyTree:
+        """The state for the next action: where the episode has ended, that at the start of another one."""
+        fresh = self.reset(key)
+        return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, state)
+
+    @property
+    def judged(self) -> "Environment":
+        """The environment of evaluations, with the same observations and actions; by default this one."""
+        return self

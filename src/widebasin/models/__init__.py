@@ -8,6 +8,7 @@ from widebasin.models.encoder import EncoderBlock
 from widebasin.models.graph_convolution import GraphConvolution
 from widebasin.models.linear import LinearNetwork, LinearRegression
 from widebasin.models.mlp import MLP
+from widebasin.models.nature import NatureActorCritic
 from widebasin.models.normalization import BATCH_AXIS, BatchNormalization
 from widebasin.models.parameters import count_parameters
 from widebasin.models.resnet import ResidualBlock, ResNet
@@ -29,6 +30,7 @@ __all__ = [
     "GraphConvolution",
     "LinearNetwork",
     "LinearRegression",
+    "NatureActorCritic",
     "ResNet",
     "ResidualBlock",
     "Tagger",

@@ -45,14 +45,14 @@ class ActorCritic(eqx.Module):
 def _layers(sizes: Sequence[int], last: float, key: Key[Array, ""]) -> list[eqx.nn.Linear]:
     scales = [HIDDEN] * (len(sizes) - 2) + [last]
     return [
-        _orthogonal(inputs, outputs, scale, own)
+        orthogonal(inputs, outputs, scale, own)
         for (inputs, outputs), scale, own in zip(
             pairwise(sizes), scales, jax.random.split(key, len(scales)), strict=True
         )
     ]
 
 
-def _orthogonal(inputs: int, outputs: int, scale: float, key: Key[Array, ""]) -> eqx.nn.Linear:
+def orthogonal(inputs: int, outputs: int, scale: float, key: Key[Array, ""]) -> eqx.nn.Linear:
     """A layer with orthogonal weights, times ``scale``, and biases of 0."""
     layer = eqx.nn.Linear(inputs, outputs, key=key)
     weight = jax.nn.initializers.orthogonal(scale)(key, (outputs, inputs))

@@ -284,8 +284,8 @@ class ProximalPolicy(Problem):
             actions = jax.random.categorical(draw, logits)
             found = jax.vmap(self.environment.step)(states, actions, jax.random.split(move, self.ppo.environments))
             ended = found.terminated | found.truncated
-            fresh = jax.vmap(self.environment.reset)(jax.random.split(start, self.ppo.environments))
-            states = _where(ended, fresh, found.state)
+            starts = jax.random.split(start, self.ppo.environments)
+            states = jax.vmap(self.environment.restart)(found.state, ended, starts)
             reached = so_far + found.reward
             row = (observations, actions, _log_probability(logits, actions), values, found.reward, found.terminated)
             after = jax.vmap(self.environment.observe)(found.state)
@@ -401,18 +401,20 @@ class ProximalPolicy(Problem):
             jnp.asarray(batch.numbers)
         )
 
+        environment = self.environment.judged
+
         def play(playing: tuple[PyTree, Array, Array, Array]) -> tuple[PyTree, Array, Array, Array]:
             states, so_far, over, number = playing
             draw, move = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number + 1)), out_axes=1)(keys)
-            logits, _ = self.policy(model, jax.vmap(self.environment.observe)(states))
+            logits, _ = self.policy(model, jax.vmap(environment.observe)(states))
             actions = jax.vmap(jax.random.categorical)(draw, logits)
-            found = jax.vmap(self.environment.step)(states, actions, move)
+            found = jax.vmap(environment.step)(states, actions, move)
             ended = over | found.terminated | found.truncated
             # An agent without numbers does not act.
             reward = jnp.where(jnp.isfinite(logits).all(axis=1), found.reward, jnp.nan)
             return _where(over, states, found.state), so_far + jnp.where(over, 0, reward), ended, number + 1
 
-        states = jax.vmap(self.environment.reset)(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys))
+        states = jax.vmap(environment.reset)(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys))
         nothing = jnp.zeros(len(keys))
         start = (states, nothing, nothing > 0, jnp.zeros((), jnp.int32))
         return jax.lax.while_loop(lambda playing: ~playing[2].all() & (playing[3] < self.ppo.longest), play, start)[1]

@@ -12,7 +12,7 @@ from widebasin.training import PPO
 from widebasin.workloads.agent import AgentWorkload, ppo_recipe
 from widebasin.workloads.family import Family
 
-SETTINGS = PPO(environments=64, rollout=128, rollouts=4, episodes=64)
+SETTINGS = PPO(environments=64, rollout=128, episodes=64)
 
 
 @functools.cache
@@ -32,11 +32,11 @@ def _of(game: str) -> AgentWorkload:
         environment=environment,
         build=build,
         ppo=SETTINGS,
-        # 32 rollouts are 262,144 steps.
-        recipe=ppo_recipe(epochs=8, batch_size=1024, learning_rate=0.005),
+        # 31 rollouts are 253,952 steps.
+        recipe=ppo_recipe(epochs=31, batch_size=1024, learning_rate=0.005),
         widths=(8, 32, 128),
         rhos=(0.01, 0.05, 0.2),
-        quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 3},
+        quick={"widths": (8, 32), "rhos": (0.05,), "seeds": 2, "epochs": 12},
     )
 
 

@@ -1,0 +1,50 @@
+"""Atari games, Nature's convolutional network with h filters, PPO."""
+
+import contextlib
+import functools
+
+import jax
+from jaxtyping import Array, Key
+
+from widebasin.environments import Atari
+from widebasin.models import NatureActorCritic
+from widebasin.training import PPO
+from widebasin.workloads.agent import AgentWorkload, ppo_recipe
+from widebasin.workloads.family import Family
+
+# 4,500 steps are five minutes of play, as in Mnih et al. 2015.
+SETTINGS = PPO(rollouts=16, ratio_range=0.1, episodes=8, longest=4_500)
+
+
+@functools.cache
+def _of(game: str) -> AgentWorkload:
+    """The workload of a game."""
+    environment = Atari(game)
+
+    def build(width: int, key: Key[Array, ""]) -> NatureActorCritic:
+        return NatureActorCritic(environment.actions, width, key=key)
+
+    return AgentWorkload(
+        name="atari-ppo" if game == "breakout" else f"atari-ppo:{game}",
+        model="nature-actor-critic",
+        description=f"Atari {game} (needs ale-py), a convolutional agent with h filters, PPO, 8 x 128 steps per rollout",
+        environment=environment,
+        build=build,
+        ppo=SETTINGS,
+        # 9,776 rollouts are 10,010,624 steps.
+        recipe=ppo_recipe(epochs=611, batch_size=256, learning_rate=0.00025),
+        widths=(16, 32, 48, 64),
+        rhos=(0.01, 0.05, 0.2),
+        quick={"widths": (8, 16), "rhos": (0.05,), "seeds": 2, "epochs": 12},
+    )
+
+
+def _named(game: str) -> AgentWorkload:
+    """The workload of a game, which is looked up if ale-py is there."""
+    with contextlib.suppress(ImportError):
+        _ = Atari(game).actions
+    return _of(game)
+
+
+ATARI_PPO = _of("breakout")
+GAMES_OF_ATARI = Family("atari-ppo", "a game of Atari as ale-py names it, such as pong or space_invaders", _named)
