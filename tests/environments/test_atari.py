@@ -68,7 +68,7 @@ class ByHand:
 @pytest.mark.parametrize("by_life", [True, False])
 @pytest.mark.parametrize("game", ["breakout", pytest.param("ms_pacman", marks=pytest.mark.slow)])
 def test_steps_are_those_of_an_emulator_that_is_never_saved(game, by_life):
-    """With an end of a game in Breakout, several lives, and a game without FIRE; two games take turns at one console."""
+    """To the end of a game and the next, also of one without FIRE; two games take turns at one console."""
     pytest.importorskip("ale_py")
     environment = Atari(game, by_life=by_life)
     random = np.random.default_rng(3)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from widebasin import sam
+from widebasin import environments, sam
 from widebasin.axis import Axis
 from widebasin.data import DataError
 from widebasin.environments import CartPole, Environment, Step
@@ -22,7 +22,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import spec_type
-from widebasin.training import PPO, Model, Plan, Point, Program, ProximalPolicy, Recipe, train
+from widebasin.training import PPO, Checkpoints, Model, Plan, Point, Program, ProximalPolicy, Recipe, train
 from widebasin.workloads import WORKLOADS, Settings
 from widebasin.workloads.agent import random_actions
 
@@ -243,3 +243,56 @@ def test_an_agent_learns_to_play_breakout():
     points = [Point.of(0, rho=0.0, learning_rate=workload.recipe.learning_rate, weight_decay=0.0)]
     program = Program(workload.problem(64, workload.recipe), sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
     assert train(program, points).history["test_return"][0, -1] >= 5
+
+
+def atari_agents():
+    """Small agents of Atari: two rollouts per epoch, in the middle of games."""
+    pytest.importorskip("ale_py")
+    ppo = PPO(environments=2, rollout=6, rollouts=2, passes=1, episodes=2, longest=8)
+    workload = replace(WORKLOADS["atari-ppo"], ppo=ppo, recipe=replace(WORKLOADS["atari-ppo"].recipe, batch_size=6))
+    problem = workload.problem(2, replace(workload.recipe, epochs=3))
+    return problem, [Point.of(seed, rho=0.05, learning_rate=1e-3, weight_decay=0.0) for seed in range(2)]
+
+
+@pytest.mark.slow
+def test_agents_of_atari_continue_bit_for_bit_from_a_checkpoint(tmp_path):
+    problem, points = atari_agents()
+    program = Program(problem, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu"))
+    whole = train(program, points)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(report):
+        if report.epoch == 2:
+            raise Stopped
+
+    saved = Checkpoints(tmp_path / "saved")
+    with pytest.raises(Stopped):
+        train(program, points, checkpoints=saved, checkpoint_seconds=0.0, on_epoch=stop)
+    environments.atari._console.cache_clear()  # a new process has an emulator that has played nothing
+    jax.clear_caches()
+    again = Program(problem, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu"))
+    continued = train(again, points, checkpoints=saved)
+    for one, other in zip(jax.tree.leaves(whole.params), jax.tree.leaves(continued.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name, values in whole.history.items():
+        np.testing.assert_array_equal(values, continued.history[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cartpole", "atari"])
+def test_agents_are_the_same_on_two_devices(name):
+    """Each device calls the host for its own consoles."""
+    problem, points = atari_agents()
+    if name == "cartpole":
+        ppo = PPO(environments=3, rollout=16, rollouts=2, episodes=2)
+        problem = ProximalPolicy(lambda key: ActorCritic(4, 2, 8, key=key), CartPole(), problem.recipe, ppo)
+    found = [
+        train(Program(problem, sam.METHODS["sam"].with_radius, Plan(2, "scan", "cpu", devices)), points)
+        for devices in (1, 2)
+    ]
+    for one, other in zip(*(jax.tree.leaves(one.params) for one in found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for part in ("train", "valid", "test"):
+        np.testing.assert_array_equal(*(one.history[f"{part}_return"] for one in found))

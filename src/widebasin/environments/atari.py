@@ -19,8 +19,8 @@ STACK = 4  # frames in an observation
 NO_OP = 0
 FIRE = "FIRE"
 
-# Within a call of the host, JAX copies an argument of more than 100 KB in a thread of its own. Where each of them waits for
-# such a copy, as with several devices, none comes; so states are handed over in pieces, enough for 400 consoles.
+# JAX hands an argument of more than 100 KB to the host by a copy in another thread. Where every thread waits for such a
+# copy, as with several devices, none comes; so states are handed over in pieces, small enough for 400 consoles.
 PIECES = 32
 
 # What a console does before the next action.
@@ -47,10 +47,10 @@ class AtariState(NamedTuple):
 class Atari(Environment):
     """A game of the Arcade Learning Environment, with the preprocessing of CleanRL's ``ppo_atari.py``.
 
-    A step repeats its action for four frames of the console and shows the brighter of the last two, pixel by pixel, gray
-    and averaged over areas to 84 x 84 pixels. An observation has the last four such frames. A game begins with 1 to 30
-    frames without an action and with FIRE, if the game has it, as does each life. For training, an episode is a life
-    and rewards are -1, 0 or 1; agents are judged by whole games and their score, see ``judged``.
+    A step repeats its action for four frames of the console and shows the brighter of the last two, pixel by pixel,
+    gray and averaged over areas to 84 x 84 pixels. An observation has the last four such frames. A game begins with 1
+    to 30 frames without an action and with FIRE, if the game has it; a life begins with FIRE. For training, an episode
+    is a life and rewards are -1, 0 or 1; agents are judged by whole games and their score, see ``judged``.
 
     The state holds the saved emulator, so that steps are functions of the state like those of other environments: a
     checkpoint continues bit for bit, and agents of several radii and seeds train in one program. The host computes
@@ -63,9 +63,9 @@ class Atari(Environment):
         no_ops: largest number of frames without an action at the beginning of a game.
         longest: number of steps after which a game is truncated.
 
-    Source: Bellemare et al. 2013, "The Arcade Learning Environment"; Mnih et al. 2015, "Human-level control through deep
-        reinforcement learning"; Machado et al. 2018, "Revisiting the Arcade Learning Environment". What differs from
-        CleanRL: gray values are taken before the larger of two pixels, and no other actions follow FIRE at the beginning.
+    Source: Bellemare et al. 2013, "The Arcade Learning Environment"; Mnih et al. 2015, "Human-level control through
+        deep reinforcement learning"; CleanRL. What differs from CleanRL: gray values are taken before the larger of two
+        pixels, and no other action goes with FIRE at the beginning.
     """
 
     game: str = "breakout"
@@ -186,16 +186,17 @@ class _Console:
     def __init__(self, game: str) -> None:
         try:
             import ale_py
+            from ale_py import roms
         except ImportError as error:
             raise ImportError('Atari needs ale-py, which is not installed: pip install "widebasin[rl]"') from error
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        known = ale_py.roms.get_all_rom_ids()
-        path = ale_py.roms.get_rom_path(game) if game in known else None
+        known = roms.get_all_rom_ids()
+        path = roms.get_rom_path(game) if game in known else None
         # The emulator ends the process for a cartridge that it does not know.
         if path is None or ale_py.ALEInterface.isSupportedROM(path) is None:
             raise ValueError(f"game must be one of {', '.join(sorted(known))}, got {game!r}")
         self.version: str = ale_py.__version__
-        self._state = ale_py.ALEState
+        self._state: Any = ale_py.ALEState
         self._emulator: Any = ale_py.ALEInterface()
         # The agent's seed decides how games begin, nothing else is random.
         self._emulator.setInt("random_seed", 0)

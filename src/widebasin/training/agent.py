@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from widebasin.data import key_for
 from widebasin.environments import Environment
@@ -41,7 +41,7 @@ class Trajectory(NamedTuple):
         next_values: what the critic expected after the action, before a new episode started.
     """
 
-    observations: Float[Array, "time environments ..."]
+    observations: Shaped[Array, "time environments ..."]
     actions: Int[Array, "time environments"]
     log_probabilities: Float[Array, "time environments"]
     values: Float[Array, "time environments"]
@@ -64,7 +64,7 @@ class Decisions(NamedTuple):
         returns: of the episodes that ended in the rollout, their mean, the same for all; see ``Acting.last_return``.
     """
 
-    observations: Float[Array, "examples ..."]
+    observations: Shaped[Array, "examples ..."]
     actions: Int[Array, " examples"]
     log_probabilities: Float[Array, " examples"]
     values: Float[Array, " examples"]
@@ -268,7 +268,7 @@ class ProximalPolicy(Problem):
         states = jax.vmap(self.environment.reset)(jax.random.split(key_for(key, "environments"), self.ppo.environments))
         return Acting(states, jnp.zeros(self.ppo.environments), jnp.full((), jnp.nan))
 
-    def policy(self, model: Model, observations: Float[Array, "examples ..."]) -> tuple[Array, Array]:
+    def policy(self, model: Model, observations: Shaped[Array, "examples ..."]) -> tuple[Array, Array]:
         """Logits of the actions, and values."""
         (logits, values), _ = self.network.outputs(model.params, model.state, observations, training=False)
         return logits, values.reshape(len(observations))

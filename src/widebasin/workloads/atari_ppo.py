@@ -3,7 +3,6 @@
 import contextlib
 import functools
 
-import jax
 from jaxtyping import Array, Key
 
 from widebasin.environments import Atari
@@ -27,7 +26,7 @@ def _of(game: str) -> AgentWorkload:
     return AgentWorkload(
         name="atari-ppo" if game == "breakout" else f"atari-ppo:{game}",
         model="nature-actor-critic",
-        description=f"Atari {game} (needs ale-py), a convolutional agent with h filters, PPO, 8 x 128 steps per rollout",
+        description=f"Atari {game} (needs ale-py), Nature's network with h filters, PPO, 8 x 128 steps per rollout",
         environment=environment,
         build=build,
         ppo=SETTINGS,
