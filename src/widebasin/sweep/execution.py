@@ -1,6 +1,7 @@
 """How a sweep is carried out, separate from what is trained."""
 
 import math
+import re
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -40,6 +41,10 @@ class Execution:
     """Examples per part of a batch; gradients add up, saving memory. Batch normalization uses each part alone."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="(default: trains alone)")] = None
+    """Number of this process and of all that share the results folder, such as 1/4; any may come or go."""
+    lease_seconds: float = 60.0
+    """With --shard: time after which the others take over the networks of a process that has vanished."""
     data_dir: DataFolder = None
     """Folder of data sets; searched before the cache."""
 
@@ -51,8 +56,25 @@ class Execution:
                 raise UsageError(argument, value, f"must be a whole number of at least {least}")
         if self.loop not in (None, *LOOPS):
             raise nearest_name("loop", self.loop, LOOPS)
+        _ = self.place
+        if not isinstance(self.lease_seconds, (int, float)) or not 1 <= self.lease_seconds < math.inf:
+            raise UsageError("lease_seconds", self.lease_seconds, "must be a finite number of seconds, at least 1")
         seconds = self.checkpoint_seconds
         if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
             raise UsageError("checkpoint_seconds", seconds, "must be a finite number >= 0")
         if not isinstance(self.keep_parameters, bool):
             raise UsageError("keep_parameters", self.keep_parameters, "must be True or False")
+
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """The two numbers of ``shard``; ``None`` if this process trains alone.
+
+        Raises:
+            UsageError: if it is not of this form.
+        """
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"(\d+)/(\d+)", str(self.shard))
+        if found and 1 <= int(found[1]) <= int(found[2]):
+            return int(found[1]), int(found[2])
+        raise UsageError("shard", self.shard, "must be I/N with I from 1 to N, such as 1/4")

@@ -1,22 +1,32 @@
-"""Executors train cells: here one after the other; other executors may send them elsewhere."""
+"""Executors train cells: alone, or together with other processes that share the results folder."""
 
+import contextlib
 import gc
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 
 from widebasin.sweep.cells import Cell
+from widebasin.sweep.errors import SweepError
 from widebasin.sweep.events import Checkpoint, Epoch, GroupFinished, GroupStarted, Listener
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
+from widebasin.training import CheckpointError, Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
 
 # How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
 AHEAD = 2
+# Seconds between two looks at what other processes train.
+POLL = 1.0
+
+# Cell and number of a group -> a context in which this process trains it: it yields a function that raises if another
+# process has taken the group over, or None if another process has it.
+Claim = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None] | None]]
 
 
 @runtime_checkable
@@ -47,37 +57,111 @@ class LocalExecutor:
         tell: Listener,
     ) -> None:
         """See ``Executor.run``."""
-        work = [_Work(cell, plans[cell.name], folder, execution) for cell in cells]
-        # What was there before is not searched again after every cell.
-        gc.freeze()
-        try:
-            with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
-                try:
-                    for number, one in enumerate(work):
-                        train_cell(one, tell, ahead, work[number + 1 : number + 1 + AHEAD])
-                        # The cell's programs are in circles of references, each with megabytes of machine code.
-                        gc.collect()
-                finally:
-                    ahead.shutdown(wait=False, cancel_futures=True)
-        finally:
-            gc.unfreeze()
+
+        def claim(cell: str, number: int) -> Any:
+            del cell, number
+            return contextlib.nullcontext(folder.check_held)
+
+        _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
+
+
+class SharingExecutor:
+    """Trains together with other processes, here or on other machines, that share the results folder.
+
+    Every process goes through all groups, from a place of its own on, and trains those that no other process has
+    leased. At the end it waits for the groups of others, and takes over those whose process was killed, from their last
+    checkpoint. A group that fails is left to the others, and reported when there is nothing else to do.
+
+    Args:
+        shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins.
+    """
+
+    def __init__(self, shard: tuple[int, int]) -> None:
+        self.shard = shard
+
+    def run(
+        self,
+        cells: Sequence[Cell],
+        plans: Mapping[str, Plan],
+        folder: ResultsFolder,
+        execution: Execution,
+        tell: Listener,
+    ) -> None:
+        """See ``Executor.run``."""
+        leases = Leases(folder, execution.lease_seconds)
+        number, count = self.shard
+        first = (number - 1) * len(cells) // count
+        in_turn = (*cells[first:], *cells[:first])
+        work = [_Work(cell, plans[cell.name], folder, execution, leases.of, failures={}) for cell in in_turn]
+        while left := [one for one in work if one.left()]:
+            _train_all(left, tell)
+            failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
+            still = {(one.cell.name, number) for one in left for number in one.left()}
+            if failures and still <= failures.keys():
+                raise next(iter(failures.values()))
+            if still:
+                time.sleep(POLL)
+        leases.tidy()
+
+
+def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
+    """Trains cells one after the other while the next ones are compiled."""
+    # What was there before is not searched again after every cell.
+    gc.freeze()
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
+            try:
+                for number, one in enumerate(work):
+                    train_cell(one, tell, ahead, work[number + 1 : number + 1 + AHEAD])
+                    # The cell's programs are in circles of references, each with megabytes of machine code.
+                    gc.collect()
+            finally:
+                ahead.shutdown(wait=False, cancel_futures=True)
+    finally:
+        gc.unfreeze()
 
 
 class _Work:
-    """A cell, and its program once it is needed."""
+    """A cell, and its program once it is needed.
 
-    def __init__(self, cell: Cell, plan: Plan, folder: ResultsFolder, execution: Execution) -> None:
-        self.cell, self.plan, self.folder, self.execution = cell, plan, folder, execution
+    Attributes:
+        told: the groups whose end was reported.
+        failures: the error of every group that failed here, if the sweep goes on without it; ``None`` if it does not.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        plan: Plan,
+        folder: ResultsFolder,
+        execution: Execution,
+        claim: Claim,
+        failures: dict[int, Exception] | None = None,
+    ) -> None:
+        self.cell, self.plan, self.folder, self.execution, self.claim = cell, plan, folder, execution, claim
+        self.failures, self.told = failures, set[int]()
         self._preparing: Future[Program] | None = None
+
+    @property
+    def groups(self) -> list[tuple[int, tuple[Point, ...]]]:
+        """Number and points of every group."""
+        return list(enumerate(self.plan.groups(self.cell.points)))
 
     def missing(self, number: int) -> bool:
         """Whether a group is unfinished."""
         return not self.folder.finished(self.cell.name, number, self.execution.keep_parameters)
 
+    def left(self) -> set[int]:
+        """The groups that are unfinished, or whose end was not reported."""
+        return {number for number, _ in self.groups if number not in self.told}
+
+    def failed(self) -> dict[int, Exception]:
+        """The error of every group that failed here and was not trained elsewhere."""
+        return {number: error for number, error in (self.failures or {}).items() if self.missing(number)}
+
     def prepare(self, ahead: ThreadPoolExecutor) -> None:
         """Compiles in a thread, if a group is left to train."""
-        groups = list(enumerate(self.plan.groups(self.cell.points)))
-        left = [points for number, points in groups if self.missing(number)]
+        left = [points for number, points in self.groups if self.missing(number)]
         if left and self._preparing is None:
             self._preparing = ahead.submit(self._prepared, left[0])
 
@@ -115,41 +199,70 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
 
 
 def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
-    cell, folder, execution = work.cell, work.folder, work.execution
-    program = None
-    for number, points in enumerate(work.plan.groups(cell.points)):
-        checkpoints = _ToldCheckpoints(folder.group(cell.name, number, "checkpoint"), cell, number, tell)
-        if not work.missing(number):
-            checkpoints.remove()  # left behind if the process ended between the last two lines of this loop
-            tell(GroupFinished(cell, number, points, before=True))
+    cell, program = work.cell, None
+    for number, points in work.groups:
+        if number in work.told or number in work.failed():
             continue
-        tell(GroupStarted(cell, number, points))
-        if program is None:
-            for cell_to_come in following:
-                cell_to_come.prepare(ahead)
-            program = work.program()
+        with work.claim(cell.name, number) as check_held:
+            if check_held is None:
+                continue
+            checkpoints = _ToldCheckpoints(work.folder.group(cell.name, number, "checkpoint"), cell, number, tell)
+            if not work.missing(number):
+                checkpoints.remove()  # left behind if a process ended between its last two lines
+                tell(GroupFinished(cell, number, points, before=True))
+                work.told.add(number)
+                continue
+            tell(GroupStarted(cell, number, points))
+            if program is None:
+                for cell_to_come in following:
+                    cell_to_come.prepare(ahead)
+                program = work.program()
+            try:
+                _train_group(work, program, number, points, checkpoints, check_held, tell)
+            except LeaseLost:
+                continue
+            except (SweepError, CheckpointError):
+                raise
+            except Exception as error:
+                if work.failures is None:
+                    raise
+                work.failures[number] = error
+                continue
+            tell(GroupFinished(cell, number, points))
+            work.told.add(number)
 
-        def on_epoch(report: EpochReport, number: int = number, points: tuple[Point, ...] = points) -> None:
-            folder.check_held()
-            tell(Epoch(cell, number, points, report))
 
-        trained = train(
-            program,
-            points,
-            checkpoints=checkpoints,
-            checkpoint_seconds=execution.checkpoint_seconds,
-            on_epoch=on_epoch,
-        )
-        parameters = ""
-        if execution.keep_parameters:
-            kept = Checkpoints(folder.group(cell.name, number, "parameters"))
-            kept.remove()
-            kept.save(cell.recipe.epochs, (trained.params, trained.model))
-            kept.close()
-            parameters = folder.relative(folder.group(cell.name, number, "parameters"))
-        folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
-        checkpoints.remove()
-        tell(GroupFinished(cell, number, points))
+def _train_group(
+    work: _Work,
+    program: Program,
+    number: int,
+    points: tuple[Point, ...],
+    checkpoints: Checkpoints,
+    check_held: Callable[[], None],
+    tell: Listener,
+) -> None:
+    cell, folder, execution = work.cell, work.folder, work.execution
+
+    def on_epoch(report: EpochReport) -> None:
+        check_held()
+        tell(Epoch(cell, number, points, report))
+
+    trained = train(
+        program,
+        points,
+        checkpoints=checkpoints,
+        checkpoint_seconds=execution.checkpoint_seconds,
+        on_epoch=on_epoch,
+    )
+    parameters = ""
+    if execution.keep_parameters:
+        kept = Checkpoints(folder.group(cell.name, number, "parameters"))
+        kept.remove()
+        kept.save(cell.recipe.epochs, (trained.params, trained.model))
+        kept.close()
+        parameters = folder.relative(folder.group(cell.name, number, "parameters"))
+    folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
+    checkpoints.remove()
 
 
 class _ToldCheckpoints(Checkpoints):

@@ -59,10 +59,11 @@ class ResultsFolder:
     Args:
         path: path of the folder.
         argument: name of the argument for messages: ``out`` for commands that train, ``folder`` for commands that read.
+        patience: seconds to wait for another process that has locked it.
     """
 
-    def __init__(self, path: Path, argument: Literal["out", "folder"] = "out") -> None:
-        self.path, self.argument = path, argument
+    def __init__(self, path: Path, argument: Literal["out", "folder"] = "out", patience: float = LOOKED_AT) -> None:
+        self.path, self.argument, self.patience = path, argument, patience
         self._owner = b""
 
     @property
@@ -90,14 +91,14 @@ class ResultsFolder:
         with contextlib.ExitStack() as held:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(self.path / ".lock", wait=LOOKED_AT))
+                held.enter_context(locked(self.path / ".lock", wait=self.patience))
             except TimeoutError:
                 owner = self._bytes(".owner").decode(errors="replace") or "another process"
                 other = ", or choose another folder with --out" if self.argument == "out" else self._how_far()
                 raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
             except OSError as error:
                 raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
-            owner = f"process {os.getpid()}{_here()}".encode()
+            owner = process_name().encode()
             self.write(".owner", owner)
             self._owner = owner
             try:
@@ -197,7 +198,7 @@ class ResultsFolder:
             return owner
         except OSError:
             pass
-        return "" if _has_ended(owner) else owner
+        return "" if has_ended(owner) else owner
 
     def check_foreign(self, own: Sequence[str]) -> None:
         """Raises ``UsageError`` if the folder contains files other than the given ones, widebasin's own."""
@@ -566,8 +567,13 @@ def _here() -> str:
     return f" on {socket.gethostname()}"
 
 
-def _has_ended(owner: str) -> bool:
-    """Whether a process of this machine has ended."""
+def process_name() -> str:
+    """This process and its machine."""
+    return f"process {os.getpid()}{_here()}"
+
+
+def has_ended(owner: str) -> bool:
+    """Whether a process, as ``process_name`` names it, ran on this machine and has ended."""
     number = owner.removeprefix("process ").removesuffix(_here())
     if os.name != "posix" or not owner.endswith(_here()) or not number.isdecimal():
         return False

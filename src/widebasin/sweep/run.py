@@ -15,11 +15,12 @@ import pandas as pd
 from widebasin.sweep.axes import own_of
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.describing import description_of
-from widebasin.sweep.errors import DamagedResults, OtherResults, UsageError
+from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import Executor, LocalExecutor
-from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
+from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor
+from widebasin.sweep.folder import LOOKED_AT, OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
+from widebasin.sweep.leases import Leases
 from widebasin.sweep.rows import rows_of_group
 from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
@@ -29,6 +30,8 @@ from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.files import code_digest, names_file
 
+# Seconds to wait for others that share the folder, which begin, merge or write a report.
+OTHERS = 600.0
 # Flags of XLA that decide no result: a sweep may go on with other ones.
 DECIDING_NOTHING = ("--xla_force_host_platform_device_count", "--xla_dump")
 
@@ -67,23 +70,50 @@ def run(
     spec = resolve(spec)
     execution = execution or Execution()
     execution.check()
-    folder = ResultsFolder(path)
+    shard = execution.place
+    folder = ResultsFolder(path, patience=LOOKED_AT if shard is None else OTHERS)
+    leases = Leases(folder, execution.lease_seconds)
+    if shard is not None and overwrite:
+        raise UsageError("overwrite", True, "must be left out with --shard: it would delete what the others train")
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
     if not folder.holds_sweep():
         for cell in cells(spec):
             plan_for(cell, execution)  # what cannot be is said before there is a folder
     with folder.locked():
+        others = leases.holders()
+        if shard is None and others:
+            raise SweepError(f"{path} is in use by {' and '.join(others)}; wait until they have ended, or give --shard")
+        if others and folder.holds_sweep() and (different := differences(folder.spec(), spec)):
+            raise SweepError(f"{path} is in use by {' and '.join(others)} for another spec ({'; '.join(different)})")
         plans = _continue_or_begin(folder, spec, execution, overwrite)
-        grid = cells_of(folder.stages())
-        groups = _groups(grid, plans)
-        finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
-        for group in finished:
-            folder.verify_group(*group)
-        if len(finished) < len(groups):
-            kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
-            _carry_out(grid, plans, folder, execution, executor or LocalExecutor(), to_all([*kept, *listeners]))
-        folder.merge(groups)
+        if shard is None:
+            _train_missing(folder, plans, execution, executor or LocalExecutor(), listeners)
+    if shard is not None:
+        _train_missing(folder, plans, execution, executor or SharingExecutor(shard), listeners)
+        with folder.locked():
+            if not folder.is_finished():
+                folder.merge(_groups(cells_of(folder.stages()), plans))
     return folder
+
+
+def _train_missing(
+    folder: ResultsFolder,
+    plans: dict[str, Plan],
+    execution: Execution,
+    executor: Executor,
+    listeners: Sequence[Listener],
+) -> None:
+    """Trains what is missing, after a look at what is there; alone, the tables are written, too."""
+    grid = cells_of(folder.stages())
+    groups = _groups(grid, plans)
+    finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
+    for group in finished:
+        folder.verify_group(*group)
+    if len(finished) < len(groups):
+        kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
+        _carry_out(grid, plans, folder, execution, executor, to_all([*kept, *listeners]))
+    if execution.place is None:
+        folder.merge(groups)
 
 
 def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:

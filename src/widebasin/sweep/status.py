@@ -8,7 +8,9 @@ import pandas as pd
 from widebasin.statistics import BASELINE
 from widebasin.sweep.axes import own_of
 from widebasin.sweep.cells import parts, title
+from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import Leases
 from widebasin.sweep.rows import rows_of_spec
 from widebasin.sweep.spec import Resolved
 
@@ -43,7 +45,7 @@ class Status:
         networks: number of networks in the sweep.
         trained: number of trained networks.
         begun: groups with a checkpoint; in training if a process has locked the folder.
-        holder: the process that has locked the folder; empty if none.
+        holder: the process that has locked the folder, or the processes that share it; empty if none.
     """
 
     parts: pd.DataFrame
@@ -74,7 +76,7 @@ def status_of(folder: ResultsFolder) -> Status:
         networks=len(wanted),
         trained=len(done),
         begun=tuple(_begun(folder, spec)),
-        holder=folder.holder(),
+        holder=folder.holder() or " and ".join(Leases(folder, Execution.lease_seconds).holders()),
     )
 
 

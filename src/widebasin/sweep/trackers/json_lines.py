@@ -52,7 +52,7 @@ def append_line(file: BinaryIO, record: Mapping[str, Any]) -> None:
 
 
 def opened_log(path: Path) -> tuple[BinaryIO, dict[tuple[str, int], int]]:
-    """Opens a log for appending and cuts off a last line left incomplete by a killed process.
+    """Opens a log for appending; a last line left incomplete by a killed process is ended, so that readers omit it.
 
     Returns:
         The file, and the last epoch in it for every cell and group.
@@ -69,8 +69,9 @@ def opened_log(path: Path) -> tuple[BinaryIO, dict[tuple[str, int], int]]:
                 match line:
                     case {"event": "epoch", "cell": str(cell), "group": int(group), "epoch": int(epoch)}:
                         last[cell, group] = max(last.get((cell, group), 0), epoch)
-            end = before.tell()
-        file.truncate(end)
+            incomplete = before.read(1)
+        if incomplete:
+            file.write(b"\n")
         return file, last
     except BaseException:
         file.close()

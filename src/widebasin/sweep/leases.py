@@ -1,0 +1,155 @@
+"""Leases: which process trains which group of networks, if several share a results folder."""
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from widebasin.sweep.errors import SweepError, cannot_write
+from widebasin.sweep.folder import ResultsFolder, has_ended, process_name
+
+# A lease is renewed several times before it expires.
+RENEWALS = 6
+# How files that exist for a moment only begin.
+ASIDE = ".lease-"
+
+
+class LeaseLost(SweepError):
+    """The lease of a group expired and another process has taken it over, as after a long pause of this one."""
+
+
+class Leases:
+    """Hands out the groups of a results folder to the processes that share it.
+
+    A process leases a group by creating ``cells/CELL/group-K.lease``, which only one can, and renews it while it
+    trains. A lease that was not renewed for some time has expired: its process was killed, or its machine is gone, and
+    another process may take it over. Times are those of the file system, so the clocks of the machines do not matter.
+    That two processes train a group at the same time is possible only after a pause longer than the time of a lease;
+    the first one then notices it and stops. Nothing but files is used, so that any file system will do that all
+    machines share.
+
+    Args:
+        folder: the results folder.
+        seconds: time after which a lease expires unless it is renewed.
+    """
+
+    def __init__(self, folder: ResultsFolder, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self._owner = f"{process_name()} {os.urandom(8).hex()}"
+
+    @contextlib.contextmanager
+    def of(self, cell: str, number: int) -> Iterator[Callable[[], None] | None]:
+        """Leases a group for the time of the context.
+
+        Yields:
+            A function that raises ``LeaseLost`` if another process has taken the group over; ``None`` if another
+            process has it.
+
+        Raises:
+            SweepError: if the folder cannot be written.
+        """
+        path = self.folder.group(cell, number, "lease")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            taken = self._take(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        if not taken:
+            yield None
+            return
+        over, lost = threading.Event(), threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(path, over, lost), name="lease", daemon=True)
+        renewing.start()
+
+        def check() -> None:
+            if lost.is_set() or _owner_of(path) != self._owner:
+                raise LeaseLost(f"{path} was taken over by {_owner_of(path) or 'another process'}")
+
+        try:
+            yield check
+        finally:
+            over.set()
+            renewing.join()
+            if _owner_of(path) == self._owner:
+                path.unlink(missing_ok=True)
+
+    def _take(self, path: Path) -> bool:
+        """Whether this process has the lease now."""
+        if _created(path, self._owner):
+            return True
+        owner = _owner_of(path)
+        if _age(path, self._now(path)) <= self.seconds and not has_ended(_process(owner)):
+            return False
+        # Only one process can rename the expired lease away. What it gets may be that of a faster one: it goes back.
+        away = path.with_name(f"{ASIDE}{path.name}-{os.urandom(8).hex()}")
+        try:
+            path.rename(away)
+        except FileNotFoundError:
+            return False
+        found = _owner_of(away)
+        away.unlink()
+        return _created(path, self._owner if found == owner else found) and found == owner
+
+    @staticmethod
+    def _now(path: Path) -> float:
+        """The time by the clock of the file system, or of this machine if nothing can be written there."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=ASIDE) as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except OSError:
+            return time.time()
+
+    def _renew(self, path: Path, over: threading.Event, lost: threading.Event) -> None:
+        while not over.wait(self.seconds / RENEWALS):
+            if _owner_of(path) != self._owner:
+                lost.set()
+                return
+            with contextlib.suppress(OSError):
+                path.touch()
+
+    def holders(self) -> list[str]:
+        """The processes whose leases have not expired."""
+        paths = sorted(self._cells.glob("*/group-*.lease"))
+        owners = {_process(_owner_of(path)) for path in paths if _age(path, self._now(path)) <= self.seconds}
+        return sorted(owner for owner in owners if owner and not has_ended(owner))
+
+    def tidy(self) -> None:
+        """Deletes what killed processes left behind; for when all groups are trained."""
+        for path in (*self._cells.glob("*/group-*.lease"), *self._cells.glob(f"*/{ASIDE}*")):
+            path.unlink(missing_ok=True)
+
+    @property
+    def _cells(self) -> Path:
+        return self.folder.path / "cells"
+
+
+def _age(path: Path, now: float) -> float:
+    try:
+        return now - path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _process(owner: str) -> str:
+    """The process of an owner, without what tells it from an earlier one of the same number."""
+    return owner.rpartition(" ")[0]
+
+
+def _owner_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _created(path: Path, owner: str) -> bool:
+    """Whether the lease did not exist and is now there."""
+    try:
+        with path.open("x") as file:
+            file.write(owner)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,197 @@
+"""Several processes on one results folder: leases, kills, a group that fails everywhere."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pytest
+from sweep.commands import widebasin
+from sweep.test_interruption import KILLED, SWEEP, tables
+
+from widebasin.sweep import SweepError, UsageError, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.events import GroupFinished
+from widebasin.sweep.execution import Execution
+from widebasin.sweep.executor import LocalExecutor, SharingExecutor
+from widebasin.sweep.folder import ResultsFolder, process_name
+from widebasin.sweep.leases import LeaseLost, Leases
+from widebasin.sweep.run import run
+from widebasin.sweep.spec import Spec
+from widebasin.training import Program
+
+PLACE = ("a-cell", 0)
+FEW = resolve(Spec(widths=(2, 3), rhos=(0.1,), seeds=1, epochs=1, methods=("sgd", "sam")))
+
+
+def path_of(folder):
+    return folder.group(*PLACE, "lease")
+
+
+def ended():
+    """A process of this machine that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return process_name().replace(str(os.getpid()), str(done.pid))
+
+
+# Leases ---------------------------------------------------------------------------------------------------------------
+
+
+def test_one_process_has_a_group_and_gives_it_back(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    mine, other = Leases(folder, 60), Leases(folder, 60)
+    with mine.of(*PLACE) as check:
+        check()
+        with other.of(*PLACE) as theirs:
+            assert theirs is None
+        check()
+        assert other.holders() == [process_name()]
+    assert not list((tmp_path / "cells" / PLACE[0]).iterdir())
+    assert other.holders() == []
+    with other.of(*PLACE) as check:
+        check()
+
+
+@pytest.mark.parametrize("ends", ["vanished", "paused"])
+def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, ends):
+    folder = ResultsFolder(tmp_path)
+    path = path_of(folder)
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{ended()} 1" if ends == "vanished" else "process 7 on elsewhere 1")
+    if ends == "paused":
+        os.utime(path, (0, 0))
+    assert Leases(folder, 60).holders() == []
+    with Leases(folder, 60).of(*PLACE) as check:
+        check()
+        assert path.read_text().startswith(process_name())
+    assert not path.exists()
+
+
+def test_a_live_lease_of_another_machine_is_respected_and_one_that_is_lost_is_noticed(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    path = path_of(folder)
+    path.parent.mkdir(parents=True)
+    path.write_text("process 7 on elsewhere 1")
+    with Leases(folder, 60).of(*PLACE) as check:
+        assert check is None
+    assert Leases(folder, 60).holders() == ["process 7 on elsewhere"]
+    path.unlink()
+    with Leases(folder, 60).of(*PLACE) as check:
+        path.write_text("process 7 on elsewhere 2")
+        with pytest.raises(LeaseLost, match=r"group-0\.lease was taken over by process 7 on elsewhere"):
+            check()
+    assert path.read_text() == "process 7 on elsewhere 2"
+    Leases(folder, 60).tidy()
+    assert not path.exists()
+
+
+def test_of_many_that_want_an_expired_lease_one_gets_it(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    path = path_of(folder)
+    path.parent.mkdir(parents=True)
+    winners = 0
+    for _ in range(20):
+        path.write_text("process 7 on elsewhere 1")
+        os.utime(path, (0, 0))
+        together, got, after = threading.Barrier(8), [], threading.Barrier(8)
+
+        def want(together=together, got=got, after=after):
+            together.wait()
+            with Leases(folder, 60).of(*PLACE) as check:
+                after.wait()
+                if check is not None:
+                    try:
+                        check()
+                        got.append(check)
+                    except LeaseLost:
+                        pass
+
+        threads = [threading.Thread(target=want) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(got) <= 1
+        winners += len(got)
+    assert winners > 10
+    assert not list(path.parent.iterdir())
+
+
+# Sweeps ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", 1])
+def test_a_shard_is_one_of_several(given):
+    with pytest.raises(UsageError, match="must be I/N with I from 1 to N, such as 1/4"):
+        Execution(shard=given).check()
+
+
+def test_what_others_share_is_not_deleted_or_trained_alone(tmp_path):
+    with pytest.raises(UsageError, match="must be left out with --shard"):
+        run(FEW, tmp_path / "a", execution=Execution(shard="1/2"), overwrite=True)
+    folder = ResultsFolder(tmp_path / "b")
+    path_of(folder).parent.mkdir(parents=True)
+    path_of(folder).write_text("process 7 on elsewhere 1")
+    with pytest.raises(
+        SweepError, match="is in use by process 7 on elsewhere; wait until they have ended"
+    ):
+        run(FEW, folder.path)
+
+
+class Broken(Exception):
+    pass
+
+
+def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path, monkeypatch):
+    genuine = Program.epoch
+    grid = cells(FEW)
+
+    def epoch(self, *arguments, **named):
+        if self.problem.structure.weights[0].shape[0] == 3 * 3:
+            raise Broken("no such luck")
+        return genuine(self, *arguments, **named)
+
+    monkeypatch.setattr(Program, "epoch", epoch)
+    told = []
+    with pytest.raises(Broken):
+        run(FEW, tmp_path / "r", execution=Execution(shard="2/2"), listeners=[told.append])
+    trained = {event.cell.width for event in told if isinstance(event, GroupFinished)}
+    assert trained == {2}
+    assert {cell.width for cell in grid} == {2, 3}
+    assert not list((tmp_path / "r").rglob("*.lease"))
+    monkeypatch.undo()
+    shared = run(FEW, tmp_path / "r", execution=Execution(shard="1/2"))
+    alone = run(FEW, tmp_path / "alone", executor=LocalExecutor())
+    pd.testing.assert_frame_equal(
+        shared.results().drop(columns="seconds"), alone.results().drop(columns="seconds"), check_exact=True
+    )
+    assert SharingExecutor((1, 2)).shard == (1, 2)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_and_others_that_go_on_give_the_bits_of_one(tmp_path):
+    folder = tmp_path / "shared"
+
+    def started(shard, event="", count=0):
+        command = ["-c", KILLED, event, str(count)] if event else ["-m", "widebasin"]
+        arguments = [*SWEEP, "--shard", f"{shard}/3", "--networks-at-once", "2", "--out", str(folder)]
+        return subprocess.Popen(
+            [sys.executable, *command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    for kills in ([("epoch", 3), ("sealed", 2), ("written", 6)], [("removing", 1), ("replacing", 9), ("epoch", 2)]):
+        processes = [started(number, *kill) for number, kill in enumerate(kills, start=1)]
+        for process in processes:
+            process.communicate()
+    processes = [started(number) for number in (1, 2, 3)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    expected = tmp_path / "expected"
+    widebasin(*SWEEP, "--networks-at-once", "2", "--out", expected, check=0)
+    for mine, theirs in zip(tables(folder), tables(expected), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+    assert not list(folder.rglob("*lease*"))
+    assert not list(folder.rglob("*.checkpoint"))
