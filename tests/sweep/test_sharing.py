@@ -134,9 +134,7 @@ def test_what_others_share_is_not_deleted_or_trained_alone(tmp_path):
     folder = ResultsFolder(tmp_path / "b")
     path_of(folder).parent.mkdir(parents=True)
     path_of(folder).write_text("process 7 on elsewhere 1")
-    with pytest.raises(
-        SweepError, match="is in use by process 7 on elsewhere; wait until they have ended"
-    ):
+    with pytest.raises(SweepError, match="is in use by process 7 on elsewhere; wait until they have ended"):
         run(FEW, folder.path)
 
 

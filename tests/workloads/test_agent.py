@@ -109,6 +109,10 @@ def test_the_return_is_unknown_until_an_episode_ends():
     assert np.isnan(returns[:9]).all()
     assert np.isnan(means[:9]).all()
     assert returns[9:].tolist() == means[9:].tolist() == [-40.0] * 3
+    several = replace(problem, recipe=Recipe(3, 8, 1e-3), ppo=replace(ppo, rollouts=4))
+    for loop in ("scan", "step"):  # the first episodes end in the second of the third epoch's rollouts
+        epochs = train(Program(several, sam.METHODS["sgd"].with_radius, Plan(1, loop, "cpu")), points)
+        np.testing.assert_array_equal(epochs.history["train_return"][0], [np.nan, np.nan, -40.0])
     assert not found.diverged_epoch.any()
 
 

@@ -16,12 +16,9 @@ from widebasin.environments.environment import Environment, Step
 
 SIDE = 84  # of a frame, pixels
 STACK = 4  # frames in an observation
-NO_OP = 0
-FIRE = "FIRE"
-
 # JAX hands an argument of more than 100 KB to the host by a copy in another thread. Where every thread waits for such a
-# copy, as with several devices, none comes; so states are handed over in pieces, small enough for 400 consoles.
-PIECES = 32
+# copy, as with several devices, none comes (jax-ml/jax#24255); so states are handed over in pieces.
+PIECES, LARGEST_PIECE, CONSOLES = 32, 100_000, 380
 
 # What a console does before the next action.
 GO_ON, NEXT_LIFE, NEW_GAME = 0, 1, 2
@@ -49,12 +46,13 @@ class Atari(Environment):
 
     A step repeats its action for four frames of the console and shows the brighter of the last two, pixel by pixel,
     gray and averaged over areas to 84 x 84 pixels. An observation has the last four such frames. A game begins with 1
-    to 30 frames without an action and with FIRE, if the game has it; a life begins with FIRE. For training, an episode
-    is a life and rewards are -1, 0 or 1; agents are judged by whole games and their score, see ``judged``.
+    to 30 frames of NOOP and with a step of FIRE, if the game has it; the next life with a step of FIRE, or else of
+    NOOP. In training an episode is one life and rewards are -1, 0 or 1; agents are judged by the scores of whole games,
+    see ``judged``.
 
     The state holds the saved emulator, so that steps are functions of the state like those of other environments: a
-    checkpoint continues bit for bit, and agents of several radii and seeds train in one program. The host computes
-    them, one console after the other; other devices go on meanwhile.
+    checkpoint continues bit for bit, and agents of several radii and seeds train in one program. The host plays the
+    steps one after the other, also those of several devices; the devices compute networks meanwhile.
 
     Attributes:
         game: as in ale-py, such as ``breakout`` or ``space_invaders``.
@@ -64,8 +62,9 @@ class Atari(Environment):
         longest: number of steps after which a game is truncated.
 
     Source: Bellemare et al. 2013, "The Arcade Learning Environment"; Mnih et al. 2015, "Human-level control through
-        deep reinforcement learning"; CleanRL. What differs from CleanRL: gray values are taken before the larger of two
-        pixels, and no other action goes with FIRE at the beginning.
+        deep reinforcement learning"; CleanRL. What differs from CleanRL: frames turn gray before the brighter of two
+        pixels is taken and before they are made smaller; a step of FIRE is all that begins a game or a life, where
+        CleanRL adds another action, and before the next life a NOOP.
     """
 
     game: str = "breakout"
@@ -189,12 +188,14 @@ class _Console:
             from ale_py import roms
         except ImportError as error:
             raise ImportError('Atari needs ale-py, which is not installed: pip install "widebasin[rl]"') from error
+        # Of all emulators of the process.
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        known = roms.get_all_rom_ids()
-        path = roms.get_rom_path(game) if game in known else None
-        # The emulator ends the process for a cartridge that it does not know.
+        # For a cartridge that it does not support, the emulator ends the process.
+        paths = {name: roms.get_rom_path(name) for name in sorted(roms.get_all_rom_ids())}
+        path = paths.get(game)
         if path is None or ale_py.ALEInterface.isSupportedROM(path) is None:
-            raise ValueError(f"game must be one of {', '.join(sorted(known))}, got {game!r}")
+            supported = [name for name, one in paths.items() if one and ale_py.ALEInterface.isSupportedROM(one)]
+            raise ValueError(f"game must be one of {', '.join(supported)}, got {game!r}")
         self.version: str = ale_py.__version__
         self._state: Any = ale_py.ALEState
         self._emulator: Any = ale_py.ALEInterface()
@@ -203,7 +204,8 @@ class _Console:
         self._emulator.setFloat("repeat_action_probability", 0.0)
         self._emulator.loadROM(path)
         self.actions = tuple(self._emulator.getMinimalActionSet())
-        self._fire = next((at for at, action in enumerate(self.actions) if action.name == FIRE), None)
+        self._wait: Any = ale_py.Action.NOOP
+        self._fire = next((button for button in self.actions if button == ale_py.Action.FIRE), None)
         self.screen: tuple[int, int] = tuple(self._emulator.getScreenDims())
         self._emulator.reset_game()
         self.first = self._saved()
@@ -211,7 +213,7 @@ class _Console:
         atexit.register(self._close)
 
     def _close(self) -> None:
-        """Frees the emulator, which complains where the interpreter does."""
+        """Frees the emulator before the interpreter exits, where freeing it prints warnings."""
         self._emulator = self._state = None
 
     def _saved(self) -> UInt8[np.ndarray, " bytes"]:
@@ -222,11 +224,11 @@ class _Console:
         state.__setstate__(saved.tobytes())
         self._emulator.restoreState(state)
 
-    def _act(self, action: int, frames: int) -> tuple[int, UInt8[np.ndarray, "rows columns"]]:
+    def _act(self, button: Any, frames: int) -> tuple[int, UInt8[np.ndarray, "rows columns"]]:
         """The reward for holding a button, and the brighter of the last two screens."""
         reward, screens = 0, []
         for frame in range(frames):
-            reward += self._emulator.act(self.actions[action])
+            reward += self._emulator.act(button)
             if frame >= frames - 2 or self._emulator.game_over():
                 screens.append(self._emulator.getScreenGrayscale())
             if self._emulator.game_over():
@@ -238,7 +240,7 @@ class _Console:
 
         Args:
             actions: of the agents, any axes.
-            finished: whether the games were over before.
+            finished: whether the games were over or cut off before; these stay as they are.
             saved: the states, in pieces.
             skip: frames of a step.
             fires: whether to press FIRE after a lost life.
@@ -256,8 +258,8 @@ class _Console:
             with self._lock:
                 self._restore(after[at])
                 lives = self._emulator.lives()
-                rewards[at], screens[at] = self._act(int(actions[at]), skip)
-                lost[at] = self._emulator.lives() < lives
+                rewards[at], screens[at] = self._act(self.actions[int(actions[at])], skip)
+                lost[at] = 0 < self._emulator.lives() < lives
                 if fires and lost[at] and self._fire is not None and not self._emulator.game_over():
                     reward, screens[at] = self._act(self._fire, skip)
                     rewards[at] += reward
@@ -284,17 +286,26 @@ class _Console:
             waits = max(int(begins[at]) - NEW_GAME, 0)
             with self._lock:
                 self._restore(self.first if waits else after[at])
-                if waits:
-                    _, screens[at] = self._act(NO_OP, waits)
-                if self._fire is not None or not waits:
-                    _, screens[at] = self._act(NO_OP if self._fire is None else self._fire, skip)
+                screens[at] = self._begun(waits, skip)
+                if self._emulator.game_over():
+                    self._restore(self.first)
+                    screens[at] = self._begun(1, skip)
                 after[at] = self._saved()
         return after, screens
 
+    def _begun(self, waits: int, skip: int) -> UInt8[np.ndarray, "rows columns"]:
+        """The screen after the frames and the step that begin a game, or a life if there are no frames."""
+        screen = self._act(self._wait, waits)[1] if waits else None
+        if self._fire is not None or screen is None:
+            _, screen = self._act(self._wait if self._fire is None else self._fire, skip)
+        return screen
+
     @staticmethod
     def _joined(pieces: tuple[Any, ...]) -> UInt8[np.ndarray, "... bytes"]:
+        if pieces[0].nbytes > LARGEST_PIECE and jax.default_backend() == "cpu":
+            raise ValueError(f"at most {CONSOLES} games of Atari can be played in one program on a device of a CPU")
         return np.concatenate([np.asarray(piece) for piece in pieces], axis=-1)
 
 
-# Every call brings the state that it needs.
+# One for all agents that play the game: every call brings the state that it goes on from.
 _console = functools.cache(_Console)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.run import bytes_needed, plan_for
 from widebasin.sweep.spec import Resolved
-from widebasin.training import Centered, Plan, Problem, Program, Supervised, computing_in
+from widebasin.training import Centered, Plan, Problem, Program, ProximalPolicy, Supervised, computing_in
 from widebasin.training.compilation import without_compilation_cache
 from widebasin.training.plan import COPIES_OF_PARAMETERS
 from widebasin.training.problem import Model
@@ -360,7 +361,14 @@ def _shorter(one: _Counted) -> Problem:
     """The problem with epochs shortened to the steps that a calibration may take."""
     steps = max(1, int(CALIBRATED / (one.lanes * one.operations_of_step)))
     plain = one.problem.plain
-    if steps >= one.problem.steps_per_epoch or not isinstance(plain, Supervised):
+    if steps >= one.problem.steps_per_epoch:
+        return one.problem
+    if isinstance(plain, ProximalPolicy):
+        rollouts = max(1, steps // plain.steps_per_round)
+        share = rollouts / plain.ppo.rollouts
+        shorter = dataclasses.replace(plain.ppo, rollouts=rollouts, longest=math.ceil(share * plain.ppo.longest))
+        return dataclasses.replace(plain, ppo=shorter)
+    if not isinstance(plain, Supervised):
         return one.problem
     batch = plain.recipe.batch_size
     sizes = SplitSizes(steps * batch, min(batch, plain.sizes.valid), min(batch, plain.sizes.test))

@@ -240,7 +240,7 @@ class ProximalPolicy(Problem):
     @property
     def steps_per_epoch(self) -> int:
         """See ``Problem``."""
-        return self.rounds * self.steps_per_rollout
+        return self.rounds * self.ppo.passes * self.ppo.decisions // self.recipe.batch_size
 
     @property
     def rounds(self) -> int:
@@ -248,9 +248,10 @@ class ProximalPolicy(Problem):
         return self.ppo.rollouts
 
     @property
-    def steps_per_rollout(self) -> int:
-        """Number of steps, over all passes."""
-        return self.ppo.passes * self.ppo.decisions // self.recipe.batch_size
+    def bytes_of_epoch(self) -> int:
+        """See ``Problem``: observations of a rollout, before and after the action, and once for every pass."""
+        seen = jax.eval_shape(lambda: self.environment.observe(self.environment.reset(jax.random.key(0))))
+        return self.ppo.decisions * seen.size * ((self.ppo.passes + 3) * seen.dtype.itemsize + 4)
 
     def init(self, key: Key[Array, ""]) -> Model:
         """See ``Problem``."""
@@ -322,7 +323,7 @@ class ProximalPolicy(Problem):
         orders = jax.vmap(lambda one: jax.random.permutation(one, size))(
             jax.random.split(key_for(own, "batch order"), self.ppo.passes)
         )
-        positions = orders.reshape(self.steps_per_rollout, self.recipe.batch_size)
+        positions = orders.reshape(self.steps_per_round, self.recipe.batch_size)
         batches = jax.tree.map(lambda leaf: leaf[positions], flat)
         mean = batches.advantages.mean(axis=1, keepdims=True)
         # Of a single one, which has no deviation, nothing is left.

@@ -33,12 +33,13 @@ class Loop(abc.ABC):
         self.problem, self.placement = problem, placement
         self.period = method_at(0.0).period
         self.update = functools.partial(update, problem, method_at, placement)
+        # A separate program: for data sets it does not depend on the width.
         self._begin = placement.compiled(self._begin_one, shared=2)
 
     def _begin_one(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree, number: Any
     ) -> tuple[PyTree, PyTree]:
-        """The data of a round of the epoch. A separate program: for data sets it does not depend on the width."""
+        """The data of a round of the epoch."""
         model = state.network(hyperparameters)
         number = state.epoch * self.problem.rounds + number
         return self.problem.epoch(data, source, state.carry, model, state.key, number)
@@ -67,6 +68,10 @@ class Loop(abc.ABC):
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
         """The state after all steps, numbered from ``first``, and the metrics of the epoch."""
+
+    def _sometimes(self, name: str) -> bool:
+        """Whether a metric may be known in some rounds only, like the return where no episode ended."""
+        return self.problem.rounds > 1 and name not in self.problem.finite
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
         """Compiles ahead of the first epoch, if there is a single program to compile."""
@@ -120,9 +125,9 @@ class Scanned(Loop):
     def _begun(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
     ) -> tuple[TrainingState, PyTree]:
-        """The data of the epoch; nothing if it has several rounds, whose data are made within its program."""
+        """The data of the epoch; ``None`` if it has several rounds, whose data are made within its program."""
         if self.problem.rounds > 1:
-            return state, ()
+            return state, None
         carry, index = self._begin(state, source, hyperparameters, data, np.asarray(0, np.int32))
         return state._replace(carry=carry), index
 
@@ -145,19 +150,19 @@ class Scanned(Loop):
             return {f"{PREFIXES[part]}_{name}": value for name, value in means(totals).items()}, collected
 
         def trained_on(state: TrainingState, index: PyTree, first: Array) -> tuple[TrainingState, Metrics]:
-            numbers = first + jnp.arange(self.problem.steps_per_epoch // self.problem.rounds)
+            numbers = first + jnp.arange(self.problem.steps_per_round)
             return jax.lax.scan(step, state, (index, numbers))
 
         def in_round(state: TrainingState, number: Array) -> tuple[TrainingState, Metrics]:
             carry, index = self._begin_one(state, source, hyperparameters, data, number)
-            return trained_on(state._replace(carry=carry), index, first + number * len(jax.tree.leaves(index)[0]))
+            return trained_on(state._replace(carry=carry), index, first + number * self.problem.steps_per_round)
 
         if self.problem.rounds > 1:
             state, steps = jax.lax.scan(in_round, state, jnp.arange(self.problem.rounds))
         else:
             state, steps = trained_on(state, index, first)
         state = state._replace(epoch=state.epoch + 1)
-        metrics = {name: values.mean() for name, values in steps.items()}
+        metrics = {name: (jnp.nanmean if self._sometimes(name) else jnp.mean)(values) for name, values in steps.items()}
         collected = {}
         for part in ("valid", "test"):
             found, collected[part] = evaluate(part)
@@ -206,7 +211,7 @@ class Dispatched(Loop):
                     step = self._steps[min(1, at % self.period)]
                     state, found = step(state, source, hyperparameters, row, at, data)
                     steps.append(found)
-            metrics = means_of(steps)
+            metrics = means_of(steps, self._sometimes)
             for part, prefix in PREFIXES.items():
                 if last or part != "train":
                     values = self._evaluated(rows, part, prefix, state, source, hyperparameters, data)
@@ -248,6 +253,10 @@ class Dispatched(Loop):
         return metrics | self._whole(prefix, stacked)
 
 
-def means_of(steps: Sequence[Metrics]) -> dict[str, np.ndarray]:
-    """The averages of the metrics over steps."""
-    return {name: np.mean([np.asarray(found[name]) for found in steps], axis=0) for name in steps[0]}
+def means_of(steps: Sequence[Metrics], sometimes: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """The averages of the metrics over steps; of those that are known ``sometimes``, over these steps."""
+    found = {name: [np.asarray(one[name]) for one in steps] for name in steps[0]}
+    return {
+        name: np.asarray(jnp.nanmean(jnp.stack(values), axis=0)) if sometimes(name) else np.mean(values, axis=0)
+        for name, values in found.items()
+    }

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from widebasin.models import count_parameters, is_convolutional
 from widebasin.training.compilation import cores
-from widebasin.training.problem import PARTS, Problem
+from widebasin.training.problem import Problem
 
 LOOPS = ("scan", "step")
 
@@ -91,7 +91,8 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
-      the digits the loop does not matter, and three at once take 1.3 times as long.
+      the digits the loop does not matter, and three at once take 1.3 times as long. ``models.nature.Blocks`` multiplies
+      matrices instead and goes by its size, like dense networks.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
@@ -117,8 +118,7 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
 
 def _bytes_of_network(problem: Problem, parameters: int) -> int:
     """Memory for the training state of a network and its own examples."""
-    examples = max(jax.tree.leaves(problem.blocks(part))[0].size for part in PARTS)
-    return 4 * (COPIES_OF_PARAMETERS * parameters + 2 * examples)
+    return 4 * COPIES_OF_PARAMETERS * parameters + problem.bytes_of_epoch
 
 
 def _attends(model: PyTree) -> bool:

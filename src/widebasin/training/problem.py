@@ -67,6 +67,16 @@ class Problem(abc.ABC):
         return 1
 
     @property
+    def steps_per_round(self) -> int:
+        """Number of steps for every time that an epoch gets data."""
+        return self.steps_per_epoch // self.rounds
+
+    @property
+    def bytes_of_epoch(self) -> int:
+        """Memory of one network for the data of an epoch, for plans of execution."""
+        return 2 * 4 * max(jax.tree.leaves(self.blocks(part))[0].size for part in PARTS)
+
+    @property
     def data(self) -> PyTree:
         """Arrays that all networks share."""
         return ()
