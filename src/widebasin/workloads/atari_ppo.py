@@ -1,8 +1,8 @@
 """Atari games, Nature's convolutional network with h filters, PPO.
 
 Recipe (published, after CleanRL): 10 million steps, 8 environments x 128 steps per rollout, 4 passes, batch 256, Adam
-at 2.5e-4 falling to 0, clip .1; 424,533, 1,686,693, 3,786,485 and 6,723,909 parameters. arXiv 2311.17539 reports gains of
-29, 18, 163 and 122 points of a game that it does not name; Breakout and the radii are our guess. Measured on 2 CPU
+at 2.5e-4 falling to 0, clip .1; 424,533, 1,686,693, 3,786,485 and 6,723,909 parameters. arXiv 2311.17539 reports gains
+of 29, 18, 163 and 122 points of a game that it does not name; Breakout and the radii are our guess. Measured on 2 CPU
 cores (AMD EPYC): 196,608 steps, see docs/results.
 """
 
