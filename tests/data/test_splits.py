@@ -65,6 +65,7 @@ def test_unshuffled_examples_are_taken_in_their_order_whatever_the_key(seed, tra
     np.testing.assert_array_equal(split.test, np.arange(start, start + test))
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**31 - 1), train=SIZES, valid=SIZES, fixed_test=st.sampled_from([0, 12]))
 def test_an_official_validation_set_is_before_the_test_set_and_never_trained_on(seed, train, valid, fixed_test):

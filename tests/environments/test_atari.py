@@ -65,7 +65,7 @@ class ByHand:
         return (np.sign(reward), over or lost) if self.by_life else (reward, over)
 
 
-@pytest.mark.parametrize("by_life", [True, False])
+@pytest.mark.parametrize("by_life", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("game", ["breakout", pytest.param("ms_pacman", marks=pytest.mark.slow)])
 def test_steps_are_those_of_an_emulator_that_is_never_saved(game, by_life):
     """To the end of a game and the next, also of one without FIRE; two games take turns at one console."""

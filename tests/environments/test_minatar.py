@@ -68,6 +68,7 @@ def test_a_game_goes_on_from_a_checkpoint(game, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", GAMES)
 def test_every_game_is_found(game):
     pytest.importorskip("pgx")

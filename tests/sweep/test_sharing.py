@@ -142,6 +142,7 @@ class Broken(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path, monkeypatch):
     genuine = Program.epoch
     grid = cells(FEW)

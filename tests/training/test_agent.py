@@ -300,7 +300,7 @@ def test_groups_microbatches_and_single_steps_change_nothing():
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loop", ["scan", "step"])
+@pytest.mark.parametrize("loop", ["scan", pytest.param("step", marks=pytest.mark.slow)])
 def test_an_epoch_of_several_rollouts_is_as_many_epochs_of_one(loop):
     points = [point(rho=0.2, seed=4)]
 

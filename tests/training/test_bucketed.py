@@ -277,6 +277,7 @@ def test_wrong_labels_are_drawn_among_the_classes_that_training_examples_have():
     assert set(np.asarray(drawn.train_targets).tolist()) == {0, 1}
 
 
+@pytest.mark.slow
 def test_outputs_are_not_numbers_where_a_seed_draws_more_long_examples_than_there_is_room_for():
     problem = BUCKETED["averaged"]
     model = Model(eqx.filter(problem.build(KEY), eqx.is_array), [])

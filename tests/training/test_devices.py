@@ -73,6 +73,7 @@ print(abs(first @ first.mT - jax.numpy.eye(128)).max() < 1e-5)
 """
 
 
+@pytest.mark.slow
 def test_orthogonal_initialization_of_many_networks_ends():
     """Batched factorizations that run at the same time wait for each other's threads for ever."""
     finished = subprocess.run(

@@ -98,6 +98,7 @@ def test_environments_are_recorded_by_class_and_settings():
     assert replace(WORKLOAD, ppo=PPO(trace=0.9)).data_record()["sha256"] != WORKLOAD.data_record()["sha256"]
 
 
+@pytest.mark.slow
 def test_the_return_is_unknown_until_an_episode_ends():
     """With -1 for every step, 0 would be the best return of all; the mean over training leaves such epochs out."""
     ppo = PPO(environments=2, rollout=4, episodes=2)
