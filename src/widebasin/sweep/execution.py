@@ -41,6 +41,8 @@ class Execution:
     """Examples per part of a batch; gradients add up, saving memory. Batch normalization uses each part alone."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
+    processes: int = 1
+    """Processes of this machine that train the sweep together, each on its share of the cores."""
     shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="(default: trains alone)")] = None
     """Number of this process and of all that share the results folder, such as 1/4; any may come or go."""
     lease_seconds: float = 60.0
@@ -56,7 +58,12 @@ class Execution:
                 raise UsageError(argument, value, f"must be a whole number of at least {least}")
         if self.loop not in (None, *LOOPS):
             raise nearest_name("loop", self.loop, LOOPS)
-        _ = self.place
+        if isinstance(self.processes, bool) or not isinstance(self.processes, Integral) or self.processes < 1:
+            raise UsageError("processes", self.processes, "must be a whole number of at least 1")
+        if self.place is not None and self.processes > 1:
+            raise UsageError(
+                "processes", self.processes, "must be left out with --shard, which is one process of several"
+            )
         if not isinstance(self.lease_seconds, (int, float)) or not 1 <= self.lease_seconds < math.inf:
             raise UsageError("lease_seconds", self.lease_seconds, "must be a finite number of seconds, at least 1")
         seconds = self.checkpoint_seconds

@@ -1,6 +1,7 @@
 """Executors train cells: alone, or together with other processes that share the results folder."""
 
 import contextlib
+import dataclasses
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 from jaxtyping import PyTree
 
 from widebasin.sweep.cells import Cell
@@ -263,6 +265,16 @@ def _train_group(
         parameters = folder.relative(folder.group(cell.name, number, "parameters"))
     folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
     checkpoints.remove()
+
+
+def plan_here(plan: Plan, execution: Execution) -> Plan:
+    """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
+    available = range(1, jax.local_device_count() + 1)
+    return dataclasses.replace(
+        plan,
+        devices=max(count for count in available if plan.devices % count == 0),
+        workers=plan.workers if execution.workers is None else execution.workers,
+    )
 
 
 class _ToldCheckpoints(Checkpoints):

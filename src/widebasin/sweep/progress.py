@@ -36,11 +36,11 @@ class _Counter:
     """Tracks the work done, in gradients times parameters, to estimate the time left."""
 
     def __init__(self) -> None:
-        self.total = self.done = self.trained = 0.0
+        self.total = self.trained = self.behind = 0.0
+        # Cell and number of a group in training -> the work done for it.
+        self.under_way: dict[tuple[str, int], float] = {}
         self.networks = self.finished = 0
         self.varied: set[str] = set()
-        self.cell: Cell | None = None
-        self.group = 0
         self.started = time.perf_counter()
         self.images = 0.0
 
@@ -53,13 +53,11 @@ class _Counter:
         """Updates the counts for an event."""
         if isinstance(event, Started):
             self._start(event.cells)
-        elif isinstance(event, GroupStarted):
-            self.cell, self.group, self.begun_at = event.cell, event.networks, self.done
         elif isinstance(event, Epoch):
-            self._epoch(event.report)
+            self._epoch(event)
         elif isinstance(event, GroupFinished):
-            work = self.work(event.cell, event.networks)
-            self.done = self.done + work if event.before else self.begun_at + work
+            self.under_way.pop((event.cell.name, event.group), None)
+            self.behind += self.work(event.cell, event.networks)
             self.finished += event.networks
             self.of_cell[event.cell.name] += event.networks
 
@@ -76,14 +74,19 @@ class _Counter:
         own = "".join(f" {name} {value}" for name, value in cell.settings.own if name in self.varied)
         return f"{cell.workload} width {cell.width}{own} {' and '.join(cell.methods)}"
 
-    def _epoch(self, report: EpochReport) -> None:
-        assert self.cell is not None
-        share = self.work(self.cell, self.group) / self.cell.recipe.epochs
-        self.done = self.begun_at + share * report.epoch
+    @property
+    def done(self) -> float:
+        """The work done."""
+        return self.behind + sum(self.under_way.values())
+
+    def _epoch(self, event: Epoch) -> None:
+        cell, report = event.cell, event.report
+        share = self.work(cell, event.networks) / cell.recipe.epochs
+        self.under_way[cell.name, event.group] = share * report.epoch
         if not report.resumed:
             self.trained += share
-            steps = (self.cell.settings.train_examples or 0) // self.cell.recipe.batch_size
-            self.images += self.group * steps * self.cell.recipe.batch_size
+            steps = (cell.settings.train_examples or 0) // cell.recipe.batch_size
+            self.images += event.networks * steps * cell.recipe.batch_size
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -93,9 +96,9 @@ class _Counter:
             return None
         return self.seconds() / self.trained * (self.total - self.done)
 
-    def metrics(self, report: EpochReport) -> str:
-        assert self.cell is not None
-        judged = WORKLOADS[self.cell.workload].metrics[0].name
+    @staticmethod
+    def metrics(cell: Cell, report: EpochReport) -> str:
+        judged = WORKLOADS[cell.workload].metrics[0].name
         with np.errstate(all="ignore"):
             parts = [f"train loss {_mean(report.metrics['train_loss']):.3f}"]
             parts.append(f"valid {judged} {_mean(report.metrics[f'valid_{judged}']):.3f}")
@@ -161,7 +164,7 @@ class TerminalProgress:
                 completed=counter.done,
                 rate=f"{_rate(counter.images / counter.seconds())} examples/s",
                 left="" if left is None else f"{duration(left)} left",
-                doing=counter.metrics(event.report),
+                doing=counter.metrics(event.cell, event.report),
             )
         elif isinstance(event, GroupFinished):
             self.bar.update(self.line, completed=counter.done)
@@ -187,7 +190,7 @@ class PlainProgress:
             self.begun = True
             self._print(f"{counter.title(event.cell)}: {BEGINNING}")
         elif isinstance(event, Epoch):
-            self.latest = counter.metrics(event.report)
+            self.latest = counter.metrics(event.cell, event.report)
             if long_ago:
                 epochs = event.cell.recipe.epochs
                 self._print(f"{counter.title(event.cell)}: epoch {event.report.epoch}/{epochs}, {self.latest}")

@@ -18,9 +18,10 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor
+from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor, plan_here
 from widebasin.sweep.folder import LOOKED_AT, OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
 from widebasin.sweep.leases import Leases
+from widebasin.sweep.processes import ProcessesExecutor
 from widebasin.sweep.rows import rows_of_group
 from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
@@ -87,7 +88,9 @@ def run(
             raise SweepError(f"{path} is in use by {' and '.join(others)} for another spec ({'; '.join(different)})")
         plans = _continue_or_begin(folder, spec, execution, overwrite)
         if shard is None:
-            _train_missing(folder, plans, execution, executor or LocalExecutor(), listeners)
+            alone = LocalExecutor() if execution.processes == 1 else ProcessesExecutor(execution.processes)
+            _train_missing(folder, plans, execution, executor or alone, listeners)
+            leases.tidy()
     if shard is not None:
         _train_missing(folder, plans, execution, executor or SharingExecutor(shard), listeners)
         with folder.locked():
@@ -188,7 +191,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
         description = description_of(spec, description.references)
         folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
-    return {name: _here(plan, execution) for name, plan in (used | new).items()}
+    return {name: plan_here(plan, execution) for name, plan in (used | new).items()}
 
 
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
@@ -269,7 +272,7 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
         problem: what they are trained on; the cell's own problem by default.
     """
     problem = cell.problem() if problem is None else problem
-    plan = choose_plan(problem, len(cell.points))
+    plan = choose_plan(problem, len(cell.points), max(1, jax.local_device_count() // execution.processes))
     if problem.from_disk:
         for argument, value, only in (
             ("networks_at_once", execution.networks_at_once, 1),
@@ -337,16 +340,6 @@ def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Exe
                     value,
                     f"the sweep in this folder was started with {before}; leave it out, or choose another --out",
                 )
-
-
-def _here(plan: Plan, execution: Execution) -> Plan:
-    """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
-    available = range(1, jax.local_device_count() + 1)
-    return dataclasses.replace(
-        plan,
-        devices=max(count for count in available if plan.devices % count == 0),
-        workers=plan.workers if execution.workers is None else execution.workers,
-    )
 
 
 def environment(spec: Resolved) -> dict[str, Any]:

@@ -76,8 +76,13 @@ class Plan:
             start = stop
 
 
-def choose_plan(problem: Problem, networks: int) -> Plan:
+def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> Plan:
     """Chooses the plan for a problem and a number of networks on the default device.
+
+    Args:
+        problem: what the networks are trained on.
+        networks: how many there are.
+        devices: number of devices to use at most; by default all of this host.
 
     Batching saves overhead between operations, which matters if a step takes a millisecond, as for a dense network.
 
@@ -105,11 +110,11 @@ def choose_plan(problem: Problem, networks: int) -> Plan:
     parameters = count_parameters(structure)
     most = MEMORY.get(platform, MEMORY["cpu"]) // _bytes_of_network(problem, parameters)
     if platform == "cpu":
-        devices = jax.local_device_count()
+        devices = jax.local_device_count() if devices is None else devices
         few = SMALLEST_AT_ONCE_ON_CPU if parameters < SMALLEST_PARAMETERS else FEW_AT_ONCE_ON_CPU
         at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
     else:
-        devices = min(jax.local_device_count(), networks)
+        devices = min(jax.local_device_count() if devices is None else devices, networks)
         at_once = _even(networks, 1 if _attends(structure) else max(1, most), devices)
     if at_once <= 1:
         return Plan(1, "scan", platform, devices_of_one(problem))
