@@ -219,6 +219,22 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
+def _in_words(workload: "Workload") -> str:
+    """The recipe of a workload."""
+    from widebasin.training.optimizers import OPTIMIZERS
+
+    recipe = workload.recipe
+    optimizer = OPTIMIZERS[recipe.optimizer]
+    parts = (
+        f"{recipe.epochs} epochs, batch {recipe.batch_size}, {optimizer.title}, learning rate {recipe.learning_rate:g} "
+        f"({recipe.schedule})",
+        f"momentum {recipe.momentum:g}" if optimizer.has_momentum else "",
+        f"weight decay {recipe.weight_decay:g}",
+        f"{100 * workload.label_noise:g}% wrong labels" if workload.label_noise else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
 def _single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Returns the workload, the shared settings and the value on each axis of a single-network command."""
     shared = {one.name: getattr(command, one.name) for one in dataclasses.fields(Shared)}
@@ -329,9 +345,7 @@ class List:
                     " ".join(map(str, w.widths)),
                     _parameters(w),
                     " ".join(f"{rho:g}" for rho in w.rhos),
-                    f"{w.recipe.epochs} epochs, batch {w.recipe.batch_size}, learning rate "
-                    f"{w.recipe.learning_rate:g} ({w.recipe.schedule}), momentum {w.recipe.momentum:g}, "
-                    f"weight decay {w.recipe.weight_decay:g}, {100 * w.label_noise:g}% wrong labels",
+                    _in_words(w),
                 )
                 for w in WORKLOADS.values()
             )

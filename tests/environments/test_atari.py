@@ -125,9 +125,11 @@ def test_a_game_that_has_finished_stays_and_one_that_is_cut_off_begins_anew():
 def test_games_that_are_not_there_are_refused(monkeypatch):
     pytest.importorskip("ale_py")
     for game in ("checkers", "maze_craze"):  # of the second there is a cartridge, which the emulator does not support
-        with pytest.raises(ValueError, match=r"game must be one of adventure, .*, pong, ") as error:
+        with pytest.raises(ValueError, match=rf"no game '{game}'.* \(there are adventure, .*, pong, ") as error:
             _ = Atari(game).actions
         assert f" {game}," not in str(error.value)
+    with pytest.raises(ValueError, match="no game 'Pong', did you mean 'pong'"):
+        _ = Atari("Pong").actions
     for name in ("skip", "no_ops", "longest"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             Atari(**{name: 0})

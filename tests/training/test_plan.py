@@ -49,6 +49,12 @@ def test_attention_goes_a_few_at_a_time_on_cpu_within_the_bound_on_parameters():
     assert how(WORKLOADS["digits-vit"].problem(128, DIGITS.recipe), 6) == (2, "scan")
 
 
+def test_what_the_host_plays_goes_step_by_step():
+    pytest.importorskip("ale_py")
+    assert how(WORKLOADS["atari-ppo"].problem(8, WORKLOADS["atari-ppo"].recipe), 6) == (6, "step")
+    assert how(WORKLOADS["atari-ppo"].problem(32, WORKLOADS["atari-ppo"].recipe), 6) == (1, "step")
+
+
 def test_attention_goes_one_by_one_on_accelerators(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert how(WORKLOADS["digits-vit"].problem(8, DIGITS.recipe), 6) == (1, "scan")

@@ -1,11 +1,12 @@
 """Atari games on emulated consoles, by ale-py, with the usual preprocessing."""
 
 import atexit
+import difflib
 import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,8 @@ class Atari(Environment):
         pixels is taken and before they are made smaller; a step of FIRE is all that begins a game or a life, where
         CleanRL adds another action, and before the next life a NOOP.
     """
+
+    on_host: ClassVar[bool] = True
 
     game: str = "breakout"
     by_life: bool = True
@@ -195,7 +198,9 @@ class _Console:
         path = paths.get(game)
         if path is None or ale_py.ALEInterface.isSupportedROM(path) is None:
             supported = [name for name, one in paths.items() if one and ale_py.ALEInterface.isSupportedROM(one)]
-            raise ValueError(f"game must be one of {', '.join(supported)}, got {game!r}")
+            near = difflib.get_close_matches(game.lower(), supported, n=1, cutoff=0.4)
+            guess = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"ale-py supports no game {game!r}{guess} (there are {', '.join(supported)})")
         self.version: str = ale_py.__version__
         self._state: Any = ale_py.ALEState
         self._emulator: Any = ale_py.ALEInterface()

@@ -30,10 +30,12 @@ class Environment(abc.ABC):
     Attributes:
         actions: number of actions, 0 to ``actions - 1``.
         in_double: whether it can be computed while JAX's 64-bit types are enabled.
+        on_host: whether the host computes it, which takes long.
     """
 
     actions: int
     in_double: ClassVar[bool] = True
+    on_host: ClassVar[bool] = False
 
     @property
     def record(self) -> str:

@@ -205,21 +205,26 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
     for number, points in work.groups:
         if number in work.told or number in work.failed():
             continue
+        saved = work.folder.group(cell.name, number, "checkpoint")
+        if not work.missing(number) and not saved.exists():
+            tell(GroupFinished(cell, number, points, before=True))
+            work.told.add(number)
+            continue
         with work.claim(cell.name, number) as check_held:
             if check_held is None:
                 continue
-            checkpoints = _ToldCheckpoints(work.folder.group(cell.name, number, "checkpoint"), cell, number, tell)
+            checkpoints = _ToldCheckpoints(saved, cell, number, tell)
             if not work.missing(number):
                 checkpoints.remove()  # left behind if a process ended between its last two lines
                 tell(GroupFinished(cell, number, points, before=True))
                 work.told.add(number)
                 continue
             tell(GroupStarted(cell, number, points))
-            if program is None:
-                for cell_to_come in following:
-                    cell_to_come.prepare(ahead)
-                program = work.program()
             try:
+                if program is None:
+                    for cell_to_come in following:
+                        cell_to_come.prepare(ahead)
+                    program = work.program()
                 _train_group(work, program, number, points, checkpoints, check_held, tell)
             except LeaseLost:
                 continue

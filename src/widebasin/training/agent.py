@@ -248,6 +248,11 @@ class ProximalPolicy(Problem):
         return self.ppo.rollouts
 
     @property
+    def on_host(self) -> bool:
+        """See ``Problem``: as the environment is."""
+        return self.environment.on_host
+
+    @property
     def bytes_of_epoch(self) -> int:
         """See ``Problem``: observations of a rollout, before and after the action, and once for every pass."""
         seen = jax.eval_shape(lambda: self.environment.observe(self.environment.reset(jax.random.key(0))))

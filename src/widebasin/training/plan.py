@@ -98,6 +98,7 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
       the digits the loop does not matter, and three at once take 1.3 times as long. ``models.nature.Blocks`` multiplies
       matrices instead and goes by its size, like dense networks.
+    * Where the host computes a part of the epoch, each step is dispatched, so that one can interrupt it.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
@@ -107,7 +108,7 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
     structure = problem.structure
     if is_convolutional(structure):
         return Plan(1, "step" if platform == "cpu" else "scan", platform, devices_of_one(problem))
-    parameters = count_parameters(structure)
+    parameters, loop = count_parameters(structure), "step" if problem.on_host else "scan"
     most = MEMORY.get(platform, MEMORY["cpu"]) // _bytes_of_network(problem, parameters)
     if platform == "cpu":
         devices = jax.local_device_count() if devices is None else devices
@@ -117,8 +118,8 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
         devices = min(jax.local_device_count() if devices is None else devices, networks)
         at_once = _even(networks, 1 if _attends(structure) else max(1, most), devices)
     if at_once <= 1:
-        return Plan(1, "scan", platform, devices_of_one(problem))
-    return Plan(at_once, "scan", platform, min(devices, at_once))
+        return Plan(1, loop, platform, devices_of_one(problem))
+    return Plan(at_once, loop, platform, min(devices, at_once))
 
 
 def _bytes_of_network(problem: Problem, parameters: int) -> int:

@@ -46,6 +46,8 @@ class Problem(abc.ABC):
         data: arrays that all networks share; passed to the methods, so that no program contains a copy.
         from_disk: whether ``reading`` reads examples from disk; if so, networks are trained one at a time, step by
             step.
+        on_host: whether the host computes a part of an epoch, as it plays emulated games. The epoch is then no single
+            program, so that it can be interrupted.
     """
 
     recipe: Recipe
@@ -80,6 +82,11 @@ class Problem(abc.ABC):
     def data(self) -> PyTree:
         """Arrays that all networks share."""
         return ()
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host computes a part of an epoch."""
+        return False
 
     @property
     def axes(self) -> tuple[str, ...]:
