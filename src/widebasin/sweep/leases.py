@@ -80,18 +80,24 @@ class Leases:
         """Whether this process has the lease now."""
         if _created(path, self._owner):
             return True
-        owner = _owner_of(path)
-        if _age(path, self._now(path)) <= self.seconds and not has_ended(_process(owner)):
+        if not self._expired(path):
             return False
-        # Only one process can rename the expired lease away. What it gets may be that of a faster one: it goes back.
-        away = path.with_name(f"{ASIDE}{path.name}-{os.urandom(8).hex()}")
+        # One process at a time replaces an expired lease, so that none takes the new lease for the expired one.
+        replacing = path.with_name(f"{ASIDE}{path.name}")
+        if not _created(replacing, self._owner):
+            if self._expired(replacing):
+                replacing.unlink(missing_ok=True)
+            return False
         try:
-            path.rename(away)
-        except FileNotFoundError:
-            return False
-        found = _owner_of(away)
-        away.unlink()
-        return _created(path, self._owner if found == owner else found) and found == owner
+            if self._expired(path):
+                path.unlink(missing_ok=True)
+            return _created(path, self._owner)
+        finally:
+            replacing.unlink(missing_ok=True)
+
+    def _expired(self, path: Path) -> bool:
+        """Whether a lease was not renewed in time, or its process has ended; true if there is none."""
+        return _age(path, self._now(path)) > self.seconds or has_ended(_process(_owner_of(path)))
 
     @staticmethod
     def _now(path: Path) -> float:
