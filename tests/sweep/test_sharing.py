@@ -17,7 +17,7 @@ from widebasin.sweep import SweepError, UsageError, processes, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Epoch, GroupFinished
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import LocalExecutor, SharingExecutor
+from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.folder import ResultsFolder, process_name
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.run import run
@@ -169,7 +169,6 @@ def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path
     pd.testing.assert_frame_equal(
         shared.results().drop(columns="seconds"), alone.results().drop(columns="seconds"), check_exact=True
     )
-    assert SharingExecutor((1, 2)).shard == (1, 2)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_attention_goes_a_few_at_a_time_on_cpu_within_the_bound_on_parameters():
 
 def test_what_the_host_plays_goes_step_by_step():
     pytest.importorskip("ale_py")
-    assert how(WORKLOADS["atari-ppo"].problem(8, WORKLOADS["atari-ppo"].recipe), 6) == (6, "step")
+    assert how(WORKLOADS["atari-ppo"].problem(8, WORKLOADS["atari-ppo"].recipe), 6) == (2, "step")
     assert how(WORKLOADS["atari-ppo"].problem(32, WORKLOADS["atari-ppo"].recipe), 6) == (1, "step")
 
 

@@ -14,8 +14,8 @@ LAYERS, LEFT = ((8, 4), (4, 2), (3, 1)), 7
 class Blocks(eqx.Module):
     """Convolution without padding: ``y[i, j] = sum_ab x[s i + a, s j + b] @ kernel[a, b] + bias``, channels last.
 
-    It is computed as a sum of products of matrices, which takes half of the time of XLA's convolution on a CPU and
-    stays fast within compiled loops and for several networks at once.
+    It is computed as a sum of products of matrices. The gradient of 256 observations, with ``h = 32``, takes .55 of the
+    time that it takes with XLA's convolution on two cores, and is not slower within a compiled loop or under ``vmap``.
 
     Attributes:
         kernel: orthogonal weights, times ``sqrt(2)``.

@@ -76,6 +76,11 @@ def run(
     leases = Leases(folder, execution.lease_seconds)
     if shard is not None and overwrite:
         raise UsageError("overwrite", True, "must be left out with --shard: it would delete what the others train")
+    if execution.processes > 1 and jax.default_backend() != "cpu":
+        remedy = (
+            "must be 1 with accelerators, of which this process has taken all: start one process for each with --shard"
+        )
+        raise UsageError("processes", execution.processes, remedy)
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
     if not folder.holds_sweep():
         for cell in cells(spec):
@@ -89,13 +94,13 @@ def run(
         plans = _continue_or_begin(folder, spec, execution, overwrite)
         if shard is None:
             alone = LocalExecutor() if execution.processes == 1 else ProcessesExecutor(execution.processes)
-            _train_missing(folder, plans, execution, executor or alone, listeners)
+            folder.merge(_train_missing(folder, plans, execution, executor or alone, listeners))
             leases.tidy()
     if shard is not None:
-        _train_missing(folder, plans, execution, executor or SharingExecutor(shard), listeners)
+        groups = _train_missing(folder, plans, execution, executor or SharingExecutor(shard), listeners)
         with folder.locked():
             if not folder.is_finished():
-                folder.merge(_groups(cells_of(folder.stages()), plans))
+                folder.merge(groups)
     return folder
 
 
@@ -105,8 +110,8 @@ def _train_missing(
     execution: Execution,
     executor: Executor,
     listeners: Sequence[Listener],
-) -> None:
-    """Trains what is missing, after a look at what is there; alone, the tables are written, too."""
+) -> list[tuple[str, int, pd.DataFrame]]:
+    """Trains what is missing, after a look at what is there; returns all groups, see ``_groups``."""
     grid = cells_of(folder.stages())
     groups = _groups(grid, plans)
     finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
@@ -115,8 +120,7 @@ def _train_missing(
     if len(finished) < len(groups):
         kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
         _carry_out(grid, plans, folder, execution, executor, to_all([*kept, *listeners]))
-    if execution.place is None:
-        folder.merge(groups)
+    return groups
 
 
 def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:

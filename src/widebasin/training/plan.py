@@ -98,7 +98,8 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
       the digits the loop does not matter, and three at once take 1.3 times as long. ``models.nature.Blocks`` multiplies
       matrices instead and goes by its size, like dense networks.
-    * Where the host computes a part of the epoch, each step is dispatched, so that one can interrupt it.
+    * Where the host computes a part of the epoch, every core trains one network at a time, and each step is
+      dispatched, so that one can interrupt it.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
@@ -113,6 +114,8 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
     if platform == "cpu":
         devices = jax.local_device_count() if devices is None else devices
         few = SMALLEST_AT_ONCE_ON_CPU if parameters < SMALLEST_PARAMETERS else FEW_AT_ONCE_ON_CPU
+        # What the host plays, it plays one after the other: more networks, or copies to fill a group up, cost as many.
+        few = 1 if problem.on_host else few
         at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
     else:
         devices = min(jax.local_device_count() if devices is None else devices, networks)
