@@ -31,6 +31,7 @@ from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.accelerators import ACCELERATORS, EFFICIENCY, Accelerators
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.execution import DataFolder
+from widebasin.sweep.executors import EXECUTORS
 from widebasin.sweep.spec import (
     Named,
     Shared,
@@ -318,14 +319,14 @@ class New:
 
 @dataclass(frozen=True)
 class List:
-    """List the available studies, workloads, methods and optimizers.
+    """List the available studies, workloads, methods, optimizers and executors.
 
     Examples:
       widebasin list
       widebasin list workloads
     """
 
-    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods", "optimizers"]] = "all"
+    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods", "optimizers", "executors"]] = "all"
     """What to list."""
 
     def run(self, console: Console) -> None:
@@ -368,6 +369,17 @@ class List:
             rows = tuple((name, optimizer.title, optimizer.summary) for name, optimizer in OPTIMIZERS.items())
             columns = ("name", "title", "what")
             console.print(Table("Base optimizers (--optimizer NAME)", columns, rows).rich("left"))
+        if self.what in ("all", "executors"):
+            rows = tuple((name, executor.summary) for name, executor in EXECUTORS.items())
+            console.print(Table("Executors (--executor NAME)", ("name", "where it trains"), rows).rich("left"))
+            rows = tuple(
+                (name, option.name, str(option.default), option.metadata["summary"])
+                for name, executor in EXECUTORS.items()
+                for option in dataclasses.fields(executor)
+            )
+            columns = ("executor", "option", "default", "what")
+            title = "Options of executors (--executor-options OPTION=VALUE ...)"
+            console.print(Table(title, columns, rows).rich("left"))
 
 
 def _parameters(workload: "Workload") -> str:

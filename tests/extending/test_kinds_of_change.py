@@ -21,7 +21,7 @@ from widebasin.studies import STUDIES, Options
 from widebasin.studies.answering import write_answer
 from widebasin.sweep import Execution, Spec
 from widebasin.sweep.events import Epoch, Finished
-from widebasin.sweep.executor import LocalExecutor
+from widebasin.sweep.executors.local import Local
 from widebasin.sweep.networks import load_network
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import spec_type
@@ -139,9 +139,9 @@ class Online(Problem):
 
 
 # An executor, and a listener
-class Backwards(LocalExecutor):
-    def run(self, cells, plans, folder, execution, tell):
-        super().run(cells[::-1], plans, folder, execution, tell)
+class SecondHalfFirst(Local):
+    def run(self, job, tell):
+        super().run(job.share(2, 2), tell)
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +160,7 @@ def test_method_optimizer_model_metric_axis_workload_executor_and_listener(tmp_p
     with_axis = dataclasses.asdict(spec) | {"sharpness": (0.5, 2.0)}
     spec = spec_type(GATED_DIGITS.axes)(**with_axis)
     execution = Execution(keep_parameters=True)
-    folder = run(spec, tmp_path / "out", execution=execution, executor=Backwards(), listeners=[heard.append])
+    folder = run(spec, tmp_path / "out", execution=execution, executor=SecondHalfFirst(), listeners=[heard.append])
     results = folder.results()
     assert results.groupby(["method", "sharpness"], sort=False).size().tolist() == [2, 2, 2, 2]
     order = [event.cell.method for event in heard if isinstance(event, Epoch)]

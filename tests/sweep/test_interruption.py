@@ -232,7 +232,7 @@ def test_a_full_disk_is_an_error_before_training(small_disk):
 FILLED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from widebasin.sweep import executor
+from widebasin.sweep import groups
 from widebasin.training import train
 
 def fills(module, name, when):
@@ -244,9 +244,9 @@ def fills(module, name, when):
     setattr(module, name, call)
 
 if sys.argv[1] == "table":
-    fills(executor, "results_rows", lambda cell, *rest: cell.width == 5)
+    fills(groups, "results_rows", lambda cell, *rest: cell.width == 5)
 else:
-    fills(executor.Checkpoints, "save", lambda self, *rest: "width-5" in str(self.folder))
+    fills(groups.Checkpoints, "save", lambda self, *rest: "width-5" in str(self.folder))
 from widebasin.cli import main
 main(sys.argv[2:])
 """

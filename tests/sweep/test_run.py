@@ -10,11 +10,11 @@ import pytest
 from together import together
 
 from widebasin.data import DataError, Dataset, ImageFiles, Normalization, SplitSizes, digits
-from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve
+from widebasin.sweep import Execution, Spec, SweepError, UsageError, here, resolve
+from widebasin.sweep.beginning import plan_for
 from widebasin.sweep.cells import cells
-from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.networks import load_network
-from widebasin.sweep.run import plan_for, run
+from widebasin.sweep.run import run
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.arrays import arrays_workload
 
@@ -264,7 +264,7 @@ def test_streamed_images_have_one_way_to_be_trained_on(execution, monkeypatch, t
 
 
 @pytest.mark.slow
-def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_here(tmp_path):
+def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_here(tmp_path, monkeypatch):
     """Begun as if on eight devices; tests have two, of which a batch of 100 can have each a half."""
     spec = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
     folder = run(spec, tmp_path / "r")
@@ -275,14 +275,14 @@ def test_a_sweep_begun_on_more_devices_and_workers_goes_on_with_those_that_are_h
     folder.write_run_record(record)
     shutil.rmtree(folder.path / "cells")
     used = []
-    executor = LocalExecutor()
+    genuine = here.train_alone
 
-    class Watching:
-        def run(self, cells, plans, *rest):
-            used.extend(plans.values())
-            executor.run(cells, plans, *rest)
+    def watched(cells, plans, *rest):
+        used.extend(plans.values())
+        genuine(cells, plans, *rest)
 
-    run(spec, folder.path, execution=Execution(workers=0), executor=Watching())
+    monkeypatch.setattr(here, "train_alone", watched)
+    run(spec, folder.path, execution=Execution(workers=0))
     assert [(plan.devices, plan.workers) for plan in used] == [(2, 0)]
     pd.testing.assert_frame_equal(folder.results().drop(columns="seconds"), before.drop(columns="seconds"))
 

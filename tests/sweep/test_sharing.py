@@ -1,23 +1,19 @@
 """Several processes on one results folder: leases, kills, a group that fails everywhere."""
 
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 from sweep.commands import widebasin
 from sweep.test_interruption import KILLED, SWEEP, tables
 
-from widebasin.sweep import SweepError, UsageError, processes, resolve
+from widebasin.sweep import SweepError, UsageError, resolve
 from widebasin.sweep.cells import cells
-from widebasin.sweep.events import Epoch, GroupFinished
+from widebasin.sweep.events import GroupFinished
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import LocalExecutor
 from widebasin.sweep.folder import ResultsFolder, process_name
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.run import run
@@ -70,6 +66,15 @@ def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, 
         check()
         assert path.read_text().startswith(process_name())
     assert not path.exists()
+
+
+def test_an_expired_lease_is_taken_over_only_when_asked_to(tmp_path):
+    path = path_of(ResultsFolder(tmp_path))
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{ended()} 1")
+    with Leases(ResultsFolder(tmp_path), 60).of(*PLACE, take_over=False) as check:
+        assert check is None
+    assert path.exists()
 
 
 def test_a_live_lease_of_another_machine_is_respected_and_one_that_is_lost_is_noticed(tmp_path):
@@ -165,7 +170,7 @@ def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path
     assert not list((tmp_path / "r").rglob("*.lease"))
     monkeypatch.undo()
     shared = run(FEW, tmp_path / "r", execution=Execution(shard="1/2"))
-    alone = run(FEW, tmp_path / "alone", executor=LocalExecutor())
+    alone = run(FEW, tmp_path / "alone")
     pd.testing.assert_frame_equal(
         shared.results().drop(columns="seconds"), alone.results().drop(columns="seconds"), check_exact=True
     )
@@ -196,55 +201,3 @@ def test_processes_that_are_killed_and_others_that_go_on_give_the_bits_of_one(tm
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert not list(folder.rglob("*lease*"))
     assert not list(folder.rglob("*.checkpoint"))
-
-
-@pytest.mark.slow
-def test_processes_of_one_command_give_the_bits_of_one_process_though_one_is_killed(tmp_path):
-    spec = resolve(Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=6))
-    once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.0)
-    alone = run(spec, tmp_path / "alone", execution=once)
-    told, killed = [], []
-
-    def kill(event):
-        told.append(event)
-        if isinstance(event, Epoch) and not killed:
-            killed.append(multiprocessing.active_children()[0])
-            killed[0].kill()
-
-    shared = run(spec, tmp_path / "shared", execution=replace(once, processes=2), listeners=[kill])
-    assert killed[0].exitcode == -signal.SIGKILL
-    for mine, theirs in zip(tables(shared.path), tables(alone.path), strict=True):
-        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
-    finished = [(event.cell.name, event.group) for event in told if isinstance(event, GroupFinished)]
-    assert len(finished) == len(set(finished)) == 6
-    assert not list(shared.path.rglob("*lease*"))
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.slow
-def test_if_all_processes_are_killed_it_is_said_and_can_go_on(tmp_path):
-    def kill(event):
-        if isinstance(event, Epoch):
-            for process in multiprocessing.active_children():
-                process.kill()
-
-    with pytest.raises(SweepError, match=r"all 2 processes have ended \(exit codes -9, -9\) before"):
-        run(FEW, tmp_path / "r", execution=Execution(processes=2), listeners=[kill])
-    run(FEW, tmp_path / "r")
-    assert not list((tmp_path / "r").rglob("*lease*"))
-
-
-def test_errors_that_cannot_be_sent_keep_their_words():
-    class Local(Exception):
-        pass
-
-    assert str(processes._sendable(ValueError("a", 1))) == "('a', 1)"
-    assert str(processes._sendable(Local("no such luck"))) == "Local: no such luck"
-
-
-@pytest.mark.parametrize(
-    ("given", "message"), [({"processes": 0}, "at least 1"), ({"processes": 2, "shard": "1/2"}, "left out")]
-)
-def test_a_number_of_processes_is_checked(given, message):
-    with pytest.raises(UsageError, match=message):
-        Execution(**given).check()

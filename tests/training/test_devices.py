@@ -13,8 +13,8 @@ import pytest
 from training.tasks import DIGITS, leaves, point, program_of
 
 from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep.beginning import plan_for
 from widebasin.sweep.cells import cells
-from widebasin.sweep.run import plan_for
 from widebasin.training import Plan
 from widebasin.training.supervised import Positions
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from widebasin.sweep.errors import UsageError, nearest_name
+from widebasin.sweep.executors.registry import EXECUTORS, executor_of
 
 LOOPS = ("scan", "step")
 CHOSEN = "(default: chosen from platform and model)"
@@ -41,8 +42,24 @@ class Execution:
     """Examples per part of a batch; gradients add up, saving memory. Batch normalization uses each part alone."""
     keep_parameters: bool = False
     """Keep the trained parameters of every network in the results folder."""
-    processes: int = 1
-    """Processes of this machine that train the sweep together, each on its share of the cores."""
+    executor: Annotated[
+        str | None,
+        tyro.conf.arg(
+            metavar="{" + ",".join(EXECUTORS) + "}",
+            help_behavior_hint="(default: local; processes if several)",
+        ),
+    ] = None
+    """Where to train; widebasin list executors tells more."""
+    processes: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: see --executor)"),
+    ] = None
+    """Processes of the executor, which train the sweep together."""
+    executor_options: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]", help_behavior_hint="(default: none)"),
+    ] = ()
+    """What the executor shall ask for, such as partition=gpu gpus=1."""
     shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="(default: trains alone)")] = None
     """Number of this process and of all that share the results folder, such as 1/4; any may come or go."""
     lease_seconds: float = 60.0
@@ -52,18 +69,20 @@ class Execution:
 
     def check(self) -> None:
         """Raises ``UsageError`` if a value is invalid."""
-        for argument, least in (("networks_at_once", 1), ("devices", 1), ("microbatch", 1), ("workers", 0)):
-            value = getattr(self, argument)
+        for argument in ("networks_at_once", "devices", "microbatch", "processes", "workers"):
+            value, least = getattr(self, argument), 0 if argument == "workers" else 1
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
                 raise UsageError(argument, value, f"must be a whole number of at least {least}")
         if self.loop not in (None, *LOOPS):
             raise nearest_name("loop", self.loop, LOOPS)
-        if isinstance(self.processes, bool) or not isinstance(self.processes, Integral) or self.processes < 1:
-            raise UsageError("processes", self.processes, "must be a whole number of at least 1")
-        if self.place is not None and self.processes > 1:
-            raise UsageError(
-                "processes", self.processes, "must be left out with --shard, which is one process of several"
-            )
+        if self.place is not None:
+            for argument in ("processes", "executor", "executor_options"):
+                if value := getattr(self, argument):
+                    raise UsageError(argument, value, "must be left out with --shard, which is one process of several")
+        if self.executor == "local" and self.processes not in (None, 1):
+            remedy = "must be 1 with --executor local; several are of processes, slurm or ray"
+            raise UsageError("processes", self.processes, remedy)
+        executor_of(self)
         if not isinstance(self.lease_seconds, (int, float)) or not 1 <= self.lease_seconds < math.inf:
             raise UsageError("lease_seconds", self.lease_seconds, "must be a finite number of seconds, at least 1")
         seconds = self.checkpoint_seconds

@@ -11,6 +11,7 @@
     cells/CELL/        group-K.results.parquet and group-K.history.parquet, written when the group is finished,
                        group-K.checkpoint/ while it trains, group-K.parameters/ if parameters are kept
     measurements/      measurements of the trained networks, one table per kind
+    workers/           while other processes train it: what they were given, tell and print, see ``workers``
     log.jsonl          the events, see ``trackers``; other trackers have a folder each
 """
 
@@ -43,10 +44,14 @@ RECORD_FORMAT = 4
 REPORT_BYTES = 50 * 2**20
 # Seconds for which a process that only looks who holds the folder may hold it.
 LOOKED_AT = 0.5
+# Seconds to wait for others that share the folder, which begin, merge or write a report.
+OTHERS = 600.0
 TABLES = ("results.parquet", "history.parquet")
 PAGES = ("report.html", "explore.html", "measure.html")
 RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
-OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", *TRACKERS)
+# What the processes of an executor get, tell and print, see ``workers``.
+WORKERS = "workers"
+OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", WORKERS, *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained again"

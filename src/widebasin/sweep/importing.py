@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from widebasin.data.npz import read_npz
+from widebasin.sweep.beginning import environment
 from widebasin.sweep.cells import cells
 from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import RECORD_FILES, ResultsFolder
 from widebasin.sweep.networks import supervised
 from widebasin.sweep.rows import history_rows, results_rows, rows_of_group
-from widebasin.sweep.run import environment
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Checkpoints, Plan, Program, Trained, computing_in
 

@@ -46,6 +46,12 @@ def use_every_core() -> None:
             jax.config.update("jax_num_cpu_devices", cores())
 
 
+def use_cpu_only() -> None:
+    """Leaves accelerators to other processes, unless JAX has begun already or the user has named a platform."""
+    if "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")
+
+
 def cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,12 +2,12 @@
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.events import Listener
+from widebasin.sweep.packages import check_package
 from widebasin.sweep.trackers.tracker import Tracker
 
 
@@ -46,26 +46,6 @@ def listeners_of(names: Sequence[str] | str, folder: Path) -> list[Listener]:
     for name in names:
         if name not in TRACKERS:
             raise nearest_name("track", name, TRACKERS)
-        _check_package(name, TRACKERS[name].requirement)
+        check_package("track", name, TRACKERS[name].requirement)
         TRACKERS[name].check()
     return [TRACKERS[name].listener(folder / name) for name in names]
-
-
-def _check_package(name: str, requirement: str) -> None:
-    if not requirement:
-        return
-    package = re.split("[<>=!~]", requirement)[0]
-    why = ""
-    try:
-        # A folder of this name in the working directory is a package without a file.
-        found = importlib.import_module(package).__file__ is not None
-    except ImportError as error:
-        found, why = False, "" if error.name == package else f" ({error})"
-    if not found:
-        raise UsageError(
-            "track", name, f"needs the package {package}, which is not installed{why}: {_pip(requirement)}"
-        )
-
-
-def _pip(requirement: str) -> str:
-    return f'pip install "{requirement}"'

@@ -1,4 +1,4 @@
-"""Executors train cells: alone, or together with other processes that share the results folder."""
+"""Trains groups of networks in this process: all of them, or together with others that share the results folder."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -31,79 +31,66 @@ POLL = 1.0
 Claim = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None] | None]]
 
 
-@runtime_checkable
-class Executor(Protocol):
-    """Trains cells; the rows do not depend on the executor."""
+def train_alone(
+    cells: Sequence[Cell], plans: Mapping[str, Plan], folder: ResultsFolder, execution: Execution, tell: Listener
+) -> None:
+    """Trains the cells one after the other on this process's devices while compiling the next ones.
 
-    def run(
-        self,
-        cells: Sequence[Cell],
-        plans: Mapping[str, Plan],
-        folder: ResultsFolder,
-        execution: Execution,
-        tell: Listener,
-    ) -> None:
-        """Trains all unfinished groups, writes their rows into the folder and reports events."""
-        ...
+    Args:
+        cells: all cells of the sweep; finished groups are only reported.
+        plans: name of a cell -> its plan.
+        folder: where rows and checkpoints are written.
+        execution: how to train.
+        tell: receives the events.
+    """
 
+    def claim(cell: str, number: int) -> Any:
+        del cell, number
+        return contextlib.nullcontext(folder.check_held)
 
-class LocalExecutor:
-    """Trains the cells one after the other on this process's devices while compiling the next ones."""
-
-    def run(
-        self,
-        cells: Sequence[Cell],
-        plans: Mapping[str, Plan],
-        folder: ResultsFolder,
-        execution: Execution,
-        tell: Listener,
-    ) -> None:
-        """See ``Executor.run``."""
-
-        def claim(cell: str, number: int) -> Any:
-            del cell, number
-            return contextlib.nullcontext(folder.check_held)
-
-        _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
+    _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
 
 
-class SharingExecutor:
+def train_sharing(
+    cells: Sequence[Cell],
+    plans: Mapping[str, Plan],
+    folder: ResultsFolder,
+    execution: Execution,
+    shard: tuple[int, int],
+    tell: Listener,
+) -> None:
     """Trains together with other processes, here or on other machines, that share the results folder.
 
     Every process goes through all groups, from a place of its own on, and trains those that no other process has
-    leased. At the end it waits for the groups of others, and takes over those whose process was killed, from their last
-    checkpoint. A group that fails is left to the others, and reported when there is nothing else to do.
+    leased. Then it takes over those whose process has vanished, from their last checkpoint: last, so that one that ends
+    its process, as for lack of memory, keeps no other from being trained. At the end it waits for the groups of others.
+    A group that fails is left to the others, and reported when there is nothing else to do.
 
     Args:
+        cells: see ``train_alone``, as for ``plans``, ``folder``, ``execution`` and ``tell``.
         shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins.
     """
+    leases = Leases(folder, execution.lease_seconds)
+    number, count = shard
+    first = (number - 1) * len(cells) // count
+    in_turn = (*cells[first:], *cells[:first])
+    take_over = False
 
-    def __init__(self, shard: tuple[int, int]) -> None:
-        self.shard = shard
+    def claim(cell: str, number: int) -> Any:
+        return leases.of(cell, number, take_over=take_over)
 
-    def run(
-        self,
-        cells: Sequence[Cell],
-        plans: Mapping[str, Plan],
-        folder: ResultsFolder,
-        execution: Execution,
-        tell: Listener,
-    ) -> None:
-        """See ``Executor.run``."""
-        leases = Leases(folder, execution.lease_seconds)
-        number, count = self.shard
-        first = (number - 1) * len(cells) // count
-        in_turn = (*cells[first:], *cells[:first])
-        work = [_Work(cell, plans[cell.name], folder, execution, leases.of, failures={}) for cell in in_turn]
-        while left := [one for one in work if one.left()]:
-            _train_all(left, tell)
-            failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
-            still = {(one.cell.name, number) for one in left for number in one.left()}
-            if failures and still <= failures.keys():
-                raise next(iter(failures.values()))
-            if still:
-                time.sleep(POLL)
-        leases.tidy()
+    work = [_Work(cell, plans[cell.name], folder, execution, claim, failures={}) for cell in in_turn]
+    while left := [one for one in work if one.left()]:
+        before = sum(len(one.told) for one in left)
+        _train_all(left, tell)
+        failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
+        still = {(one.cell.name, number) for one in left for number in one.left()}
+        if failures and still <= failures.keys():
+            raise next(iter(failures.values()))
+        took_over, take_over = take_over, sum(len(one.told) for one in left) == before
+        if still and took_over:
+            time.sleep(POLL)
+    leases.tidy()
 
 
 def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:

@@ -1,0 +1,73 @@
+"""Trains in several processes of this machine."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from widebasin.sweep.errors import UsageError
+from widebasin.sweep.events import Listener
+from widebasin.sweep.executors.executor import Job, option
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Trains in processes of this machine, each on its share of the cores.
+
+    The processes go on if the one that started them is killed.
+    """
+
+    name: ClassVar[str] = "processes"
+    summary: ClassVar[str] = "in processes of this machine, each on its share of the cores"
+    requirement: ClassVar[str] = ""
+
+    retries: int = option(3, "how often a process that was killed is started again")
+
+    def run(self, job: Job, tell: Listener) -> None:
+        """See ``Executor.run``."""
+        import jax
+
+        from widebasin.sweep.workers import Share, train_in_workers
+        from widebasin.training.compilation import cores
+
+        if jax.default_backend() != "cpu":
+            remedy = "cannot be used with accelerators, of which this process has taken all: start one process for each"
+            raise UsageError("executor", self.name, f"{remedy} with --shard")
+        context = multiprocessing.get_context("spawn")
+
+        def start(shares: Sequence[Share]) -> list[_Process]:
+            return [_Process(context, share) for share in shares]
+
+        train_in_workers(job, job.execution.processes or cores(), start, tell, self.retries)
+
+
+class _Process:
+    """A process with a share of the work; see ``workers.Worker``."""
+
+    def __init__(self, context: Any, share: Any) -> None:
+        self.process = context.Process(target=_train, args=(share,), name=f"widebasin {share.name}", daemon=True)
+        self.process.start()
+
+    def ended(self) -> str | None:
+        code = self.process.exitcode
+        return None if code is None else f"exit code {code}" if code else ""
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.join()
+
+
+def _train(share: Any) -> None:
+    """What a process does."""
+    from widebasin.sweep.workers import train_share
+
+    number, count = share.job.execution.place
+    if hasattr(os, "sched_setaffinity"):
+        mine = sorted(os.sched_getaffinity(0))[number - 1 :: count]
+        # With fewer cores than processes, some have the same.
+        os.sched_setaffinity(0, mine or os.sched_getaffinity(0))
+    train_share(share)
+
+
+EXECUTOR = Processes

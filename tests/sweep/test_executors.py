@@ -1,0 +1,405 @@
+"""Executors: the same numbers wherever a sweep is trained, what workers tell, and what happens when they end."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+import threading
+
+import pandas as pd
+import pytest
+from sweep.commands import widebasin
+from sweep.test_interruption import tables
+
+from widebasin.sweep import SweepError, UsageError, resolve, workers
+from widebasin.sweep.cells import cells
+from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
+from widebasin.sweep.execution import Execution
+from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of
+from widebasin.sweep.executors.processes import Processes
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import Leases
+from widebasin.sweep.run import run
+from widebasin.sweep.spec import Spec
+
+FEW = resolve(Spec(widths=(2, 3), rhos=(0.1,), seeds=1, epochs=1))
+# The main job, small: groups of four networks on one device.
+GRID = ("study", "overparam", "--widths", "4", "8", "--rhos", "0.05", "0.1", "--seeds", "4", "--epochs", "3")
+SAME = ("--networks-at-once", "4", "--devices", "1", "--quiet")
+SHARED = {
+    "processes": ("--processes", "2"),
+    "slurm": ("--executor", "slurm", "--processes", "2", "--executor-options", "cluster=local"),
+    "ray": ("--executor", "ray", "--processes", "2"),
+}
+
+
+def equal(one, other):
+    for mine, theirs in zip(tables(one), tables(other), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+# Choosing one ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_executor_is_one_and_says_what_its_options_are():
+    assert set(EXECUTORS) == {"local", *SHARED}
+    for name, executor in EXECUTORS.items():
+        assert isinstance(executor(), Executor)
+        assert executor.name == name
+        assert all(option.metadata["summary"] for option in dataclasses.fields(executor))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"processes": 0}, "processes = 0: must be a whole number of at least 1"),
+        ({"processes": 2, "shard": "1/2"}, "processes = 2: must be left out with --shard"),
+        ({"executor": "local", "shard": "1/2"}, "executor = 'local': must be left out with --shard"),
+        ({"processes": 2, "executor": "local"}, "must be 1 with --executor local; several are of processes, slurm or"),
+        ({"executor": "slurmy"}, "executor = 'slurmy': unknown; did you mean 'slurm'"),
+        ({"executor": "slurm", "executor_options": ("gpus",)}, r"'gpus': must be NAME=VALUE, as in partition=1"),
+        ({"executor": "slurm", "executor_options": ("gpus=x",)}, "'gpus=x': gpus must be a whole number"),
+        ({"executor": "slurm", "executor_options": ("gpu=1",)}, "'gpu=1': slurm knows partition, account"),
+        ({"executor_options": ("gpus=1",)}, "'gpus=1': local has no options"),
+    ],
+)
+def test_what_is_asked_for_is_checked(given, message):
+    with pytest.raises(UsageError, match=message):
+        Execution(**given).check()
+
+
+def test_options_have_the_types_of_their_defaults():
+    slurm = executor_of(Execution(executor="slurm", executor_options=("gpus=2", "memory=1.5", "partition=a=b")))
+    assert (slurm.gpus, slurm.memory, slurm.partition, slurm.minutes) == (2, 1.5, "a=b", 240)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UsageError, match=r"executor = 'slurm': needs the package submitit, which is not installed"):
+        Execution(executor="slurm").check()
+
+
+def test_slurm_needs_a_number_of_processes(tmp_path):
+    with pytest.raises(UsageError, match="processes = None: must be given with --executor slurm"):
+        run(FEW, tmp_path / "r", execution=Execution(executor="slurm"))
+
+
+def test_what_a_job_is_survives_pickling_and_a_share_is_told_apart(tmp_path):
+    job = Job.of(FEW, tmp_path, Execution(processes=2, keep_parameters=True), overwrite=True)
+    share = job.share(2, 3)
+    assert share.resolved() == FEW
+    assert share.execution == Execution(shard="2/3", keep_parameters=True)
+    assert not share.overwrite
+
+
+# What workers tell ----------------------------------------------------------------------------------------------------
+
+
+def told(tmp_path, number=1):
+    share = workers.Share(Job.of(FEW, tmp_path, Execution()).share(number, 2), tmp_path)
+    return workers._Told(share)
+
+
+def test_events_of_several_workers_are_heard_as_of_one(tmp_path):
+    heard = []
+    listening = workers._Heard(tmp_path, heard.append)
+    one, other = told(tmp_path), told(tmp_path, 2)
+    grid = tuple(cells(FEW))
+    points = tuple(grid[0].points)
+    for tell in (one, other):
+        tell(Started(grid))
+    one(GroupStarted(grid[0], 0, points))
+    one(GroupFinished(grid[0], 0, points))
+    other(GroupFinished(grid[0], 0, points, before=True))
+    other(GroupFinished(grid[1], 0, points, before=True))
+    one(Finished())
+    other(ValueError("no such luck"))
+    assert listening.listen()
+    assert heard == [
+        Started(grid),
+        GroupStarted(grid[0], 0, points),
+        GroupFinished(grid[0], 0, points),
+        GroupFinished(grid[1], 0, points, before=True),
+    ]
+    assert [str(error) for error in listening.errors] == ["no such luck"]
+    assert not listening.listen()
+
+
+def test_a_message_that_is_not_whole_yet_is_heard_when_it_is(tmp_path):
+    heard = []
+    listening, tell = workers._Heard(tmp_path, heard.append), told(tmp_path)
+    tell(Started(tuple(cells(FEW))))
+    content = tell.path.read_bytes()
+    for length in (0, 4, 8, len(content) - 1):
+        tell.path.write_bytes(content[:length])
+        assert not listening.listen()
+    tell.path.write_bytes(content)
+    assert listening.listen()
+    assert heard == [Started(tuple(cells(FEW)))]
+
+
+def test_telling_when_nobody_listens_any_more_changes_nothing(tmp_path):
+    tell = told(tmp_path / "gone")
+    tell(Started(tuple(cells(FEW))))
+    assert not (tmp_path / "gone").exists()
+
+
+def test_errors_that_cannot_be_sent_keep_their_words():
+    class Own(Exception):
+        pass
+
+    assert str(workers._sendable(ValueError("a", 1))) == "('a', 1)"
+    assert str(workers._sendable(Own("no such luck"))) == "Own: no such luck"
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("executors") / "local"
+    widebasin(*GRID, *SAME, "--out", folder, check=0)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", SHARED)
+def test_every_executor_gives_the_bits_of_one_process(alone, tmp_path, executor):
+    if executor == "ray":
+        pytest.importorskip("ray")
+    done = widebasin(*GRID, *SAME, *SHARED[executor], "--out", tmp_path / executor, check=0)
+    assert done.stderr == ""
+    equal(tmp_path / executor, alone)
+    assert not list((tmp_path / executor).rglob("*lease*"))
+    assert not (tmp_path / executor / "workers").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_started_again(tmp_path):
+    spec = resolve(Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=6))
+    once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.0)
+    expected = run(spec, tmp_path / "alone", execution=once)
+    heard, killed = [], []
+
+    def kill(event):
+        heard.append(event)
+        if isinstance(event, Epoch) and not killed:
+            killed.append(multiprocessing.active_children()[0])
+            killed[0].kill()
+
+    shared = run(spec, tmp_path / "shared", execution=dataclasses.replace(once, processes=2), listeners=[kill])
+    assert killed[0].exitcode == -signal.SIGKILL
+    equal(shared.path, expected.path)
+    finished = [(event.cell.name, event.group) for event in heard if isinstance(event, GroupFinished)]
+    assert len(finished) == len(set(finished)) == 6
+    assert isinstance(heard[-1], Finished)
+    assert not list(shared.path.rglob("*lease*"))
+    assert not multiprocessing.active_children()
+
+
+# A workload whose networks of width 5 end their process, as for lack of memory, while a file exists.
+DEADLY = """
+import os, pathlib
+import jax, jax.numpy as jnp, numpy as np
+from widebasin.data import Dataset, SplitSizes
+from widebasin.models import Applied
+from widebasin.training import CLASSIFICATION, Recipe
+from widebasin.workloads import SupervisedWorkload
+
+def load():
+    inputs = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
+    return Dataset("sides", inputs, (inputs[:, 0] > 0).astype(np.int32), num_classes=2)
+
+def killed(inputs):
+    if pathlib.Path("deadly").exists():
+        os._exit(9)
+    return inputs
+
+def apply(params, inputs):
+    if params.shape[1] == 5:
+        inputs = jax.pure_callback(killed, inputs, inputs, vmap_method="sequential")
+    return jnp.tanh(inputs @ params) @ jnp.ones((params.shape[1], 2)) * jnp.asarray([1.0, -1.0])
+
+WORKLOAD = SupervisedWorkload(
+    name="deadly", model="m", description="d", load=load,
+    build=lambda width, key: Applied(jax.random.normal(key, (2, width)), apply),
+    sizes=SplitSizes(train=40, valid=10, test=10), objective=CLASSIFICATION,
+    recipe=Recipe(epochs=2, batch_size=10, learning_rate=0.1), widths=(3, 5, 7), rhos=(0.1,),
+)
+"""
+
+
+@pytest.mark.slow
+def test_networks_that_end_their_process_leave_all_others_trained(tmp_path):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    (tmp_path / "deadly").touch()
+    sweep = ("sweep", "--workload", "deadly.py", "--methods", "sgd", "--seeds", "1", "--quiet")
+    two = ("--processes", "2", "--out", "r")
+    done = widebasin(*sweep, *two, "--executor-options", "retries=1", check=1, cwd=tmp_path)
+    assert "all 2 processes have ended (exit code 9) before the sweep was finished" in done.stderr
+    assert "run the same command to continue" in done.stderr
+    trained = sorted(path.parent.name for path in (tmp_path / "r").rglob("*.results.parquet"))
+    assert [name.split("-")[2] for name in trained] == ["3", "7"]
+    (tmp_path / "deadly").unlink()
+    widebasin(*sweep, *two, check=0, cwd=tmp_path)
+    widebasin(*sweep, "--networks-at-once", "1", "--out", "alone", check=0, cwd=tmp_path)
+    equal(tmp_path / "r", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_what_fails_in_every_worker_is_the_error_of_the_command(tmp_path):
+    run(FEW, tmp_path / "r", execution=Execution(networks_at_once=1))
+    (table,) = (tmp_path / "r" / "cells").glob("*width-3*/group-0.results.parquet")
+    table.write_bytes(b"")
+    (tmp_path / "r" / "results.parquet").unlink()
+    heard = []
+    with pytest.raises(SweepError, match=r"group-0\.results\.parquet.*only its networks are trained again"):
+        run(FEW, tmp_path / "r", execution=Execution(networks_at_once=1, processes=2), listeners=[heard.append])
+    assert isinstance(heard[-1], Failed)
+
+
+def test_other_results_are_refused_before_a_worker_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_waited", None)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match=r"contains other files \(thesis\.tex\)"):
+        run(FEW, tmp_path / "foreign", executor=Processes())
+    folder = ResultsFolder(tmp_path / "used")
+    path = folder.group("a-cell", 0, "lease")
+    path.parent.mkdir(parents=True)
+    path.write_text("process 7 on elsewhere 1")
+    with pytest.raises(SweepError, match="is in use by process 7 on elsewhere; wait until they have ended"):
+        run(FEW, folder.path, executor=Processes(), overwrite=True)
+    assert path.exists()
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_needs_no_worker_and_overwriting_deletes_another_one(tmp_path, monkeypatch):
+    once = Execution(networks_at_once=1, processes=2)
+    run(FEW, tmp_path / "r", execution=once)
+    before = tables(tmp_path / "r")
+    other = dataclasses.replace(FEW, widths=(2, 4))
+    with pytest.raises(UsageError, match="contains results of a different spec"):
+        run(other, tmp_path / "r", execution=once)
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "_waited", None)
+        run(FEW, tmp_path / "r", execution=once)
+    for mine, theirs in zip(tables(tmp_path / "r"), before, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+    folder = run(other, tmp_path / "r", execution=once, overwrite=True)
+    assert set(folder.results()["width"]) == {2, 4}
+
+
+# Slurm ----------------------------------------------------------------------------------------------------------------
+
+# A cluster on this machine: sbatch keeps the script and runs its tasks, sacct knows which have ended.
+SBATCH = """#!{python}
+import os, pathlib, re, subprocess, sys
+script = pathlib.Path(sys.argv[-1])
+text = script.read_text()
+here = pathlib.Path(os.environ["CLUSTER"])
+(here / "script").write_text(text)
+tasks = range(int(re.search(r"--array=0-(\\d+)", text)[1]) + 1)
+for task in tasks:
+    environment = os.environ | dict(
+        SLURM_JOB_ID="77", SLURM_ARRAY_JOB_ID="77", SLURM_ARRAY_TASK_ID=str(task), SLURM_JOB_NODELIST="here",
+        SLURM_NTASKS="1", SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_JOB_NUM_NODES="1", SLURM_NODEID="0",
+    )
+    with (here / "output").open("ab") as output:
+        subprocess.Popen(["bash", str(script)], env=environment, stdout=output, stderr=output, start_new_session=True)
+print("Submitted batch job 77")
+"""
+SRUN = """#!/bin/bash
+while [ "${1#-}" != "$1" ]; do case "$1" in --output|--error) shift 2;; *) shift;; esac; done
+exec "$@"
+"""
+SACCT = """#!/bin/bash
+echo "JobID|State|NodeList"
+echo "77_0|RUNNING|here"
+echo "77_1|RUNNING|here"
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    here = tmp_path / "cluster"
+    here.mkdir()
+    for name, text in {"sbatch": SBATCH.replace("{python}", sys.executable), "srun": SRUN, "sacct": SACCT}.items():
+        (here / name).write_text(text)
+        (here / name).chmod(stat.S_IRWXU)
+    (here / "scancel").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{here}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CLUSTER", str(here))
+    return here
+
+
+@pytest.mark.slow
+def test_the_script_for_slurm_asks_for_what_was_asked_and_trains(cluster, tmp_path):
+    options = ("partition=gpu", "account=me", "gpus=2", "cpus=3", "memory=1.5", "minutes=90", "at_once=5")
+    execution = Execution(networks_at_once=1, executor="slurm", processes=2, executor_options=options)
+    folder = run(FEW, tmp_path / "r", execution=execution)
+    script = (cluster / "script").read_text()
+    asked = {line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")}
+    assert {
+        "partition=gpu",
+        "account=me",
+        "gpus-per-node=2",
+        "cpus-per-task=3",
+        "mem=1536MB",
+        "time=90",
+        "array=0-1%2",
+        "requeue",
+        "job-name=widebasin",
+    } <= asked
+    assert any(one.startswith("signal=USR2@") for one in asked)
+    assert any(one.startswith("output=") and "/r/workers/" in one for one in asked)
+    expected = run(FEW, tmp_path / "alone", execution=Execution(networks_at_once=1))
+    equal(folder.path, expected.path)
+
+
+def test_without_slurm_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="srun was not found: run this where jobs are submitted"):
+        run(FEW, tmp_path / "r", execution=Execution(executor="slurm", processes=2))
+
+
+# Ray ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ray_goes_on_when_a_node_is_lost(tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    spec = resolve(Spec(widths=(3, 5, 6), rhos=(0.05, 0.2), seeds=4, epochs=400))
+    once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.2, lease_seconds=5)
+    expected = run(spec, tmp_path / "alone", execution=once)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    lost = threading.Event()
+
+    def lose(event):
+        if isinstance(event, Epoch) and not lost.is_set() and len(Leases(shared, 5).holders()) == 2:
+            lost.set()
+            cluster.remove_node(second, allow_graceful=False)
+
+    shared = ResultsFolder(tmp_path / "shared")
+    on_ray = dataclasses.replace(
+        once, executor="ray", processes=2, executor_options=(f"address={cluster.address}", "retries=3")
+    )
+    try:
+        run(spec, shared.path, execution=on_ray, listeners=[lose])
+    finally:
+        cluster.shutdown()
+    assert lost.is_set()
+    equal(shared.path, expected.path)
+    assert not list(shared.path.rglob("*lease*"))
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path):
+    pytest.importorskip("ray")
+    execution = Execution(executor="ray", executor_options=("address=127.0.0.1:1",))
+    with pytest.raises(UsageError, match=r"address=127\.0\.0\.1:1.*no cluster was found there"):
+        run(FEW, tmp_path / "r", execution=execution)
