@@ -5,8 +5,8 @@ import multiprocessing
 import os
 import signal
 import stat
+import subprocess
 import sys
-import threading
 
 import pandas as pd
 import pytest
@@ -20,9 +20,9 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of
 from widebasin.sweep.executors.processes import Processes
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.leases import Leases
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
+from widebasin.sweep.spec_file import spec_toml
 
 FEW = resolve(Spec(widths=(2, 3), rhos=(0.1,), seeds=1, epochs=1))
 # The main job, small: groups of four networks on one device.
@@ -368,34 +368,49 @@ def test_without_slurm_it_is_said(tmp_path, monkeypatch):
 # Ray ------------------------------------------------------------------------------------------------------------------
 
 
+# Trains on two nodes, and takes one away when both have a lease.
+TWO_NODES = """
+import pathlib, sys
+from ray.cluster_utils import Cluster
+from widebasin.sweep.events import Epoch
+from widebasin.sweep.execution import Execution
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import Leases
+from widebasin.sweep.run import run
+from widebasin.sweep.spec_file import read_spec
+
+spec, path = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+nodes = [cluster.add_node(num_cpus=1)]
+
+def lose(event):
+    if isinstance(event, Epoch) and nodes and len(Leases(ResultsFolder(path), 5).holders()) == 2:
+        print("lost", flush=True)
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+
+execution = Execution(
+    networks_at_once=2, devices=1, checkpoint_seconds=0.2, lease_seconds=5, executor="ray", processes=2,
+    executor_options=(f"address={cluster.address}",),
+)
+try:
+    run(read_spec(spec), path, execution=execution, listeners=[lose])
+finally:
+    cluster.shutdown()
+"""
+
+
 @pytest.mark.slow
 def test_ray_goes_on_when_a_node_is_lost(tmp_path):
     pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    spec = resolve(Spec(widths=(3, 5, 6), rhos=(0.05, 0.2), seeds=4, epochs=400))
-    once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.2, lease_seconds=5)
-    expected = run(spec, tmp_path / "alone", execution=once)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    second = cluster.add_node(num_cpus=1)
-    lost = threading.Event()
-
-    def lose(event):
-        if isinstance(event, Epoch) and not lost.is_set() and len(Leases(shared, 5).holders()) == 2:
-            lost.set()
-            cluster.remove_node(second, allow_graceful=False)
-
-    shared = ResultsFolder(tmp_path / "shared")
-    on_ray = dataclasses.replace(
-        once, executor="ray", processes=2, executor_options=(f"address={cluster.address}", "retries=3")
-    )
-    try:
-        run(spec, shared.path, execution=on_ray, listeners=[lose])
-    finally:
-        cluster.shutdown()
-    assert lost.is_set()
-    equal(shared.path, expected.path)
-    assert not list(shared.path.rglob("*lease*"))
+    spec = resolve(Spec(widths=(3, 5, 6), rhos=(0.05, 0.2), seeds=2, epochs=100))
+    expected = run(spec, tmp_path / "alone", execution=Execution(networks_at_once=2, devices=1))
+    (tmp_path / "spec.toml").write_text(spec_toml(spec))
+    command = [sys.executable, "-c", TWO_NODES, tmp_path / "spec.toml", tmp_path / "shared"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("lost")
+    equal(tmp_path / "shared", expected.path)
+    assert not list((tmp_path / "shared").rglob("*lease*"))
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path):

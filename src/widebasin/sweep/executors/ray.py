@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from widebasin.sweep.executors.executor import Job, option
 
 # What decides how a process computes and where its data are.
 HANDED_ON = ("JAX_", "XLA_", "WIDEBASIN_")
+# Seconds to wait for a cluster to answer.
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Ray:
             remote = ray.remote(
                 num_cpus=self.cpus,
                 num_gpus=self.gpus,
-                memory=int(self.memory * 2**30) or None,
+                **({"memory": int(self.memory * 2**30)} if self.memory else {}),
                 max_retries=self.retries,
                 max_calls=1,  # a process that has used JAX cannot be given other devices
                 scheduling_strategy="SPREAD",
@@ -71,6 +74,7 @@ class Ray:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
+            self._check_answers()
             with warnings.catch_warnings():
                 # Ray starts programs, and no fork goes on in this one.
                 warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
@@ -80,13 +84,19 @@ class Ray:
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             remedy = f"no cluster was found there ({str(error).splitlines()[0]}); start one: ray start --head"
             raise UsageError("executor_options", f"address={self.address}", remedy) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+    def _check_answers(self) -> None:
+        """Raises ``OSError`` if nothing listens at the address: Ray itself would try for minutes."""
+        host, colon, port = self.address.rpartition(":")
+        if colon and port.isdecimal() and "/" not in host:
+            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
     def _room(self, resources: Mapping[str, float]) -> int:
         """How many tasks have room at the same time.

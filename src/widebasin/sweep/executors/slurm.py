@@ -1,5 +1,6 @@
 """Trains in jobs of Slurm."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -74,9 +75,14 @@ class Slurm:
             **{f"slurm_{name}": value for name, value in named.items() if value},
         )
         try:
-            return executor.map_array(_Train(), shares)
+            tasks = executor.map_array(_Train(), shares)
         except FailedJobError as error:
             raise SweepError(f"Slurm has not taken the jobs: {str(error).strip().splitlines()[-1]}") from error
+        if self.cluster == "slurm":
+            number = tasks[0].job_id.partition("_")[0]
+            said = f"Slurm has job {number}; it goes on if this command ends, and ends by scancel {number}"
+            logging.getLogger("widebasin").info(said)
+        return tasks
 
 
 class _Train:
