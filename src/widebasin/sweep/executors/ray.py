@@ -46,15 +46,17 @@ class Ray:
         with self._connected():
             most = self._room(ray.cluster_resources())
             variables = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
-            remote = ray.remote(
-                num_cpus=self.cpus,
-                num_gpus=self.gpus,
-                **({"memory": int(self.memory * 2**30)} if self.memory else {}),
-                max_retries=self.retries,
-                max_calls=1,  # a process that has used JAX cannot be given other devices
-                scheduling_strategy="SPREAD",
-                runtime_env={"env_vars": {"JAX_NUM_CPU_DEVICES": str(max(1, int(self.cpus)))} | variables},
-            )(train_share)
+            options: dict[str, Any] = {
+                "num_cpus": self.cpus,
+                "num_gpus": self.gpus,
+                "max_retries": self.retries,
+                "max_calls": 1,  # a process that has used JAX cannot be given other devices
+                "scheduling_strategy": "SPREAD",
+                "runtime_env": {"env_vars": {"JAX_NUM_CPU_DEVICES": str(max(1, int(self.cpus)))} | variables},
+            }
+            if self.memory:
+                options["memory"] = int(self.memory * 2**30)
+            remote = ray.remote(**options)(train_share)
 
             def start(shares: Sequence[Share]) -> list[_Task]:
                 return [_Task(remote.remote(share)) for share in shares]
