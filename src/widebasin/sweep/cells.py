@@ -1,6 +1,7 @@
 """Cells: parts of a grid whose networks share one compiled program."""
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class Cell:
     points: tuple[Point, ...]
     stage: int = 0
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
         return f"{self.title}-stage-{self.stage}" if self.stage else self.title
@@ -60,7 +61,7 @@ class Cell:
         """Workload, width and methods: the name without the stage."""
         return title(self.workload, self.width, self.settings.own, self.methods)
 
-    @property
+    @functools.cached_property
     def methods(self) -> tuple[str, ...]:
         """The methods of its networks."""
         return tuple(dict.fromkeys(point["method"] for point in self.points))

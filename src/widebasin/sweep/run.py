@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import pandas as pd
 
 from widebasin.sweep.axes import own_of
 from widebasin.sweep.cells import Cell, cells, cells_of
@@ -22,7 +22,7 @@ from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor, p
 from widebasin.sweep.folder import LOOKED_AT, OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.processes import ProcessesExecutor
-from widebasin.sweep.rows import rows_of_group
+from widebasin.sweep.rows import Groups, groups_of
 from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
 from widebasin.sweep.trackers import ALWAYS
@@ -110,25 +110,29 @@ def _train_missing(
     execution: Execution,
     executor: Executor,
     listeners: Sequence[Listener],
-) -> list[tuple[str, int, pd.DataFrame]]:
-    """Trains what is missing, after a look at what is there; returns all groups, see ``_groups``."""
+) -> list[Groups]:
+    """Trains what is missing, after a look at what is there; returns the groups of every cell."""
     grid = cells_of(folder.stages())
-    groups = _groups(grid, plans)
-    finished = [group for group in groups if folder.finished(*group[:2], execution.keep_parameters)]
-    for group in finished:
-        folder.verify_group(*group)
-    if len(finished) < len(groups):
+    groups = [groups_of(cell, plans[cell.name]) for cell in grid]
+    missing = 0
+    for one, numbers in zip(groups, _own_share(groups, execution.place), strict=True):
+        finished = folder.finished_groups(one.cell, execution.keep_parameters)
+        folder.verify(one, sorted(finished.intersection(numbers)))
+        missing += len(one) - len(finished)
+    if missing:
         kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
         _carry_out(grid, plans, folder, execution, executor, to_all([*kept, *listeners]))
     return groups
 
 
-def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
-    """Cell, number and expected rows of every group of networks."""
+def _own_share(groups: Sequence[Groups], shard: tuple[int, int] | None) -> list[range]:
+    """Which groups of every cell this process verifies: of several that share the folder, each verifies its part."""
+    number, count = shard or (1, 1)
+    total = sum(map(len, groups))
+    first, last = ((place * total) // count for place in (number - 1, number))
+    starts = itertools.accumulate(map(len, groups[:-1]), initial=0)
     return [
-        (cell.name, number, rows_of_group(cell, points))
-        for cell in grid
-        for number, points in enumerate(plans[cell.name].groups(cell.points))
+        range(max(0, first - start), min(len(one), last - start)) for start, one in zip(starts, groups, strict=True)
     ]
 
 
@@ -201,7 +205,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
     """Whether all networks of a cell are trained."""
     groups = range(len(list(plans[cell.name].groups(cell.points))))
-    return all(folder.finished(cell.name, number, execution.keep_parameters) for number in groups)
+    return folder.finished_groups(cell.name, execution.keep_parameters).issuperset(groups)
 
 
 def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> Plan:
