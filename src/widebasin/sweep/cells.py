@@ -175,15 +175,18 @@ def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
     for number, spec in enumerate(stages):
         grid = cells(spec)
         for cell in grid:
-            new = tuple(point for point in cell.points if _network(cell, point) not in there)
+            new = tuple(point for point in cell.points if _network(cell, point) not in there) if there else cell.points
             if new:
                 found.append(dataclasses.replace(cell, points=new, stage=number))
-        there |= {_network(cell, point) for cell in grid for point in cell.points}
+        if number < len(stages) - 1:
+            there |= {_network(cell, point) for cell in grid for point in cell.points}
     return found
 
 
 def contains(spec: Resolved, smaller: Resolved) -> bool:
     """Whether a spec contains every network of another one, trained in the same way."""
+    if spec == smaller:
+        return True
     varied = {"first_seed", "radii", *(axis.flag for axis in spec.axes)}
     one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
     return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import gc
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,20 +13,39 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jaxtyping import PyTree
 
+from widebasin.sam import Method
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.errors import SweepError
 from widebasin.sweep.events import Checkpoint, Epoch, GroupFinished, GroupStarted, Listener
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.folder import Look, ResultsFolder
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import CheckpointError, Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
+from widebasin.training import (
+    CheckpointError,
+    Checkpoints,
+    EpochReport,
+    Plan,
+    Point,
+    Problem,
+    Program,
+    computing_in,
+    train,
+)
 
 # How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
 AHEAD = 2
-# Seconds between two looks at what other processes train.
-POLL = 1.0
+# Seconds between two looks at what other processes train, and how many looks all of them take in a second at most.
+POLL, LOOKS = 1.0, 25
+# Leases that a process looks at when it waits, of as many as there are.
+LEASES_AT_A_LOOK = 10
+# Seconds between two looks whether this process still has what it trains.
+HELD = 1.0
+# While there is other work, groups of others are left alone.
+NOT_YET = itertools.repeat(LEASES_AT_A_LOOK)
 
+# Problem, method at a radius and plan -> what trains the groups of a cell.
+ProgramOf = Callable[[Problem, Callable[[Any], Method], Plan], Program]
 # Cell and number of a group -> a context in which this process trains it: it yields a function that raises if another
 # process has taken the group over, or None if another process has it.
 Claim = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None] | None]]
@@ -48,7 +68,14 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Trains the cells one after the other on this process's devices while compiling the next ones."""
+    """Trains the cells one after the other on this process's devices while compiling the next ones.
+
+    Args:
+        program: makes what trains a group.
+    """
+
+    def __init__(self, program: ProgramOf = Program) -> None:
+        self.program = program
 
     def run(
         self,
@@ -64,7 +91,7 @@ class LocalExecutor:
             del cell, number
             return contextlib.nullcontext(folder.check_held)
 
-        _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
+        _train_all([_Work(cell, plans[cell.name], folder, execution, claim, self.program) for cell in cells], tell)
 
 
 class SharingExecutor:
@@ -74,12 +101,18 @@ class SharingExecutor:
     leased. At the end it waits for the groups of others, and takes over those whose process was killed, from their last
     checkpoint. A group that fails is left to the others, and reported when there is nothing else to do.
 
+    What others have is seen by listing the folder of a cell, when a process comes to the cell and when another one was
+    there first, so that the number of file operations for a group does not grow with the number of groups. Processes
+    that wait look less often the more there are.
+
     Args:
-        shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins.
+        shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins, and how
+            often it looks when it waits.
+        program: makes what trains a group.
     """
 
-    def __init__(self, shard: tuple[int, int]) -> None:
-        self.shard = shard
+    def __init__(self, shard: tuple[int, int], program: ProgramOf = Program) -> None:
+        self.shard, self.program = shard, program
 
     def run(
         self,
@@ -92,9 +125,12 @@ class SharingExecutor:
         """See ``Executor.run``."""
         leases = Leases(folder, execution.lease_seconds)
         number, count = self.shard
-        first = (number - 1) * len(cells) // count
-        in_turn = (*cells[first:], *cells[:first])
-        work = [_Work(cell, plans[cell.name], folder, execution, leases.of, failures={}) for cell in in_turn]
+        work = [
+            _Work(cell, plans[cell.name], folder, execution, leases.of, self.program, failures={}) for cell in cells
+        ]
+        for one in work:
+            one.patience = NOT_YET
+        work = _begun_at(work, (number - 1) * sum(len(one.groups) for one in work) // count)
         while left := [one for one in work if one.left()]:
             _train_all(left, tell)
             failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
@@ -102,8 +138,22 @@ class SharingExecutor:
             if failures and still <= failures.keys():
                 raise next(iter(failures.values()))
             if still:
-                time.sleep(POLL)
+                time.sleep(max(POLL, count / LOOKS))
+                # All cells together.
+                numbers = itertools.count()
+                for one in left:
+                    one.patience = numbers
         leases.tidy()
+
+
+def _begun_at(work: "list[_Work]", group: int) -> "list[_Work]":
+    """The work in the order in which a process goes through it that begins at a group, counted over all cells."""
+    for place, one in enumerate(work):
+        if group < len(one.groups):
+            one.groups = [*one.groups[group:], *one.groups[:group]]
+            return [*work[place:], *work[:place]]
+        group -= len(one.groups)
+    return work
 
 
 def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
@@ -127,7 +177,10 @@ class _Work:
     """A cell, and its program once it is needed.
 
     Attributes:
+        groups: number and points of every group, in the order in which they are trained.
         told: the groups whose end was reported.
+        patience: numbers the leases that this process looks at while it waits; more than ``LEASES_AT_A_LOOK`` leaves
+            the groups of others alone.
         failures: the error of every group that failed here, if the sweep goes on without it; ``None`` if it does not.
     """
 
@@ -138,16 +191,15 @@ class _Work:
         folder: ResultsFolder,
         execution: Execution,
         claim: Claim,
+        program: ProgramOf,
         failures: dict[int, Exception] | None = None,
     ) -> None:
         self.cell, self.plan, self.folder, self.execution, self.claim = cell, plan, folder, execution, claim
+        self.groups = list(enumerate(plan.groups(cell.points)))
         self.failures, self.told = failures, set[int]()
+        self.patience: Iterator[int] = itertools.repeat(0)
+        self._program_of, self._seen = program, Look()
         self._preparing: Future[Program] | None = None
-
-    @property
-    def groups(self) -> list[tuple[int, tuple[Point, ...]]]:
-        """Number and points of every group."""
-        return list(enumerate(self.plan.groups(self.cell.points)))
 
     def missing(self, number: int) -> bool:
         """Whether a group is unfinished."""
@@ -155,7 +207,18 @@ class _Work:
 
     def left(self) -> set[int]:
         """The groups that are unfinished, or whose end was not reported."""
-        return {number for number, _ in self.groups if number not in self.told}
+        return {number for number, _ in self.groups}.difference(self.told)
+
+    def look(self) -> Look:
+        """What is in the folder of the cell now."""
+        self._seen = self.folder.look(self.cell.name, self.execution.keep_parameters, self._seen.finished)
+        return self._seen
+
+    def waits_for(self, number: int) -> bool:
+        """Whether another process has a group, so that this one need not ask for it now."""
+        if number not in self._seen.leased:
+            return False
+        return next(self.patience) >= LEASES_AT_A_LOOK
 
     def failed(self) -> dict[int, Exception]:
         """The error of every group that failed here and was not trained elsewhere."""
@@ -163,7 +226,8 @@ class _Work:
 
     def prepare(self, ahead: ThreadPoolExecutor) -> None:
         """Compiles in a thread, if a group is left to train."""
-        left = [points for number, points in self.groups if self.missing(number)]
+        finished = self.look().finished
+        left = [points for number, points in self.groups if number not in finished]
         if left and self._preparing is None:
             self._preparing = ahead.submit(self._prepared, left[0])
 
@@ -180,7 +244,7 @@ class _Work:
             return program
 
     def _new(self) -> Program:
-        return Program(self.cell.problem(), self.cell.with_radius, self.plan)
+        return self._program_of(self.cell.problem(), self.cell.with_radius, self.plan)
 
 
 def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
@@ -202,22 +266,27 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
 
 def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
     cell, program = work.cell, None
+    seen = work.look()
     for number, points in work.groups:
         if number in work.told or number in work.failed():
             continue
-        saved = work.folder.group(cell.name, number, "checkpoint")
-        if not work.missing(number) and not saved.exists():
+        if number in seen.finished and number not in seen.begun:
             tell(GroupFinished(cell, number, points, before=True))
             work.told.add(number)
             continue
+        if work.waits_for(number):
+            continue
         with work.claim(cell.name, number) as check_held:
             if check_held is None:
+                seen = work.look()
                 continue
+            saved = work.folder.group(cell.name, number, "checkpoint")
             checkpoints = _ToldCheckpoints(saved, cell, number, tell)
             if not work.missing(number):
                 checkpoints.remove()  # left behind if a process ended between its last two lines
                 tell(GroupFinished(cell, number, points, before=True))
                 work.told.add(number)
+                seen = work.look()
                 continue
             tell(GroupStarted(cell, number, points))
             try:
@@ -249,9 +318,13 @@ def _train_group(
     tell: Listener,
 ) -> None:
     cell, folder, execution = work.cell, work.folder, work.execution
+    looked = time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
-        check_held()
+        nonlocal looked
+        if time.monotonic() - looked >= HELD:
+            check_held()
+            looked = time.monotonic()
         tell(Epoch(cell, number, points, report))
 
     trained = train(
@@ -261,6 +334,7 @@ def _train_group(
         checkpoint_seconds=execution.checkpoint_seconds,
         on_epoch=on_epoch,
     )
+    check_held()
     parameters = ""
     if execution.keep_parameters:
         kept = Checkpoints(folder.group(cell.name, number, "parameters"))

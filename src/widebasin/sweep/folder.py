@@ -20,7 +20,8 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,10 +52,25 @@ OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", 
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained again"
-GROUP = re.compile(r"group-(\d+)\.results\.parquet")
+GROUP = re.compile(r"group-(\d+)\.([a-z.]+)")
 # Tables of groups that are read together: as many more make it no faster.
 TOGETHER = 500
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained again"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the folder of a cell has found: numbers of groups.
+
+    Attributes:
+        finished: groups whose tables are there, and their parameters if wanted.
+        leased: groups that a process has, or had when it was killed.
+        begun: groups with a checkpoint.
+    """
+
+    finished: frozenset[int] = frozenset()
+    leased: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
 
 
 class ResultsFolder:
@@ -385,23 +401,22 @@ class ResultsFolder:
         # Parameters count from their seal on, as checkpoints do.
         return tables and (not with_parameters or any(self.group(cell, number, "parameters").glob("*.seal")))
 
-    def finished_groups(self, cell: str, with_parameters: bool = False) -> set[int]:
-        """Numbers of the finished groups of a cell, see ``finished``, from one look at its folder."""
-        names = self.names_in(cell)
-        found = {int(match[1]) for name in names if (match := GROUP.fullmatch(name))}
-        return {
-            number
-            for number in found
-            if f"group-{number}.history.parquet" in names
-            and (not with_parameters or self.finished(cell, number, with_parameters))
-        }
+    def look(self, cell: str, with_parameters: bool = False, known: Collection[int] = ()) -> Look:
+        """What there is of all groups of a cell, from one listing of its folder.
 
-    def names_in(self, cell: str) -> set[str]:
-        """Names of the files in the folder of a cell."""
-        try:
-            return {path.name for path in (self.path / "cells" / cell).iterdir()}
-        except FileNotFoundError:
-            return set()
+        Args:
+            cell: name of the cell.
+            with_parameters: see ``finished``; each group that has its tables is then looked at.
+            known: numbers of groups that are known to be finished, which are not looked at again.
+        """
+        found: dict[str, set[int]] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path / "cells" / cell) as entries:
+            for entry in entries:
+                if match := GROUP.fullmatch(entry.name):
+                    found.setdefault(match[2], set()).add(int(match[1]))
+        tables = found.get("results.parquet", set()) & found.get("history.parquet", set())
+        finished = {one for one in tables if not with_parameters or one in known or self.finished(cell, one, True)}
+        return Look(frozenset(finished), frozenset(found.get("lease", ())), frozenset(found.get("checkpoint", ())))
 
     def verify(self, groups: Groups, numbers: Sequence[int]) -> None:
         """Raises ``SweepError`` if a table of finished groups is damaged, or has networks that are not expected."""

@@ -119,7 +119,8 @@ class Leases:
     def holders(self) -> list[str]:
         """The processes whose leases have not expired."""
         paths = sorted(self._cells.glob("*/group-*.lease"))
-        owners = {_process(_owner_of(path)) for path in paths if _age(path, self._now(path)) <= self.seconds}
+        now = self._now(paths[0]) if paths else 0.0
+        owners = {_process(_owner_of(path)) for path in paths if _age(path, now) <= self.seconds}
         return sorted(owner for owner in owners if owner and not has_ended(owner))
 
     def tidy(self) -> None:

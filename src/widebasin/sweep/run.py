@@ -1,5 +1,6 @@
 """Runs a sweep from its spec to its table of results, continuing where an interrupted run stopped."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -85,23 +86,50 @@ def run(
     if not folder.holds_sweep():
         for cell in cells(spec):
             plan_for(cell, execution)  # what cannot be is said before there is a folder
-    with folder.locked():
-        others = leases.holders()
-        if shard is None and others:
-            raise SweepError(f"{path} is in use by {' and '.join(others)}; wait until they have ended, or give --shard")
-        if others and folder.holds_sweep() and (different := differences(folder.spec(), spec)):
-            raise SweepError(f"{path} is in use by {' and '.join(others)} for another spec ({'; '.join(different)})")
-        plans = _continue_or_begin(folder, spec, execution, overwrite)
-        if shard is None:
+    if shard is not None:
+        groups = _train_missing(
+            folder, _shared(folder, spec, execution, leases), execution, executor or SharingExecutor(shard), listeners
+        )
+        # Seen without the lock, for which all would wait in turn.
+        if not folder.is_finished():
+            with folder.locked():
+                if not folder.is_finished():
+                    folder.merge(groups)
+    else:
+        with folder.locked():
+            if others := leases.holders():
+                used = f"{path} is in use by {' and '.join(others)}"
+                raise SweepError(f"{used}; wait until they have ended, or give --shard")
+            plans = _continue_or_begin(folder, spec, execution, overwrite)
             alone = LocalExecutor() if execution.processes == 1 else ProcessesExecutor(execution.processes)
             folder.merge(_train_missing(folder, plans, execution, executor or alone, listeners))
             leases.tidy()
-    if shard is not None:
-        groups = _train_missing(folder, plans, execution, executor or SharingExecutor(shard), listeners)
-        with folder.locked():
-            if not folder.is_finished():
-                folder.merge(groups)
     return folder
+
+
+def _shared(folder: ResultsFolder, spec: Resolved, execution: Execution, leases: Leases) -> dict[str, Plan]:
+    """The plan of every cell of a sweep that several processes train."""
+    with contextlib.suppress(UsageError, SweepError):  # which are raised below if they last
+        if (plans := _joined(folder, spec, execution)) is not None:
+            return plans
+    with folder.locked():
+        if folder.holds_sweep() and (different := differences(folder.spec(), spec)) and (others := leases.holders()):
+            used = f"{folder.path} is in use by {' and '.join(others)}"
+            raise SweepError(f"{used} for another spec ({'; '.join(different)})")
+        return _continue_or_begin(folder, spec, execution, overwrite=False)
+
+
+def _joined(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[str, Plan] | None:
+    """The plans, if the sweep was begun in a way that leaves this process nothing to write, so that it needs no lock.
+
+    Many processes then begin at the same time instead of one after the other.
+    """
+    if not folder.holds_sweep() or folder.spec() != spec:
+        return None
+    record = folder.run_record()
+    if environment(spec) not in record["environments"] or record["keep_parameters"] != execution.keep_parameters:
+        return None
+    return _continue(folder, spec, execution)
 
 
 def _train_missing(
@@ -116,7 +144,7 @@ def _train_missing(
     groups = [groups_of(cell, plans[cell.name]) for cell in grid]
     missing = 0
     for one, numbers in zip(groups, _own_share(groups, execution.place), strict=True):
-        finished = folder.finished_groups(one.cell, execution.keep_parameters)
+        finished = folder.look(one.cell, execution.keep_parameters).finished
         folder.verify(one, sorted(finished.intersection(numbers)))
         missing += len(one) - len(finished)
     if missing:
@@ -178,7 +206,8 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
     folder.check_grows_to(spec)
     stages = folder.stages()
     grows = bool(differences(stages[-1], spec))
-    before, after = cells_of(stages), cells_of([*stages, spec] if grows else stages)
+    before = cells_of(stages)
+    after = cells_of([*stages, spec]) if grows else before
     record = folder.run_record()
     if record.get("imported"):
         raise folder.refused(f"of a network that was not trained here ({record['imported']})")
@@ -205,7 +234,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
     """Whether all networks of a cell are trained."""
     groups = range(len(list(plans[cell.name].groups(cell.points))))
-    return folder.finished_groups(cell.name, execution.keep_parameters).issuperset(groups)
+    return folder.look(cell.name, execution.keep_parameters).finished.issuperset(groups)
 
 
 def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> Plan:
