@@ -28,7 +28,7 @@ from widebasin.sweep.spec import Resolved, Spec, resolve
 from widebasin.sweep.spec_file import differences
 from widebasin.sweep.trackers import ALWAYS
 from widebasin.training import Plan, Problem, choose_plan, devices_of_one
-from widebasin.training.plan import COPIES_OF_PARAMETERS
+from widebasin.training.memory import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.files import code_digest, names_file
 
