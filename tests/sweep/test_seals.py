@@ -13,6 +13,7 @@ import pytest
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, resolve, spec_toml
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.networks import load_network
+from widebasin.sweep.rows import Groups
 from widebasin.sweep.run import run
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.tables import packed, unpacked
@@ -103,7 +104,7 @@ def test_a_flipped_bit_in_the_rows_of_a_cell_is_noticed_before_they_are_merged(c
     genuine, messages = copy.read_table(path).to_dict("list"), []
     for _ in flipped(path, 60, part):
         try:
-            copy.verify_group(cell, 0, expected)
+            copy.verify(Groups(cell, expected, (0, len(expected))), [0])
             assert copy.read_table(path).to_dict("list") == genuine
         except SweepError as error:
             messages.append(str(error))

@@ -68,15 +68,6 @@ def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, 
     assert not path.exists()
 
 
-def test_an_expired_lease_is_taken_over_only_when_asked_to(tmp_path):
-    path = path_of(ResultsFolder(tmp_path))
-    path.parent.mkdir(parents=True)
-    path.write_text(f"{ended()} 1")
-    with Leases(ResultsFolder(tmp_path), 60).of(*PLACE, take_over=False) as check:
-        assert check is None
-    assert path.exists()
-
-
 def test_a_live_lease_of_another_machine_is_respected_and_one_that_is_lost_is_noticed(tmp_path):
     folder = ResultsFolder(tmp_path)
     path = path_of(folder)

@@ -6,7 +6,8 @@ from together import together
 from training.tasks import CONVOLUTIONAL, DIGITS
 
 from widebasin.training import Plan, choose_plan
-from widebasin.training.plan import MEMORY
+from widebasin.training.memory import bytes_in_training, bytes_of
+from widebasin.training.plan import MEMORY, SHARE_OF_MEMORY
 from widebasin.workloads import WORKLOADS
 
 
@@ -55,9 +56,37 @@ def test_what_the_host_plays_goes_step_by_step():
     assert how(WORKLOADS["atari-ppo"].problem(32, WORKLOADS["atari-ppo"].recipe), 6) == (1, "step")
 
 
-def test_attention_goes_one_by_one_on_accelerators(monkeypatch):
+def test_accelerators_train_as_many_networks_as_fit_whatever_they_are_made_of(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert how(WORKLOADS["digits-vit"].problem(8, DIGITS.recipe), 6) == (1, "scan")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    for name in ("digits-mlp", "digits-vit", "phrases-lstm"):
+        workload = WORKLOADS[name]
+        problem = workload.problem(8, workload.recipe)
+        one, shared = bytes_in_training(problem), bytes_of(problem.data)
+        fitting = [choose_plan(problem, 12, memory=shared + count * one).networks_at_once for count in (0, 1, 4, 50)]
+        assert fitting == [1, 1, 4, 12], name
+        assert choose_plan(problem, 12, memory=shared + 50 * one).loop == "scan"
+
+
+def test_the_memory_is_what_the_device_tells_or_that_of_the_table(monkeypatch):
+    class Device:
+        def __init__(self, told):
+            self.told = told
+
+        def memory_stats(self):
+            return self.told
+
+    def at_once(told):
+        monkeypatch.setattr(jax, "local_devices", lambda: [Device(told)])
+        return choose_plan(DIGITS, 35).networks_at_once
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    needed = bytes_of(DIGITS.data) + 7 * bytes_in_training(DIGITS)
+    assert at_once({"bytes_limit": int(needed / SHARE_OF_MEMORY) + 10}) == 7
+    assert at_once(None) == at_once({}) == 35
+    monkeypatch.setitem(MEMORY, "gpu", needed)
+    assert at_once(None) == 7
 
 
 def test_on_accelerators_dense_networks_are_batched_and_every_epoch_is_one_loop(monkeypatch):

@@ -15,6 +15,7 @@ from widebasin.benchmarks import (
     sequences,
     step,
     study,
+    sweeps,
 )
 from widebasin.benchmarks.benchmark import Benchmark
 
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, NamedBenchmark] = {
     "graphs": NamedBenchmark("How many graphs per second train here and in PyTorch?", 7, graphs.measure),
     "agents": NamedBenchmark("How many steps per second do agents train on?", 3, agents.measure),
     "plans": NamedBenchmark("Is the chosen plan of execution the fastest?", 3, plans.measure),
+    "sweeps": NamedBenchmark("How large can a sweep be, in processes, workers and networks?", 3, sweeps.measure),
     "curvature": NamedBenchmark(
         "What do Hessian-vector products and eigenvalues cost, here and elsewhere?", 15, curvature.measure
     ),

@@ -21,7 +21,7 @@ from widebasin.sweep.groups import plan_here
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
 from widebasin.training import Plan, Problem, choose_plan, devices_of_one
-from widebasin.training.plan import COPIES_OF_PARAMETERS
+from widebasin.training.memory import COPIES_OF_PARAMETERS
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.files import code_digest, names_file
 
@@ -60,6 +60,19 @@ def begin_or_continue(folder: ResultsFolder, spec: Resolved, execution: Executio
     environments, keep = [environment(spec)], execution.keep_parameters
     folder.begin(spec, description_of(spec), _records(plans), environments, keep)
     return plans
+
+
+def join(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[str, Plan] | None:
+    """The plans, if the sweep was begun in a way that leaves this process nothing to write, so that it needs no lock.
+
+    Many processes then begin at the same time instead of one after the other.
+    """
+    if not folder.holds_sweep() or folder.spec() != spec:
+        return None
+    record = folder.run_record()
+    if environment(spec) not in record["environments"] or record["keep_parameters"] != execution.keep_parameters:
+        return None
+    return _continue(folder, spec, execution)
 
 
 def check_or_clear(folder: ResultsFolder, spec: Resolved, execution: Execution, overwrite: bool) -> None:
@@ -105,7 +118,8 @@ def _check_fits(
     folder.check_grows_to(spec)
     stages = folder.stages()
     grows = bool(differences(stages[-1], spec))
-    before, after = cells_of(stages), cells_of([*stages, spec] if grows else stages)
+    before = cells_of(stages)
+    after = cells_of([*stages, spec]) if grows else before
     record = folder.run_record()
     if record.get("imported"):
         raise folder.refused(f"of a network that was not trained here ({record['imported']})")
@@ -138,7 +152,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
     """Whether all networks of a cell are trained."""
     groups = range(len(list(plans[cell.name].groups(cell.points))))
-    return all(folder.finished(cell.name, number, execution.keep_parameters) for number in groups)
+    return folder.look(cell.name, execution.keep_parameters).finished.issuperset(groups)
 
 
 def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> Plan:

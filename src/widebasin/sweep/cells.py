@@ -1,6 +1,7 @@
 """Cells: parts of a grid whose networks share one compiled program."""
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class Cell:
     points: tuple[Point, ...]
     stage: int = 0
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """Unique within a sweep; the name of the cell's folder."""
         return f"{self.title}-stage-{self.stage}" if self.stage else self.title
@@ -60,7 +61,7 @@ class Cell:
         """Workload, width and methods: the name without the stage."""
         return title(self.workload, self.width, self.settings.own, self.methods)
 
-    @property
+    @functools.cached_property
     def methods(self) -> tuple[str, ...]:
         """The methods of its networks."""
         return tuple(dict.fromkeys(point["method"] for point in self.points))
@@ -174,15 +175,18 @@ def cells_of(stages: Sequence[Resolved]) -> list[Cell]:
     for number, spec in enumerate(stages):
         grid = cells(spec)
         for cell in grid:
-            new = tuple(point for point in cell.points if _network(cell, point) not in there)
+            new = tuple(point for point in cell.points if _network(cell, point) not in there) if there else cell.points
             if new:
                 found.append(dataclasses.replace(cell, points=new, stage=number))
-        there |= {_network(cell, point) for cell in grid for point in cell.points}
+        if number < len(stages) - 1:
+            there |= {_network(cell, point) for cell in grid for point in cell.points}
     return found
 
 
 def contains(spec: Resolved, smaller: Resolved) -> bool:
     """Whether a spec contains every network of another one, trained in the same way."""
+    if spec == smaller:
+        return True
     varied = {"first_seed", "radii", *(axis.flag for axis in spec.axes)}
     one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
     return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from widebasin.data import DataError, Dataset, Normalization, SplitSizes
@@ -21,7 +20,13 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Centered, Plan, Problem, Program, ProximalPolicy, Supervised, computing_in
 from widebasin.training.compilation import without_compilation_cache
-from widebasin.training.plan import COPIES_OF_PARAMETERS
+from widebasin.training.memory import (
+    COPIES_OF_PARAMETERS,
+    bytes_of,
+    bytes_of_residuals,
+    minimized,
+    step_shapes,
+)
 from widebasin.training.problem import Model
 from widebasin.workloads import WORKLOADS, SupervisedWorkload
 
@@ -204,48 +209,26 @@ def _in_memory(problem: Problem) -> Problem:
 def _one_step(problem: Problem) -> OneStep:
     """The cost of one step, from tracing only; no parameters are created."""
     problem = _in_memory(problem)
-    data = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), problem.data)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    point = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in problem.axes}
-    model = jax.eval_shape(problem.init, key)
-    source = jax.eval_shape(problem.source, data, key, point, model.params)
+    shapes = step_shapes(problem)
+    model, source, batch, block = *shapes[:3], shapes.blocks["valid"]
 
-    def trained(data: Any, source: Any, model: Model, key: Any, number: Any) -> Any:
-        _, rows = problem.epoch(data, source, problem.carry(source, key), model, key, number)
-        return problem.batch(data, source, jax.tree.map(lambda leaf: leaf[0], rows), None, "train")
-
-    def judged(data: Any, source: Any) -> Any:
-        row = jax.tree.map(lambda leaf: leaf[0], problem.blocks("valid"))
-        return problem.batch(data, source, jax.tree.map(jnp.asarray, row), None, "valid")
-
-    def loss(params: Any, state: Any, source: Any, batch: Any) -> Any:
-        totals, state = problem.losses(Model(params, state), source, batch, None, training=True)
-        return problem.minimized(totals, source), state
-
-    def kept(params: Any, *rest: Any) -> Any:
-        return jax.vjp(lambda params: loss(params, *rest)[0], params)[1]
+    def loss(params: Any, *rest: Any) -> Any:
+        return minimized(problem, params, *rest)
 
     def metrics(model: Model, source: Any, batch: Any) -> Any:
         return problem.losses(model, source, batch, None, training=False)[0][LOSS.name]
 
-    batch = jax.eval_shape(trained, data, source, model, key, number)
-    block = jax.eval_shape(judged, data, source)
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*model, source, batch)
     evaluation = jax.jit(metrics).lower(model, source, block)
     return OneStep(
         gradient=_operations(gradient),
         judged=_operations(evaluation) / jax.tree.leaves(block)[0].shape[0],
-        activations=_bytes(jax.eval_shape(kept, *model, source, batch)),
+        activations=bytes_of_residuals(problem, shapes),
     )
 
 
 def _operations(lowered: Any) -> float:
     return float((lowered.cost_analysis() or {}).get("flops", 0.0))
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
 
 
 @dataclass(frozen=True)
@@ -288,7 +271,7 @@ class _Counted:
         share = self.lanes // self.plan.devices if self.lanes > 1 else 1 / self.plan.devices
         part = (self.plan.microbatch or self.cell.recipe.batch_size) / self.cell.recipe.batch_size
         memory = max(share, 1) * COPIES_OF_PARAMETERS * size * parameters + share * part * self.step.activations
-        data = _bytes(self.problem.data) if self.in_memory else 0
+        data = bytes_of(self.problem.data) if self.in_memory else 0
         seconds = float("nan")
         if timed:
             rate, compiling = (self._between(timed, name) for name in ("seconds_per_operation", "compiling"))

@@ -18,9 +18,11 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,11 +34,11 @@ from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
 from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError, cannot_write
-from widebasin.sweep.rows import PARAMETERS, rows_of_spec
+from widebasin.sweep.rows import PARAMETERS, Groups, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
-from widebasin.sweep.tables import TableError, packed, unpacked
+from widebasin.sweep.tables import TableError, packed, stacked, unpacked
 from widebasin.sweep.trackers import ALWAYS, TRACKERS
 
 RECORD_FORMAT = 4
@@ -55,7 +57,25 @@ OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", 
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
 TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained again"
+GROUP = re.compile(r"group-(\d+)\.([a-z.]+)")
+# Tables of groups that are read together: as many more make it no faster.
+TOGETHER = 500
 MERGE_AGAIN = "delete it and run the same command again: nothing is trained again"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the folder of a cell has found: numbers of groups.
+
+    Attributes:
+        finished: groups whose tables are there, and their parameters if wanted.
+        leased: groups that a process has, or had when it was killed.
+        begun: groups with a checkpoint.
+    """
+
+    finished: frozenset[int] = frozenset()
+    leased: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
 
 
 class ResultsFolder:
@@ -386,10 +406,28 @@ class ResultsFolder:
         # Parameters count from their seal on, as checkpoints do.
         return tables and (not with_parameters or any(self.group(cell, number, "parameters").glob("*.seal")))
 
-    def verify_group(self, cell: str, number: int, expected: pd.DataFrame) -> None:
-        """Raises ``SweepError`` if a table of a finished group is damaged, or its networks are not ``expected``."""
-        self._group_table(cell, number, "results", expected)
-        self._group_table(cell, number, "history", expected)
+    def look(self, cell: str, with_parameters: bool = False, known: Collection[int] = ()) -> Look:
+        """What there is of all groups of a cell, from one listing of its folder.
+
+        Args:
+            cell: name of the cell.
+            with_parameters: see ``finished``; each group that has its tables is then looked at.
+            known: numbers of groups that are known to be finished, which are not looked at again.
+        """
+        found: dict[str, set[int]] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path / "cells" / cell) as entries:
+            for entry in entries:
+                if match := GROUP.fullmatch(entry.name):
+                    found.setdefault(match[2], set()).add(int(match[1]))
+        tables = found.get("results.parquet", set()) & found.get("history.parquet", set())
+        finished = {one for one in tables if not with_parameters or one in known or self.finished(cell, one, True)}
+        return Look(frozenset(finished), frozenset(found.get("lease", ())), frozenset(found.get("checkpoint", ())))
+
+    def verify(self, groups: Groups, numbers: Sequence[int]) -> None:
+        """Raises ``SweepError`` if a table of finished groups is damaged, or has networks that are not expected."""
+        for part in ("results", "history"):
+            for _ in self._tables_of(groups, part, numbers):
+                pass
 
     def write_group(self, cell: str, number: int, results: pd.DataFrame, history: pd.DataFrame) -> None:
         """Writes the rows of a finished group."""
@@ -397,24 +435,35 @@ class ResultsFolder:
         self.write_table(self.group(cell, number, "history.parquet"), history)
         self.write_table(self.group(cell, number, "results.parquet"), results)
 
-    def merge(self, groups: Sequence[tuple[str, int, pd.DataFrame]]) -> None:
+    def merge(self, groups: Sequence[Groups]) -> None:
         """Writes results.parquet and history.parquet from the rows of all groups, in the spec's order.
 
         Args:
-            groups: cell, number and the rows of ``rows_of_spec`` that the group must have.
+            groups: the groups of every cell.
         """
         order = rows_of_spec(self.spec()).drop(columns="epochs").reset_index(names="position")
         for part in ("results", "history"):
-            tables = [self._group_table(cell, number, part, expected) for cell, number, expected in groups]
+            tables = (table for one in groups for table in self._tables_of(one, part, range(len(one))))
             table = pd.concat(tables, ignore_index=True)
             columns = [name for name in order if name != "position"]
             position = table[columns].merge(order, on=columns, how="left")["position"]
             in_order = position.sort_values(kind="stable").index
             self.write_table(self.path / f"{part}.parquet", table.loc[in_order].reset_index(drop=True))
 
-    def _group_table(self, cell: str, number: int, part: str, expected: pd.DataFrame) -> pd.DataFrame:
-        path = self.group(cell, number, f"{part}.parquet")
-        return self._of_networks(path, self.read_table(path), expected, TRAIN_AGAIN)
+    def _tables_of(self, groups: Groups, part: str, numbers: Sequence[int]) -> Iterator[pd.DataFrame]:
+        """The tables of finished groups, several groups at a time, if they have the networks expected."""
+        for first in range(0, len(numbers), TOGETHER):
+            some = numbers[first : first + TOGETHER]
+            paths = [self.group(groups.cell, number, f"{part}.parquet") for number in some]
+            found = _stacked(paths)
+            if found is not None and found[1] == [groups.length(number, part) for number in some]:
+                table = found[0]
+                if _has_rows(table, _expected(part, groups.rows(some))) and (part != "results" or _names_places(table)):
+                    yield table
+                    continue
+            for number, path in zip(some, paths, strict=True):
+                expected = _expected(part, groups.rows([number]))
+                yield self._of_networks(path, self.read_table(path), expected, TRAIN_AGAIN)
 
     def results(self) -> pd.DataFrame:
         """One row per trained network.
@@ -449,10 +498,17 @@ class ResultsFolder:
         wanted = rows_of_spec(spec).drop(columns="epochs")
         columns = list(wanted)
         tables = []
-        for path in self._finished_groups(part):
-            tables.append(self.read_table(path))
-            if not {*columns, *besides} <= set(tables[-1]):
-                raise DamagedResults(f"{path} is damaged: columns are missing; {TRAIN_AGAIN}")
+        paths = self._finished_groups(part)
+        for first in range(0, len(paths), TOGETHER):
+            some = paths[first : first + TOGETHER]
+            found = _stacked(some)
+            if found is not None and {*columns, *besides} <= set(found[0]):
+                tables.append(found[0])
+                continue
+            for path in some:
+                tables.append(self.read_table(path))
+                if not {*columns, *besides} <= set(tables[-1]):
+                    raise DamagedResults(f"{path} is damaged: columns are missing; {TRAIN_AGAIN}")
         if not tables:
             return wanted.iloc[:0]
         table = pd.concat(tables, ignore_index=True)
@@ -469,18 +525,12 @@ class ResultsFolder:
     def _table(self, name: str) -> pd.DataFrame:
         expected = rows_of_spec(self.spec())
         path = self.path / name
+        expected = _expected(name.removesuffix(".parquet"), expected)
         return self._of_networks(path, self.read_table(path, MERGE_AGAIN), expected, MERGE_AGAIN)
 
     def _of_networks(self, path: Path, table: pd.DataFrame, expected: pd.DataFrame, remedy: str) -> pd.DataFrame:
-        """The table, if it has one row per expected network, or one per network and epoch."""
-        if path.name.endswith("history.parquet"):
-            epochs = expected["epochs"]
-            expected = expected.loc[expected.index.repeat(epochs)].drop(columns="epochs")
-            expected = expected.assign(epoch=np.concatenate([np.arange(1, count + 1) for count in epochs]))
-        same = len(table) == len(expected) and all(
-            name in table and table[name].tolist() == expected[name].tolist() for name in expected
-        )
-        if not same:
+        """The table, if it has the rows expected."""
+        if not _has_rows(table, expected):
             raise DamagedResults(f"{path} is damaged: its rows do not match the networks of spec.toml; {remedy}")
         if "results" in path.name and not _names_places(table):
             raise DamagedResults(f"{path} is damaged: it does not say where the parameters are; {remedy}")
@@ -589,6 +639,34 @@ def has_ended(owner: str) -> bool:
     except (PermissionError, OverflowError):
         pass
     return False
+
+
+def _expected(part: str, networks: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a table must have: one per network, or in ``history`` one per network and epoch.
+
+    Args:
+        part: ``results`` or ``history``.
+        networks: rows of ``rows_of_spec``.
+    """
+    if part == "results":
+        return networks
+    epochs = networks["epochs"].to_numpy()
+    rows = networks.iloc[np.arange(len(networks)).repeat(epochs)].drop(columns="epochs")
+    return rows.assign(epoch=np.arange(1, len(rows) + 1) - (epochs.cumsum() - epochs).repeat(epochs))
+
+
+def _has_rows(table: pd.DataFrame, expected: pd.DataFrame) -> bool:
+    return len(table) == len(expected) and all(
+        name in table and np.array_equal(table[name].to_numpy(), expected[name].to_numpy()) for name in expected
+    )
+
+
+def _stacked(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[int]] | None:
+    """See ``tables.stacked``; ``None`` also if a file cannot be read."""
+    try:
+        return stacked([path.read_bytes() for path in paths])
+    except OSError:
+        return None
 
 
 def _names_places(table: pd.DataFrame) -> bool:

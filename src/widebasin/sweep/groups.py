@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import gc
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,51 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
+from widebasin.sam import Method
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.errors import SweepError
 from widebasin.sweep.events import Checkpoint, Epoch, GroupFinished, GroupStarted, Listener
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.folder import Look, ResultsFolder
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import CheckpointError, Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
+from widebasin.training import (
+    CheckpointError,
+    Checkpoints,
+    EpochReport,
+    Plan,
+    Point,
+    Problem,
+    Program,
+    computing_in,
+    train,
+)
 
 # How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
 AHEAD = 2
-# Seconds between two looks at what other processes train.
-POLL = 1.0
+# Seconds between two looks at what other processes train, and how many looks all of them take in a second at most.
+POLL, LOOKS = 1.0, 25
+# Leases that a process looks at when it waits, of as many as there are.
+LEASES_AT_A_LOOK = 10
+# Seconds between two looks whether this process still has what it trains.
+HELD = 1.0
+# While there is other work, groups of others are left alone.
+NOT_YET = itertools.repeat(-1)
 
+# Problem, method at a radius and plan -> what trains the groups of a cell.
+ProgramOf = Callable[[Problem, Callable[[Any], Method], Plan], Program]
 # Cell and number of a group -> a context in which this process trains it: it yields a function that raises if another
 # process has taken the group over, or None if another process has it.
 Claim = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None] | None]]
 
 
 def train_alone(
-    cells: Sequence[Cell], plans: Mapping[str, Plan], folder: ResultsFolder, execution: Execution, tell: Listener
+    cells: Sequence[Cell],
+    plans: Mapping[str, Plan],
+    folder: ResultsFolder,
+    execution: Execution,
+    tell: Listener,
+    program: ProgramOf = Program,
 ) -> None:
     """Trains the cells one after the other on this process's devices while compiling the next ones.
 
@@ -42,13 +67,14 @@ def train_alone(
         folder: where rows and checkpoints are written.
         execution: how to train.
         tell: receives the events.
+        program: makes what trains a group.
     """
 
     def claim(cell: str, number: int) -> Any:
         del cell, number
         return contextlib.nullcontext(folder.check_held)
 
-    _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
+    _train_all([_Work(cell, plans[cell.name], folder, execution, claim, program) for cell in cells], tell)
 
 
 def train_sharing(
@@ -58,6 +84,7 @@ def train_sharing(
     execution: Execution,
     shard: tuple[int, int],
     tell: Listener,
+    program: ProgramOf = Program,
 ) -> None:
     """Trains together with other processes, here or on other machines, that share the results folder.
 
@@ -66,31 +93,46 @@ def train_sharing(
     its process, as for lack of memory, keeps no other from being trained. At the end it waits for the groups of others.
     A group that fails is left to the others, and reported when there is nothing else to do.
 
+    What others have is seen by listing the folder of a cell, when a process comes to the cell and when another one was
+    there first, so that the number of file operations for a group does not grow with the number of groups. Processes
+    that wait look less often the more there are, at a few leases at a time.
+
     Args:
-        cells: see ``train_alone``, as for ``plans``, ``folder``, ``execution`` and ``tell``.
-        shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins.
+        cells: see ``train_alone``, as for ``plans``, ``folder``, ``execution``, ``tell`` and ``program``.
+        shard: number of this process and of all processes, such as ``(1, 4)``; only decides where it begins, and how
+            often it looks when it waits.
     """
     leases = Leases(folder, execution.lease_seconds)
     number, count = shard
-    first = (number - 1) * len(cells) // count
-    in_turn = (*cells[first:], *cells[:first])
-    take_over = False
-
-    def claim(cell: str, number: int) -> Any:
-        return leases.of(cell, number, take_over=take_over)
-
-    work = [_Work(cell, plans[cell.name], folder, execution, claim, failures={}) for cell in in_turn]
+    work = [_Work(cell, plans[cell.name], folder, execution, leases.of, program, failures={}) for cell in cells]
+    for one in work:
+        one.looks = NOT_YET
+    work = _begun_at(work, (number - 1) * sum(len(one.groups) for one in work) // count)
+    looked_at = 0
     while left := [one for one in work if one.left()]:
-        before = sum(len(one.told) for one in left)
         _train_all(left, tell)
         failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
         still = {(one.cell.name, number) for one in left for number in one.left()}
         if failures and still <= failures.keys():
             raise next(iter(failures.values()))
-        took_over, take_over = take_over, sum(len(one.told) for one in left) == before
-        if still and took_over:
-            time.sleep(POLL)
+        if still:
+            time.sleep(max(POLL, count / LOOKS))
+            # All cells together, and other leases than the last time.
+            turns = itertools.count(-looked_at)
+            looked_at = (looked_at + LEASES_AT_A_LOOK) % len(still)
+            for one in left:
+                one.looks = turns
     leases.tidy()
+
+
+def _begun_at(work: "list[_Work]", group: int) -> "list[_Work]":
+    """The work in the order in which a process goes through it that begins at a group, counted over all cells."""
+    for place, one in enumerate(work):
+        if group < len(one.groups):
+            one.groups = [*one.groups[group:], *one.groups[:group]]
+            return [*work[place:], *work[:place]]
+        group -= len(one.groups)
+    return work
 
 
 def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
@@ -114,7 +156,9 @@ class _Work:
     """A cell, and its program once it is needed.
 
     Attributes:
+        groups: number and points of every group, in the order in which they are trained.
         told: the groups whose end was reported.
+        looks: numbers the groups that others have; this process asks for ``LEASES_AT_A_LOOK`` of them, from 0 on.
         failures: the error of every group that failed here, if the sweep goes on without it; ``None`` if it does not.
     """
 
@@ -125,16 +169,15 @@ class _Work:
         folder: ResultsFolder,
         execution: Execution,
         claim: Claim,
+        program: ProgramOf,
         failures: dict[int, Exception] | None = None,
     ) -> None:
         self.cell, self.plan, self.folder, self.execution, self.claim = cell, plan, folder, execution, claim
+        self.groups = list(enumerate(plan.groups(cell.points)))
         self.failures, self.told = failures, set[int]()
+        self.looks: Iterator[int] = itertools.repeat(0)
+        self._program_of, self._seen = program, Look()
         self._preparing: Future[Program] | None = None
-
-    @property
-    def groups(self) -> list[tuple[int, tuple[Point, ...]]]:
-        """Number and points of every group."""
-        return list(enumerate(self.plan.groups(self.cell.points)))
 
     def missing(self, number: int) -> bool:
         """Whether a group is unfinished."""
@@ -142,7 +185,18 @@ class _Work:
 
     def left(self) -> set[int]:
         """The groups that are unfinished, or whose end was not reported."""
-        return {number for number, _ in self.groups if number not in self.told}
+        return {number for number, _ in self.groups}.difference(self.told)
+
+    def look(self) -> Look:
+        """What is in the folder of the cell now."""
+        self._seen = self.folder.look(self.cell.name, self.execution.keep_parameters, self._seen.finished)
+        return self._seen
+
+    def waits_for(self, number: int) -> bool:
+        """Whether another process has a group, so that this one need not ask for it now."""
+        if number not in self._seen.leased:
+            return False
+        return not 0 <= next(self.looks) < LEASES_AT_A_LOOK
 
     def failed(self) -> dict[int, Exception]:
         """The error of every group that failed here and was not trained elsewhere."""
@@ -150,7 +204,8 @@ class _Work:
 
     def prepare(self, ahead: ThreadPoolExecutor) -> None:
         """Compiles in a thread, if a group is left to train."""
-        left = [points for number, points in self.groups if self.missing(number)]
+        finished = self.look().finished
+        left = [points for number, points in self.groups if number not in finished]
         if left and self._preparing is None:
             self._preparing = ahead.submit(self._prepared, left[0])
 
@@ -167,7 +222,7 @@ class _Work:
             return program
 
     def _new(self) -> Program:
-        return Program(self.cell.problem(), self.cell.with_radius, self.plan)
+        return self._program_of(self.cell.problem(), self.cell.with_radius, self.plan)
 
 
 def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
@@ -189,22 +244,27 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
 
 def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
     cell, program = work.cell, None
+    seen = work.look()
     for number, points in work.groups:
         if number in work.told or number in work.failed():
             continue
-        saved = work.folder.group(cell.name, number, "checkpoint")
-        if not work.missing(number) and not saved.exists():
+        if number in seen.finished and number not in seen.begun:
             tell(GroupFinished(cell, number, points, before=True))
             work.told.add(number)
             continue
+        if work.waits_for(number):
+            continue
         with work.claim(cell.name, number) as check_held:
             if check_held is None:
+                seen = work.look()
                 continue
+            saved = work.folder.group(cell.name, number, "checkpoint")
             checkpoints = _ToldCheckpoints(saved, cell, number, tell)
             if not work.missing(number):
                 checkpoints.remove()  # left behind if a process ended between its last two lines
                 tell(GroupFinished(cell, number, points, before=True))
                 work.told.add(number)
+                seen = work.look()
                 continue
             tell(GroupStarted(cell, number, points))
             try:
@@ -236,9 +296,13 @@ def _train_group(
     tell: Listener,
 ) -> None:
     cell, folder, execution = work.cell, work.folder, work.execution
+    looked = time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
-        check_held()
+        nonlocal looked
+        if time.monotonic() - looked >= HELD:
+            check_held()
+            looked = time.monotonic()
         tell(Epoch(cell, number, points, report))
 
     trained = train(
@@ -248,6 +312,7 @@ def _train_group(
         checkpoint_seconds=execution.checkpoint_seconds,
         on_epoch=on_epoch,
     )
+    check_held()
     parameters = ""
     if execution.keep_parameters:
         kept = Checkpoints(folder.group(cell.name, number, "parameters"))

@@ -1,29 +1,32 @@
 """Trains a job in this process, from its spec to the table of results, continuing where an interrupted one stopped."""
 
+import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
-from widebasin.sweep.beginning import begin_or_continue, plan_for
+from widebasin.sweep.beginning import begin_or_continue, join, plan_for
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
+from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors.executor import Job
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.groups import train_alone, train_sharing
+from widebasin.sweep.groups import ProgramOf, train_alone, train_sharing
 from widebasin.sweep.leases import Leases
-from widebasin.sweep.rows import rows_of_group
+from widebasin.sweep.rows import Groups, groups_of
+from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
 from widebasin.sweep.trackers import ALWAYS
-from widebasin.training import Plan
+from widebasin.training import Plan, Program
 
 
-def train_here(job: Job, tell: Listener) -> None:
+def train_here(job: Job, tell: Listener, program: ProgramOf = Program) -> None:
     """Trains what is missing in the job's folder and writes its tables: alone, or as one of several processes.
 
     Args:
         job: what to train; ``execution.shard`` says whether others share its folder.
         tell: receives the events.
+        program: makes what trains a group of networks.
 
     Raises:
         UsageError: for a folder that cannot be used, before anything is trained.
@@ -40,57 +43,89 @@ def train_here(job: Job, tell: Listener) -> None:
     if not folder.holds_sweep():
         for cell in cells(spec):
             plan_for(cell, execution)  # what cannot be is said before there is a folder
-    with folder.locked():
-        others = leases.holders()
-        if shard is None and others:
-            raise SweepError(f"{path} is in use by {' and '.join(others)}; wait until they have ended, or give --shard")
-        if others and folder.holds_sweep() and (different := differences(folder.spec(), spec)):
-            raise SweepError(f"{path} is in use by {' and '.join(others)} for another spec ({'; '.join(different)})")
-        plans = begin_or_continue(folder, spec, execution, job.overwrite)
-        if shard is None:
-            folder.merge(_train_missing(folder, plans, job, tell))
+    if shard is None:
+        with folder.locked():
+            if others := leases.holders():
+                used = f"{path} is in use by {' and '.join(others)}"
+                raise SweepError(f"{used}; wait until they have ended, or give --shard")
+            plans = begin_or_continue(folder, spec, execution, job.overwrite)
+            folder.merge(_train_missing(folder, plans, job, tell, program))
             leases.tidy()
-    if shard is not None:
-        groups = _train_missing(folder, plans, job, tell)
+        return
+    groups = _train_missing(folder, _shared(folder, spec, execution, leases), job, tell, program)
+    # Seen without the lock, for which all would wait in turn.
+    if not folder.is_finished():
         with folder.locked():
             if not folder.is_finished():
                 folder.merge(groups)
 
 
+def _shared(folder: ResultsFolder, spec: Resolved, execution: Execution, leases: Leases) -> dict[str, Plan]:
+    """The plan of every cell of a sweep that several processes train."""
+    with contextlib.suppress(UsageError, SweepError):  # which are raised below if they last
+        if (plans := join(folder, spec, execution)) is not None:
+            return plans
+    with folder.locked():
+        check_others(folder, spec, leases.holders())
+        return begin_or_continue(folder, spec, execution, overwrite=False)
+
+
+def check_others(folder: ResultsFolder, spec: Resolved, others: Sequence[str]) -> None:
+    """Raises ``SweepError`` if other processes train another spec in the folder.
+
+    Args:
+        folder: the results folder, locked.
+        spec: what this process trains.
+        others: the other processes.
+    """
+    if others and folder.holds_sweep() and (different := differences(folder.spec(), spec)):
+        used = f"{folder.path} is in use by {' and '.join(others)}"
+        raise SweepError(f"{used} for another spec ({'; '.join(different)})")
+
+
 def _train_missing(
-    folder: ResultsFolder, plans: Mapping[str, Plan], job: Job, tell: Listener
-) -> list[tuple[str, int, pd.DataFrame]]:
-    """Trains what is missing, after a look at what is there; returns all groups, see ``_groups``."""
-    grid = cells_of(folder.stages())
-    groups = _groups(grid, plans)
-    finished = [group for group in groups if folder.finished(*group[:2], job.execution.keep_parameters)]
-    for group in finished:
-        folder.verify_group(*group)
-    if len(finished) < len(groups):
+    folder: ResultsFolder, plans: Mapping[str, Plan], job: Job, tell: Listener, program: ProgramOf
+) -> list[Groups]:
+    """Trains what is missing, after a look at what is there; returns the groups of every cell."""
+    grid, execution = cells_of(folder.stages()), job.execution
+    groups = [groups_of(cell, plans[cell.name]) for cell in grid]
+    missing = 0
+    for one, numbers in zip(groups, _own_share(groups, execution.place), strict=True):
+        finished = folder.look(one.cell, execution.keep_parameters).finished
+        folder.verify(one, sorted(finished.intersection(numbers)))
+        missing += len(one) - len(finished)
+    if missing:
         kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
-        _carry_out(grid, plans, folder, job, to_all([*kept, tell]))
+        _carry_out(grid, plans, folder, job, to_all([*kept, tell]), program)
     return groups
 
 
-def _groups(grid: Sequence[Cell], plans: Mapping[str, Plan]) -> list[tuple[str, int, pd.DataFrame]]:
-    """Cell, number and expected rows of every group of networks."""
+def _own_share(groups: Sequence[Groups], shard: tuple[int, int] | None) -> list[range]:
+    """Which groups of every cell this process verifies: of several that share the folder, each verifies its part."""
+    number, count = shard or (1, 1)
+    total = sum(map(len, groups))
+    first, last = ((place * total) // count for place in (number - 1, number))
+    starts = itertools.accumulate(map(len, groups[:-1]), initial=0)
     return [
-        (cell.name, number, rows_of_group(cell, points))
-        for cell in grid
-        for number, points in enumerate(plans[cell.name].groups(cell.points))
+        range(max(0, first - start), min(len(one), last - start)) for start, one in zip(starts, groups, strict=True)
     ]
 
 
 def _carry_out(
-    grid: Sequence[Cell], plans: Mapping[str, Plan], folder: ResultsFolder, job: Job, tell: Listener
+    grid: Sequence[Cell],
+    plans: Mapping[str, Plan],
+    folder: ResultsFolder,
+    job: Job,
+    tell: Listener,
+    program: ProgramOf,
 ) -> None:
     shard = job.execution.place
     try:
         tell(Started(tuple(grid)))
         if shard is None:
-            train_alone(grid, plans, folder, job.execution, tell)
+            train_alone(grid, plans, folder, job.execution, tell, program)
         else:
-            train_sharing(grid, plans, folder, job.execution, shard, tell)
+            train_sharing(grid, plans, folder, job.execution, shard, tell, program)
     except BaseException as error:
         tell(Failed((str(error).splitlines() or [type(error).__name__])[0]))
         raise

@@ -22,7 +22,7 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.folder import RECORD_FILES, ResultsFolder
 from widebasin.sweep.networks import supervised
-from widebasin.sweep.rows import history_rows, results_rows, rows_of_group
+from widebasin.sweep.rows import groups_of, history_rows, results_rows
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Checkpoints, Plan, Program, Trained, computing_in
 
@@ -98,7 +98,7 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         folder.write_group(
             cell.name, 0, results_rows(cell, trained, folder.relative(place)), history_rows(cell, trained)
         )
-        folder.merge([(cell.name, 0, rows_of_group(cell, cell.points))])
+        folder.merge([groups_of(cell, program.plan)])
     return folder
 
 

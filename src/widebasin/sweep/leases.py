@@ -41,13 +41,8 @@ class Leases:
         self._owner = f"{process_name()} {os.urandom(8).hex()}"
 
     @contextlib.contextmanager
-    def of(self, cell: str, number: int, take_over: bool = True) -> Iterator[Callable[[], None] | None]:
+    def of(self, cell: str, number: int) -> Iterator[Callable[[], None] | None]:
         """Leases a group for the time of the context.
-
-        Args:
-            cell: name of its cell.
-            number: its number within the cell.
-            take_over: whether to take over a lease that has expired.
 
         Yields:
             A function that raises ``LeaseLost`` if another process has taken the group over; ``None`` if another
@@ -59,7 +54,7 @@ class Leases:
         path = self.folder.group(cell, number, "lease")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            taken = _created(path, self._owner) or (take_over and self._take_over(path))
+            taken = self._take(path)
         except OSError as error:
             raise cannot_write(path, error) from error
         if not taken:
@@ -81,8 +76,10 @@ class Leases:
             if _owner_of(path) == self._owner:
                 path.unlink(missing_ok=True)
 
-    def _take_over(self, path: Path) -> bool:
-        """Whether the lease had expired and this process has it now."""
+    def _take(self, path: Path) -> bool:
+        """Whether this process has the lease now."""
+        if _created(path, self._owner):
+            return True
         if not self._expired(path):
             return False
         # One process at a time replaces an expired lease, so that none takes the new lease for the expired one.
@@ -122,7 +119,8 @@ class Leases:
     def holders(self) -> list[str]:
         """The processes whose leases have not expired."""
         paths = sorted(self._cells.glob("*/group-*.lease"))
-        owners = {_process(_owner_of(path)) for path in paths if _age(path, self._now(path)) <= self.seconds}
+        now = self._now(paths[0]) if paths else 0.0
+        owners = {_process(_owner_of(path)) for path in paths if _age(path, now) <= self.seconds}
         return sorted(owner for owner in owners if owner and not has_ended(owner))
 
     def tidy(self) -> None:

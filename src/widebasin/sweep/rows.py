@@ -1,6 +1,7 @@
 """Builds the rows of the tables of results from trained networks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from widebasin.statistics import recorded
 from widebasin.sweep.cells import Cell, parts
 from widebasin.sweep.spec import Resolved
-from widebasin.training import Point, Trained
+from widebasin.training import Plan, Point, Trained
 from widebasin.workloads import WORKLOADS
 
 PARAMETERS = "parameters"
@@ -86,9 +87,39 @@ def rows_of_spec(spec: Resolved) -> pd.DataFrame:
     )
 
 
-def rows_of_group(cell: Cell, points: Sequence[Point]) -> pd.DataFrame:
-    """The rows of ``rows_of_spec`` that a group of a cell's networks must have."""
-    return _expected(cell.workload, cell.width, cell.method, cell.settings.own, points, cell.recipe.epochs)
+@dataclass(frozen=True)
+class Groups:
+    """The groups of networks of a cell, and the rows that they must have.
+
+    Attributes:
+        cell: name of the cell.
+        expected: the rows of ``rows_of_spec`` of all its networks, group after group.
+        starts: where each group begins in ``expected``, and where the last one ends.
+    """
+
+    cell: str
+    expected: pd.DataFrame
+    starts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def length(self, number: int, part: str) -> int:
+        """Number of rows of a group in ``results`` or ``history``."""
+        start, end = self.starts[number], self.starts[number + 1]
+        return end - start if part == "results" else int(self.expected["epochs"].to_numpy()[start:end].sum())
+
+    def rows(self, numbers: Sequence[int]) -> pd.DataFrame:
+        """The expected rows of some groups."""
+        places = [np.arange(self.starts[number], self.starts[number + 1]) for number in numbers]
+        return self.expected.iloc[np.concatenate(places)]
+
+
+def groups_of(cell: Cell, plan: Plan) -> Groups:
+    """The groups of a cell under a plan."""
+    sizes = [len(points) for points in plan.groups(cell.points)]
+    expected = _expected(cell.workload, cell.width, cell.method, cell.settings.own, cell.points, cell.recipe.epochs)
+    return Groups(cell.name, expected, tuple(np.cumsum([0, *sizes]).tolist()))
 
 
 def _expected(

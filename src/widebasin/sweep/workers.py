@@ -24,7 +24,7 @@ from widebasin.sweep.errors import SweepError, cannot_write
 from widebasin.sweep.events import Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
 from widebasin.sweep.executors.executor import Job
 from widebasin.sweep.folder import WORKERS, ResultsFolder
-from widebasin.sweep.here import train_here
+from widebasin.sweep.here import check_others, train_here
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.spec_file import differences
 from widebasin.training.compilation import keep_compiled_programs, use_cpu_only, use_every_core
@@ -104,10 +104,7 @@ def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
     with folder.locked():
         others = Leases(folder, job.execution.lease_seconds).holders()
-        if others and folder.holds_sweep() and (different := differences(folder.spec(), spec)):
-            raise SweepError(
-                f"{job.path} is in use by {' and '.join(others)} for another spec ({'; '.join(different)})"
-            )
+        check_others(folder, spec, others)
         if others and job.overwrite:
             raise SweepError(f"{job.path} is in use by {' and '.join(others)}; wait until they have ended")
         check_or_clear(folder, spec, job.execution, job.overwrite)

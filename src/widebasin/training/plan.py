@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import equinox as eqx
 import jax
-from jaxtyping import PyTree
 
 from widebasin.models import count_parameters, is_convolutional
 from widebasin.training.compilation import cores
+from widebasin.training.memory import COPIES_OF_PARAMETERS, bytes_in_training, bytes_of
+from widebasin.training.network import computing_in
 from widebasin.training.problem import Problem
 
 LOOPS = ("scan", "step")
 
-# Bytes that the networks of one program may take, of a laptop's memory or an accelerator's.
+# Bytes for the networks of one program, of a laptop's memory or of an accelerator's that does not tell its own.
 MEMORY = {"cpu": 2 * 2**30, "gpu": 16 * 2**30, "tpu": 8 * 2**30}
 # On a core of a CPU a few networks side by side take as long per network as many, within half a million parameters;
 # of the smallest, whose epochs take less than their dispatch, more pay.
@@ -22,8 +22,8 @@ PARAMETERS_AT_ONCE_ON_CPU = 500_000
 FEW_AT_ONCE_ON_CPU = 3
 SMALLEST_AT_ONCE_ON_CPU = 12
 SMALLEST_PARAMETERS = 500
-# Parameters, momentum, two gradients, the ascent point, and one more while the optimizer updates.
-COPIES_OF_PARAMETERS = 6
+# Of the memory that an accelerator tells, what the networks of one program may take.
+SHARE_OF_MEMORY = 0.9
 
 Item = TypeVar("Item")
 
@@ -76,13 +76,15 @@ class Plan:
             start = stop
 
 
-def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> Plan:
+def choose_plan(problem: Problem, networks: int, devices: int | None = None, memory: int | None = None) -> Plan:
     """Chooses the plan for a problem and a number of networks on the default device.
 
     Args:
         problem: what the networks are trained on.
         networks: how many there are.
         devices: number of devices to use at most; by default all of this host.
+        memory: bytes of an accelerator for its networks and the data that they share; by default what the device tells,
+            or ``MEMORY``.
 
     Batching saves overhead between operations, which matters if a step takes a millisecond, as for a dense network.
 
@@ -92,7 +94,8 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
       parameters), 21, 12, 11, 9.7 and 13 ms (76,000), and for one, two and six at once 55, 30 and 33 ms (250,000) and
       141, 112 and 114 ms (890,000). The plan does not depend on the number of networks, so neither do a network's
       numbers, and a sweep can be extended.
-    * On accelerators, as many dense networks run at once as fit in memory. Attention goes one by one, until measured.
+    * On accelerators, as many networks run at once as fit in memory, by ``memory.bytes_in_training``: dense ones,
+      attention, LSTMs. How fast this is was not measured.
     * Convolutions on CPU go one by one and step by step. ``vmap`` makes them grouped convolutions: six residual
       networks at once take 2.4 (digits, 8 filters) to 3.8 times as long per network (images of 32 x 32, 4 filters). XLA
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
@@ -110,8 +113,8 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
     if is_convolutional(structure):
         return Plan(1, "step" if platform == "cpu" else "scan", platform, devices_of_one(problem))
     parameters, loop = count_parameters(structure), "step" if problem.on_host else "scan"
-    most = MEMORY.get(platform, MEMORY["cpu"]) // _bytes_of_network(problem, parameters)
     if platform == "cpu":
+        most = MEMORY["cpu"] // (4 * COPIES_OF_PARAMETERS * parameters + problem.bytes_of_epoch)
         devices = jax.local_device_count() if devices is None else devices
         few = SMALLEST_AT_ONCE_ON_CPU if parameters < SMALLEST_PARAMETERS else FEW_AT_ONCE_ON_CPU
         # What the host plays, it plays one after the other: more networks, or copies to fill a group up, cost as many.
@@ -119,25 +122,19 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None) -> 
         at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
     else:
         devices = min(jax.local_device_count() if devices is None else devices, networks)
-        at_once = _even(networks, 1 if _attends(structure) else max(1, most), devices)
+        at_once = _even(networks, max(1, devices * _fitting(problem, platform, memory)), devices)
     if at_once <= 1:
         return Plan(1, loop, platform, devices_of_one(problem))
     return Plan(at_once, loop, platform, min(devices, at_once))
 
 
-def _bytes_of_network(problem: Problem, parameters: int) -> int:
-    """Memory for the training state of a network and its own examples."""
-    return 4 * COPIES_OF_PARAMETERS * parameters + problem.bytes_of_epoch
-
-
-def _attends(model: PyTree) -> bool:
-    """Whether a model has attention."""
-    leaves = jax.tree.leaves(model, is_leaf=_is_attention)
-    return any(map(_is_attention, leaves))
-
-
-def _is_attention(node: object) -> bool:
-    return isinstance(node, eqx.nn.MultiheadAttention)
+def _fitting(problem: Problem, platform: str, memory: int | None) -> int:
+    """Number of networks that fit in the memory of one accelerator, beside the data that they share."""
+    if memory is None:
+        told = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+        memory = int(SHARE_OF_MEMORY * told) or MEMORY.get(platform, MEMORY["cpu"])
+    with computing_in(problem.recipe.precision):
+        return max(0, memory - bytes_of(problem.data)) // bytes_in_training(problem)
 
 
 def devices_of_one(problem: Problem) -> int:
