@@ -406,7 +406,7 @@ def _answer(
 ) -> Results:
     spec, options, execution = _asked(start, choices)
     path = RESULTS / folder_name(spec) if out is None else _path("out", out)
-    found, folder = train_and_answer(
+    answered = train_and_answer(
         spec,
         options,
         execution,
@@ -417,7 +417,8 @@ def _answer(
         extend_radii=extend_radii,
         track=track,
     )
-    return _results(found, folder, options)
+    assert answered is not None  # of several hosts, only host 0 has an answer
+    return _results(*answered, options)
 
 
 def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Execution]:
@@ -426,6 +427,8 @@ def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Executi
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
     )
+    if how.get("hosts") is not None:
+        raise UsageError("hosts", how["hosts"], "is for commands, which are started on every host; leave it out")
     if how.get("data_dir") is not None:
         how["data_dir"] = _path("data_dir", how["data_dir"])
     look_in(how.get("data_dir"))

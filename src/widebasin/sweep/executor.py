@@ -13,13 +13,25 @@ import jax
 from jaxtyping import PyTree
 
 from widebasin.sweep.cells import Cell
-from widebasin.sweep.errors import SweepError
+from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Checkpoint, Epoch, GroupFinished, GroupStarted, Listener
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.rows import history_rows, results_rows
-from widebasin.training import CheckpointError, Checkpoints, EpochReport, Plan, Point, Program, computing_in, train
+from widebasin.training import (
+    CheckpointError,
+    Checkpoints,
+    EpochReport,
+    Plan,
+    Point,
+    Program,
+    Trained,
+    computing_in,
+    devices_of_one,
+    train,
+)
+from widebasin.training.hosts import explained
 
 # How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
 AHEAD = 2
@@ -64,7 +76,7 @@ class LocalExecutor:
             del cell, number
             return contextlib.nullcontext(folder.check_held)
 
-        _train_all([_Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
+        train_all([Work(cell, plans[cell.name], folder, execution, claim) for cell in cells], tell)
 
 
 class SharingExecutor:
@@ -94,9 +106,9 @@ class SharingExecutor:
         number, count = self.shard
         first = (number - 1) * len(cells) // count
         in_turn = (*cells[first:], *cells[:first])
-        work = [_Work(cell, plans[cell.name], folder, execution, leases.of, failures={}) for cell in in_turn]
+        work = [Work(cell, plans[cell.name], folder, execution, leases.of, failures={}) for cell in in_turn]
         while left := [one for one in work if one.left()]:
-            _train_all(left, tell)
+            train_all(left, tell)
             failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
             still = {(one.cell.name, number) for one in left for number in one.left()}
             if failures and still <= failures.keys():
@@ -106,7 +118,7 @@ class SharingExecutor:
         leases.tidy()
 
 
-def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
+def train_all(work: "Sequence[Work]", tell: Listener, compiled_ahead: int = AHEAD) -> None:
     """Trains cells one after the other while the next ones are compiled."""
     # What was there before is not searched again after every cell.
     gc.freeze()
@@ -114,7 +126,7 @@ def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
             try:
                 for number, one in enumerate(work):
-                    train_cell(one, tell, ahead, work[number + 1 : number + 1 + AHEAD])
+                    train_cell(one, tell, ahead, work[number + 1 : number + 1 + compiled_ahead])
                     # The cell's programs are in circles of references, each with megabytes of machine code.
                     gc.collect()
             finally:
@@ -123,7 +135,7 @@ def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
         gc.unfreeze()
 
 
-class _Work:
+class Work:
     """A cell, and its program once it is needed.
 
     Attributes:
@@ -183,7 +195,7 @@ class _Work:
         return Program(self.cell.problem(), self.cell.with_radius, self.plan)
 
 
-def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
+def train_cell(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[Work]) -> None:
     """Trains the unfinished groups of one cell, each from its checkpoint if it has one.
 
     Args:
@@ -200,7 +212,7 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
         _train_groups(work, tell, ahead, following)
 
 
-def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
+def _train_groups(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[Work]) -> None:
     cell, program = work.cell, None
     for number, points in work.groups:
         if number in work.told or number in work.failed():
@@ -213,13 +225,13 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
         with work.claim(cell.name, number) as check_held:
             if check_held is None:
                 continue
-            checkpoints = _ToldCheckpoints(saved, cell, number, tell)
             if not work.missing(number):
-                checkpoints.remove()  # left behind if a process ended between its last two lines
+                Checkpoints(saved).remove()  # left behind if a process ended between its last two lines
                 tell(GroupFinished(cell, number, points, before=True))
                 work.told.add(number)
                 continue
             tell(GroupStarted(cell, number, points))
+            checkpoints = _ToldCheckpoints(saved, work.plan.hosts > 1, cell, number, tell)
             try:
                 if program is None:
                     for cell_to_come in following:
@@ -240,7 +252,7 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
 
 
 def _train_group(
-    work: _Work,
+    work: Work,
     program: Program,
     number: int,
     points: tuple[Point, ...],
@@ -248,45 +260,87 @@ def _train_group(
     check_held: Callable[[], None],
     tell: Listener,
 ) -> None:
-    cell, folder, execution = work.cell, work.folder, work.execution
+    cell, folder = work.cell, work.folder
 
     def on_epoch(report: EpochReport) -> None:
         check_held()
         tell(Epoch(cell, number, points, report))
 
-    trained = train(
-        program,
-        points,
-        checkpoints=checkpoints,
-        checkpoint_seconds=execution.checkpoint_seconds,
-        on_epoch=on_epoch,
-    )
-    parameters = ""
-    if execution.keep_parameters:
-        kept = Checkpoints(folder.group(cell.name, number, "parameters"))
-        kept.remove()
-        kept.save(cell.recipe.epochs, (trained.params, trained.model))
-        kept.close()
-        parameters = folder.relative(folder.group(cell.name, number, "parameters"))
+    kept = folder.group(cell.name, number, "parameters") if work.execution.keep_parameters else None
+    trained = train_and_keep(program, points, checkpoints, kept, work.execution, on_epoch)
+    parameters = "" if kept is None else folder.relative(kept)
     folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
     checkpoints.remove()
 
 
-def plan_here(plan: Plan, execution: Execution) -> Plan:
+def train_and_keep(
+    program: Program,
+    points: tuple[Point, ...],
+    checkpoints: Checkpoints,
+    kept: Path | None,
+    execution: Execution,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Trained:
+    """Trains a group from its checkpoint if it has one, and keeps its parameters in a folder if one is given.
+
+    This is what all hosts do that train the group together.
+    """
+    with explained():
+        trained = train(
+            program,
+            points,
+            checkpoints=checkpoints,
+            checkpoint_seconds=execution.checkpoint_seconds,
+            on_epoch=on_epoch,
+        )
+        if kept is not None:
+            parameters = Checkpoints(kept, together=program.plan.hosts > 1)
+            parameters.remove()
+            parameters.save(program.problem.recipe.epochs, (trained.params, trained.model))
+            parameters.close()
+    return trained
+
+
+def plan_here(cell: Cell, plan: Plan, execution: Execution) -> Plan:
     """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
-    available = range(1, jax.local_device_count() + 1)
+    hosts, sharded = jax.process_count(), execution.shard_parameters or plan.sharded
+    if hosts == plan.hosts == 1 and not sharded:
+        available = range(1, jax.local_device_count() + 1)
+        devices = max(count for count in available if plan.devices % count == 0)
+    else:
+        devices = devices_that_split(cell, execution, sharded)
     return dataclasses.replace(
         plan,
-        devices=max(count for count in available if plan.devices % count == 0),
+        devices=devices,
         workers=plan.workers if execution.workers is None else execution.workers,
+        hosts=hosts,
+        sharded=sharded and devices * hosts > 1,
     )
+
+
+def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:
+    """The devices of each host that split the batches of one network.
+
+    Raises:
+        UsageError: if they cannot.
+    """
+    devices, hosts = execution.devices or devices_of_one(cell.recipe.batch_size, sharded), jax.process_count()
+    if cell.recipe.batch_size % (devices * hosts):
+        examples = f"the {cell.recipe.batch_size} examples of a batch"
+        if execution.devices:
+            of_all = f", times {hosts} hosts," if hosts > 1 else ""
+            raise UsageError("devices", devices, f"must{of_all} divide {examples}")
+        raise UsageError("hosts", execution.hosts, f"{hosts} must divide {examples}; give another --batch-size")
+    if execution.shard_parameters and devices * hosts == 1:
+        raise UsageError("shard_parameters", True, "needs several devices, and here is one; leave it out")
+    return devices
 
 
 class _ToldCheckpoints(Checkpoints):
     """Checkpoints of a group that report each one written."""
 
-    def __init__(self, folder: Path, cell: Cell, number: int, tell: Listener) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, together: bool, cell: Cell, number: int, tell: Listener) -> None:
+        super().__init__(folder, together)
         self._cell, self._number, self._tell = cell, number, tell
 
     def save(self, epoch: int, tree: PyTree) -> None:

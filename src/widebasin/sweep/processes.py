@@ -128,7 +128,7 @@ def _trains(
     use_every_core()
     keep_compiled_programs()
     try:
-        here = {name: plan_here(plan, execution) for name, plan in plans.items()}
+        here = {cell.name: plan_here(cell, plans[cell.name], execution) for cell in cells}
         SharingExecutor(shard).run(cells, here, ResultsFolder(path), execution, events.put)
     except Exception as error:
         events.put(_sendable(error))

@@ -18,7 +18,7 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor, plan_here
+from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor, devices_that_split, plan_here
 from widebasin.sweep.folder import LOOKED_AT, OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.processes import ProcessesExecutor
@@ -195,7 +195,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
         description = description_of(spec, description.references)
         folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
-    return {name: plan_here(plan, execution) for name, plan in (used | new).items()}
+    return {cell.name: plan_here(cell, (used | new)[cell.name], execution) for cell in after}
 
 
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
@@ -284,11 +284,17 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
         ):
             if value not in (None, only):
                 raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
-    at_once = _at_once(execution, len(cell.points)) or plan.networks_at_once
-    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(problem))
+    if plan.hosts > 1 and problem.on_host:
+        remedy = f"must be left out: {cell.workload} is played by one host; give --shard instead"
+        raise UsageError("hosts", execution.hosts, remedy)
+    alone = plan.hosts > 1 or execution.shard_parameters
+    at_once = 1 if alone else _at_once(execution, len(cell.points)) or plan.networks_at_once
+    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(cell.recipe.batch_size))
     available = jax.local_device_count()
     if devices > available:
         raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
+    if alone:
+        devices = devices_that_split(cell, execution, plan.sharded or execution.shard_parameters)
     # Groups of several networks are filled up to a multiple of the devices; a batch must be one.
     fits = devices <= at_once if at_once > 1 else cell.recipe.batch_size % devices == 0
     if execution.devices and not fits:
@@ -304,6 +310,7 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
         microbatch=execution.microbatch,
         loop=execution.loop or plan.loop,
         devices=devices if fits else 1,
+        sharded=plan.sharded or execution.shard_parameters,
         workers=plan.workers if execution.workers is None else execution.workers,
     )
 
@@ -331,6 +338,10 @@ def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Exe
     """Checks that a sweep continues as it was started: groups of another size would not fit the finished ones."""
     for cell in grid:
         used, asked = plans[cell.name], execution
+        if used.networks_at_once > 1 and (asked.hosts is not None or asked.shard_parameters):
+            argument, value = ("hosts", asked.hosts) if asked.hosts is not None else ("shard_parameters", True)
+            remedy = f"the sweep in this folder trains {used.networks_at_once} networks at once; choose another --out"
+            raise OtherResults(argument, value, remedy)
         at_once = _at_once(asked, len(cell.points)) or used.networks_at_once
         for argument, value, before in (
             ("networks_at_once", at_once, used.networks_at_once),
