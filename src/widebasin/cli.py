@@ -212,16 +212,17 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
     def run(self, console: Console) -> None:
         """Trains the network, as a sweep with one network."""
         from widebasin.data.places import look_in
-        from widebasin.studies.running import RESULTS, single_network
+        from widebasin.studies.running import RESULTS, meet, single_network
 
         look_in(self.data_dir)
+        execution = Execution(
+            keep_parameters=True, data_dir=self.data_dir, hosts=self.hosts, shard_parameters=self.shard_parameters
+        )
+        meet(execution)
         spec, name = single_network(*_single(self))
         output = self.output
         if output.out is None:
             output = dataclasses.replace(output, out=RESULTS / name)
-        execution = Execution(
-            keep_parameters=True, data_dir=self.data_dir, hosts=self.hosts, shard_parameters=self.shard_parameters
-        )
         if _sweep(spec, Options(), execution, output, console):
             say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 

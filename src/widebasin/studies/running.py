@@ -95,6 +95,21 @@ def train_and_answer(
             resolved = _with_radii(resolved, further)
 
 
+def meet(execution: Execution) -> None:
+    """Waits for the other hosts, if there are any. Call it before JAX is used.
+
+    Raises:
+        UsageError: if JAX is in use, or the hosts are not known.
+        HostLost: if they do not come.
+    """
+    if (hosts := execution.together) is None:
+        return
+    try:
+        join(*hosts)
+    except ValueError as error:
+        raise UsageError("hosts", execution.hosts, str(error)) from error
+
+
 def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
     """Checks the spec, resolves how it is trained, and sets up JAX for it.
 
@@ -103,14 +118,10 @@ def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
     """
     execution.check()
     look_in(execution.data_dir)
-    hosts = execution.together
-    if hosts is None:
+    if execution.hosts is None:
         use_every_core()
     else:
-        try:
-            join(*hosts)
-        except ValueError as error:
-            raise UsageError("hosts", execution.hosts, str(error)) from error
+        meet(execution)
     keep_compiled_programs()
     resolved = resolve(spec)
     asked = study_of(resolved)
