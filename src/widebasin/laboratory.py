@@ -198,6 +198,7 @@ def train(
     track: Sequence[str] = (),
     progress: bool = True,
     data_dir: Path | str | None = None,
+    shard_parameters: bool = False,
     **choices: Any,
 ) -> TrainedNetwork:
     """Trains one network, keeps its parameters and returns the network.
@@ -209,6 +210,7 @@ def train(
         track: see ``study``.
         progress: see ``study``.
         data_dir: folder of data sets; searched before the cache.
+        shard_parameters: whether to split the parameters and the optimizer's state over all devices.
         choices: the flags of ``widebasin train --help``: ``width``, ``method``, ``rho``, ``seed``, ``epochs`` ...
 
     Raises:
@@ -218,7 +220,7 @@ def train(
     look_in(where)
     spec, folder = single_network(*_single(workload, choices))
     path = RESULTS / folder if out is None else _path("out", out)
-    execution = Execution(keep_parameters=True, data_dir=where)
+    execution = Execution(keep_parameters=True, data_dir=where, shard_parameters=shard_parameters)
     train_and_answer(
         spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track
     )

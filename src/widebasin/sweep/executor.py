@@ -303,7 +303,9 @@ def train_and_keep(
 
 def plan_here(cell: Cell, plan: Plan, execution: Execution) -> Plan:
     """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
-    hosts, sharded = jax.process_count(), execution.shard_parameters or plan.sharded
+    # Several networks at once are never on several hosts: they are trained already.
+    hosts = 1 if plan.networks_at_once > 1 else jax.process_count()
+    sharded = plan.networks_at_once == 1 and (execution.shard_parameters or plan.sharded)
     if hosts == plan.hosts == 1 and not sharded:
         available = range(1, jax.local_device_count() + 1)
         devices = max(count for count in available if plan.devices % count == 0)

@@ -1,7 +1,7 @@
 """Trains the networks of a sweep on several hosts together: host 0 leads, the others follow."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from widebasin.sweep.cells import Cell
@@ -36,19 +36,17 @@ class LeadingExecutor:
         tell: Listener,
     ) -> None:
         """See ``Executor.run``."""
-        work = {
-            cell.name: Work(cell, plans[cell.name], folder, execution, lambda name, number: claim(name, number))
-            for cell in cells
-        }
+        work: dict[str, Work] = {}
 
         @contextlib.contextmanager
-        def claim(name: str, number: int) -> Iterator:
+        def claim(name: str, number: int) -> Iterator[Callable[[], None]]:
             if work[name].missing(number):
                 self._tell((work[name].cell, plans[name], number))
                 self._listening = False
             yield folder.check_held
             self._listening = True  # not after an error: the others are then in the middle of the group
 
+        work |= {cell.name: Work(cell, plans[cell.name], folder, execution, claim) for cell in cells}
         train_all(list(work.values()), tell, compiled_ahead=0)
 
     def end(self, reason: str | None = None) -> None:

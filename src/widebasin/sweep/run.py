@@ -216,7 +216,8 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
             like = plans[other.name]
             if execution.loop is None:
                 chosen = dataclasses.replace(chosen, loop=like.loop)
-            if execution.networks_at_once is execution.devices is None:
+            alone = chosen.hosts > 1 or chosen.sharded
+            if execution.networks_at_once is execution.devices is None and not alone:
                 chosen = dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
             break
     return chosen

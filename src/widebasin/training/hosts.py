@@ -75,7 +75,8 @@ def _watcher() -> "subprocess.Popen[bytes]":
         "host was lost; run the same command on every host to continue from the last checkpoint"
     )
     command = [sys.executable, "-c", _LAST_WORDS, said]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    # A session of its own: what interrupts this process in a terminal does not reach it.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def end_watch() -> None:
