@@ -129,6 +129,17 @@ def test_an_error_of_the_first_host_ends_the_others_with_its_reason(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_damaged_checkpoint_ends_all_hosts_with_the_same_reason(tmp_path):
+    folder = tmp_path / "results"
+    together(*SWEEP, "--out", folder, killed=2)
+    latest = max(folder.glob("cells/*/group-0.checkpoint/*.seal"))
+    latest.write_text(latest.read_text().replace("sha256", "sha"))
+    found = together(*SWEEP, "--out", folder)
+    assert [code for code, *_ in found] == [1, 1]
+    assert all("has a damaged seal" in said for *_, said in found)
+
+
+@pytest.mark.slow
 def test_under_slurm_the_hosts_find_each_other(tmp_path):
     """The variables that Slurm gives the tasks of a step."""
     job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
