@@ -320,6 +320,13 @@ def plan_here(cell: Cell, plan: Plan, execution: Execution) -> Plan:
     )
 
 
+def check_available(devices: int) -> None:
+    """Raises ``UsageError`` if this host has fewer devices."""
+    available = jax.local_device_count()
+    if devices > available:
+        raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
+
+
 def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:
     """The devices of each host that split the batches of one network.
 
@@ -327,6 +334,7 @@ def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:
         UsageError: if they cannot.
     """
     devices, hosts = execution.devices or devices_of_one(cell.recipe.batch_size, sharded), jax.process_count()
+    check_available(devices)
     if cell.recipe.batch_size % (devices * hosts):
         examples = f"the {cell.recipe.batch_size} examples of a batch"
         if execution.devices:

@@ -11,7 +11,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import Work, train_all, train_and_keep
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.training import Checkpoints, Plan, Program, computing_in
-from widebasin.training.hosts import agreed
+from widebasin.training.hosts import HostLost, agreed
 
 # A group of networks to train, the reason why host 0 has ended, or nothing more to do.
 Order = tuple[Cell, Plan, int] | str | None
@@ -65,6 +65,8 @@ def leading() -> Iterator[LeadingExecutor]:
     executor = LeadingExecutor()
     try:
         yield executor
+    except HostLost:
+        raise  # nobody is there to be told
     except Exception as error:
         executor.end((str(error).splitlines() or [type(error).__name__])[0])
         raise

@@ -18,7 +18,14 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executor import Executor, LocalExecutor, SharingExecutor, devices_that_split, plan_here
+from widebasin.sweep.executor import (
+    Executor,
+    LocalExecutor,
+    SharingExecutor,
+    check_available,
+    devices_that_split,
+    plan_here,
+)
 from widebasin.sweep.folder import LOOKED_AT, OWN_FOLDERS, RECORD_FILES, RESULT_FILES, ResultsFolder
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.processes import ProcessesExecutor
@@ -291,9 +298,7 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
     alone = plan.hosts > 1 or execution.shard_parameters
     at_once = 1 if alone else _at_once(execution, len(cell.points)) or plan.networks_at_once
     devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(cell.recipe.batch_size))
-    available = jax.local_device_count()
-    if devices > available:
-        raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
+    check_available(devices)
     if alone:
         devices = devices_that_split(cell, execution, plan.sharded or execution.shard_parameters)
     # Groups of several networks are filled up to a multiple of the devices; a batch must be one.
@@ -305,13 +310,14 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
     group = cell.m or cell.recipe.batch_size
     if execution.microbatch is not None and group % execution.microbatch:
         raise UsageError("microbatch", execution.microbatch, f"must divide the {group} examples of an ascent")
+    devices = devices if fits else 1
     return dataclasses.replace(
         plan,
         networks_at_once=at_once,
         microbatch=execution.microbatch,
         loop=execution.loop or plan.loop,
-        devices=devices if fits else 1,
-        sharded=plan.sharded or execution.shard_parameters,
+        devices=devices,
+        sharded=at_once == 1 and devices * plan.hosts > 1 and (plan.sharded or execution.shard_parameters),
         workers=plan.workers if execution.workers is None else execution.workers,
     )
 
