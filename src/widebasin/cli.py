@@ -21,7 +21,7 @@ from widebasin import __version__
 from widebasin.axis import Axis
 from widebasin.completion import with_names
 from widebasin.data_command import DataCommand
-from widebasin.exits import exit_when_interrupted, explained
+from widebasin.exits import exit_when_interrupted, explained, without_waiting
 from widebasin.json_output import JsonFile, probe_json, write_json
 from widebasin.measure_command import MeasureCommand
 from widebasin.reading_commands import Compare, Report, Status
@@ -30,7 +30,7 @@ from widebasin.studies import STUDIES, Options
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.accelerators import ACCELERATORS, EFFICIENCY, Accelerators
 from widebasin.sweep.axes import AXES, own_of
-from widebasin.sweep.execution import DataFolder
+from widebasin.sweep.execution import DataFolder, HostsFlag
 from widebasin.sweep.executors import EXECUTORS
 from widebasin.sweep.spec import (
     Named,
@@ -204,20 +204,28 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
 
     data_dir: DataFolder = None
     """Folder of data sets; searched before the cache."""
+    hosts: HostsFlag = None
+    """Number of this host, of all that train the network together, and where host 1 listens; or auto (Slurm)."""
+    shard_parameters: bool = False
+    """Split the parameters and the optimizer's state over all devices; less memory on each."""
     output: Flat[Output] = field(default_factory=Output)
 
     def run(self, console: Console) -> None:
         """Trains the network, as a sweep with one network."""
         from widebasin.data.places import look_in
-        from widebasin.studies.running import RESULTS, single_network
+        from widebasin.studies.running import RESULTS, meet, single_network
 
         look_in(self.data_dir)
+        execution = Execution(
+            keep_parameters=True, data_dir=self.data_dir, hosts=self.hosts, shard_parameters=self.shard_parameters
+        )
+        meet(execution)
         spec, name = single_network(*_single(self))
         output = self.output
         if output.out is None:
             output = dataclasses.replace(output, out=RESULTS / name)
-        _sweep(spec, Options(), Execution(keep_parameters=True, data_dir=self.data_dir), output, console)
-        say(console, f"The network: widebasin.load_network({str(output.out)!r})")
+        if _sweep(spec, Options(), execution, output, console):
+            say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
 def _in_words(workload: "Workload") -> str:
@@ -484,13 +492,13 @@ def _choices(command: Any) -> tuple[str, ...]:
 
 def _sweep(
     spec: Spec, options: Options, execution: Execution, output: Output, console: Console, extend_radii: bool = False
-) -> None:
-    """Trains the missing networks of a sweep and prints the answer."""
+) -> bool:
+    """Trains the missing networks of a sweep and prints the answer, unless another host does; whether it did."""
     from widebasin.studies.answering import print_answer
     from widebasin.studies.running import RESULTS, folder_name, train_and_answer
 
     path = output.out if output.out is not None else RESULTS / folder_name(spec)
-    answered, folder = train_and_answer(
+    found = train_and_answer(
         spec,
         options,
         execution,
@@ -501,7 +509,9 @@ def _sweep(
         extend_radii=extend_radii,
         track=output.track,
     )
-    print_answer(answered, folder, console)
+    if found is not None:
+        print_answer(*found, console)
+    return found is not None
 
 
 def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
@@ -672,7 +682,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"widebasin {__version__}")
         return
     output = Console()
-    with explained(Console(stderr=True)):
+    with without_waiting(), explained(Console(stderr=True)):
         command = _parsed(arguments)
         # A pipe or a file has no width of its own: leave tables whole there, unless COLUMNS says how wide.
         whole = output.is_terminal or os.environ.get("COLUMNS", "").isdigit()

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,12 +49,31 @@ def explained(console: Console) -> Iterator[None]:
         # Only now: the help needs neither.
         from widebasin.data import DataError
         from widebasin.training import CheckpointError
+        from widebasin.training.hosts import HostLost
 
-        if not isinstance(error, (DataError, CheckpointError)):
+        if not isinstance(error, (DataError, CheckpointError, HostLost)):
             _say_own_line(console, error)
             raise
         say(console, f"widebasin: {error}", "red")
         raise SystemExit(FAILED) from error
+
+
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """Ends a host that has failed at once: Python's own end would wait for the other hosts, which wait for this one."""
+    try:
+        yield
+    except BaseException as error:
+        hosts = sys.modules.get("widebasin.training.hosts")
+        if hosts is None or not hosts.joined():
+            raise
+        code = error.code if isinstance(error, SystemExit) else FAILED
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        hosts.end_watch()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code if isinstance(code, int) else FAILED if code else 0)
 
 
 def _say_own_line(console: Console, error: BaseException) -> None:

@@ -198,6 +198,7 @@ def train(
     track: Sequence[str] = (),
     progress: bool = True,
     data_dir: Path | str | None = None,
+    shard_parameters: bool = False,
     **choices: Any,
 ) -> TrainedNetwork:
     """Trains one network, keeps its parameters and returns the network.
@@ -209,6 +210,7 @@ def train(
         track: see ``study``.
         progress: see ``study``.
         data_dir: folder of data sets; searched before the cache.
+        shard_parameters: whether to split the parameters and the optimizer's state over all devices.
         choices: the flags of ``widebasin train --help``: ``width``, ``method``, ``rho``, ``seed``, ``epochs`` ...
 
     Raises:
@@ -218,7 +220,7 @@ def train(
     look_in(where)
     spec, folder = single_network(*_single(workload, choices))
     path = RESULTS / folder if out is None else _path("out", out)
-    execution = Execution(keep_parameters=True, data_dir=where)
+    execution = Execution(keep_parameters=True, data_dir=where, shard_parameters=shard_parameters)
     train_and_answer(
         spec, Options(), execution, path, overwrite=overwrite, console=Console(), quiet=not progress, track=track
     )
@@ -406,7 +408,7 @@ def _answer(
 ) -> Results:
     spec, options, execution = _asked(start, choices)
     path = RESULTS / folder_name(spec) if out is None else _path("out", out)
-    found, folder = train_and_answer(
+    answered = train_and_answer(
         spec,
         options,
         execution,
@@ -417,7 +419,8 @@ def _answer(
         extend_radii=extend_radii,
         track=track,
     )
-    return _results(found, folder, options)
+    assert answered is not None  # of several hosts, only host 0 has an answer
+    return _results(*answered, options)
 
 
 def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Execution]:
@@ -426,6 +429,8 @@ def _asked(start: Spec, choices: dict[str, Any]) -> tuple[Spec, Options, Executi
         {field.name: choices.pop(field.name) for field in dataclasses.fields(kind) if field.name in choices}
         for kind in (Options, Execution)
     )
+    if how.get("hosts") is not None:
+        raise UsageError("hosts", how["hosts"], "is for commands, which are started on every host; leave it out")
     if how.get("data_dir") is not None:
         how["data_dir"] = _path("data_dir", how["data_dir"])
     look_in(how.get("data_dir"))

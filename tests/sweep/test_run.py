@@ -11,9 +11,9 @@ from together import together
 
 from widebasin.data import DataError, Dataset, ImageFiles, Normalization, SplitSizes, digits
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, here, resolve
-from widebasin.sweep.beginning import plan_for
 from widebasin.sweep.cells import cells
 from widebasin.sweep.networks import load_network
+from widebasin.sweep.plans import plan_for
 from widebasin.sweep.run import run
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.arrays import arrays_workload
@@ -104,6 +104,7 @@ def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
     # Six networks: half of them on each of the two devices that tests have.
     plan = {"networks_at_once": 6, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0, "microbatch": None}
+    plan |= {"hosts": 1, "sharded": False}
     assert record["plans"]["digits-mlp-width-3-sgd-and-sam"] == plan
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])

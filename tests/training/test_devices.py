@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from training.tasks import DIGITS, leaves, point, program_of
 
+from widebasin.models import MLP
 from widebasin.sweep import Execution, Spec, UsageError, resolve
-from widebasin.sweep.beginning import plan_for
 from widebasin.sweep.cells import cells
+from widebasin.sweep.plans import plan_for
 from widebasin.training import Plan
 from widebasin.training.supervised import Positions
 
@@ -54,6 +55,7 @@ MANY_FACTORIZATIONS = """
 from dataclasses import replace
 import equinox as eqx, jax
 from training.tasks import DIGITS, point, program_of
+from widebasin.models import MLP
 from widebasin.training import Plan
 
 class Orthogonal(eqx.Module):
@@ -114,6 +116,35 @@ def test_a_group_is_filled_up_where_devices_cannot_share_it():
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
     for name, values in metrics.items():
         np.testing.assert_allclose(values, shared_metrics[name], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_sharded_state_is_split_over_devices_and_trains_the_same():
+    """Each of two devices holds half of the large arrays, also after an epoch; numbers are those of one device."""
+    wide = replace(DIGITS, build=lambda key: MLP((64, 256, 64, 10), key=key))
+    found = []
+    for chosen in (Plan(1, "scan", "cpu"), Plan(1, "scan", "cpu", devices=2, sharded=True)):
+        program = program_of(wide, "sam", chosen)
+        state, examples, hyperparameters = program.start([point(rho=0.1, seed=3)])
+        shares = [share(state)]
+        for _ in range(2):
+            state, metrics = program.epoch(state, examples, hyperparameters, last=True)
+            shares.append(share(state))
+        found.append((leaves(state), metrics, shares))
+    (alone, metrics, whole), (split, split_metrics, shares) = found
+    assert whole == [1, 1, 1]
+    # Of the 33,738 parameters, 970 are small arrays, which both have: biases and the last layer.
+    assert shares == pytest.approx([(1 + 970 / 33_738) / 2] * 3, abs=1e-4)
+    for one, other in zip(alone, split, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for name, values in metrics.items():
+        np.testing.assert_allclose(values, split_metrics[name], rtol=1e-5)
+
+
+def share(state):
+    """The share of the bytes of the parameters and of the optimizer's state that a device holds."""
+    arrays = jax.tree.leaves((state.params, state.optimizer))
+    return sum(one.addressable_shards[0].data.nbytes for one in arrays) / sum(one.nbytes for one in arrays)
 
 
 def plan(execution, **grid):

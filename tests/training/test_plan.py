@@ -113,6 +113,22 @@ def test_memory_bounds_the_batch(monkeypatch):
     assert choose_plan(DIGITS, 35).networks_at_once == 1
 
 
+def test_a_state_too_large_for_a_device_of_an_accelerator_is_split_over_those_of_all_hosts(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    state = 24 * (64 * 12 + 12 + 12 * 10 + 10)  # six copies of the parameters, in bytes
+    for memory, sharded in ((state, False), (state - 1, True)):
+        monkeypatch.setitem(MEMORY, "gpu", memory)
+        assert (choose_plan(DIGITS, 1).sharded, choose_plan(DIGITS, 1).devices) == (sharded, 2)
+    monkeypatch.setattr(jax, "process_count", lambda: 5)
+    plan = choose_plan(DIGITS, 30)
+    assert (plan.networks_at_once, plan.hosts, plan.devices, plan.devices_of_all) == (1, 5, 2, 10)
+    assert plan.sharded
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    assert not choose_plan(DIGITS, 1).sharded
+
+
 @pytest.mark.parametrize(("at_once", "loop", "named"), [(0, "scan", "networks_at_once"), (1, "skan", "skan")])
 def test_impossible_plans_are_refused(at_once, loop, named):
     with pytest.raises(ValueError, match=named):

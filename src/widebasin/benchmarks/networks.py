@@ -48,7 +48,7 @@ def _measure_width(width: int, networks: tuple[Point, ...], rounds: int) -> Iter
     for name, at_once in (("all at once", len(networks)), ("one by one", 1)):
         # A group that is filled up has all of them at once.
         if min(chosen.networks_at_once, len(networks)) != at_once:
-            devices = chosen.devices if at_once > 1 else devices_of_one(problem)
+            devices = chosen.devices if at_once > 1 else devices_of_one(problem.recipe.batch_size)
             plans[name] = dataclasses.replace(chosen, networks_at_once=at_once, devices=devices)
     programs = {name: Program(problem, METHODS["sam"].with_radius, plan) for name, plan in plans.items()}
     warm = interleave({name: _run(plans[name], networks, lambda p=p: p) for name, p in programs.items()}, rounds)

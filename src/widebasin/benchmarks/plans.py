@@ -40,7 +40,7 @@ def plans_for(problem: Supervised) -> dict[str, Plan]:
     chosen = choose_plan(problem, NETWORKS)
     candidates = [
         dataclasses.replace(chosen, networks_at_once=at_once, loop=loop, devices=devices)
-        for at_once, devices in ((1, devices_of_one(problem)), (NETWORKS, chosen.devices))
+        for at_once, devices in ((1, devices_of_one(problem.recipe.batch_size)), (NETWORKS, chosen.devices))
         for loop in LOOPS
     ]
     return {

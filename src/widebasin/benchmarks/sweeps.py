@@ -3,6 +3,7 @@
 import builtins
 import collections
 import contextlib
+import functools
 import io
 import multiprocessing
 import os
@@ -27,14 +28,14 @@ from widebasin.benchmarks.timing import Timing, interleave
 from widebasin.studies.answering import write_answer
 from widebasin.studies.study import Options
 from widebasin.sweep import Execution, Spec, resolve
-from widebasin.sweep.beginning import plan_for
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Listener
 from widebasin.sweep.executors import Job
 from widebasin.sweep.executors.local import Local
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.groups import train_sharing
+from widebasin.sweep.groups import train_alone, train_sharing
 from widebasin.sweep.here import train_here
+from widebasin.sweep.plans import plan_for
 from widebasin.sweep.rows import groups_of
 from widebasin.sweep.run import run
 from widebasin.sweep.status import status_of
@@ -100,7 +101,7 @@ class MakingUp(Local):
     def run(self, job: Job, tell: Listener) -> None:
         """See ``Executor.run``."""
         made_up: Any = MadeUp
-        train_here(job, tell, made_up)
+        train_here(job, tell, functools.partial(train_alone, program=made_up))
 
 
 @dataclass
@@ -177,7 +178,7 @@ def shared(workers: int, groups: int) -> Shared:
         def work(number: int) -> None:
             made_up: Any = MadeUp
             folder = ResultsFolder(Path(path))
-            train_sharing(grid, plans, folder, execution, (number, workers), lambda event: None, made_up)
+            train_sharing(grid, plans, folder, execution, lambda event: None, (number, workers), made_up)
 
         started = time.perf_counter()
         with counted() as calls:

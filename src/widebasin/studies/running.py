@@ -1,11 +1,13 @@
 """Answers a spec: trains missing networks, extends radii and writes the answer."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from widebasin.data.places import look_in
@@ -21,6 +23,7 @@ from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
 from widebasin.sweep.cost import Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.hosts import follow, leading
 from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
@@ -28,6 +31,7 @@ from widebasin.sweep.spec import single_spec, workload_named
 from widebasin.sweep.trackers import listeners_of
 from widebasin.sweep.trials import entry_of, own_radii
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
+from widebasin.training.hosts import join
 
 # Where results go by default.
 RESULTS = Path("results")
@@ -46,8 +50,10 @@ def train_and_answer(
     quiet: bool,
     extend_radii: bool = False,
     track: Sequence[str] = (),
-) -> tuple[Answered, ResultsFolder]:
+) -> tuple[Answered, ResultsFolder] | None:
     """Trains the missing networks of a spec and writes tables, figures and the page.
+
+    Of several hosts, only host 0 has the answer and shows progress; the others return ``None``.
 
     Args:
         spec: what to train.
@@ -67,19 +73,41 @@ def train_and_answer(
     resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
-        resolved = _extended_before(resolved, path)
-    while True:
-        listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
-        folder = run(resolved, path, execution=execution, listeners=listeners, overwrite=overwrite)
-        overwrite = False  # what is there now is this sweep
-        answered = write_answer(folder, options, tracker(console, quiet))
-        further = _further_radii(answered, options) if extend_radii else {}
-        if not further:
-            return answered, folder
-        if not quiet:
-            more = " and ".join(f"{radius:g}" for radius in sorted({*itertools.chain(*further.values())}))
-            say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
-        resolved = _with_radii(resolved, further)
+    if execution.hosts is not None and jax.process_index() > 0:
+        follow(path, execution)
+        return None
+    with leading() if execution.hosts is not None else contextlib.nullcontext() as executor:
+        if extend_radii:
+            resolved = _extended_before(resolved, path)
+        while True:
+            listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
+            folder = run(
+                resolved, path, execution=execution, executor=executor, listeners=listeners, overwrite=overwrite
+            )
+            overwrite = False  # what is there now is this sweep
+            answered = write_answer(folder, options, tracker(console, quiet))
+            further = _further_radii(answered, options) if extend_radii else {}
+            if not further:
+                return answered, folder
+            if not quiet:
+                more = " and ".join(f"{radius:g}" for radius in sorted({*itertools.chain(*further.values())}))
+                say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
+            resolved = _with_radii(resolved, further)
+
+
+def meet(execution: Execution) -> None:
+    """Waits for the other hosts, if there are any. Call it before JAX is used.
+
+    Raises:
+        UsageError: if JAX is in use, or the hosts are not known.
+        HostLost: if they do not come.
+    """
+    if (hosts := execution.together) is None:
+        return
+    try:
+        join(*hosts)
+    except ValueError as error:
+        raise UsageError("hosts", execution.hosts, str(error)) from error
 
 
 def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
@@ -90,7 +118,10 @@ def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
     """
     execution.check()
     look_in(execution.data_dir)
-    use_every_core()
+    if execution.hosts is None:
+        use_every_core()
+    else:
+        meet(execution)
     keep_compiled_programs()
     resolved = resolve(spec)
     asked = study_of(resolved)
@@ -108,6 +139,8 @@ def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = N
         accelerators: accelerators whose time will be estimated; checked before any work.
         calibrate: see ``sweep.cost.cost_of``.
     """
+    if execution.hosts is not None:
+        raise UsageError("hosts", execution.hosts, "must be left out where nothing is trained")
     resolved, execution = _resolved(spec, execution)
     if accelerators is not None:
         accelerators.check(resolved.precision)

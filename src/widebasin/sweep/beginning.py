@@ -14,14 +14,13 @@ import jax
 from widebasin.sweep.axes import own_of
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.describing import description_of
-from widebasin.sweep.errors import DamagedResults, OtherResults, UsageError
+from widebasin.sweep.errors import DamagedResults, OtherResults
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, WORKERS, ResultsFolder
-from widebasin.sweep.groups import plan_here
+from widebasin.sweep.plans import at_once_of, bytes_needed, plan_for, plan_here
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
-from widebasin.training import Plan, Problem, choose_plan, devices_of_one
-from widebasin.training.memory import COPIES_OF_PARAMETERS
+from widebasin.training import Plan
 from widebasin.workloads import WORKLOADS
 from widebasin.workloads.files import code_digest, names_file
 
@@ -146,7 +145,7 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
         description = description_of(spec, folder.description().references)
         folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
-    return {name: plan_here(plan, execution) for name, plan in (used | new).items()}
+    return {cell.name: plan_here(cell, (used | new)[cell.name], execution) for cell in after}
 
 
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:
@@ -167,7 +166,8 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
             like = plans[other.name]
             if execution.loop is None:
                 chosen = dataclasses.replace(chosen, loop=like.loop)
-            if execution.networks_at_once is execution.devices is None:
+            alone = chosen.hosts > 1 or chosen.sharded
+            if execution.networks_at_once is execution.devices is None and not alone:
                 chosen = dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
             break
     return chosen
@@ -216,71 +216,15 @@ def _continue_record(folder: ResultsFolder, spec: Resolved, keep_parameters: boo
     return environments
 
 
-def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -> Plan:
-    """The plan of a cell: chosen from platform and model, with the overrides of the execution.
-
-    Args:
-        cell: the cell.
-        execution: how its networks are trained.
-        problem: what they are trained on; the cell's own problem by default.
-    """
-    problem = cell.problem() if problem is None else problem
-    plan = choose_plan(problem, len(cell.points))
-    if problem.from_disk:
-        for argument, value, only in (
-            ("networks_at_once", execution.networks_at_once, 1),
-            ("loop", execution.loop, "step"),
-        ):
-            if value not in (None, only):
-                raise UsageError(argument, value, f"must be {only}: {cell.workload} streams its images")
-    at_once = _at_once(execution, len(cell.points)) or plan.networks_at_once
-    devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(problem))
-    available = jax.local_device_count()
-    if devices > available:
-        raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
-    # Groups of several networks are filled up to a multiple of the devices; a batch must be one.
-    fits = devices <= at_once if at_once > 1 else cell.recipe.batch_size % devices == 0
-    if execution.devices and not fits:
-        if at_once > 1:
-            raise UsageError("devices", devices, f"must be at most {at_once}, the networks in one program")
-        raise UsageError("devices", devices, f"must divide the {cell.recipe.batch_size} examples of a batch")
-    group = cell.m or cell.recipe.batch_size
-    if execution.microbatch is not None and group % execution.microbatch:
-        raise UsageError("microbatch", execution.microbatch, f"must divide the {group} examples of an ascent")
-    return dataclasses.replace(
-        plan,
-        networks_at_once=at_once,
-        microbatch=execution.microbatch,
-        loop=execution.loop or plan.loop,
-        devices=devices if fits else 1,
-        workers=plan.workers if execution.workers is None else execution.workers,
-    )
-
-
-def _at_once(execution: Execution, networks: int) -> int | None:
-    """The requested number of networks at once, at most ``networks``; ``None`` if not requested."""
-    return None if execution.networks_at_once is None else min(execution.networks_at_once, networks)
-
-
-def bytes_needed(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> int:
-    """Upper estimate of the disk space for checkpoints and kept parameters of a sweep at any time."""
-    size = {cell.name: 8 if cell.recipe.precision == "float64" else 4 for cell in grid}
-    params = {cell.name: size[cell.name] * cell.dense_params for cell in grid}
-    # Two checkpoints are kept, and the next is written beside them.
-    of_cells = (
-        plans[cell.name].networks_at_once * (COPIES_OF_PARAMETERS * params[cell.name] + 64 * cell.recipe.epochs)
-        for cell in grid
-    )
-    checkpoints = 3 * max(of_cells, default=0)
-    kept = sum(len(cell.points) * params[cell.name] for cell in grid) if execution.keep_parameters else 0
-    return checkpoints + kept
-
-
 def _check_plans(grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> None:
     """Checks that a sweep continues as it was started: groups of another size would not fit the finished ones."""
     for cell in grid:
         used, asked = plans[cell.name], execution
-        at_once = _at_once(asked, len(cell.points)) or used.networks_at_once
+        if used.networks_at_once > 1 and (asked.hosts is not None or asked.shard_parameters):
+            argument, value = ("hosts", asked.hosts) if asked.hosts is not None else ("shard_parameters", True)
+            remedy = f"the sweep in this folder trains {used.networks_at_once} networks at once; choose another --out"
+            raise OtherResults(argument, value, remedy)
+        at_once = at_once_of(asked, len(cell.points)) or used.networks_at_once
         for argument, value, before in (
             ("networks_at_once", at_once, used.networks_at_once),
             ("loop", asked.loop or used.loop, used.loop),

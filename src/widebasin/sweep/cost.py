@@ -14,9 +14,9 @@ import numpy as np
 from widebasin.data import DataError, Dataset, Normalization, SplitSizes
 from widebasin.statistics import LOSS
 from widebasin.sweep.accelerators import EFFICIENCY, Accelerators
-from widebasin.sweep.beginning import bytes_needed, plan_for
 from widebasin.sweep.cells import Cell, cells
 from widebasin.sweep.execution import Execution
+from widebasin.sweep.plans import bytes_needed, plan_for
 from widebasin.sweep.spec import Resolved
 from widebasin.training import Centered, Plan, Problem, Program, ProximalPolicy, Supervised, computing_in
 from widebasin.training.compilation import without_compilation_cache

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -13,9 +13,27 @@ from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.executors.registry import EXECUTORS, executor_of
 
 LOOPS = ("scan", "step")
+# The value of ``hosts`` by which the scheduler of a cluster is asked.
+AUTO = "auto"
 CHOSEN = "(default: chosen from platform and model)"
 
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: $WIDEBASIN_DATA)")]
+
+HostsFlag = Annotated[str | None, tyro.conf.arg(metavar="I/N@ADDRESS:PORT", help_behavior_hint="(default: one host)")]
+
+
+class Hosts(NamedTuple):
+    """This host and the others; nothing of it is known where the scheduler of a cluster is asked.
+
+    Attributes:
+        index: number of this host, from 0.
+        count: number of hosts.
+        coordinator: address and port of host 0.
+    """
+
+    index: int | None = None
+    count: int | None = None
+    coordinator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,10 @@ class Execution:
     """Number of this process and of all that share the results folder, such as 1/4; any may come or go."""
     lease_seconds: float = 60.0
     """With --shard: time after which the others take over the networks of a process that has vanished."""
+    hosts: HostsFlag = None
+    """Number of this host, of all that train each network together, and where host 1 listens; or auto (Slurm)."""
+    shard_parameters: bool = False
+    """Split the parameters of each network, and its optimizer's state, over all devices; less memory on each."""
     data_dir: DataFolder = None
     """Folder of data sets; searched before the cache."""
 
@@ -88,8 +110,35 @@ class Execution:
         seconds = self.checkpoint_seconds
         if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
             raise UsageError("checkpoint_seconds", seconds, "must be a finite number >= 0")
-        if not isinstance(self.keep_parameters, bool):
-            raise UsageError("keep_parameters", self.keep_parameters, "must be True or False")
+        for argument in ("keep_parameters", "shard_parameters"):
+            if not isinstance(getattr(self, argument), bool):
+                raise UsageError(argument, getattr(self, argument), "must be True or False")
+        if self.together is not None and (self.shard or self.processes or self.executor):
+            remedy = "must be left out with --executor, --processes and --shard, which train different networks"
+            raise UsageError("hosts", self.hosts, remedy)
+        if (self.together is not None or self.shard_parameters) and (self.networks_at_once or 1) > 1:
+            remedy = "must be 1 with --hosts or --shard-parameters: all devices train one network"
+            raise UsageError("networks_at_once", self.networks_at_once, remedy)
+
+    @property
+    def together(self) -> Hosts | None:
+        """The hosts of ``hosts``; ``None`` if this process is alone.
+
+        Raises:
+            UsageError: if it does not say which they are.
+        """
+        if self.hosts is None:
+            return None
+        if self.hosts == AUTO:
+            return Hosts()
+        found = re.fullmatch(r"(\d+)/(\d+)@(\S+:(\d+))", str(self.hosts))
+        if found and 1 <= int(found[1]) <= int(found[2]) and 1 <= int(found[4]) <= 65_535:
+            return Hosts(int(found[1]) - 1, int(found[2]), found[3])
+        remedy = (
+            "must be I/N@ADDRESS:PORT with I from 1 to N, and the address of host 1 with a free port, such as "
+            f"1/4@10.0.0.1:4321; or {AUTO} under Slurm or Open MPI"
+        )
+        raise UsageError("hosts", self.hosts, remedy)
 
     @property
     def place(self) -> tuple[int, int] | None:

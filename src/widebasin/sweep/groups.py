@@ -1,7 +1,6 @@
 """Trains groups of networks in this process: all of them, or together with others that share the results folder."""
 
 import contextlib
-import dataclasses
 import gc
 import itertools
 import time
@@ -10,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jax
 from jaxtyping import PyTree
 
 from widebasin.sam import Method
@@ -29,9 +27,11 @@ from widebasin.training import (
     Point,
     Problem,
     Program,
+    Trained,
     computing_in,
     train,
 )
+from widebasin.training.hosts import explained
 
 # How many cells are compiled ahead: cells of small networks train faster than the next one compiles.
 AHEAD = 2
@@ -49,6 +49,10 @@ ProgramOf = Callable[[Problem, Callable[[Any], Method], Plan], Program]
 # Cell and number of a group -> a context in which this process trains it: it yields a function that raises if another
 # process has taken the group over, or None if another process has it.
 Claim = Callable[[str, int], contextlib.AbstractContextManager[Callable[[], None] | None]]
+
+
+# Trains all unfinished groups of cells, writes their rows into the folder and reports events.
+Train = Callable[[Sequence[Cell], Mapping[str, Plan], ResultsFolder, Execution, Listener], None]
 
 
 def train_alone(
@@ -74,7 +78,7 @@ def train_alone(
         del cell, number
         return contextlib.nullcontext(folder.check_held)
 
-    _train_all([_Work(cell, plans[cell.name], folder, execution, claim, program) for cell in cells], tell)
+    train_all([Work(cell, plans[cell.name], folder, execution, claim, program) for cell in cells], tell)
 
 
 def train_sharing(
@@ -82,8 +86,8 @@ def train_sharing(
     plans: Mapping[str, Plan],
     folder: ResultsFolder,
     execution: Execution,
-    shard: tuple[int, int],
     tell: Listener,
+    shard: tuple[int, int],
     program: ProgramOf = Program,
 ) -> None:
     """Trains together with other processes, here or on other machines, that share the results folder.
@@ -104,13 +108,13 @@ def train_sharing(
     """
     leases = Leases(folder, execution.lease_seconds)
     number, count = shard
-    work = [_Work(cell, plans[cell.name], folder, execution, leases.of, program, failures={}) for cell in cells]
+    work = [Work(cell, plans[cell.name], folder, execution, leases.of, program, failures={}) for cell in cells]
     for one in work:
         one.looks = NOT_YET
     work = _begun_at(work, (number - 1) * sum(len(one.groups) for one in work) // count)
     looked_at = 0
     while left := [one for one in work if one.left()]:
-        _train_all(left, tell)
+        train_all(left, tell)
         failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
         still = {(one.cell.name, number) for one in left for number in one.left()}
         if failures and still <= failures.keys():
@@ -125,7 +129,7 @@ def train_sharing(
     leases.tidy()
 
 
-def _begun_at(work: "list[_Work]", group: int) -> "list[_Work]":
+def _begun_at(work: "list[Work]", group: int) -> "list[Work]":
     """The work in the order in which a process goes through it that begins at a group, counted over all cells."""
     for place, one in enumerate(work):
         if group < len(one.groups):
@@ -135,7 +139,7 @@ def _begun_at(work: "list[_Work]", group: int) -> "list[_Work]":
     return work
 
 
-def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
+def train_all(work: "Sequence[Work]", tell: Listener, compiled_ahead: int = AHEAD) -> None:
     """Trains cells one after the other while the next ones are compiled."""
     # What was there before is not searched again after every cell.
     gc.freeze()
@@ -143,7 +147,7 @@ def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="compile") as ahead:
             try:
                 for number, one in enumerate(work):
-                    train_cell(one, tell, ahead, work[number + 1 : number + 1 + AHEAD])
+                    train_cell(one, tell, ahead, work[number + 1 : number + 1 + compiled_ahead])
                     # The cell's programs are in circles of references, each with megabytes of machine code.
                     gc.collect()
             finally:
@@ -152,7 +156,7 @@ def _train_all(work: "Sequence[_Work]", tell: Listener) -> None:
         gc.unfreeze()
 
 
-class _Work:
+class Work:
     """A cell, and its program once it is needed.
 
     Attributes:
@@ -225,7 +229,7 @@ class _Work:
         return self._program_of(self.cell.problem(), self.cell.with_radius, self.plan)
 
 
-def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
+def train_cell(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[Work]) -> None:
     """Trains the unfinished groups of one cell, each from its checkpoint if it has one.
 
     Args:
@@ -242,7 +246,7 @@ def train_cell(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following
         _train_groups(work, tell, ahead, following)
 
 
-def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[_Work]) -> None:
+def _train_groups(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[Work]) -> None:
     cell, program = work.cell, None
     seen = work.look()
     for number, points in work.groups:
@@ -259,14 +263,14 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
                 seen = work.look()
                 continue
             saved = work.folder.group(cell.name, number, "checkpoint")
-            checkpoints = _ToldCheckpoints(saved, cell, number, tell)
             if not work.missing(number):
-                checkpoints.remove()  # left behind if a process ended between its last two lines
+                Checkpoints(saved).remove()  # left behind if a process ended between its last two lines
                 tell(GroupFinished(cell, number, points, before=True))
                 work.told.add(number)
                 seen = work.look()
                 continue
             tell(GroupStarted(cell, number, points))
+            checkpoints = _ToldCheckpoints(saved, work.plan.hosts > 1, cell, number, tell)
             try:
                 if program is None:
                     for cell_to_come in following:
@@ -287,7 +291,7 @@ def _train_groups(work: _Work, tell: Listener, ahead: ThreadPoolExecutor, follow
 
 
 def _train_group(
-    work: _Work,
+    work: Work,
     program: Program,
     number: int,
     points: tuple[Point, ...],
@@ -295,7 +299,7 @@ def _train_group(
     check_held: Callable[[], None],
     tell: Listener,
 ) -> None:
-    cell, folder, execution = work.cell, work.folder, work.execution
+    cell, folder = work.cell, work.folder
     looked = time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
@@ -305,40 +309,47 @@ def _train_group(
             looked = time.monotonic()
         tell(Epoch(cell, number, points, report))
 
-    trained = train(
-        program,
-        points,
-        checkpoints=checkpoints,
-        checkpoint_seconds=execution.checkpoint_seconds,
-        on_epoch=on_epoch,
-    )
+    kept = folder.group(cell.name, number, "parameters") if work.execution.keep_parameters else None
+    trained = train_and_keep(program, points, checkpoints, kept, work.execution, on_epoch)
     check_held()
-    parameters = ""
-    if execution.keep_parameters:
-        kept = Checkpoints(folder.group(cell.name, number, "parameters"))
-        kept.remove()
-        kept.save(cell.recipe.epochs, (trained.params, trained.model))
-        kept.close()
-        parameters = folder.relative(folder.group(cell.name, number, "parameters"))
+    parameters = "" if kept is None else folder.relative(kept)
     folder.write_group(cell.name, number, results_rows(cell, trained, parameters), history_rows(cell, trained))
     checkpoints.remove()
 
 
-def plan_here(plan: Plan, execution: Execution) -> Plan:
-    """A plan started elsewhere, with the workers requested now, on as many devices here as divide its work evenly."""
-    available = range(1, jax.local_device_count() + 1)
-    return dataclasses.replace(
-        plan,
-        devices=max(count for count in available if plan.devices % count == 0),
-        workers=plan.workers if execution.workers is None else execution.workers,
-    )
+def train_and_keep(
+    program: Program,
+    points: tuple[Point, ...],
+    checkpoints: Checkpoints,
+    kept: Path | None,
+    execution: Execution,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Trained:
+    """Trains a group from its checkpoint if it has one, and keeps its parameters in a folder if one is given.
+
+    This is what all hosts do that train the group together.
+    """
+    with explained():
+        trained = train(
+            program,
+            points,
+            checkpoints=checkpoints,
+            checkpoint_seconds=execution.checkpoint_seconds,
+            on_epoch=on_epoch,
+        )
+        if kept is not None:
+            parameters = Checkpoints(kept, together=program.plan.hosts > 1)
+            parameters.remove()
+            parameters.save(program.problem.recipe.epochs, (trained.params, trained.model))
+            parameters.close()
+    return trained
 
 
 class _ToldCheckpoints(Checkpoints):
     """Checkpoints of a group that report each one written."""
 
-    def __init__(self, folder: Path, cell: Cell, number: int, tell: Listener) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, together: bool, cell: Cell, number: int, tell: Listener) -> None:
+        super().__init__(folder, together)
         self._cell, self._number, self._tell = cell, number, tell
 
     def save(self, epoch: int, tree: PyTree) -> None:

@@ -1,32 +1,34 @@
 """Trains a job in this process, from its spec to the table of results, continuing where an interrupted one stopped."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
-from widebasin.sweep.beginning import begin_or_continue, join, plan_for
+from widebasin.sweep.beginning import begin_or_continue, join
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors.executor import Job
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.groups import ProgramOf, train_alone, train_sharing
+from widebasin.sweep.groups import Train, train_alone, train_sharing
 from widebasin.sweep.leases import Leases
+from widebasin.sweep.plans import plan_for
 from widebasin.sweep.rows import Groups, groups_of
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
 from widebasin.sweep.trackers import ALWAYS
-from widebasin.training import Plan, Program
+from widebasin.training import Plan
 
 
-def train_here(job: Job, tell: Listener, program: ProgramOf = Program) -> None:
+def train_here(job: Job, tell: Listener, train: Train | None = None) -> None:
     """Trains what is missing in the job's folder and writes its tables: alone, or as one of several processes.
 
     Args:
         job: what to train; ``execution.shard`` says whether others share its folder.
         tell: receives the events.
-        program: makes what trains a group of networks.
+        train: trains the cells; by default alone, or sharing them with others as the job says.
 
     Raises:
         UsageError: for a folder that cannot be used, before anything is trained.
@@ -36,6 +38,8 @@ def train_here(job: Job, tell: Listener, program: ProgramOf = Program) -> None:
     """
     spec, path, execution, folder = job.resolved(), job.path, job.execution, job.folder()
     shard = execution.place
+    if train is None:
+        train = train_alone if shard is None else functools.partial(train_sharing, shard=shard)
     leases = Leases(folder, execution.lease_seconds)
     if shard is not None and job.overwrite:
         raise UsageError("overwrite", True, "must be left out with --shard: it would delete what the others train")
@@ -49,10 +53,10 @@ def train_here(job: Job, tell: Listener, program: ProgramOf = Program) -> None:
                 used = f"{path} is in use by {' and '.join(others)}"
                 raise SweepError(f"{used}; wait until they have ended, or give --shard")
             plans = begin_or_continue(folder, spec, execution, job.overwrite)
-            folder.merge(_train_missing(folder, plans, job, tell, program))
+            folder.merge(_train_missing(folder, plans, job, tell, train))
             leases.tidy()
         return
-    groups = _train_missing(folder, _shared(folder, spec, execution, leases), job, tell, program)
+    groups = _train_missing(folder, _shared(folder, spec, execution, leases), job, tell, train)
     # Seen without the lock, for which all would wait in turn.
     if not folder.is_finished():
         with folder.locked():
@@ -84,7 +88,7 @@ def check_others(folder: ResultsFolder, spec: Resolved, others: Sequence[str]) -
 
 
 def _train_missing(
-    folder: ResultsFolder, plans: Mapping[str, Plan], job: Job, tell: Listener, program: ProgramOf
+    folder: ResultsFolder, plans: Mapping[str, Plan], job: Job, tell: Listener, train: Train
 ) -> list[Groups]:
     """Trains what is missing, after a look at what is there; returns the groups of every cell."""
     grid, execution = cells_of(folder.stages()), job.execution
@@ -96,7 +100,7 @@ def _train_missing(
         missing += len(one) - len(finished)
     if missing:
         kept = [tracker.listener(folder.path / name) for name, tracker in ALWAYS.items()]
-        _carry_out(grid, plans, folder, job, to_all([*kept, tell]), program)
+        _carry_out(grid, plans, folder, job, to_all([*kept, tell]), train)
     return groups
 
 
@@ -117,15 +121,11 @@ def _carry_out(
     folder: ResultsFolder,
     job: Job,
     tell: Listener,
-    program: ProgramOf,
+    train: Train,
 ) -> None:
-    shard = job.execution.place
     try:
         tell(Started(tuple(grid)))
-        if shard is None:
-            train_alone(grid, plans, folder, job.execution, tell, program)
-        else:
-            train_sharing(grid, plans, folder, job.execution, shard, tell, program)
+        train(grid, plans, folder, job.execution, tell)
     except BaseException as error:
         tell(Failed((str(error).splitlines() or [type(error).__name__])[0]))
         raise

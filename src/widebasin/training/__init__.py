@@ -20,7 +20,7 @@ from widebasin.training.problem import Model, Problem, Totals
 from widebasin.training.program import Program
 from widebasin.training.pruning import PRUNERS, Pruner, pruned_parameters
 from widebasin.training.recipe import SCHEDULES, Recipe
-from widebasin.training.step import Hyperparameters, TrainingState
+from widebasin.training.state import Hyperparameters, TrainingState
 from widebasin.training.streamed import Streamed
 from widebasin.training.supervised import Batch, Examples, Supervised, initialization_key
 from widebasin.training.train import EpochReport, Trained, train

@@ -3,13 +3,19 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from widebasin.training.hosts import agreed
+
 FORMAT = 1
+
+Value = TypeVar("Value")
 
 
 class CheckpointError(Exception):
@@ -22,11 +28,23 @@ class Checkpoints:
     Checkpoints are written atomically (orbax writes to a temporary folder and renames it). A seal next to each has the
     shapes of its arrays and the SHA-256 digests of its files, verified before anything is read. A checkpoint without a
     seal, left by a process that ended between the two, is ignored; the one before it is kept for that case.
+
+    Args:
+        folder: the folder; of several hosts, one that all of them see.
+        together: whether all hosts write and read it together, each its part of the arrays; they then call every method
+            at the same time, and what host 0 finds in the folder holds for all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, together: bool = False) -> None:
+        self.folder, self.together = folder.absolute(), together and jax.process_count() > 1
         self._manager: ocp.CheckpointManager | None = None
+
+    def due(self, here: bool) -> bool:
+        """Whether a checkpoint is due, as this host's clock or that of host 0 says."""
+        return self._agreed(lambda: here)
+
+    def _agreed(self, decide: Callable[[], Value]) -> Value:
+        return agreed(decide) if self.together else decide()
 
     def save(self, epoch: int, tree: PyTree) -> None:
         """Writes the checkpoint of an epoch, a pytree of arrays; the previous one is kept, older ones are removed.
@@ -35,20 +53,23 @@ class Checkpoints:
             CheckpointError: if it cannot be written; previous checkpoints stay intact.
         """
         manager = self._open()
-        seal = self._seal(epoch)
-        aside = seal.with_suffix(".partial")
+
+        def kept() -> None:
+            record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
+            aside = self._seal(epoch).with_suffix(".partial")
+            aside.write_text(json.dumps(record))
+            aside.replace(self._seal(epoch))
+            for old in set(self.folder.glob("*.seal")) - {self._seal(one) for one in manager.all_steps()}:
+                old.unlink()
+
         try:
             manager.save(epoch, args=ocp.args.StandardSave(tree), force=True)
-            record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
-            aside.write_text(json.dumps(record))
-            aside.replace(seal)
+            self._agreed(kept)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             raise CheckpointError(
                 f"cannot write a checkpoint to {self.folder} ({str(error).splitlines()[0][:200]}); free some space and "
                 "run the same command again: finished networks and the previous checkpoint are kept"
             ) from error
-        for old in set(self.folder.glob("*.seal")) - {self._seal(kept) for kept in manager.all_steps()}:
-            old.unlink()
 
     def restore(self, like: PyTree) -> PyTree | None:
         """The latest checkpoint, with the structure, shapes and dtypes of ``like``; ``None`` if there is none.
@@ -56,13 +77,18 @@ class Checkpoints:
         Raises:
             CheckpointError: if the checkpoint is truncated or corrupt, or has another shape or format.
         """
-        if not self.folder.exists():
+        if not self._agreed(self.folder.exists):
             return None
         manager = self._open()
-        for epoch in manager.all_steps():
-            if not self._seal(epoch).exists():
-                manager.delete(epoch)
-        epoch = manager.latest_step()
+        for epoch in self._agreed(lambda: [one for one in manager.all_steps() if not self._seal(one).exists()]):
+            manager.delete(epoch)
+        epoch = self._agreed(lambda: self._verified(manager.latest_step(), _arrays(like)))
+        if epoch is None:
+            return None
+        return manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
+
+    def _verified(self, epoch: int | None, like: dict[str, str]) -> int | None:
+        """The epoch of the latest checkpoint, whose arrays are to be ``like`` these; ``None`` if there is none."""
         if epoch is None:
             return None
         try:
@@ -74,13 +100,16 @@ class Checkpoints:
             raise self._unreadable(f"has format {version}, but this version of widebasin reads {FORMAT}")
         if digests != _digests(self.folder / str(epoch)):
             raise self._unreadable("is corrupt or truncated: its files do not match their digests")
-        if arrays != _arrays(like):
+        if arrays != like:
             raise self._unreadable("belongs to another training run: its arrays have different names, shapes or types")
-        return manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
+        return epoch
 
     def remove(self) -> None:
         """Deletes all checkpoints of this run."""
         self.close()
+        self._agreed(self._delete)
+
+    def _delete(self) -> None:
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
@@ -104,6 +133,14 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
             )
+            if jax.process_count() > 1 and not self.together:
+                alone = jax.process_index()
+                # The folder is there: orbax makes none for a part of the hosts.
+                self.folder.mkdir(parents=True, exist_ok=True)
+                options.create = False
+                options.multiprocessing_options = ocp.options.MultiprocessingOptions(
+                    primary_host=alone, active_processes={alone}, barrier_sync_key_prefix=f"host-{alone}"
+                )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from widebasin.training.problem import Problem, Totals, added
-from widebasin.training.step import Hyperparameters, TrainingState
+from widebasin.training.state import Hyperparameters, TrainingState
 
 
 def evaluated_block(

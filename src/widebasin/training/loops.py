@@ -1,8 +1,9 @@
 """Runs an epoch of a group of networks: as one compiled loop, or step by step from the host."""
 
 import abc
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +15,8 @@ from widebasin.sam import Method
 from widebasin.training.evaluation import evaluated, evaluated_block
 from widebasin.training.placement import Placement
 from widebasin.training.problem import PARTS, Problem, means
-from widebasin.training.step import Hyperparameters, Metrics, TrainingState, update
+from widebasin.training.state import Hyperparameters, TrainingState
+from widebasin.training.step import Metrics, update
 
 # Part of the split -> how its metrics begin at the end of an epoch; those of training are averages over the epoch.
 PREFIXES = {"valid": "valid", "test": "test", "train": "final_train"}
@@ -202,7 +204,7 @@ class Dispatched(Loop):
         last: bool,
     ) -> tuple[TrainingState, dict[str, np.ndarray]]:
         steps = []
-        with self.problem.reading(self.placement.plan.workers) as rows:
+        with self._reading() as rows:
             for number in range(self.problem.rounds):
                 carry, index = self._begin(state, source, hyperparameters, data, np.asarray(number, np.int32))
                 state = state._replace(carry=carry)
@@ -225,12 +227,22 @@ class Dispatched(Loop):
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
     ) -> dict[str, np.ndarray]:
         """The metrics of networks without training, on all parts."""
-        with self.problem.reading(self.placement.plan.workers) as rows:
+        with self._reading() as rows:
             found = [
                 self._evaluated(rows, part, prefix, state, source, hyperparameters, data)
                 for part, prefix in PREFIXES.items()
             ]
         return {name: values for metrics in found for name, values in metrics.items()}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[PyTree]]]:
+        """See ``Problem.reading``; what the hosts have read of a batch is put together."""
+        placement = self.placement
+        with self.problem.reading(placement.plan.workers, placement.share) as rows:
+            if placement.share is None or not self.problem.from_disk:
+                yield rows
+            else:
+                yield lambda source, index, part: map(placement.put_together, rows(source, index, part))
 
     def _evaluated(
         self,

@@ -1,5 +1,6 @@
 """Plans of execution: how many networks at once, and whether an epoch is one program or runs step by step."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -39,9 +40,12 @@ class Plan:
         networks_at_once: number of networks that one program trains by ``vmap``; 1 means one by one, without ``vmap``.
         loop: ``scan``, a whole epoch in one compiled loop, or ``step``, each step dispatched from the host.
         platform: the platform it was chosen for: ``cpu``, ``gpu`` or ``tpu``.
-        devices: number of devices of this host, over which the networks of a program, or the batches of one network,
+        devices: number of devices of each host, over which the networks of a program, or the batches of one network,
             are split; a CPU core may be a device.
         workers: processes that decode images, if images are streamed from disk.
+        hosts: number of hosts, over whose devices the batches of one network are split.
+        sharded: whether the large arrays of one network's state are split over all devices too, each of which then
+            holds its share of them (fully sharded data parallelism); otherwise every device has a copy.
         microbatch: examples per part of a batch; gradients of the parts are accumulated to save memory; by default the
             whole batch. Batch normalization uses the statistics of each part separately.
     """
@@ -52,6 +56,8 @@ class Plan:
     devices: int = 1
     workers: int = 0
     microbatch: int | None = None
+    hosts: int = 1
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         if self.networks_at_once < 1:
@@ -64,6 +70,17 @@ class Plan:
             )
         if self.microbatch is not None and self.microbatch < 1:
             raise ValueError(f"microbatch must be at least 1, got {self.microbatch}")
+        if self.hosts < 1:
+            raise ValueError(f"hosts must be at least 1, got {self.hosts}")
+        if self.networks_at_once > 1 and (self.hosts > 1 or self.sharded):
+            raise ValueError(
+                f"networks_at_once must be 1 for several hosts or a sharded state, got {self.networks_at_once}"
+            )
+
+    @property
+    def devices_of_all(self) -> int:
+        """Number of devices of all hosts together."""
+        return self.devices * self.hosts
 
     def groups(self, networks: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
         """Splits networks into as few groups as the plan allows, with sizes that differ by at most one."""
@@ -76,13 +93,12 @@ class Plan:
             start = stop
 
 
-def choose_plan(problem: Problem, networks: int, devices: int | None = None, memory: int | None = None) -> Plan:
+def choose_plan(problem: Problem, networks: int, memory: int | None = None) -> Plan:
     """Chooses the plan for a problem and a number of networks on the default device.
 
     Args:
         problem: what the networks are trained on.
         networks: how many there are.
-        devices: number of devices to use at most; by default all of this host.
         memory: bytes of an accelerator for its networks and the data that they share; by default what the device tells,
             or ``MEMORY``.
 
@@ -101,48 +117,67 @@ def choose_plan(problem: Problem, networks: int, devices: int | None = None, mem
       runs them slowly within a compiled loop: an epoch as one loop takes 6.6 and 8.8 times as long. With 2 filters on
       the digits the loop does not matter, and three at once take 1.3 times as long. ``models.nature.Blocks`` multiplies
       matrices instead and goes by its size, like dense networks.
+    * Several hosts train one network together, which is sharded if its state takes more than a device's memory.
     * Where the host computes a part of the epoch, every core trains one network at a time, and each step is
       dispatched, so that one can interrupt it.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
     """
     platform = jax.default_backend()
-    if problem.from_disk:
-        return Plan(1, "step", platform, devices_of_one(problem), cores())
     structure = problem.structure
+    parameters, one = count_parameters(structure), functools.partial(_plan_of_one, problem, platform)
+    if problem.from_disk:
+        return one("step", parameters, cores())
     if is_convolutional(structure):
-        return Plan(1, "step" if platform == "cpu" else "scan", platform, devices_of_one(problem))
-    parameters, loop = count_parameters(structure), "step" if problem.on_host else "scan"
+        return one("step" if platform == "cpu" else "scan", parameters)
+    loop = "step" if problem.on_host else "scan"
+    if jax.process_count() > 1:
+        return one(loop, parameters)
     if platform == "cpu":
         most = MEMORY["cpu"] // (4 * COPIES_OF_PARAMETERS * parameters + problem.bytes_of_epoch)
-        devices = jax.local_device_count() if devices is None else devices
+        devices = jax.local_device_count()
         few = SMALLEST_AT_ONCE_ON_CPU if parameters < SMALLEST_PARAMETERS else FEW_AT_ONCE_ON_CPU
         # What the host plays, it plays one after the other: more networks, or copies to fill a group up, cost as many.
         few = 1 if problem.on_host else few
         at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
     else:
-        devices = min(jax.local_device_count() if devices is None else devices, networks)
+        devices = min(jax.local_device_count(), networks)
         at_once = _even(networks, max(1, devices * _fitting(problem, platform, memory)), devices)
     if at_once <= 1:
-        return Plan(1, loop, platform, devices_of_one(problem))
+        return one(loop, parameters)
     return Plan(at_once, loop, platform, min(devices, at_once))
 
 
 def _fitting(problem: Problem, platform: str, memory: int | None) -> int:
     """Number of networks that fit in the memory of one accelerator, beside the data that they share."""
-    if memory is None:
-        told = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-        memory = int(SHARE_OF_MEMORY * told) or MEMORY.get(platform, MEMORY["cpu"])
+    memory = memory or _memory(platform)
     with computing_in(problem.recipe.precision):
         return max(0, memory - bytes_of(problem.data)) // bytes_in_training(problem)
 
 
-def devices_of_one(problem: Problem) -> int:
-    """Number of devices of this host to split the batches of one network over; CPU cores share them anyway."""
-    if jax.default_backend() == "cpu":
+def _memory(platform: str) -> int:
+    """Bytes of a device that networks may take."""
+    told = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    return int(SHARE_OF_MEMORY * told) or MEMORY.get(platform, MEMORY["cpu"])
+
+
+def _plan_of_one(problem: Problem, platform: str, loop: str, parameters: int, workers: int = 0) -> Plan:
+    """The plan of one network on all devices of all hosts."""
+    hosts, devices = jax.process_count(), devices_of_one(problem.recipe.batch_size)
+    several = platform != "cpu" and hosts * devices > 1
+    sharded = several and 4 * COPIES_OF_PARAMETERS * parameters > _memory(platform)
+    return Plan(1, loop, platform, devices, workers, hosts=hosts, sharded=sharded)
+
+
+def devices_of_one(batch_size: int, sharded: bool = False) -> int:
+    """Number of devices of each host to split the batches of one network over, and its state if it is sharded.
+
+    The cores of a CPU share a batch anyway. It is 1 where the hosts cannot split a batch evenly.
+    """
+    if jax.default_backend() == "cpu" and not sharded:
         return 1
-    sizes = range(1, jax.local_device_count() + 1)
-    return max(count for count in sizes if problem.recipe.batch_size % count == 0)
+    sizes, hosts = range(1, jax.local_device_count() + 1), jax.process_count()
+    return max((count for count in sizes if batch_size % (count * hosts) == 0), default=1)
 
 
 def _even(networks: int, most: int, devices: int) -> int:

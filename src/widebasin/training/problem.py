@@ -30,6 +30,29 @@ class Model(NamedTuple):
     state: PyTree
 
 
+class Share(NamedTuple):
+    """What a host reads of every batch: the examples on its devices, over all of which a batch is split evenly.
+
+    Attributes:
+        host: number of this host, from 0.
+        hosts: number of hosts.
+        devices: number of devices of each host.
+    """
+
+    host: int
+    hosts: int
+    devices: int
+
+    def filling(self, examples: int) -> int:
+        """Number of examples that a batch lacks to be split evenly."""
+        return -examples % (self.hosts * self.devices)
+
+    def of(self, examples: int) -> slice:
+        """The part of a batch, whose number of examples can be split evenly."""
+        each = examples // self.hosts
+        return slice(self.host * each, (self.host + 1) * each)
+
+
 class Problem(abc.ABC):
     """What networks trained in one program have in common: model, data, loss, recipe.
 
@@ -234,7 +257,9 @@ class Problem(abc.ABC):
 
     # Where data come from the host ------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def reading(self, workers: int = 0) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[PyTree]]]:
+    def reading(
+        self, workers: int = 0, share: Share | None = None
+    ) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[PyTree]]]:
         """A function ``(source, index, part)`` that yields the rows of ``index`` in the form that ``batch`` takes.
 
         It is used when steps are dispatched from the host. A problem with ``from_disk`` reads its examples here and
@@ -242,8 +267,9 @@ class Problem(abc.ABC):
 
         Args:
             workers: processes that read ahead; 0 reads in the main process.
+            share: what this host reads of every batch from disk; everything by default.
         """
-        del workers
+        del workers, share
 
         def rows(source: PyTree, index: PyTree, part: str) -> Iterator[PyTree]:
             del source, part

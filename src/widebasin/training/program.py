@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Integer, Key, PyTree
 
 from widebasin.data import key_for
 from widebasin.sam import Method
-from widebasin.sparsity import apply_mask
 from widebasin.training.loops import Dispatched, Scanned
 from widebasin.training.network import computing_in
 from widebasin.training.placement import Placement
@@ -19,7 +18,7 @@ from widebasin.training.plan import Plan
 from widebasin.training.point import Point, coordinates
 from widebasin.training.problem import Model, Problem
 from widebasin.training.pruning import masks_of
-from widebasin.training.step import Hyperparameters, TrainingState
+from widebasin.training.state import Hyperparameters, TrainingState, masked
 from widebasin.training.supervised import INITIALIZATION
 
 # The purpose of the key that a network trains by.
@@ -53,6 +52,11 @@ class Program:
             raise ValueError(
                 f"batch_size = {problem.recipe.batch_size} is larger than the training set: an epoch has no steps"
             )
+        if plan.networks_at_once == 1 and problem.recipe.batch_size % plan.devices_of_all:
+            raise ValueError(
+                f"batch_size = {problem.recipe.batch_size} cannot be split over {plan.devices_of_all} devices: their "
+                "number must divide it"
+            )
         self.problem, self.method_at, self.plan = problem, method_at, plan
         self.placement = Placement(plan)
         with self.computing():
@@ -64,6 +68,7 @@ class Program:
             in_turn = plan.platform == "cpu"
             self._initialize = self.placement.compiled(self._initialize_one, once=True, in_turn=in_turn)
             self._source = self.placement.compiled(self._source_one, shared=1, once=True)
+            self._pruned = self.placement.compiled(_pruned_one, once=True)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the JAX settings used for training."""
@@ -92,8 +97,8 @@ class Program:
         state = self._initialize(seeds)
         if any(point.get("sparsity", 0.0) for point in filled):
             mask = self._masks(filled, seeds, hyperparameters, state)
-            state = state._replace(params=jax.vmap(apply_mask)(state.params, mask))
-            state, hyperparameters = self.placement.own((state, hyperparameters._replace(mask=mask)))
+            hyperparameters = hyperparameters._replace(mask=self.placement.own(mask))
+            state = self._pruned(state, hyperparameters)
         source, carry = self._source(seeds, hyperparameters.point, state.params, self.data)
         return state._replace(carry=carry), source, hyperparameters
 
@@ -201,3 +206,7 @@ class Program:
             state, source, hyperparameters = self._start(points)
             state = state._replace(params=self.placement.own(params), model=self.placement.own(model))
             return self.loop.judged(state, source, hyperparameters, self.data)
+
+
+def _pruned_one(state: TrainingState, hyperparameters: Hyperparameters) -> TrainingState:
+    return state._replace(params=masked(state.params, hyperparameters))

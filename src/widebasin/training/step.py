@@ -1,64 +1,21 @@
 """One training step: two passes of a method, one update of an optimizer. All training uses this update."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from widebasin.data import key_for
 from widebasin.sam import Method, average_over_groups, microbatched
-from widebasin.sparsity import apply_mask
 from widebasin.statistics import LOSS
 from widebasin.training.placement import Placement
 from widebasin.training.problem import Model, Problem, Totals, means
+from widebasin.training.state import Hyperparameters, TrainingState, masked
 
 Metrics = dict[str, Array]
-
-
-class TrainingState(NamedTuple):
-    """Everything that changes during training. Every leaf has a leading axis over networks.
-
-    Attributes:
-        params: the model's floating-point arrays.
-        model: the model's own state: running statistics of batch normalization.
-        optimizer: state of the optax optimizer, with its step count.
-        method: state of the method of the SAM family.
-        carry: what the problem carries from epoch to epoch; nothing for data sets.
-        key: determines the order of the data in all future epochs, and the method's own randomness.
-        epoch: epochs completed.
-    """
-
-    params: PyTree
-    model: PyTree
-    optimizer: PyTree
-    method: PyTree
-    carry: PyTree
-    key: Key[Array, "..."]
-    epoch: Int[Array, "..."]
-
-    def network(self, hyperparameters: "Hyperparameters") -> Model:
-        """The network for evaluation, without pruned parameters."""
-        return Model(_masked(self.params, hyperparameters), self.model)
-
-
-class Hyperparameters(NamedTuple):
-    """What differs between networks and is constant during training; leading axis over networks.
-
-    Attributes:
-        point: axis of the grid -> value.
-        mask: which parameters are kept; ``None`` if all networks are dense.
-    """
-
-    point: Mapping[str, Float[Array, "..."] | Float[np.ndarray, "..."]]
-    mask: PyTree = None
-
-
-def _masked(params: PyTree, hyperparameters: Hyperparameters) -> PyTree:
-    return params if hyperparameters.mask is None else apply_mask(params, hyperparameters.mask)
 
 
 def update(
@@ -93,7 +50,7 @@ def update(
     keys = jax.random.split(jax.random.fold_in(key_for(state.key, "dropout"), number), examples)
 
     def network(params: PyTree) -> Model:
-        return Model(_masked(params, hyperparameters), state.model)
+        return Model(masked(params, hyperparameters), state.model)
 
     def loss_fn(params: PyTree, batch: PyTree, keys: Any) -> tuple[Array, tuple[Totals, PyTree]]:
         totals, model = problem.losses(network(params), source, batch, keys, training=True)
@@ -130,7 +87,7 @@ def update(
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     params = optax.apply_updates(state.params, updates)
     state = state._replace(params=params, model=model, optimizer=optimizer_state, method=method_state)
-    return state, metrics
+    return placement.placed(state), metrics
 
 
 def _weight(aux: tuple[Totals, PyTree]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Integer, Key, PyTree
 
 from widebasin.data import ImageReader, key_for
-from widebasin.training.problem import Model
+from widebasin.training.problem import Model, Share
 from widebasin.training.supervised import Batch, Examples, Positions, Supervised, blocks_of
 
 
@@ -24,7 +24,7 @@ class Images(NamedTuple):
     """
 
     chosen: Positions
-    seeds: Integer[Array, "..."] | None = None
+    seeds: Integer[Array, "..."] | Integer[np.ndarray, "..."] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +61,16 @@ class Streamed(Supervised):
         return index
 
     @contextlib.contextmanager
-    def reading(self, workers: int = 0) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[Batch]]]:
-        """Reads images ahead, a few batches at a time."""
+    def reading(
+        self, workers: int = 0, share: Share | None = None
+    ) -> Iterator[Callable[[PyTree, PyTree, str], Iterable[Batch]]]:
+        """Reads images ahead, a few batches at a time; of a share of every batch, only the images in it."""
         files = self.dataset.files
         assert files is not None
         reader = ImageReader(files, workers=workers, prefetch=workers + 2, size=self.dataset.image_size)
 
         def rows(source: Examples, index: Images, part: str) -> Iterator[Batch]:
-            (positions, counted), seeds = index
+            (positions, counted), seeds = index if share is None else _shared(index, share)
             at = np.asarray(getattr(source, part))[0]
             targets = source.train_targets if part == "train" else self.dataset.targets[at][None]
             images = reader.batches(
@@ -80,3 +82,17 @@ class Streamed(Supervised):
 
         with reader:
             yield rows
+
+
+def _shared(index: Images, share: Share) -> Images:
+    """A host's share of every batch. Where hosts cannot share one evenly, others follow that do not count."""
+    (positions, counted), seeds = index
+    positions = np.asarray(positions)
+    if filling := share.filling(positions.shape[-1]):
+        after = ((0, 0),) * (positions.ndim - 1) + ((0, filling),)
+        positions, counted = np.pad(positions, after, mode="wrap"), np.pad(np.asarray(counted), after)
+    mine = (..., share.of(positions.shape[-1]))
+    return Images(
+        Positions(positions[mine], None if counted is None else counted[mine]),
+        None if seeds is None else np.asarray(seeds)[mine],
+    )

@@ -139,7 +139,7 @@ def train(
                 )
             )
         now = time.perf_counter()
-        if checkpoints is not None and now - saved >= checkpoint_seconds and epoch + 1 < epochs:
+        if checkpoints is not None and epoch + 1 < epochs and checkpoints.due(now - saved >= checkpoint_seconds):
             seconds = seconds_before + (now - started)
             tree = (state, history, final, diverged_epoch, seconds, hyperparameters.mask)
             checkpoints.save(epoch + 1, tree)

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from widebasin.sweep.events import Listener
 
@@ -95,17 +95,9 @@ class Executor(Protocol):
     """Trains jobs. The rows do not depend on it.
 
     One that can be named on the command line is a frozen dataclass whose fields are its options, see ``option``; a
-    module in this folder declares it as ``EXECUTOR``.
-
-    Attributes:
-        name: its name.
-        summary: where it trains, in a few words.
-        requirement: the package that it needs, in pip's syntax; empty if none.
+    module in this folder declares it as ``EXECUTOR``. It has, as class variables, its ``name``, a ``summary`` that says
+    where it trains, in a few words, and as ``requirement`` the package that it needs, in pip's syntax, or nothing.
     """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    requirement: ClassVar[str]
 
     def run(self, job: Job, tell: Listener) -> None:
         """Trains what is missing, writes the tables and reports events.

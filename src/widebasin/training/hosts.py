@@ -1,0 +1,145 @@
+"""Several hosts that train one network together: how they find each other, agree, and learn that one has ended."""
+
+import atexit
+import contextlib
+import functools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# Seconds without a sign of life after which a host is taken for dead.
+HEARTBEAT = 30
+# What the errors of JAX have in common after which another host cannot be reached.
+LOST = ("Gloo", "NCCL", "coordination", "Connection reset", "Connection closed", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+Value = TypeVar("Value")
+
+
+class HostLost(Exception):
+    """Another host has ended or cannot be reached; the message says what to do."""
+
+
+def join(index: int | None = None, count: int | None = None, coordinator: str | None = None) -> None:
+    """Waits until all hosts are here, before JAX is first used. It changes nothing if this host has joined already.
+
+    Args:
+        index: number of this host, from 0. A host is a process, with all devices that it sees.
+        count: number of hosts.
+        coordinator: address and port of host 0. What is not given is that of the cluster, under Slurm or Open MPI.
+
+    Raises:
+        ValueError: if JAX is in use already, or there is no such cluster.
+        HostLost: if the others do not come within five minutes.
+    """
+    if joined():
+        return
+    # What is given is not asked of a cluster, nor the devices of this process.
+    detection = None if count is None else "deactivate"
+    try:
+        jax.distributed.initialize(
+            coordinator, count, index, cluster_detection_method=detection, heartbeat_timeout_seconds=HEARTBEAT
+        )
+    except ValueError as error:
+        raise ValueError(f"this is no cluster that JAX knows ({error}); give I/N@ADDRESS:PORT") from error
+    except RuntimeError as error:
+        if "before" in str(error):
+            raise ValueError("JAX is in use already, by a workload's file perhaps; use it in functions only") from error
+        raise HostLost(f"the hosts have not met ({_first(error)}); start the same command on all of them") from error
+    _watcher()
+    atexit.register(end_watch)
+    with _output_to_errors():
+        agreed(lambda: None)  # Gloo tells whom it is connected to
+
+
+def joined() -> bool:
+    """Whether this process is one of several hosts."""
+    return jax.distributed.is_initialized()
+
+
+# What a process does that outlives this one, if that ends without a word.
+_LAST_WORDS = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
+
+
+@functools.cache
+def _watcher() -> "subprocess.Popen[bytes]":
+    """A process that says what to do if this one is ended by JAX, which stops at once when a host is lost."""
+    said = (
+        f"widebasin: host {jax.process_index() + 1} of {jax.process_count()} was ended, by a signal or because another "
+        "host was lost; run the same command on every host to continue from the last checkpoint"
+    )
+    command = [sys.executable, "-c", _LAST_WORDS, said]
+    # A session of its own: what interrupts this process in a terminal does not reach it.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def end_watch() -> None:
+    """Before an end that needs no explanation, or has given it."""
+    if _watcher.cache_info().currsize:
+        with contextlib.suppress(OSError):
+            _watcher().communicate(b"ended")
+
+
+@contextlib.contextmanager
+def _output_to_errors() -> Iterator[None]:
+    """What C++ prints to standard output goes to standard error: the output of a command is its answer."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def agreed(decide: Callable[[], Value]) -> Value:
+    """What host 0 decides, on every host; an error that it raises is raised on every host.
+
+    All hosts must come here together. Decisions that depend on the clock or on files would otherwise differ.
+
+    Args:
+        decide: called on host 0 only; its value can be pickled.
+    """
+    if jax.process_count() == 1:
+        return decide()
+    value, error = None, None
+    if jax.process_index() == 0:
+        try:
+            value = decide()
+        except Exception as raised:
+            error = raised
+    with explained():
+        content = np.frombuffer(pickle.dumps((value, error)), np.uint8)
+        size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
+        sent = np.zeros(size, np.uint8)
+        sent[: min(size, content.size)] = content[:size]
+        value, error = pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes())
+    if error is not None:
+        raise error
+    return value  # pyright: ignore[reportReturnType]
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns errors of JAX which mean that another host is lost into ``HostLost``."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        # Gloo's errors are ValueErrors.
+        if jax.process_count() == 1 or not any(word in str(error) for word in LOST):
+            raise
+        raise HostLost(
+            f"host {jax.process_index() + 1} of {jax.process_count()} has lost another host ({_first(error)}), which "
+            "says why if it can; run the same command on every host to continue from the last checkpoint"
+        ) from error
+
+
+def _first(error: Any) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

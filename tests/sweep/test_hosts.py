@@ -1,0 +1,201 @@
+"""One sweep on several hosts together, by the command: numbers, kills, errors of one host that the others hear of."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from sweep.commands import widebasin
+from sweep.test_interruption import KILLED, tables
+
+import widebasin as laboratory
+from widebasin.studies.running import cost
+from widebasin.sweep import UsageError, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.execution import Execution, Hosts
+from widebasin.sweep.plans import plan_for, plan_here
+from widebasin.sweep.spec import Spec
+from widebasin.training import Plan
+
+SWEEP = ("sweep", "--widths", "3", "--methods", "sam", "--rhos", "0.1", "--seeds", "2", "--epochs", "3", "--m", "25")
+SWEEP = (*SWEEP, "--train-examples", "300", "--batch-size", "50", "--checkpoint-seconds", "0", "--keep-parameters")
+ANYWHERE = "2/4@10.0.0.1:4321"
+
+
+def address():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
+def together(*arguments, count=2, killed=None, event="sealed", environments=None):
+    """Runs the command on so many hosts to its end, of which the one ``killed`` kills itself at its second ``event``.
+
+    Returns:
+        Exit code, standard output and standard error of every host.
+    """
+    where, running = address(), []
+    for number in range(1, count + 1):
+        hosts = () if environments else ("--hosts", f"{number}/{count}@{where}")
+        given = [*map(str, arguments), *hosts]
+        command = ["-c", KILLED, event, "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
+        environment = os.environ | (environments[number - 1] if environments else {})
+        running.append(
+            subprocess.Popen(
+                [sys.executable, *command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        )
+    said = [one.communicate() for one in running]
+    return [(one.returncode, *texts) for one, texts in zip(running, said, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of an uninterrupted sweep on two hosts."""
+    folder = tmp_path_factory.mktemp("two") / "results"
+    (code, answer, _), (other, silence, said) = together(*SWEEP, "--out", folder)
+    assert (code, other) == (0, 0), said
+    assert "Page, figures and tables" in answer
+    assert silence == ""
+    return folder
+
+
+def closest(one, other):
+    """The largest difference between the numbers of two tables."""
+    pd.testing.assert_frame_equal(one.select_dtypes(exclude="float"), other.select_dtypes(exclude="float"))
+    pairs = zip(one.select_dtypes("float").items(), other.select_dtypes("float").items(), strict=True)
+    return max(np.abs(x - y).max() for (_, x), (_, y) in pairs if not x.isna().all())
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_hosts_is_that_of_one_process(two, tmp_path):
+    widebasin(*SWEEP, "--networks-at-once", "1", "--out", tmp_path / "one", check=0)
+    for one, other in zip(tables(tmp_path / "one"), tables(two), strict=True):
+        assert closest(one, other) < 1e-6
+    for seed in (0, 1):
+        kept = [laboratory.load_network(folder, seed=seed).model for folder in (tmp_path / "one", two)]
+        for ours, theirs in zip(*map(jax.tree.leaves, kept), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1, 2])
+def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed):
+    folder = tmp_path / "results"
+    found = together(*SWEEP, "--out", folder, killed=killed)
+    code, _, said = found[2 - killed]
+    assert found[killed - 1][0] == -signal.SIGKILL
+    assert code != 0
+    assert "run the same command on every host to continue from the last checkpoint" in said
+    assert list(folder.glob("cells/*/group-0.checkpoint/*.seal"))
+    (code, _, said), (other, *_) = together(*SWEEP, "--out", folder)
+    assert (code, other) == (0, 0), said
+    for ours, uninterrupted in zip(tables(folder), tables(two), strict=True):
+        pd.testing.assert_frame_equal(ours, uninterrupted, check_exact=True)
+    log = pd.read_json(folder / "log.jsonl", lines=True)
+    assert (log["event"] == "epoch").sum() == 6
+    # From the first epoch on, the checkpoint of the first epoch would have been written again.
+    assert not log[log["event"] == "checkpoint"].duplicated(["group", "epoch"]).any()
+
+
+@pytest.mark.slow
+def test_a_sweep_begun_on_two_hosts_is_continued_by_one_process(two, tmp_path):
+    folder = tmp_path / "results"
+    together(*SWEEP, "--out", folder, killed=2)
+    widebasin(*SWEEP, "--out", folder, check=0)
+    for ours, uninterrupted in zip(tables(folder), tables(two), strict=True):
+        assert closest(ours, uninterrupted) < 1e-6
+
+
+@pytest.mark.slow
+def test_an_error_of_the_first_host_ends_the_others_with_its_reason(tmp_path):
+    (tmp_path / "mine.txt").write_text("a file of the user's")
+    (first, _, why), (second, _, heard) = together(*SWEEP, "--out", tmp_path)
+    assert (first, second) == (2, 1)
+    assert "contains other files (mine.txt)" in why
+    assert "host 1 has ended: out = " in heard
+    assert "contains other files (mine.txt)" in heard
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_ends_all_hosts_with_the_same_reason(tmp_path):
+    folder = tmp_path / "results"
+    together(*SWEEP, "--out", folder, killed=2)
+    latest = max(folder.glob("cells/*/group-0.checkpoint/*.seal"))
+    latest.write_text(latest.read_text().replace("sha256", "sha"))
+    found = together(*SWEEP, "--out", folder)
+    assert [code for code, *_ in found] == [1, 1]
+    assert all("has a damaged seal" in said for *_, said in found)
+
+
+@pytest.mark.slow
+def test_under_slurm_the_hosts_find_each_other(tmp_path):
+    """The variables that Slurm gives the tasks of a step."""
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    tasks = [job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(2)]
+    found = together(*SWEEP, "--hosts", "auto", "--out", tmp_path / "results", environments=tasks)
+    assert [code for code, *_ in found] == [0, 0], found
+    assert [bool(answer) for _, answer, _ in found] == [True, False]
+    assert (tmp_path / "results" / "results.parquet").exists()
+
+
+def test_hosts_that_cannot_be_are_refused_with_the_reason():
+    assert Execution(hosts=ANYWHERE).together == Hosts(1, 4, "10.0.0.1:4321")
+    assert Execution(hosts="1/2@node-7.cluster:80").together == Hosts(0, 2, "node-7.cluster:80")
+    assert Execution(hosts="auto").together == Hosts()
+    assert Execution().together is None
+    for wrong in ("", "2", "0/2@here:1", "3/2@here:1", "1/2@here", "1/2@here:0", "1/2@here:65536", "1/2@:80"):
+        with pytest.raises(UsageError, match=r"must be I/N@ADDRESS:PORT with I from 1 to N"):
+            Execution(hosts=wrong).check()
+    for others, reason in (
+        ({"shard": "1/2"}, "must be left out with --executor, --processes and --shard"),
+        ({"processes": 2}, "must be left out with --executor, --processes and --shard"),
+        ({"networks_at_once": 2}, "networks_at_once = 2: must be 1"),
+        ({"shard_parameters": "yes"}, "must be True or False"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            Execution(hosts=ANYWHERE, **others).check()
+    with pytest.raises(UsageError, match="is for commands"):
+        laboratory.sweep(hosts=ANYWHERE)
+    with pytest.raises(UsageError, match="must be left out where nothing is trained"):
+        cost(Spec(), Execution(hosts=ANYWHERE))
+
+
+def test_the_plan_of_several_hosts_is_one_network_whose_batches_all_share(monkeypatch):
+    (cell,) = cells(resolve(Spec(widths=(4,), methods=("sgd",), batch_size=60)))
+    execution = Execution(hosts=ANYWHERE)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    plan = plan_for(cell, execution)
+    assert (plan.networks_at_once, plan.hosts, plan.devices, plan.sharded) == (1, 4, 1, False)
+    assert plan_for(cell, replace(execution, shard_parameters=True)).sharded
+    with pytest.raises(UsageError, match="devices = 2: must, times 4 hosts, divide the 60 examples of a batch"):
+        plan_for(cell, replace(execution, devices=2))
+    monkeypatch.setattr(jax, "process_count", lambda: 7)
+    with pytest.raises(UsageError, match=r"hosts = .*: 7 must divide the 60 examples of a batch"):
+        plan_for(cell, execution)
+    # Begun on four hosts, continued on three, or by one process with its devices.
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    assert plan_here(cell, plan, execution).devices_of_all == 3
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    assert plan_here(cell, plan, Execution()).devices_of_all == 1
+
+
+def test_a_state_is_sharded_over_the_devices_of_one_process():
+    (cell,) = cells(resolve(Spec(widths=(4,), methods=("sgd",), batch_size=50)))
+    plan = plan_for(cell, Execution(shard_parameters=True))
+    assert (plan.networks_at_once, plan.devices, plan.sharded) == (1, jax.local_device_count(), True)
+    (odd,) = cells(resolve(Spec(widths=(4,), methods=("sgd",), batch_size=25)))
+    with pytest.raises(UsageError, match="shard_parameters = True: needs several devices"):
+        plan_for(odd, Execution(shard_parameters=True))
+    with pytest.raises(ValueError, match="networks_at_once must be 1"):
+        Plan(2, "scan", "cpu", devices=2, sharded=True)
