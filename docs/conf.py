@@ -28,6 +28,7 @@ NAVIGATION = {
         "docs/recipes",
         "docs/python",
         "docs/howto/devices",
+        "docs/howto/machines",
         "docs/howto/hosts",
         "examples/README",
     ),

@@ -109,7 +109,8 @@ def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries
             raise SweepError(f"{job.path} is in use by {' and '.join(others)}; wait until they have ended")
         check_or_clear(folder, spec, job.execution, job.overwrite)
     if _is_finished(folder, job):
-        return train_here(job.share(1, 1), tell)
+        train_here(job.share(1, 1), tell)  # nothing to train, but to verify
+        return _clear(job)
     events = job.path.absolute() / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         events.mkdir(parents=True)
@@ -123,8 +124,13 @@ def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries
         raise
     for error in errors:
         logging.getLogger("widebasin").warning(f"a process has failed, and the others did its work: {error}")
-    shutil.rmtree(job.path / WORKERS, ignore_errors=True)
+    _clear(job)
     tell(Finished())
+
+
+def _clear(job: Job) -> None:
+    """Deletes what workers were given and told, of earlier runs too."""
+    shutil.rmtree(job.path / WORKERS, ignore_errors=True)
 
 
 def _waited(
