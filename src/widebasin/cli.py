@@ -412,6 +412,7 @@ class Bench:
             "graphs",
             "agents",
             "plans",
+            "sweeps",
             "curvature",
         ]
     ] = "all"
