@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -232,6 +233,14 @@ def test_if_all_processes_are_killed_it_is_said_and_can_go_on(tmp_path):
         run(FEW, tmp_path / "r", execution=Execution(processes=2), listeners=[kill])
     run(FEW, tmp_path / "r")
     assert not list((tmp_path / "r").rglob("*lease*"))
+
+
+def test_an_event_that_is_sent_is_as_small_whatever_the_number_of_networks_of_its_cell():
+    def size(seeds):
+        cell = cells(resolve(Spec(widths=(3,), rhos=(0.1,), seeds=seeds, methods=("sam",))))[0]
+        return len(pickle.dumps(processes._sent(GroupFinished(cell, 0, cell.points[:1]))))
+
+    assert size(100) == size(1)
 
 
 def test_errors_that_cannot_be_sent_keep_their_words():

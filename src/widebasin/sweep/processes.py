@@ -12,7 +12,7 @@ from typing import Any
 from widebasin.data.places import look_in
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.errors import SweepError
-from widebasin.sweep.events import Event, GroupFinished, GroupStarted, Listener
+from widebasin.sweep.events import GroupFinished, GroupStarted, Listener
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executor import SharingExecutor, plan_here
 from widebasin.sweep.folder import ResultsFolder
@@ -59,7 +59,7 @@ class ProcessesExecutor:
         for worker in workers:
             worker.start()
         try:
-            errors = _forwarded(events, workers, folder, tell)
+            errors = _forwarded(events, workers, {cell.name: cell for cell in cells}, folder, tell)
         finally:
             for worker in workers:
                 worker.terminate()
@@ -80,14 +80,16 @@ class ProcessesExecutor:
             )
 
 
-def _forwarded(events: Any, workers: Sequence[Any], folder: ResultsFolder, tell: Listener) -> list[Exception]:
+def _forwarded(
+    events: Any, workers: Sequence[Any], cells: Mapping[str, Cell], folder: ResultsFolder, tell: Listener
+) -> list[Exception]:
     """Reports the events of all processes until these have ended, and returns their errors."""
     errors: list[Exception] = []
     started, finished = set[tuple[str, int]](), set[tuple[str, int]]()
     alive = True
     while True:
         try:
-            event: Event | Exception = events.get(timeout=LOOK)
+            event: Any = events.get(timeout=LOOK)
         except queue.Empty:
             # What a process has sent may arrive after its end.
             if not alive:
@@ -98,6 +100,7 @@ def _forwarded(events: Any, workers: Sequence[Any], folder: ResultsFolder, tell:
         if isinstance(event, Exception):
             errors.append(event)
             continue
+        event = dataclasses.replace(event, cell=cells[event.cell])
         if isinstance(event, GroupStarted):
             started.add((event.cell.name, event.group))
         if isinstance(event, GroupFinished):
@@ -129,11 +132,16 @@ def _trains(
     keep_compiled_programs()
     try:
         here = {name: plan_here(plan, execution) for name, plan in plans.items()}
-        SharingExecutor(shard).run(cells, here, ResultsFolder(path), execution, events.put)
+        SharingExecutor(shard).run(cells, here, ResultsFolder(path), execution, lambda event: events.put(_sent(event)))
     except Exception as error:
         events.put(_sendable(error))
     events.close()
     events.join_thread()
+
+
+def _sent(event: Any) -> Any:
+    """The event with the name of its cell, which has the points of all its networks."""
+    return dataclasses.replace(event, cell=event.cell.name)
 
 
 def _sendable(error: Exception) -> Exception:
