@@ -33,6 +33,7 @@ from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import groups_of
 from widebasin.sweep.run import plan_for, run
 from widebasin.sweep.status import status_of
+from widebasin.training import Program
 
 # Trained in one and in two processes, as a command from start to end.
 TRAINED = ("--widths", "32", "64", "--rhos", "0.05", "0.1", "0.2", "0.5", "--seeds", "5", "--epochs", "40")
@@ -60,8 +61,8 @@ CALLS = (
 MIB = 2**20
 
 
-class MadeUp:
-    """Takes the place of ``Program``: trains nothing and makes up the metrics, so that the rest can be measured."""
+class MadeUp(Program):
+    """A program that trains nothing and makes up the metrics, so that the rest can be measured."""
 
     def __init__(self, problem: Any, method_at: Callable[[Any], Any], plan: Any) -> None:
         del method_at, plan
@@ -161,7 +162,7 @@ def shared(workers: int, groups: int) -> Shared:
     with tempfile.TemporaryDirectory() as path, ThreadPoolExecutor(workers) as threads:
 
         def work(number: int) -> None:
-            executor = SharingExecutor((number, workers), MadeUp)  # pyright: ignore[reportArgumentType]
+            executor = SharingExecutor((number, workers), MadeUp)
             executor.run(grid, plans, ResultsFolder(Path(path)), execution, lambda event: None)
 
         started = time.perf_counter()
@@ -205,7 +206,7 @@ def _stages(spec: Spec, at_once: int, send: Any) -> None:
     """Sends name, seconds and peak bytes of every stage of a large sweep; for a process of its own."""
     path = tempfile.TemporaryDirectory()
     folder, execution = ResultsFolder(Path(path.name) / "sweep"), Execution(networks_at_once=at_once)
-    made_up = LocalExecutor(MadeUp)  # pyright: ignore[reportArgumentType]
+    made_up = LocalExecutor(MadeUp)
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
         started = time.perf_counter()
