@@ -432,6 +432,7 @@ class Bench:
             "graphs",
             "agents",
             "plans",
+            "sweeps",
             "curvature",
         ]
     ] = "all"

@@ -98,7 +98,7 @@ def test_what_a_job_is_survives_pickling_and_a_share_is_told_apart(tmp_path):
 
 
 def told(tmp_path, number=1):
-    share = workers.Share(Job.of(FEW, tmp_path, Execution()).share(number, 2), tmp_path)
+    share = workers.Share(Job.of(FEW, tmp_path, Execution()).share(number, 100), tmp_path)
     return workers._Told(share)
 
 
@@ -138,6 +138,16 @@ def test_a_message_that_is_not_whole_yet_is_heard_when_it_is(tmp_path):
     tell.path.write_bytes(content)
     assert listening.listen()
     assert heard == [Started(tuple(cells(FEW)))]
+
+
+def test_an_event_is_as_small_whatever_the_number_of_networks_of_its_cell(tmp_path):
+    def size(seeds):
+        cell = cells(resolve(Spec(widths=(3,), rhos=(0.1,), seeds=seeds, methods=("sam",))))[0]
+        tell = told(tmp_path, seeds)
+        tell(GroupFinished(cell, 0, cell.points[:1]))
+        return tell.path.stat().st_size
+
+    assert size(100) == size(1)
 
 
 def test_telling_when_nobody_listens_any_more_changes_nothing(tmp_path):

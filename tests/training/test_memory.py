@@ -15,7 +15,7 @@ from widebasin.training.memory import (
 from widebasin.workloads import WORKLOADS
 
 # How many times as much as the program takes may be estimated.
-AT_MOST = 4
+AT_MOST = 8
 
 
 def occupied(problem, networks=2):

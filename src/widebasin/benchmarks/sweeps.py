@@ -39,6 +39,7 @@ from widebasin.sweep.plans import plan_for
 from widebasin.sweep.rows import groups_of
 from widebasin.sweep.run import run
 from widebasin.sweep.status import status_of
+from widebasin.training import Program
 
 # Trained in one and in two processes, as a command from start to end.
 TRAINED = ("--widths", "32", "64", "--rhos", "0.05", "0.1", "0.2", "0.5", "--seeds", "5", "--epochs", "40")
@@ -66,8 +67,8 @@ CALLS = (
 MIB = 2**20
 
 
-class MadeUp:
-    """Takes the place of ``Program``: trains nothing and makes up the metrics, so that the rest can be measured."""
+class MadeUp(Program):
+    """A program that trains nothing and makes up the metrics, so that the rest can be measured."""
 
     def __init__(self, problem: Any, method_at: Callable[[Any], Any], plan: Any) -> None:
         del method_at, plan
@@ -176,9 +177,14 @@ def shared(workers: int, groups: int) -> Shared:
     with tempfile.TemporaryDirectory() as path, ThreadPoolExecutor(workers) as threads:
 
         def work(number: int) -> None:
+<<<<<<< HEAD
             made_up: Any = MadeUp
             folder = ResultsFolder(Path(path))
             train_sharing(grid, plans, folder, execution, lambda event: None, (number, workers), made_up)
+=======
+            executor = SharingExecutor((number, workers), MadeUp)
+            executor.run(grid, plans, ResultsFolder(Path(path)), execution, lambda event: None)
+>>>>>>> scale
 
         started = time.perf_counter()
         with counted() as calls:
@@ -221,6 +227,10 @@ def _stages(spec: Spec, at_once: int, send: Any) -> None:
     """Sends name, seconds and peak bytes of every stage of a large sweep; for a process of its own."""
     path = tempfile.TemporaryDirectory()
     folder, execution = ResultsFolder(Path(path.name) / "sweep"), Execution(networks_at_once=at_once)
+<<<<<<< HEAD
+=======
+    made_up = LocalExecutor(MadeUp)
+>>>>>>> scale
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
         started = time.perf_counter()

@@ -12,8 +12,9 @@ from widebasin.training.problem import PARTS, Model, Problem
 
 # Parameters, momentum, two gradients, the ascent point, and one more while the optimizer updates.
 COPIES_OF_PARAMETERS = 6
-# What XLA keeps beside the arrays that are counted, as gradients on their way back, and losses to alignment.
-RESERVE = 1.25
+# What XLA takes of what is counted. In a step, gradients on their way back come on top; in an evaluation whatever does
+# not depend on each other may be in memory at once: parts of the split, directions of an LSTM, buckets.
+OF_STEP, OF_EVALUATION = 1.25, 4
 
 
 class StepShapes(NamedTuple):
@@ -103,8 +104,8 @@ def bytes_in_training(problem: Problem) -> int:
     shapes = step_shapes(problem)
     step = bytes_of_residuals(problem, shapes, shapes.keys) + bytes_of(shapes.batch)
     state = COPIES_OF_PARAMETERS * bytes_of(shapes.model.params)
-    passing = max(step, bytes_of_evaluation(problem, shapes))
-    return state + problem.bytes_of_epoch + int(RESERVE * passing)
+    passing = max(OF_STEP * step, OF_EVALUATION * bytes_of_evaluation(problem, shapes))
+    return state + problem.bytes_of_epoch + int(passing)
 
 
 def bytes_of(tree: PyTree) -> int:
