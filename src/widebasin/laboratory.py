@@ -35,7 +35,7 @@ from widebasin.studies.study import Epoch, Measures, Split
 from widebasin.sweep import Execution, Spec, SweepError, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES
 from widebasin.sweep.cost import Cost
-from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.folder import OTHERS, ResultsFolder
 from widebasin.sweep.networks import TrainedNetwork, load_network
 from widebasin.sweep.progress import tracker
 from widebasin.sweep.spec import Shared, fitted, workload_named
@@ -419,7 +419,9 @@ def _answer(
         extend_radii=extend_radii,
         track=track,
     )
-    assert answered is not None  # of several hosts, only host 0 has an answer
+    if answered is None:  # another process that shares the sweep writes the same
+        folder = ResultsFolder(path, patience=OTHERS)
+        answered = write_answer(folder, options), folder
     return _results(*answered, options)
 
 

@@ -192,3 +192,11 @@ def test_processes_that_are_killed_and_others_that_go_on_give_the_bits_of_one(tm
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert not list(folder.rglob("*lease*"))
     assert not list(folder.rglob("*.checkpoint"))
+
+
+@pytest.mark.slow
+def test_one_of_the_processes_writes_the_report_and_the_others_leave_it_to_it(tmp_path):
+    shared = (*SWEEP, "--out", tmp_path / "r", "--shard")
+    first, second = widebasin(*shared, "1/2", check=0), widebasin(*shared, "2/2", check=0)
+    assert "Page, figures and tables" in first.stdout
+    assert second.stdout == f"All networks are trained. Page: {tmp_path / 'r' / 'report.html'}\n"

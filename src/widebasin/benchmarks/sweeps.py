@@ -101,8 +101,7 @@ class MakingUp(Local):
 
     def run(self, job: Job, tell: Listener) -> None:
         """See ``Executor.run``."""
-        made_up: Any = MadeUp
-        train_here(job, tell, functools.partial(train_alone, program=made_up))
+        train_here(job, tell, functools.partial(train_alone, program=MadeUp))
 
 
 @dataclass
@@ -177,14 +176,8 @@ def shared(workers: int, groups: int) -> Shared:
     with tempfile.TemporaryDirectory() as path, ThreadPoolExecutor(workers) as threads:
 
         def work(number: int) -> None:
-<<<<<<< HEAD
-            made_up: Any = MadeUp
             folder = ResultsFolder(Path(path))
-            train_sharing(grid, plans, folder, execution, lambda event: None, (number, workers), made_up)
-=======
-            executor = SharingExecutor((number, workers), MadeUp)
-            executor.run(grid, plans, ResultsFolder(Path(path)), execution, lambda event: None)
->>>>>>> scale
+            train_sharing(grid, plans, folder, execution, lambda event: None, (number, workers), MadeUp)
 
         started = time.perf_counter()
         with counted() as calls:
@@ -227,10 +220,6 @@ def _stages(spec: Spec, at_once: int, send: Any) -> None:
     """Sends name, seconds and peak bytes of every stage of a large sweep; for a process of its own."""
     path = tempfile.TemporaryDirectory()
     folder, execution = ResultsFolder(Path(path.name) / "sweep"), Execution(networks_at_once=at_once)
-<<<<<<< HEAD
-=======
-    made_up = LocalExecutor(MadeUp)
->>>>>>> scale
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
         started = time.perf_counter()

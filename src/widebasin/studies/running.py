@@ -53,7 +53,8 @@ def train_and_answer(
 ) -> tuple[Answered, ResultsFolder] | None:
     """Trains the missing networks of a spec and writes tables, figures and the page.
 
-    Of several hosts, only host 0 has the answer and shows progress; the others return ``None``.
+    Of several hosts, only host 0 has the answer and shows progress; the others return ``None``, as do processes that
+    share a sweep if another one has written the report or does so now.
 
     Args:
         spec: what to train.
@@ -85,6 +86,9 @@ def train_and_answer(
                 resolved, path, execution=execution, executor=executor, listeners=listeners, overwrite=overwrite
             )
             overwrite = False  # what is there now is this sweep
+            if execution.place is not None and not extend_radii and (said := _left_to_others(folder)):
+                say(console, said)
+                return None
             answered = write_answer(folder, options, tracker(console, quiet))
             further = _further_radii(answered, options) if extend_radii else {}
             if not further:
@@ -93,6 +97,17 @@ def train_and_answer(
                 more = " and ".join(f"{radius:g}" for radius in sorted({*itertools.chain(*further.values())}))
                 say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
             resolved = _with_radii(resolved, further)
+
+
+def _left_to_others(folder: ResultsFolder) -> str:
+    """What to say if another process that shares the sweep has written its report, or does so now; else empty."""
+    if holder := folder.holder():
+        return f"All networks are trained; {holder} writes the report."
+    page = folder.path / "report.html"
+    with contextlib.suppress(FileNotFoundError):
+        if page.stat().st_mtime >= (folder.path / "results.parquet").stat().st_mtime:
+            return f"All networks are trained. Page: {page}"
+    return ""
 
 
 def meet(execution: Execution) -> None:
