@@ -35,8 +35,8 @@ def address():
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
-def together(*arguments, count=2, killed=None, event="sealed", environments=None):
-    """Runs the command on so many hosts to its end, of which the one ``killed`` kills itself at its second ``event``.
+def together(*arguments, count=2, killed=None, by="SIGKILL", environments=None):
+    """Runs the command on so many hosts to its end; the one ``killed`` kills itself when it has its second checkpoint.
 
     Returns:
         Exit code, standard output and standard error of every host.
@@ -45,7 +45,8 @@ def together(*arguments, count=2, killed=None, event="sealed", environments=None
     for number in range(1, count + 1):
         hosts = () if environments else ("--hosts", f"{number}/{count}@{where}")
         given = [*map(str, arguments), *hosts]
-        command = ["-c", KILLED, event, "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
+        ending = KILLED.replace("SIGKILL", by)
+        command = ["-c", ending, "sealed", "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
         environment = os.environ | (environments[number - 1] if environments else {})
         running.append(
             subprocess.Popen(
@@ -90,12 +91,12 @@ def test_a_sweep_on_two_hosts_is_that_of_one_process(two, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [1, 2])
-def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed):
+@pytest.mark.parametrize(("killed", "by"), [(1, "SIGKILL"), (2, "SIGTERM")])
+def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed, by):
     folder = tmp_path / "results"
-    found = together(*SWEEP, "--out", folder, killed=killed)
+    found = together(*SWEEP, "--out", folder, killed=killed, by=by)
     code, _, said = found[2 - killed]
-    assert found[killed - 1][0] == -signal.SIGKILL
+    assert found[killed - 1][0] == -getattr(signal, by)
     assert code != 0
     assert "run the same command on every host to continue from the last checkpoint" in said
     assert list(folder.glob("cells/*/group-0.checkpoint/*.seal"))

@@ -40,6 +40,9 @@ def join(index: int | None = None, count: int | None = None, coordinator: str | 
     """
     if joined():
         return
+    with contextlib.suppress(AttributeError):
+        # It would keep SIGTERM, by which clusters and people end processes, for itself.
+        jax.config.update("jax_enable_preemption_service", False)
     # What is given is not asked of a cluster, nor the devices of this process.
     detection = None if count is None else "deactivate"
     try:
