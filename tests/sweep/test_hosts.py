@@ -15,7 +15,7 @@ from sweep.commands import widebasin
 from sweep.test_interruption import KILLED, tables
 
 import widebasin as laboratory
-from widebasin.studies.running import cost
+from widebasin.studies.running import cost, meet
 from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.execution import Execution, Hosts
@@ -171,6 +171,13 @@ def test_hosts_that_cannot_be_are_refused_with_the_reason():
         laboratory.sweep(hosts=ANYWHERE)
     with pytest.raises(UsageError, match="must be left out where nothing is trained"):
         cost(Spec(), Execution(hosts=ANYWHERE))
+
+
+def test_a_port_that_is_taken_is_said_before_any_work():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"hosts = .*: port {port} of this host is taken .*; give another one"):
+            meet(Execution(hosts=f"1/2@127.0.0.1:{port}"))
 
 
 def test_the_plan_of_several_hosts_is_one_network_whose_batches_all_share(monkeypatch):
