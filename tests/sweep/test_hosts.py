@@ -15,7 +15,7 @@ from sweep.commands import widebasin
 from sweep.test_interruption import KILLED, tables
 
 import widebasin as laboratory
-from widebasin.studies.running import cost
+from widebasin.studies.running import cost, meet
 from widebasin.sweep import UsageError, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.execution import Execution, Hosts
@@ -34,8 +34,8 @@ def address():
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
-def together(*arguments, count=2, killed=None, event="sealed", environments=None):
-    """Runs the command on so many hosts to its end, of which the one ``killed`` kills itself at its second ``event``.
+def together(*arguments, count=2, killed=None, by="SIGKILL", environments=None):
+    """Runs the command on so many hosts to its end; the one ``killed`` kills itself when it has its second checkpoint.
 
     Returns:
         Exit code, standard output and standard error of every host.
@@ -44,7 +44,8 @@ def together(*arguments, count=2, killed=None, event="sealed", environments=None
     for number in range(1, count + 1):
         hosts = () if environments else ("--hosts", f"{number}/{count}@{where}")
         given = [*map(str, arguments), *hosts]
-        command = ["-c", KILLED, event, "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
+        ending = KILLED.replace("SIGKILL", by)
+        command = ["-c", ending, "sealed", "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
         environment = os.environ | (environments[number - 1] if environments else {})
         running.append(
             subprocess.Popen(
@@ -89,12 +90,12 @@ def test_a_sweep_on_two_hosts_is_that_of_one_process(two, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [1, 2])
-def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed):
+@pytest.mark.parametrize(("killed", "by"), [(1, "SIGKILL"), (2, "SIGTERM")])
+def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed, by):
     folder = tmp_path / "results"
-    found = together(*SWEEP, "--out", folder, killed=killed)
+    found = together(*SWEEP, "--out", folder, killed=killed, by=by)
     code, _, said = found[2 - killed]
-    assert found[killed - 1][0] == -signal.SIGKILL
+    assert found[killed - 1][0] == -getattr(signal, by)
     assert code != 0
     assert "run the same command on every host to continue from the last checkpoint" in said
     assert list(folder.glob("cells/*/group-0.checkpoint/*.seal"))
@@ -169,6 +170,13 @@ def test_hosts_that_cannot_be_are_refused_with_the_reason():
         laboratory.sweep(hosts=ANYWHERE)
     with pytest.raises(UsageError, match="must be left out where nothing is trained"):
         cost(Spec(), Execution(hosts=ANYWHERE))
+
+
+def test_a_port_that_is_taken_is_said_before_any_work():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"hosts = .*: port {port} of this host is taken .*; give another one"):
+            meet(Execution(hosts=f"1/2@127.0.0.1:{port}"))
 
 
 def test_the_plan_of_several_hosts_is_one_network_whose_batches_all_share(monkeypatch):

@@ -114,8 +114,7 @@ def meet(execution: Execution) -> None:
     """Waits for the other hosts, if there are any. Call it before JAX is used.
 
     Raises:
-        UsageError: if JAX is in use, or the hosts are not known.
-        HostLost: if they do not come.
+        UsageError: if JAX or the port is in use, or the hosts are not known.
     """
     if (hosts := execution.together) is None:
         return

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,12 +35,20 @@ def join(index: int | None = None, count: int | None = None, coordinator: str | 
         count: number of hosts.
         coordinator: address and port of host 0. What is not given is that of the cluster, under Slurm or Open MPI.
 
+    JAX ends the process if the others do not come within five minutes.
+
     Raises:
-        ValueError: if JAX is in use already, or there is no such cluster.
-        HostLost: if the others do not come within five minutes.
+        ValueError: if JAX is in use already, the port is taken, or there is no such cluster.
     """
     if joined():
         return
+    if index == 0 and coordinator is not None:
+        _check_free(int(coordinator.rpartition(":")[2]))
+    _watcher()
+    atexit.register(end_watch)
+    with contextlib.suppress(AttributeError):
+        # It would keep SIGTERM, by which clusters and people end processes, for itself.
+        jax.config.update("jax_enable_preemption_service", False)
     # What is given is not asked of a cluster, nor the devices of this process.
     detection = None if count is None else "deactivate"
     try:
@@ -49,13 +58,19 @@ def join(index: int | None = None, count: int | None = None, coordinator: str | 
     except ValueError as error:
         raise ValueError(f"this is no cluster that JAX knows ({error}); give I/N@ADDRESS:PORT") from error
     except RuntimeError as error:
-        if "before" in str(error):
-            raise ValueError("JAX is in use already, by a workload's file perhaps; use it in functions only") from error
-        raise HostLost(f"the hosts have not met ({_first(error)}); start the same command on all of them") from error
-    _watcher()
-    atexit.register(end_watch)
+        if "before" not in str(error):
+            raise
+        raise ValueError("JAX is in use already, by a workload's file perhaps; use it in functions only") from error
     with _output_to_errors():
         agreed(lambda: None)  # Gloo tells whom it is connected to
+
+
+def _check_free(port: int) -> None:
+    """Raises ``ValueError`` if something listens at a port of this machine, over which JAX would crash."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise ValueError(f"port {port} of this host is taken ({error.strerror}); give another one") from error
 
 
 def joined() -> bool:
@@ -71,8 +86,8 @@ _LAST_WORDS = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stder
 def _watcher() -> "subprocess.Popen[bytes]":
     """A process that says what to do if this one is ended by JAX, which stops at once when a host is lost."""
     said = (
-        f"widebasin: host {jax.process_index() + 1} of {jax.process_count()} was ended, by a signal or because another "
-        "host was lost; run the same command on every host to continue from the last checkpoint"
+        "widebasin: this host was ended: by a signal, because another host was lost, or because not all came within "
+        "five minutes; run the same command on every host to continue from the last checkpoint"
     )
     command = [sys.executable, "-c", _LAST_WORDS, said]
     # A session of its own: what interrupts this process in a terminal does not reach it.
