@@ -29,6 +29,11 @@ def shown_lines(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def say(console: "Console", text: str, style: str = "", *, whole: bool = True) -> None:
     """Prints a text as it is: nothing in it is markup, an emoji or a command to the terminal.
 

@@ -14,6 +14,7 @@ from sweep.commands import widebasin
 from sweep.test_interruption import tables
 
 from widebasin.sweep import SweepError, UsageError, resolve, workers
+from widebasin.sweep.beginning import begin_or_continue
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
 from widebasin.sweep.execution import Execution
@@ -23,6 +24,7 @@ from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
 from widebasin.sweep.spec_file import spec_toml
+from widebasin.training.hosts import sendable
 
 FEW = resolve(Spec(widths=(2, 3), rhos=(0.1,), seeds=1, epochs=1))
 # The main job, small: groups of four networks on one device.
@@ -102,9 +104,17 @@ def told(tmp_path, number=1):
     return workers._Told(share)
 
 
+def begun(tmp_path):
+    """A folder in which the sweep has begun."""
+    folder = ResultsFolder(tmp_path / "results")
+    folder.path.mkdir()
+    begin_or_continue(folder, FEW, Execution(), overwrite=False)
+    return folder
+
+
 def test_events_of_several_workers_are_heard_as_of_one(tmp_path):
     heard = []
-    listening = workers._Heard(tmp_path, heard.append)
+    listening = workers._Heard(tmp_path, begun(tmp_path), heard.append)
     one, other = told(tmp_path), told(tmp_path, 2)
     grid = tuple(cells(FEW))
     points = tuple(grid[0].points)
@@ -114,6 +124,7 @@ def test_events_of_several_workers_are_heard_as_of_one(tmp_path):
     one(GroupFinished(grid[0], 0, points))
     other(GroupFinished(grid[0], 0, points, before=True))
     other(GroupFinished(grid[1], 0, points, before=True))
+    one(GroupFinished(grid[1], 0, points, before=True))
     one(Finished())
     other(ValueError("no such luck"))
     assert listening.listen()
@@ -129,7 +140,7 @@ def test_events_of_several_workers_are_heard_as_of_one(tmp_path):
 
 def test_a_message_that_is_not_whole_yet_is_heard_when_it_is(tmp_path):
     heard = []
-    listening, tell = workers._Heard(tmp_path, heard.append), told(tmp_path)
+    listening, tell = workers._Heard(tmp_path, begun(tmp_path), heard.append), told(tmp_path)
     tell(Started(tuple(cells(FEW))))
     content = tell.path.read_bytes()
     for length in (0, 4, 8, len(content) - 1):
@@ -160,8 +171,10 @@ def test_errors_that_cannot_be_sent_keep_their_words():
     class Own(Exception):
         pass
 
-    assert str(workers._sendable(ValueError("a", 1))) == "('a', 1)"
-    assert str(workers._sendable(Own("no such luck"))) == "Own: no such luck"
+    assert str(sendable(ValueError("a", 1))) == "('a', 1)"
+    assert str(sendable(Own("no such luck"))) == "Own: no such luck"
+    usage = sendable(UsageError("devices", 64, "must be at most 2"))
+    assert (type(usage), str(usage)) == (UsageError, "devices = 64: must be at most 2")
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -268,6 +281,22 @@ def test_what_fails_in_every_worker_is_the_error_of_the_command(tmp_path):
     with pytest.raises(SweepError, match=r"group-0\.results\.parquet.*only its networks are trained again"):
         run(FEW, tmp_path / "r", execution=Execution(networks_at_once=1, processes=2), listeners=[heard.append])
     assert isinstance(heard[-1], Failed)
+
+
+def test_giving_the_command_again_leaves_what_waits_in_a_queue_as_it_is(tmp_path, monkeypatch):
+    waiting = tmp_path / "r" / "workers" / "before" / "77_submitted.pkl"
+    waiting.parent.mkdir(parents=True)
+    waiting.touch()
+
+    def cannot_wait(*arguments):
+        raise SweepError("no such luck")
+
+    monkeypatch.setattr(workers, "_waited", cannot_wait)
+    with pytest.raises(SweepError, match="no such luck"):
+        run(FEW, tmp_path / "r", executor=Processes())
+    assert waiting.exists()
+    ResultsFolder(tmp_path / "r").clear()
+    assert waiting.exists()
 
 
 def test_other_results_are_refused_before_a_worker_starts(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -135,6 +136,39 @@ def test_what_others_share_is_not_deleted_or_trained_alone(tmp_path):
     path_of(folder).write_text("process 7 on elsewhere 1")
     with pytest.raises(SweepError, match="is in use by process 7 on elsewhere; wait until they have ended"):
         run(FEW, folder.path)
+
+
+@pytest.mark.slow
+def test_networks_of_a_lost_machine_are_taken_over_in_cells_that_were_compiled_ahead_before(tmp_path):
+    spec = resolve(Spec(widths=(2, 3, 4, 5, 6), methods=("sgd",), seeds=2, epochs=1))
+    shared, alone = Execution(networks_at_once=2, shard="1/2", lease_seconds=2), Execution(networks_at_once=2)
+    expected = run(spec, tmp_path / "alone", execution=alone)
+    folder = ResultsFolder(tmp_path / "shared")
+    for cell in cells(spec)[1:4]:
+        path = folder.group(cell.name, 0, "lease")
+        path.parent.mkdir(parents=True)
+        path.write_text("process 7 on elsewhere 1")
+    run(spec, folder.path, execution=shared)
+    pd.testing.assert_frame_equal(
+        folder.results().drop(columns="seconds"), expected.results().drop(columns="seconds"), check_exact=True
+    )
+
+
+@pytest.mark.slow
+def test_parameters_that_shall_be_kept_later_are_kept_whoever_trains(tmp_path):
+    once = Execution(networks_at_once=1)
+    folder = run(FEW, tmp_path / "r", execution=once)
+    before = folder.results()
+    assert set(before["parameters"]) == {""}
+    for keeping in (replace(once, shard="1/1"), replace(once, processes=2)):
+        folder = run(FEW, tmp_path / "r", execution=replace(keeping, keep_parameters=True))
+        assert all((folder.path / place).is_dir() for place in folder.results()["parameters"])
+        folder.group(cells(FEW)[0].name, 0, "results.parquet").unlink()  # trained again, as after damage
+    folder = run(FEW, tmp_path / "r", execution=replace(once, processes=2, keep_parameters=True))
+    volatile = ["seconds", "parameters"]
+    pd.testing.assert_frame_equal(
+        folder.results().drop(columns=volatile), before.drop(columns=volatile), check_exact=True
+    )
 
 
 class Broken(Exception):

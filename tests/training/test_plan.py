@@ -6,7 +6,7 @@ from together import together
 from training.tasks import CONVOLUTIONAL, DIGITS
 
 from widebasin.training import Plan, choose_plan
-from widebasin.training.memory import bytes_in_training, bytes_of
+from widebasin.training.memory import bytes_ahead, bytes_in_training, bytes_of
 from widebasin.training.plan import MEMORY, SHARE_OF_MEMORY
 from widebasin.workloads import WORKLOADS
 
@@ -62,7 +62,8 @@ def test_accelerators_train_as_many_networks_as_fit_whatever_they_are_made_of(mo
     for name in ("digits-mlp", "digits-vit", "phrases-lstm"):
         workload = WORKLOADS[name]
         problem = workload.problem(8, workload.recipe)
-        one, shared = bytes_in_training(problem), bytes_of(problem.data)
+        # The next group is prepared while one trains.
+        one, shared = bytes_in_training(problem) + bytes_ahead(problem), 2 * bytes_of(problem.data)
         fitting = [choose_plan(problem, 12, memory=shared + count * one).networks_at_once for count in (0, 1, 4, 50)]
         assert fitting == [1, 1, 4, 12], name
         assert choose_plan(problem, 12, memory=shared + 50 * one).loop == "scan"

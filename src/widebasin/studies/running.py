@@ -81,12 +81,14 @@ def train_and_answer(
         if extend_radii:
             resolved = _extended_before(resolved, path)
         while True:
+            trained_before = ResultsFolder(path).is_finished()
             listeners = [*progress_for(console, quiet), *listeners_of(track, path)]
             folder = run(
                 resolved, path, execution=execution, executor=executor, listeners=listeners, overwrite=overwrite
             )
             overwrite = False  # what is there now is this sweep
-            if execution.place is not None and not extend_radii and (said := _left_to_others(folder)):
+            shared = execution.place is not None and not extend_radii and not trained_before
+            if shared and (said := _left_to_others(folder)):
                 say(console, said)
                 return None
             answered = write_answer(folder, options, tracker(console, quiet))

@@ -28,7 +28,13 @@ from widebasin.workloads.files import code_digest, names_file
 DECIDING_NOTHING = ("--xla_force_host_platform_device_count", "--xla_dump")
 
 
-def begin_or_continue(folder: ResultsFolder, spec: Resolved, execution: Execution, overwrite: bool) -> dict[str, Plan]:
+def begin_or_continue(
+    folder: ResultsFolder,
+    spec: Resolved,
+    execution: Execution,
+    overwrite: bool,
+    plans: Mapping[str, Plan] | None = None,
+) -> Mapping[str, Plan]:
     """Continues or extends the sweep in a locked folder if it fits the spec, else begins one.
 
     Args:
@@ -36,6 +42,7 @@ def begin_or_continue(folder: ResultsFolder, spec: Resolved, execution: Executio
         spec: what to train.
         execution: how to train.
         overwrite: whether results of another spec or plan, or damaged records, are deleted.
+        plans: name of a cell -> its plan, if the sweep begins; they are made here if not given.
 
     Returns:
         Name of a cell -> its plan.
@@ -52,7 +59,7 @@ def begin_or_continue(folder: ResultsFolder, spec: Resolved, execution: Executio
                 raise
     check_foreign(folder)
     grid = cells(spec)
-    plans = {cell.name: plan_for(cell, execution) for cell in grid}
+    plans = plans or {cell.name: plan_for(cell, execution) for cell in grid}
     folder.check_space(bytes_needed(grid, plans, execution))
     if folder.holds_sweep():
         folder.clear()
@@ -66,7 +73,7 @@ def join(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[st
 
     Many processes then begin at the same time instead of one after the other.
     """
-    if not folder.holds_sweep() or folder.spec() != spec:
+    if not folder.holds_sweep() or folder.spec() != spec or folder.is_finished():
         return None
     record = folder.run_record()
     if environment(spec) not in record["environments"] or record["keep_parameters"] != execution.keep_parameters:
@@ -85,7 +92,9 @@ def check_or_clear(folder: ResultsFolder, spec: Resolved, execution: Execution, 
     """
     if folder.holds_sweep():
         try:
-            _check_fits(folder, spec, execution)
+            _, after, used = _check_fits(folder, spec, execution)
+            if len(after) == len(used):
+                _reopen(folder, after, used, execution)
             return
         except (OtherResults, DamagedResults):
             if not _may_delete(folder, overwrite):
@@ -145,7 +154,14 @@ def _continue(folder: ResultsFolder, spec: Resolved, execution: Execution) -> di
         folder.check_space(bytes_needed(after[len(before) :], new, execution))
         description = description_of(spec, folder.description().references)
         folder.begin(spec, description, _records(used | new), environments, execution.keep_parameters)
+    _reopen(folder, after, used | new, execution)
     return {cell.name: plan_here(cell, (used | new)[cell.name], execution) for cell in after}
+
+
+def _reopen(folder: ResultsFolder, grid: Sequence[Cell], plans: Mapping[str, Plan], execution: Execution) -> None:
+    """Deletes the tables if networks are missing, as after a damaged file, or parameters that shall be kept now."""
+    if folder.is_finished() and not all(_trained(folder, cell, plans, execution) for cell in grid):
+        folder.remove_tables()
 
 
 def _trained(folder: ResultsFolder, cell: Cell, plans: Mapping[str, Plan], execution: Execution) -> bool:

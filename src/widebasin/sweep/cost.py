@@ -270,7 +270,9 @@ class _Counted:
         # On several devices one network splits its batches, several are shared out.
         share = self.lanes // self.plan.devices if self.lanes > 1 else 1 / self.plan.devices
         part = (self.plan.microbatch or self.cell.recipe.batch_size) / self.cell.recipe.batch_size
-        memory = max(share, 1) * COPIES_OF_PARAMETERS * size * parameters + share * part * self.step.activations
+        state = max(share, 1) * COPIES_OF_PARAMETERS * size * parameters
+        state /= self.plan.devices_of_all if self.plan.sharded else 1
+        memory = state + share * part * self.step.activations
         data = bytes_of(self.problem.data) if self.in_memory else 0
         seconds = float("nan")
         if timed:

@@ -19,6 +19,10 @@ class UsageError(ValueError):
         super().__init__(f"{argument} = {value!r}: {remedy}")
         self.argument, self.value, self.remedy = argument, value, remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes."""
+        return type(self), (self.argument, self.value, self.remedy)
+
 
 class SweepError(RuntimeError):
     """A sweep cannot continue; the message says why and what to do."""

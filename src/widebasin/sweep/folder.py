@@ -16,6 +16,7 @@
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -48,6 +49,8 @@ REPORT_BYTES = 50 * 2**20
 LOOKED_AT = 0.5
 # Seconds to wait for others that share the folder, which begin, merge or write a report.
 OTHERS = 600.0
+# How Linux names the numbers of processes outside of containers.
+OF_MACHINE = "pid:[4026531836]"
 TABLES = ("results.parquet", "history.parquet")
 PAGES = ("report.html", "explore.html", "measure.html")
 RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
@@ -251,11 +254,19 @@ class ResultsFolder:
             raise self.refused(f"of a different spec ({different})", more)
 
     def clear(self) -> None:
-        """Deletes the sweep, the spec last, so that whatever an interrupted deletion leaves still belongs to it."""
+        """Deletes the sweep, the spec last, so that whatever an interrupted deletion leaves still belongs to it.
+
+        What workers were given stays: those that wait in a queue still need it.
+        """
         for name in OWN_FOLDERS:
-            if (self.path / name).exists():
+            if name != WORKERS and (self.path / name).exists():
                 shutil.rmtree(self.path / name)
         for name in (*RESULT_FILES, *RECORD_FILES):
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove_tables(self) -> None:
+        """Deletes the tables, which are made of the rows of groups: the sweep is then no longer finished."""
+        for name in TABLES:
             (self.path / name).unlink(missing_ok=True)
 
     # Spec and run --------------------------------------------------------------------------------------------------
@@ -333,9 +344,7 @@ class ResultsFolder:
             }
         )
         self.write("description.json", facts)
-        # Made of the rows of groups, which stay.
-        for name in TABLES:
-            (self.path / name).unlink(missing_ok=True)
+        self.remove_tables()
         self.write("spec.toml", text.encode())
 
     def run_record(self) -> dict[str, Any]:
@@ -618,8 +627,14 @@ def _format(content: bytes) -> Any:
         return None
 
 
+@functools.cache
 def _here() -> str:
-    return f" on {socket.gethostname()}"
+    """This machine; a container is one of its own, as the numbers of its processes are."""
+    try:
+        numbers = Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        numbers = OF_MACHINE
+    return f" on {socket.gethostname()}" + (f" ({numbers})" if numbers != OF_MACHINE else "")
 
 
 def process_name() -> str:

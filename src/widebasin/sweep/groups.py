@@ -202,9 +202,13 @@ class Work:
             return False
         return not 0 <= next(self.looks) < LEASES_AT_A_LOOK
 
+    def has_failed(self, number: int) -> bool:
+        """Whether a group failed here and was not trained elsewhere."""
+        return number in (self.failures or {}) and self.missing(number)
+
     def failed(self) -> dict[int, Exception]:
         """The error of every group that failed here and was not trained elsewhere."""
-        return {number: error for number, error in (self.failures or {}).items() if self.missing(number)}
+        return {number: error for number, error in (self.failures or {}).items() if self.has_failed(number)}
 
     def prepare(self, ahead: ThreadPoolExecutor) -> None:
         """Compiles in a thread, if a group is left to train."""
@@ -217,6 +221,10 @@ class Work:
         """The program; compiled now unless it was compiled ahead."""
         preparing, self._preparing = self._preparing, None
         return self._new() if preparing is None else preparing.result()
+
+    def forget(self) -> None:
+        """Gives up the program that was compiled ahead, with its data, if it was not needed."""
+        self._preparing = None
 
     def _prepared(self, points: Sequence[Point]) -> Program:
         # What a context sets holds for a thread.
@@ -242,15 +250,18 @@ def train_cell(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following:
         CheckpointError: if a checkpoint is damaged.
         SweepError: if the folder cannot be written.
     """
-    with computing_in(work.cell.recipe.precision):
-        _train_groups(work, tell, ahead, following)
+    try:
+        with computing_in(work.cell.recipe.precision):
+            _train_groups(work, tell, ahead, following)
+    finally:
+        work.forget()
 
 
 def _train_groups(work: Work, tell: Listener, ahead: ThreadPoolExecutor, following: Sequence[Work]) -> None:
     cell, program = work.cell, None
     seen = work.look()
     for number, points in work.groups:
-        if number in work.told or number in work.failed():
+        if number in work.told or work.has_failed(number):
             continue
         if number in seen.finished and number not in seen.begun:
             tell(GroupFinished(cell, number, points, before=True))

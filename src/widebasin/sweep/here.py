@@ -5,6 +5,7 @@ import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
+from widebasin.shown import first_line
 from widebasin.sweep.beginning import begin_or_continue, join
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, UsageError
@@ -44,19 +45,20 @@ def train_here(job: Job, tell: Listener, train: Train | None = None) -> None:
     if shard is not None and job.overwrite:
         raise UsageError("overwrite", True, "must be left out with --shard: it would delete what the others train")
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
+    plans = None
     if not folder.holds_sweep():
-        for cell in cells(spec):
-            plan_for(cell, execution)  # what cannot be is said before there is a folder
+        # What cannot be is said before there is a folder.
+        plans = {cell.name: plan_for(cell, execution) for cell in cells(spec)}
     if shard is None:
         with folder.locked():
             if others := leases.holders():
                 used = f"{path} is in use by {' and '.join(others)}"
                 raise SweepError(f"{used}; wait until they have ended, or give --shard")
-            plans = begin_or_continue(folder, spec, execution, job.overwrite)
+            plans = begin_or_continue(folder, spec, execution, job.overwrite, plans)
             folder.merge(_train_missing(folder, plans, job, tell, train))
             leases.tidy()
         return
-    groups = _train_missing(folder, _shared(folder, spec, execution, leases), job, tell, train)
+    groups = _train_missing(folder, _shared(folder, spec, execution, leases, plans), job, tell, train)
     # Seen without the lock, for which all would wait in turn.
     if not folder.is_finished():
         with folder.locked():
@@ -64,14 +66,16 @@ def train_here(job: Job, tell: Listener, train: Train | None = None) -> None:
                 folder.merge(groups)
 
 
-def _shared(folder: ResultsFolder, spec: Resolved, execution: Execution, leases: Leases) -> dict[str, Plan]:
+def _shared(
+    folder: ResultsFolder, spec: Resolved, execution: Execution, leases: Leases, plans: Mapping[str, Plan] | None
+) -> Mapping[str, Plan]:
     """The plan of every cell of a sweep that several processes train."""
     with contextlib.suppress(UsageError, SweepError):  # which are raised below if they last
-        if (plans := join(folder, spec, execution)) is not None:
-            return plans
+        if (joined := join(folder, spec, execution)) is not None:
+            return joined
     with folder.locked():
         check_others(folder, spec, leases.holders())
-        return begin_or_continue(folder, spec, execution, overwrite=False)
+        return begin_or_continue(folder, spec, execution, False, plans)
 
 
 def check_others(folder: ResultsFolder, spec: Resolved, others: Sequence[str]) -> None:
@@ -127,6 +131,6 @@ def _carry_out(
         tell(Started(tuple(grid)))
         train(grid, plans, folder, job.execution, tell)
     except BaseException as error:
-        tell(Failed((str(error).splitlines() or [type(error).__name__])[0]))
+        tell(Failed(first_line(error)))
         raise
     tell(Finished())

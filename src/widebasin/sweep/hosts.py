@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from widebasin.shown import first_line
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.errors import SweepError
 from widebasin.sweep.events import Listener
@@ -73,7 +74,7 @@ def leading() -> Iterator[Leading]:
     except HostLost:
         raise  # nobody is there to be told
     except Exception as error:
-        executor.end((str(error).splitlines() or [type(error).__name__])[0])
+        executor.end(first_line(error))
         raise
     executor.end()
 

@@ -8,6 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from widebasin.shown import first_line
+
 FORMAT = b"3"
 FEW_ROWS = 1000
 
@@ -37,9 +39,7 @@ def unpacked(content: bytes) -> pd.DataFrame:
         arrow = arrow.replace_schema_metadata(None)
         digest, table = _digest(arrow), arrow.to_pandas()
     except Exception as error:  # damaged bytes make pyarrow and pandas raise almost anything
-        raise TableError(
-            f"is corrupt or truncated ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from error
+        raise TableError(f"is corrupt or truncated ({first_line(error)})") from error
     version = metadata.get(b"widebasin_format")
     if version != FORMAT:
         raise TableError(f"has format {version}, but this version of widebasin reads {FORMAT}")

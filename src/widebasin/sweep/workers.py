@@ -12,14 +12,17 @@ import pickle
 import shutil
 import socket
 import struct
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from widebasin.shown import first_line
 from widebasin.sweep.beginning import check_or_clear
-from widebasin.sweep.cells import Cell, cells
+from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, cannot_write
 from widebasin.sweep.events import Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
 from widebasin.sweep.executors.executor import Job
@@ -28,6 +31,7 @@ from widebasin.sweep.here import check_others, train_here
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.spec_file import differences
 from widebasin.training.compilation import keep_compiled_programs, use_cpu_only, use_every_core
+from widebasin.training.hosts import sendable
 
 # Seconds between two looks at the events and at which workers have ended.
 LOOK = 0.5
@@ -74,17 +78,33 @@ Start = Callable[[Sequence[Share]], Sequence[Worker]]
 
 def train_share(share: Share) -> None:
     """Trains in a worker, which has not used JAX yet; every event, or the error, goes into a file."""
-    share.job.enter()
-    use_every_core()
-    keep_compiled_programs()
     tell = _Told(share)
+    _print_into(tell.path.with_suffix(".out"))
     try:
+        share.job.enter()
+        use_every_core()
+        keep_compiled_programs()
         train_here(share.job, tell)
     except Exception as error:
-        tell(_sendable(error))
+        error.add_note(f"In a process that trained a share:\n{traceback.format_exc()}")
+        tell(sendable(error))
 
 
-def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries: int = 0) -> None:
+def _print_into(path: Path) -> None:
+    """Lets a file have what this process prints, so that it can be read when the process is gone."""
+    try:
+        with path.open("ab") as file:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+                os.dup2(file.fileno(), stream.fileno())
+    except OSError:
+        # Nobody is there who would read it.
+        pass
+
+
+def train_in_workers(
+    job: Job, count: int, start: Start, tell: Listener, *, retries: int = 0, go_on: bool = False
+) -> None:
     """Trains a job in workers.
 
     Args:
@@ -93,6 +113,7 @@ def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries
         start: starts workers.
         tell: receives the events of all workers.
         retries: how often a worker that was ended is started again.
+        go_on: whether the workers go on if this process cannot listen to them any longer.
 
     Raises:
         UsageError: if the folder or the data cannot be used, before a worker is started.
@@ -118,9 +139,9 @@ def train_in_workers(job: Job, count: int, start: Start, tell: Listener, retries
         raise cannot_write(events, error) from error
     shares = [Share(job.share(number, count), events) for number in range(1, count + 1)]
     try:
-        errors = _waited(folder, job, shares, start, tell, retries)
+        errors = _waited(folder, job, shares, start, tell, retries, go_on)
     except BaseException as error:
-        tell(Failed((str(error).splitlines() or [type(error).__name__])[0]))
+        tell(Failed(first_line(error)))
         raise
     for error in errors:
         logging.getLogger("widebasin").warning(f"a process has failed, and the others did its work: {error}")
@@ -134,12 +155,19 @@ def _clear(job: Job) -> None:
 
 
 def _waited(
-    folder: ResultsFolder, job: Job, shares: Sequence[Share], start: Start, tell: Listener, retries: int
+    folder: ResultsFolder,
+    job: Job,
+    shares: Sequence[Share],
+    start: Start,
+    tell: Listener,
+    retries: int,
+    go_on: bool,
 ) -> list[Exception]:
     """Waits until the sweep is finished, and returns the errors of workers."""
-    heard = _Heard(shares[0].events, tell)
+    heard = _Heard(shares[0].events, folder, tell)
     workers = list(start(shares))
     left = [retries] * len(shares)
+    stop = not go_on
     try:
         while not _all_done(folder, job, workers):
             if not heard.listen():
@@ -148,13 +176,14 @@ def _waited(
                 if worker.ended() and left[at] and not _is_finished(folder, job):
                     left[at] -= 1
                     (workers[at],) = start([shares[at]])
+        stop = True
         give_up = time.monotonic() + END
         while any(worker.ended() is None for worker in workers) and time.monotonic() < give_up:
             time.sleep(LOOK / 10)
         ends = [worker.ended() or "" for worker in workers]
         heard.listen()
     finally:
-        for worker in workers:
+        for worker in workers if stop else ():
             worker.stop()
     if _is_finished(folder, job):
         return heard.errors
@@ -184,15 +213,21 @@ def _is_finished(folder: ResultsFolder, job: Job) -> bool:
 
 
 class _Told:
-    """A worker's file of events; cells are named after the first event, which has them."""
+    """A worker's file of events, in which cells are named: who listens knows them.
+
+    That all is finished before, one worker tells for all.
+    """
 
     def __init__(self, share: Share) -> None:
         number = share.name.partition("/")[0]
         self.path = share.events / f"{number}-{socket.gethostname()}-{os.getpid()}.events"
+        self.first = number == "1"
 
     def __call__(self, message: Message) -> None:
+        if isinstance(message, GroupFinished) and message.before and not self.first:
+            return
         content = io.BytesIO()
-        (pickle.Pickler if isinstance(message, Started) else _Naming)(content).dump(message)
+        _Naming(content).dump(Started(()) if isinstance(message, Started) else message)
         try:
             with self.path.open("ab", buffering=0) as file:
                 file.write(LENGTH.pack(content.tell()) + content.getvalue())
@@ -222,8 +257,8 @@ class _Heard:
         errors: of workers.
     """
 
-    def __init__(self, events: Path, tell: Listener) -> None:
-        self.events, self.tell, self.errors = events, tell, list[Exception]()
+    def __init__(self, events: Path, folder: ResultsFolder, tell: Listener) -> None:
+        self.events, self.folder, self.tell, self.errors = events, folder, tell, list[Exception]()
         self._read: dict[Path, int] = {}
         self._cells: dict[str, Cell] = {}
         self._started, self._finished = set[tuple[str, int]](), set[tuple[str, int]]()
@@ -253,26 +288,20 @@ class _Heard:
             case Exception():
                 self.errors.append(message)
                 return
-            case Started(cells=grid):
-                known, self._cells = bool(self._cells), {cell.name: cell for cell in grid}
-                if known:
+            case Started():
+                if self._cells:
                     return
+                grid = cells_of(self.folder.stages())
+                self._cells = {cell.name: cell for cell in grid}
+                message = Started(tuple(grid))
             case Finished() | Failed():
                 return
             case GroupStarted(cell=cell, group=group):
                 self._started.add((cell.name, group))
             case GroupFinished(cell=cell, group=group):
-                # Every worker reports every group, those of others as finished before.
+                # One that was trained by another worker is reported as finished before, too.
                 if (cell.name, group) in self._finished:
                     return
                 self._finished.add((cell.name, group))
                 message = dataclasses.replace(message, before=(cell.name, group) not in self._started)
         self.tell(message)
-
-
-def _sendable(error: Exception) -> Exception:
-    """The error, or its text if it cannot be sent to another process."""
-    try:
-        return pickle.loads(pickle.dumps(error))
-    except Exception:
-        return SweepError(f"{type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from widebasin.training.hosts import agreed
+from widebasin.training.hosts import agreed, explained
 
 FORMAT = 1
 
@@ -63,7 +63,8 @@ class Checkpoints:
                 old.unlink()
 
         try:
-            manager.save(epoch, args=ocp.args.StandardSave(tree), force=True)
+            with explained():
+                manager.save(epoch, args=ocp.args.StandardSave(tree), force=True)
             self._agreed(kept)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             raise CheckpointError(

@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from widebasin.shown import first_line
+
 # Seconds without a sign of life after which a host is taken for dead.
 HEARTBEAT = 30
 # What the errors of JAX have in common after which another host cannot be reached.
@@ -129,7 +131,7 @@ def agreed(decide: Callable[[], Value]) -> Value:
         try:
             value = decide()
         except Exception as raised:
-            error = raised
+            error = sendable(raised)
     with explained():
         content = np.frombuffer(pickle.dumps((value, error)), np.uint8)
         size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
@@ -157,4 +159,12 @@ def explained() -> Iterator[None]:
 
 
 def _first(error: Any) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return first_line(error)[:200]
+
+
+def sendable(error: Exception) -> Exception:
+    """The error, or its text if it cannot be sent to another process."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")

@@ -108,6 +108,14 @@ def bytes_in_training(problem: Problem) -> int:
     return state + problem.bytes_of_epoch + int(passing)
 
 
+def bytes_ahead(problem: Problem) -> int:
+    """Bytes that preparing the next group takes for each network while one trains: its first state and its examples."""
+    # Parameters, and two arrays of their size that an optimizer may keep.
+    return 3 * bytes_of(jax.eval_shape(problem.init, jax.eval_shape(lambda: jax.random.key(0))).params) + (
+        problem.bytes_of_epoch
+    )
+
+
 def bytes_of(tree: PyTree) -> int:
     """Bytes of the arrays in a tree, or of their shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))

@@ -9,7 +9,7 @@ import jax
 
 from widebasin.models import count_parameters, is_convolutional
 from widebasin.training.compilation import cores
-from widebasin.training.memory import COPIES_OF_PARAMETERS, bytes_in_training, bytes_of
+from widebasin.training.memory import COPIES_OF_PARAMETERS, bytes_ahead, bytes_in_training, bytes_of
 from widebasin.training.network import computing_in
 from widebasin.training.problem import Problem
 
@@ -118,7 +118,7 @@ def choose_plan(problem: Problem, networks: int, memory: int | None = None) -> P
       the digits the loop does not matter, and three at once take 1.3 times as long. ``models.nature.Blocks`` multiplies
       matrices instead and goes by its size, like dense networks.
     * Several hosts train one network together, which is sharded if its state takes more than a device's memory.
-    * Where the host computes a part of the epoch, every core trains one network at a time, and each step is
+    * Where the host computes a part of the epoch, every device trains one network at a time, and each step is
       dispatched, so that one can interrupt it.
 
     ``widebasin bench plans`` measures this where you compute; the figures are of 2 cores of an AMD EPYC.
@@ -142,7 +142,8 @@ def choose_plan(problem: Problem, networks: int, memory: int | None = None) -> P
         at_once = devices * min(few, PARAMETERS_AT_ONCE_ON_CPU // parameters, most // devices)
     else:
         devices = min(jax.local_device_count(), networks)
-        at_once = _even(networks, max(1, devices * _fitting(problem, platform, memory)), devices)
+        fitting = 1 if problem.on_host else _fitting(problem, platform, memory)
+        at_once = _even(networks, max(1, devices * fitting), devices)
     if at_once <= 1:
         return one(loop, parameters)
     return Plan(at_once, loop, platform, min(devices, at_once))
@@ -152,7 +153,9 @@ def _fitting(problem: Problem, platform: str, memory: int | None) -> int:
     """Number of networks that fit in the memory of one accelerator, beside the data that they share."""
     memory = memory or _memory(platform)
     with computing_in(problem.recipe.precision):
-        return max(0, memory - bytes_of(problem.data)) // bytes_in_training(problem)
+        # The next group has its data too.
+        left = max(0, memory - 2 * bytes_of(problem.data))
+        return left // (bytes_in_training(problem) + bytes_ahead(problem))
 
 
 def _memory(platform: str) -> int:
@@ -165,7 +168,8 @@ def _plan_of_one(problem: Problem, platform: str, loop: str, parameters: int, wo
     """The plan of one network on all devices of all hosts."""
     hosts, devices = jax.process_count(), devices_of_one(problem.recipe.batch_size)
     several = platform != "cpu" and hosts * devices > 1
-    sharded = several and 4 * COPIES_OF_PARAMETERS * parameters > _memory(platform)
+    size = 8 if problem.recipe.precision == "float64" else 4
+    sharded = several and size * COPIES_OF_PARAMETERS * parameters > _memory(platform)
     return Plan(1, loop, platform, devices, workers, hosts=hosts, sharded=sharded)
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,7 +40,7 @@ class Processes:
         def start(shares: Sequence[Share]) -> list[_Process]:
             return [_Process(context, share) for share in shares]
 
-        train_in_workers(job, job.execution.processes or cores(), start, tell, self.retries)
+        train_in_workers(job, job.execution.processes or cores(), start, tell, retries=self.retries)
 
 
 class _Process:
@@ -62,6 +63,8 @@ def _train(share: Any) -> None:
     """What a process does."""
     from widebasin.sweep.workers import train_share
 
+    # Ends without a word when the command is interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     number, count = share.job.execution.place
     if hasattr(os, "sched_setaffinity"):
         mine = sorted(os.sched_getaffinity(0))[number - 1 :: count]

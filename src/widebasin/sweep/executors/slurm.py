@@ -49,7 +49,7 @@ class Slurm:
         def start(shares: Sequence[Share]) -> list[_Task]:
             return [_Task(task) for task in self._submitted(shares)]
 
-        train_in_workers(job, count, start, tell)
+        train_in_workers(job, count, start, tell, go_on=True)
 
     def _submitted(self, shares: Sequence[Any]) -> list[Any]:
         """Submits one task per share."""
