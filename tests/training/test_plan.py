@@ -83,7 +83,7 @@ def test_the_memory_is_what_the_device_tells_or_that_of_the_table(monkeypatch):
 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
-    needed = bytes_of(DIGITS.data) + 7 * bytes_in_training(DIGITS)
+    needed = 2 * bytes_of(DIGITS.data) + 7 * (bytes_in_training(DIGITS) + bytes_ahead(DIGITS))
     assert at_once({"bytes_limit": int(needed / SHARE_OF_MEMORY) + 10}) == 7
     assert at_once(None) == at_once({}) == 35
     monkeypatch.setitem(MEMORY, "gpu", needed)
