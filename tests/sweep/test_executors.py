@@ -1,7 +1,6 @@
 """Executors: the same numbers wherever a sweep is trained, what workers tell, and what happens when they end."""
 
 import dataclasses
-import multiprocessing
 import os
 import signal
 import stat
@@ -63,6 +62,7 @@ def test_every_executor_is_one_and_says_what_its_options_are():
         ({"executor": "slurmy"}, "executor = 'slurmy': unknown; did you mean 'slurm'"),
         ({"executor": "slurm", "executor_options": ("gpus",)}, r"'gpus': must be NAME=VALUE, as in partition=1"),
         ({"executor": "slurm", "executor_options": ("gpus=x",)}, "'gpus=x': gpus must be a whole number"),
+        ({"processes": 2, "executor_options": ("retries=-1",)}, "'retries=-1': retries must not be negative"),
         ({"executor": "slurm", "executor_options": ("gpu=1",)}, "'gpu=1': slurm knows partition, account"),
         ({"executor_options": ("gpus=1",)}, "'gpus=1': local has no options"),
     ],
@@ -200,6 +200,20 @@ def test_every_executor_gives_the_bits_of_one_process(alone, tmp_path, executor)
 
 
 @pytest.mark.slow
+def test_a_script_without_a_guard_may_ask_for_processes(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import widebasin\n"
+        "print('once', flush=True)\n"
+        "found = widebasin.sweep(widths=(4,), rhos=(0.1,), seeds=1, epochs=1, networks_at_once=1, processes=2)\n"
+        "print(len(found.results))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line in ("once", "2")] == ["once", "2"]
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again(tmp_path):
     spec = resolve(Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=6))
     once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.0)
@@ -209,17 +223,16 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path):
     def kill(event):
         heard.append(event)
         if isinstance(event, Epoch) and not killed:
-            killed.append(multiprocessing.active_children()[0])
-            killed[0].kill()
+            killed.append(int(Leases(ResultsFolder(tmp_path / "shared"), 60).holders()[0].split()[1]))
+            os.kill(killed[0], signal.SIGKILL)
 
     shared = run(spec, tmp_path / "shared", execution=dataclasses.replace(once, processes=2), listeners=[kill])
-    assert killed[0].exitcode == -signal.SIGKILL
+    assert killed
     equal(shared.path, expected.path)
     finished = [(event.cell.name, event.group) for event in heard if isinstance(event, GroupFinished)]
     assert len(finished) == len(set(finished)) == 6
     assert isinstance(heard[-1], Finished)
     assert not list(shared.path.rglob("*lease*"))
-    assert not multiprocessing.active_children()
 
 
 # A workload whose networks of width 5 end their process, as for lack of memory, while a file exists.

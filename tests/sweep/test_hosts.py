@@ -34,8 +34,10 @@ def address():
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
-def together(*arguments, count=2, killed=None, by="SIGKILL", environments=None):
+def together(*arguments, count=2, killed=None, by="SIGKILL", environments=None, own=()):
     """Runs the command on so many hosts to its end; the one ``killed`` kills itself when it has its second checkpoint.
+
+    Each has arguments of its ``own``, if they are given.
 
     Returns:
         Exit code, standard output and standard error of every host.
@@ -43,7 +45,7 @@ def together(*arguments, count=2, killed=None, by="SIGKILL", environments=None):
     where, running = address(), []
     for number in range(1, count + 1):
         hosts = () if environments else ("--hosts", f"{number}/{count}@{where}")
-        given = [*map(str, arguments), *hosts]
+        given = [*map(str, (*arguments, *(own[number - 1] if own else ()))), *hosts]
         ending = KILLED.replace("SIGKILL", by)
         command = ["-c", ending, "sealed", "2", *given] if number == killed else ["-m", "widebasin.cli", *given]
         environment = os.environ | (environments[number - 1] if environments else {})
@@ -207,3 +209,26 @@ def test_a_state_is_sharded_over_the_devices_of_one_process():
         plan_for(odd, Execution(shard_parameters=True))
     with pytest.raises(ValueError, match="networks_at_once must be 1"):
         Plan(2, "scan", "cpu", devices=2, sharded=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ((("--seed", "1"), ("--seed", "2")), "the hosts were asked for different networks; give all the same command"),
+        ((("--out", "a"), ("--out", "b")), "is not the same folder on all hosts; give one that all see"),
+        ((("--hosts", "1/2@WHERE"), ("--hosts", "2/3@WHERE")), "2 hosts have met, but this one was told of 3"),
+    ],
+)
+def test_hosts_that_were_told_different_things_say_so(tmp_path, monkeypatch, own, message):
+    monkeypatch.chdir(tmp_path)
+    where = address()
+    own = [tuple(text.replace("WHERE", where) for text in one) for one in own]
+    shared = () if "--out" in own[0] else ("--out", "r")
+    environments = None if "--hosts" not in own[0] else [{}, {}]
+    arguments = ("train", "--width", "3", "--epochs", "2", "--batch-size", "50", *shared)
+    ends = together(*arguments, own=own, environments=environments)
+    assert all(code != 0 for code, _, _ in ends)
+    assert any(message in " ".join(said.split()) for _, _, said in ends), ends
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob(".seen-*"))

@@ -23,7 +23,7 @@ from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.cells import contains, file_name
 from widebasin.sweep.cost import Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
-from widebasin.sweep.hosts import follow, leading
+from widebasin.sweep.hosts import check_alike, follow, leading
 from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
@@ -74,6 +74,8 @@ def train_and_answer(
     resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
+    if execution.hosts is not None:
+        check_alike(resolved, path, execution)
     if execution.hosts is not None and jax.process_index() > 0:
         follow(path, execution)
         return None

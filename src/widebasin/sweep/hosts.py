@@ -1,20 +1,29 @@
 """Trains the networks of a sweep on several hosts together: host 0 leads, the others follow."""
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import jax
+
 from widebasin.shown import first_line
 from widebasin.sweep.cells import Cell
-from widebasin.sweep.errors import SweepError
+from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Listener
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors import Job
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.groups import Work, train_all, train_and_keep
 from widebasin.sweep.here import train_here
+from widebasin.sweep.spec import Resolved
+from widebasin.sweep.spec_file import spec_toml
 from widebasin.training import Checkpoints, Plan, Program, computing_in
-from widebasin.training.hosts import HostLost, agreed
+from widebasin.training.hosts import HostLost, agreed, alike
+
+# Seconds for which a file on another host may not be seen.
+HIDDEN = 10
 
 # A group of networks to train, the reason why host 0 has ended, or nothing more to do.
 Order = tuple[Cell, Plan, int] | str | None
@@ -63,6 +72,45 @@ class Leading:
     @staticmethod
     def _tell(order: Order) -> None:
         agreed(lambda: order)
+
+
+def check_alike(spec: Resolved, path: Path, execution: Execution) -> None:
+    """Checks that all hosts were given the same, and see one results folder; all come here together.
+
+    Raises:
+        UsageError: on every host, if not.
+    """
+    if not alike(spec_toml(spec).encode()):
+        raise UsageError(
+            "hosts", execution.hosts, "the hosts were asked for different networks; give all the same command"
+        )
+    name = agreed(lambda: f".seen-{os.urandom(8).hex()}")
+    probe = path / name
+    if jax.process_index() == 0:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+        except OSError:
+            pass  # said when the folder is locked
+    agreed(lambda: None)
+    seen = _appears(probe)
+    everywhere = alike(b"seen" if seen else b"")
+    if jax.process_index() == 0:
+        probe.unlink(missing_ok=True)
+        if not everywhere and not any(path.iterdir()):
+            path.rmdir()
+    if not everywhere:
+        raise UsageError("out", str(path), "is not the same folder on all hosts; give one that all see")
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file is there, or comes within the time for which a network's file system may hide it."""
+    for _ in range(HIDDEN):
+        # Listing a folder asks the server anew.
+        if path.parent.is_dir() and path.name in os.listdir(path.parent):
+            return True
+        time.sleep(1)
+    return False
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import hashlib
 import os
 import pickle
 import socket
@@ -63,6 +64,8 @@ def join(index: int | None = None, count: int | None = None, coordinator: str | 
         if "before" not in str(error):
             raise
         raise ValueError("JAX is in use already, by a workload's file perhaps; use it in functions only") from error
+    if count is not None and jax.process_count() != count:
+        raise ValueError(f"{jax.process_count()} hosts have met, but this one was told of {count}")
     with _output_to_errors():
         agreed(lambda: None)  # Gloo tells whom it is connected to
 
@@ -141,6 +144,14 @@ def agreed(decide: Callable[[], Value]) -> Value:
     if error is not None:
         raise error
     return value  # pyright: ignore[reportReturnType]
+
+
+def alike(value: bytes) -> bool:
+    """Whether all hosts have the same value; all must come here together."""
+    digest = np.frombuffer(hashlib.sha256(value).digest(), np.uint8)
+    with explained():
+        found = multihost_utils.process_allgather(digest)
+    return bool((np.asarray(found) == digest).all())
 
 
 @contextlib.contextmanager

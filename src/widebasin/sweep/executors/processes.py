@@ -1,8 +1,11 @@
 """Trains in several processes of this machine."""
 
-import multiprocessing
+import contextlib
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,10 +38,9 @@ class Processes:
         if jax.default_backend() != "cpu":
             remedy = "cannot be used with accelerators, of which this process has taken all: start one process for each"
             raise UsageError("executor", self.name, f"{remedy} with --shard")
-        context = multiprocessing.get_context("spawn")
 
         def start(shares: Sequence[Share]) -> list[_Process]:
-            return [_Process(context, share) for share in shares]
+            return [_Process(share) for share in shares]
 
         train_in_workers(job, job.execution.processes or cores(), start, tell, retries=self.retries)
 
@@ -46,25 +48,30 @@ class Processes:
 class _Process:
     """A process with a share of the work; see ``workers.Worker``."""
 
-    def __init__(self, context: Any, share: Any) -> None:
-        self.process = context.Process(target=_train, args=(share,), name=f"widebasin {share.name}", daemon=True)
-        self.process.start()
+    def __init__(self, share: Any) -> None:
+        # Not by ``multiprocessing``, which would run the user's script once more in every process.
+        command = [sys.executable, "-P", "-c", f"from {__name__} import train; train()"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as given:
+            pickle.dump(share, given)
 
     def ended(self) -> str | None:
-        code = self.process.exitcode
+        code = self.process.poll()
         return None if code is None else f"exit code {code}" if code else ""
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.join()
+        self.process.wait()
 
 
-def _train(share: Any) -> None:
-    """What a process does."""
-    from widebasin.sweep.workers import train_share
-
+def train() -> None:
+    """What a process does, with the share that it reads."""
     # Ends without a word when the command is interrupted.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from widebasin.sweep.workers import train_share
+
+    share = pickle.load(sys.stdin.buffer)
     number, count = share.job.execution.place
     if hasattr(os, "sched_setaffinity"):
         mine = sorted(os.sched_getaffinity(0))[number - 1 :: count]

@@ -58,5 +58,7 @@ def executor_of(execution: "Execution") -> Executor:
             values[key] = types[key](text)
         except ValueError as error:
             raise UsageError("executor_options", option, f"{key} must be {WORDS[types[key]]}") from error
+        if types[key] is not str and values[key] < 0:
+            raise UsageError("executor_options", option, f"{key} must not be negative")
     check_package("executor", executor.name, executor.requirement)
     return executor(**values)
