@@ -20,6 +20,7 @@ from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of
 from widebasin.sweep.executors.processes import Processes
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import Leases
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
 from widebasin.sweep.spec_file import spec_toml
@@ -215,15 +216,16 @@ def test_a_script_without_a_guard_may_ask_for_processes(tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again(tmp_path):
-    spec = resolve(Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=6))
+    spec = resolve(Spec(widths=(3, 5), rhos=(0.05, 0.2), seeds=2, epochs=20))
     once = Execution(networks_at_once=2, devices=1, checkpoint_seconds=0.0)
     expected = run(spec, tmp_path / "alone", execution=once)
     heard, killed = [], []
 
     def kill(event):
         heard.append(event)
-        if isinstance(event, Epoch) and not killed:
-            killed.append(int(Leases(ResultsFolder(tmp_path / "shared"), 60).holders()[0].split()[1]))
+        training = Leases(ResultsFolder(tmp_path / "shared"), 60).holders()
+        if isinstance(event, Epoch) and training and not killed:
+            killed.append(int(training[0].split()[1]))
             os.kill(killed[0], signal.SIGKILL)
 
     shared = run(spec, tmp_path / "shared", execution=dataclasses.replace(once, processes=2), listeners=[kill])
@@ -427,6 +429,7 @@ from ray.cluster_utils import Cluster
 from widebasin.sweep.events import Epoch
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import Leases
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.run import run
 from widebasin.sweep.spec_file import read_spec
