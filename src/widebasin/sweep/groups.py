@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import PyTree
 
@@ -39,7 +39,8 @@ AHEAD = 2
 POLL, LOOKS = 1.0, 25
 # Leases that a process looks at when it waits, of as many as there are.
 LEASES_AT_A_LOOK = 10
-# Seconds between two looks whether this process still has what it trains.
+# Seconds between two looks whether this process still has the lease of what it trains: small networks have hundreds of
+# epochs a second.
 HELD = 1.0
 # While there is other work, groups of others are left alone.
 NOT_YET = itertools.repeat(-1)
@@ -110,7 +111,7 @@ def train_sharing(
     number, count = shard
     work = [Work(cell, plans[cell.name], folder, execution, leases.of, program, failures={}) for cell in cells]
     for one in work:
-        one.looks = NOT_YET
+        one.looks_every, one.looks = HELD, NOT_YET
     work = _begun_at(work, (number - 1) * sum(len(one.groups) for one in work) // count)
     looked_at = 0
     while left := [one for one in work if one.left()]:
@@ -162,6 +163,7 @@ class Work:
     Attributes:
         groups: number and points of every group, in the order in which they are trained.
         told: the groups whose end was reported.
+        looks_every: seconds between two looks, at the end of an epoch, whether this process still has a group.
         looks: numbers the groups that others have; this process asks for ``LEASES_AT_A_LOOK`` of them, from 0 on.
         failures: the error of every group that failed here, if the sweep goes on without it; ``None`` if it does not.
     """
@@ -179,7 +181,7 @@ class Work:
         self.cell, self.plan, self.folder, self.execution, self.claim = cell, plan, folder, execution, claim
         self.groups = list(enumerate(plan.groups(cell.points)))
         self.failures, self.told = failures, set[int]()
-        self.looks: Iterator[int] = itertools.repeat(0)
+        self.looks_every, self.looks = 0.0, cast(Iterator[int], itertools.repeat(0))
         self._program_of, self._seen = program, Look()
         self._preparing: Future[Program] | None = None
 
@@ -315,7 +317,7 @@ def _train_group(
 
     def on_epoch(report: EpochReport) -> None:
         nonlocal looked
-        if time.monotonic() - looked >= HELD:
+        if time.monotonic() - looked >= work.looks_every:
             check_held()
             looked = time.monotonic()
         tell(Epoch(cell, number, points, report))

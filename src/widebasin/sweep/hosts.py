@@ -107,7 +107,7 @@ def _appears(path: Path) -> bool:
     """Whether a file is there, or comes within the time for which a network's file system may hide it."""
     for _ in range(HIDDEN):
         # Listing a folder asks the server anew.
-        if path.parent.is_dir() and path.name in os.listdir(path.parent):
+        if path.parent.is_dir() and path in path.parent.iterdir():
             return True
         time.sleep(1)
     return False

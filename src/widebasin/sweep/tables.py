@@ -56,9 +56,13 @@ def stacked(contents: Sequence[bytes]) -> tuple[pd.DataFrame, list[int]] | None:
         or their columns differ, which ``unpacked`` tells one by one.
     """
     try:
-        arrows = [pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) for content in contents]
+        return _stacked(contents)
     except Exception:  # see ``unpacked``
         return None
+
+
+def _stacked(contents: Sequence[bytes]) -> tuple[pd.DataFrame, list[int]] | None:
+    arrows = [pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) for content in contents]
     seals = [arrow.schema.metadata or {} for arrow in arrows]
     arrows = [arrow.replace_schema_metadata(None) for arrow in arrows]
     if not arrows or any(not arrow.schema.equals(arrows[0].schema) for arrow in arrows):
