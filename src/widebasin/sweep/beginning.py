@@ -57,7 +57,7 @@ def begin_or_continue(
         except (OtherResults, DamagedResults):
             if not _may_delete(folder, overwrite):
                 raise
-    check_foreign(folder)
+    _check_foreign(folder)
     grid = cells(spec)
     plans = plans or {cell.name: plan_for(cell, execution) for cell in grid}
     folder.check_space(bytes_needed(grid, plans, execution))
@@ -99,11 +99,11 @@ def check_or_clear(folder: ResultsFolder, spec: Resolved, execution: Execution, 
         except (OtherResults, DamagedResults):
             if not _may_delete(folder, overwrite):
                 raise
-    check_foreign(folder)
+    _check_foreign(folder)
     folder.clear()
 
 
-def check_foreign(folder: ResultsFolder) -> None:
+def _check_foreign(folder: ResultsFolder) -> None:
     """Raises ``UsageError`` if a folder that a sweep will begin in contains files of others."""
     own = (*RESULT_FILES, *OWN_FOLDERS, *RECORD_FILES) if folder.holds_sweep() else (*RECORD_FILES, WORKERS)
     folder.check_foreign(own)

@@ -70,9 +70,9 @@ class Execution:
     """Where to train; widebasin list executors tells more."""
     processes: Annotated[
         int | None,
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: see --executor)"),
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as many as fit)"),
     ] = None
-    """Processes of the executor, which train the sweep together."""
+    """Processes that train the sweep together: on every core, or in all of a Ray cluster; Slurm needs a number."""
     executor_options: Annotated[
         tuple[str, ...],
         tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]", help_behavior_hint="(default: none)"),
@@ -81,7 +81,7 @@ class Execution:
     shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="(default: trains alone)")] = None
     """Number of this process and of all that share the results folder, such as 1/4; any may come or go."""
     lease_seconds: float = 60.0
-    """With --shard: time after which the others take over the networks of a process that has vanished."""
+    """Time after which other processes take over the networks of a process that has vanished."""
     hosts: HostsFlag = None
     """Number of this host, of all that train each network together, and where host 1 listens; or auto (Slurm)."""
     shard_parameters: bool = False

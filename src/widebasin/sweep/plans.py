@@ -35,7 +35,7 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
     alone = plan.hosts > 1 or execution.shard_parameters
     at_once = 1 if alone else at_once_of(execution, len(cell.points)) or plan.networks_at_once
     devices = execution.devices or (plan.devices if at_once > 1 else devices_of_one(cell.recipe.batch_size))
-    check_available(devices)
+    _check_available(devices)
     if alone:
         devices = devices_that_split(cell, execution, plan.sharded or execution.shard_parameters)
     # Groups of several networks are filled up to a multiple of the devices; a batch must be one.
@@ -66,7 +66,7 @@ def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:
         UsageError: if they cannot.
     """
     devices, hosts = execution.devices or devices_of_one(cell.recipe.batch_size, sharded), jax.process_count()
-    check_available(devices)
+    _check_available(devices)
     if cell.recipe.batch_size % (devices * hosts):
         examples = f"the {cell.recipe.batch_size} examples of a batch"
         if execution.devices:
@@ -78,7 +78,7 @@ def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:
     return devices
 
 
-def check_available(devices: int) -> None:
+def _check_available(devices: int) -> None:
     """Raises ``UsageError`` if this host has fewer devices."""
     available = jax.local_device_count()
     if devices > available:

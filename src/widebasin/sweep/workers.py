@@ -55,11 +55,6 @@ class Share:
     job: Job
     events: Path
 
-    @property
-    def name(self) -> str:
-        """Number of the worker and of all workers, as in ``1/4``."""
-        return str(self.job.execution.shard)
-
 
 class Worker(Protocol):
     """A worker that an executor has started."""
@@ -219,9 +214,9 @@ class _Told:
     """
 
     def __init__(self, share: Share) -> None:
-        number = share.name.partition("/")[0]
+        number, _ = share.job.execution.place or (1, 1)
         self.path = share.events / f"{number}-{socket.gethostname()}-{os.getpid()}.events"
-        self.first = number == "1"
+        self.first = number == 1
 
     def __call__(self, message: Message) -> None:
         if isinstance(message, GroupFinished) and message.before and not self.first:
