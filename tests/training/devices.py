@@ -15,23 +15,14 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from training.tasks import DIGITS, point
+from training.tasks import DIGITS, FEW, point, residual
 
 from widebasin import sam
-from widebasin.data import SplitSizes, digit_images
-from widebasin.models import ResNet
-from widebasin.training import CLASSIFICATION, Plan, Program, Recipe, Supervised
+from widebasin.training import Plan, Program, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=20, learning_rate=0.1, precision="float64")
-SIZES = SplitSizes(train=50, valid=30, test=30)
-DENSE = replace(DIGITS, recipe=RECIPE, sizes=SIZES)
-RESIDUAL = Supervised(
-    build=lambda key: ResNet.cifar(2, channels=1, stages=(1,), key=key),
-    dataset=digit_images(),
-    sizes=SIZES,
-    objective=CLASSIFICATION,
-    recipe=RECIPE,
-)
+DENSE = replace(DIGITS, recipe=RECIPE, sizes=FEW)
+RESIDUAL = residual(RECIPE)
 ONE = [point(rho=0.1, seed=1, label_noise=0.2)]
 FOUR = [
     point(rho=0.1, seed=1, label_noise=0.2),

@@ -18,26 +18,18 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from training.tasks import DIGITS, NORMALIZED, point
+from training.tasks import DIGITS, FEW, NORMALIZED, point, residual
 from training.test_streamed import task_of
 
 from widebasin import sam
-from widebasin.data import SplitSizes, digit_images
-from widebasin.models import MLP, BatchNormalization, ResNet
-from widebasin.training import CLASSIFICATION, Checkpoints, Plan, Program, Recipe, Supervised, streamed, train
+from widebasin.models import MLP, BatchNormalization
+from widebasin.training import Checkpoints, Plan, Program, Recipe, streamed, train
 from widebasin.training.hosts import join
 
 RECIPE = Recipe(epochs=3, batch_size=20, learning_rate=0.1, precision="float64")
-SIZES = SplitSizes(train=50, valid=30, test=30)
-DENSE = replace(DIGITS, recipe=RECIPE, sizes=SIZES)
+DENSE = replace(DIGITS, recipe=RECIPE, sizes=FEW)
 WIDE = replace(DENSE, build=lambda key: MLP((64, 128, 128, 10), key=key))
-RESIDUAL = Supervised(
-    build=lambda key: ResNet.cifar(2, channels=1, stages=(1,), key=key),
-    dataset=digit_images(),
-    sizes=SIZES,
-    objective=CLASSIFICATION,
-    recipe=RECIPE,
-)
+RESIDUAL = residual(RECIPE)
 
 
 class NormalizedPixels(eqx.Module):
@@ -64,7 +56,7 @@ def runs(images):
     return {
         # Of a batch of 20, a group of 10 is on two of four hosts.
         "normalized, m = 10": (
-            replace(NORMALIZED, recipe=RECIPE, sizes=SIZES),
+            replace(NORMALIZED, recipe=RECIPE, sizes=FEW),
             lambda rho: sam.SAM(rho, m=10),
             ours,
             "scan",

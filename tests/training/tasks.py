@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from widebasin import sam
-from widebasin.data import SplitSizes, digits, teacher_regression
-from widebasin.models import MLP, BatchNormalization
+from widebasin.data import SplitSizes, digit_images, digits, teacher_regression
+from widebasin.models import MLP, BatchNormalization, ResNet
 from widebasin.training import CLASSIFICATION, REGRESSION, Point, Program, Recipe, Supervised
 
 DIGITS = Supervised(
@@ -92,3 +92,18 @@ def trained(problem, method, points, plan, epochs=2):
 def leaves(state):
     """The parameters, array by array, with the leading axis over networks."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+
+
+# For runs in processes of their own.
+FEW = SplitSizes(train=50, valid=30, test=30)
+
+
+def residual(recipe):
+    """A small residual network with batch normalization."""
+    return Supervised(
+        build=lambda key: ResNet.cifar(2, channels=1, stages=(1,), key=key),
+        dataset=digit_images(),
+        sizes=FEW,
+        objective=CLASSIFICATION,
+        recipe=recipe,
+    )
