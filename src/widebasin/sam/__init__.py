@@ -12,7 +12,7 @@ All of them only compute gradients; use any optax optimizer, or none, to apply t
 """
 
 from widebasin.sam._asam import ASAM
-from widebasin.sam._ascent import Mask, ascent_point
+from widebasin.sam._ascent import Mask, Scales, Scaling, ascent_point
 from widebasin.sam._batch import Batch, average_over_groups, concatenate_over_groups
 from widebasin.sam._differentiation import decayed, microbatched
 from widebasin.sam._esam import ESAM
@@ -55,6 +55,8 @@ __all__ = [
     "Perturbing",
     "RandomPerturbation",
     "SAMEveryK",
+    "Scales",
+    "Scaling",
     "all_finite",
     "ascent_point",
     "average_over_groups",

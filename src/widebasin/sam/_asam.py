@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._ascent import Mask, ascent_point, at_least_smallest, masked, moved, norm, widened
+from widebasin.sam._ascent import Mask, Scaling, ascent_point, at_least_smallest, masked, moved, scaled, widened
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, register_method
 
@@ -51,17 +51,22 @@ class ASAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.ascent()
-        point = adaptive_ascent_point(batch.params, clean, self.rho, self.eta, self.adaptive, self.mask)
+        point = adaptive_ascent_point(batch.params, clean, self.rho, self.eta, self.adaptive, self.mask, self.scales)
         return value, batch.guarded(batch.gradient(point), clean), state
 
 
 def steepest_ascent_point(
-    params: PyTree, gradients: PyTree, rho: float | Float[Array, "..."], adaptive: bool, mask: Mask | None
+    params: PyTree,
+    gradients: PyTree,
+    rho: float | Float[Array, "..."],
+    adaptive: bool,
+    mask: Mask | None,
+    scales: Scaling | None,
 ) -> PyTree:
     """The end point of the ascent: SAM's, or, if ``adaptive``, that of ASAM with ``eta = 0``."""
     if adaptive:
-        return adaptive_ascent_point(params, gradients, rho, 0.0, None, mask)
-    return ascent_point(params, gradients, rho, mask=mask)
+        return adaptive_ascent_point(params, gradients, rho, 0.0, None, mask, scales)
+    return ascent_point(params, gradients, rho, mask=mask, scales=scales)
 
 
 def adaptive_ascent_point(
@@ -71,20 +76,25 @@ def adaptive_ascent_point(
     eta: float | Float[Array, "..."],
     adaptive: Mask | None,
     mask: Mask | None,
+    scales: Scaling | None,
 ) -> PyTree:
-    """``w + rho T^2 g / max(||T g||, 1e-12)`` with ``T = |w| + eta`` where adaptive and 1 elsewhere."""
-    direction, length = adaptive_direction(params, masked(gradients, mask), eta, adaptive)
+    """``w + rho a T^2 g / max(||b T g||, 1e-12)`` with ``T = |w| + eta`` where adaptive and 1 elsewhere."""
+    direction, length = adaptive_direction(params, masked(gradients, mask), eta, adaptive, scales)
     return moved(params, direction, rho / at_least_smallest(length))
 
 
 def adaptive_direction(
-    params: PyTree, gradients: PyTree, eta: float | Float[Array, "..."] = 0.0, adaptive: Mask | None = None
+    params: PyTree,
+    gradients: PyTree,
+    eta: float | Float[Array, "..."] = 0.0,
+    adaptive: Mask | None = None,
+    scales: Scaling | None = None,
 ) -> tuple[PyTree, Float[Array, ""]]:
-    """``T^2 g`` and its length ``||T g||`` in the norm of the ascent, in at least float32."""
+    """``a T^2 g`` and its length ``||b T g||`` in the norm of the ascent, in at least float32."""
     chosen = (adaptive or (lambda _: True))(gradients)
     keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
 
-    def scaled(g: Array | None, p: Any, keep: Any) -> Array | None:
+    def times_size(g: Array | None, p: Any, keep: Any) -> Array | None:
         if g is None:
             return None
         wide = widened(g)
@@ -92,7 +102,7 @@ def adaptive_direction(
         return jnp.where(keep, size, 1.0).astype(wide.dtype) * wide
 
     def once(tree: PyTree) -> PyTree:
-        return jax.tree.map(scaled, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
+        return jax.tree.map(times_size, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
 
     first = once(gradients)
-    return once(first), norm(first)
+    return scaled(once(first), first, scales)

@@ -1,7 +1,7 @@
 """The point where the second gradient is taken."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,28 @@ Mask = Callable[[PyTree], PyTree]
 """Selects parameters: a function of the gradients (the structure of the parameters) that returns booleans, or arrays of
 booleans, of the same structure or a prefix of it. Example, weights but not biases:
 ``lambda gradients: jax.tree.map(lambda g: g.ndim > 1, gradients)``. See also ``by_path`` and ``by_dimensions``."""
+
+
+class Scales(NamedTuple):
+    """Factors of the ascent for every layer: it becomes ``rho a * g / ||b * g||``, entry by entry.
+
+    Attributes:
+        numerator: ``a``, how far a layer moves: a number, an array that can be multiplied with a leaf, or a pytree of
+            these with the structure of the gradients or a prefix of it.
+        norm: ``b``, how much a layer counts in the norm, likewise. With ``a = b^2`` the ascent is steepest among all
+            steps ``d`` with ``||d / b|| = rho``: SAM in the coordinates ``w / b``.
+
+    Source: layerwise perturbation scaling, Haas et al. 2024 (arXiv 2411.00075).
+    """
+
+    numerator: PyTree = 1.0
+    norm: PyTree = 1.0
+
+
+Scaling = Callable[[PyTree], Scales]
+"""Factors of the ascent: a function of the gradients (the structure of the parameters) that returns ``Scales``.
+Example, biases do not count in the norm: ``lambda gradients: Scales(norm=jax.tree.map(lambda g: g.ndim > 1,
+gradients))``. See also ``widebasin.parametrization``, which makes the scales of muP^2."""
 
 # The published code's guard: the ascent of a zero gradient is zero, not 0 / 0.
 SMALLEST_NORM = 1e-12
@@ -24,8 +46,11 @@ def ascent_point(
     *,
     normalize: bool = True,
     mask: Mask | None = None,
+    scales: Scaling | None = None,
 ) -> PyTree:
     """Where SAM takes its gradient: ``w + rho g / max(||g||, 1e-12)``, or ``w + rho g`` unnormalized.
+
+    With scales ``a`` and ``b`` it is ``w + rho a * g / max(||b * g||, 1e-12)``, or ``w + rho a * g``.
 
     The norm is the Euclidean norm over all leaves together, accumulated in at least float32.
 
@@ -36,6 +61,7 @@ def ascent_point(
         rho: radius, in the units of the parameters (normalized) or of a step size (unnormalized).
         normalize: whether the ascent has length ``rho``, whatever the length of the gradient.
         mask: which parameters move; norm and ascent are those of the gradient's masked part.
+        scales: factors of the ascent, layer by layer; none by default.
 
     Returns:
         The perturbed parameters, every leaf in its own dtype.
@@ -45,7 +71,26 @@ def ascent_point(
     gradients = masked(gradients, mask)
     if not jax.tree.leaves(gradients):
         return params
-    return moved(params, gradients, rho / at_least_smallest(norm(gradients)) if normalize else rho)
+    direction, length = scaled(gradients, gradients, scales)
+    return moved(params, direction, rho / at_least_smallest(length) if normalize else rho)
+
+
+def scaled(direction: PyTree, measured: PyTree, scales: Scaling | None) -> tuple[PyTree, Float[Array, ""]]:
+    """``a * direction`` and ``||b * measured||`` with the factors of the scales, both 1 without them."""
+    if scales is None:
+        return direction, norm(measured)
+    factors = scales(direction)
+    return _times(factors.numerator, direction), norm(_times(factors.norm, measured))
+
+
+def _times(factors: PyTree, tree: PyTree) -> PyTree:
+    """A tree times factors for its leaves or branches, in at least float32."""
+
+    def times(factor: Any, leaf: Array) -> Array:
+        wide = widened(leaf)
+        return wide * jnp.asarray(factor, jnp.finfo(wide.dtype).dtype)
+
+    return jax.tree.map(lambda factor, branch: jax.tree.map(lambda leaf: times(factor, leaf), branch), factors, tree)
 
 
 def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) -> PyTree:

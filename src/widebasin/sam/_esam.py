@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._asam import adaptive_direction
-from widebasin.sam._ascent import at_least_smallest, masked, moved, norm
+from widebasin.sam._ascent import at_least_smallest, masked, moved, scaled
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key, register_method
 
@@ -58,9 +58,10 @@ class ESAM(Perturbing):
         del step
         value, clean = batch.clean()
         gradients = masked(clean, self.mask)
-        direction, length = gradients, norm(gradients)
         if self.adaptive:
-            direction, length = adaptive_direction(batch.params, gradients)
+            direction, length = adaptive_direction(batch.params, gradients, scales=self.scales)
+        else:
+            direction, length = scaled(gradients, gradients, self.scales)
         point = moved(batch.params, self._chosen(direction, key), self.rho / (at_least_smallest(length) * self.beta))
         # Rounded first: 0.07 * 100 is more than 7.
         chosen = None if self.gamma == 1 else math.ceil(round(self.gamma * batch.size, 6))

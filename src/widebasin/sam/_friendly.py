@@ -76,5 +76,5 @@ class FriendlySAM(Perturbing):
         average = combination(self.decay, state.average, 1.0 - self.decay, clean)
         subtracted = average if self.subtract == "updated" else state.average
         direction = combination(1.0, clean, -self.sigma, subtracted)
-        point = steepest_ascent_point(batch.params, direction, self.rho, self.adaptive, self.mask)
+        point = steepest_ascent_point(batch.params, direction, self.rho, self.adaptive, self.mask, self.scales)
         return value, batch.guarded(batch.gradient(point), clean), FriendlySAMState(average)

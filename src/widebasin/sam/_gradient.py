@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.sam._ascent import Mask
+from widebasin.sam._ascent import Mask, Scaling
 from widebasin.sam._batch import Batch, average_over_groups
 from widebasin.sam._method import is_whole_number, step_of
 from widebasin.sam._nnx import refuse_transformation
@@ -23,6 +23,7 @@ def value_and_grad(
     normalize: bool = True,
     mask: Mask | None = None,
     m: int | None = None,
+    scales: Scaling | None = None,
     base: Callable[..., Any] = jax.value_and_grad,
     batch_argnums: int | Sequence[int] | None = None,
     axis_name: str | None = None,
@@ -42,6 +43,7 @@ def value_and_grad(
         mask: which parameters are perturbed; all by default. It is called with the gradients as returned: a tuple if
             ``argnums`` names several arguments.
         m: examples per ascent (m-sharpness); the whole batch by default.
+        scales: factors of the ascent, layer by layer, see ``Scales``; none by default.
         base: the function that differentiates: anything with the signature of ``jax.value_and_grad``, such as
             ``equinox.filter_value_and_grad``.
         batch_argnums: which arguments contain examples, see ``Method.value_and_grad``; for ``m``.
@@ -63,7 +65,7 @@ def value_and_grad(
         >>> float(value), [round(float(g), 3) for g in gradient]
         (12.5, [3.3, 4.4])
     """
-    method = SAM(rho, normalize, mask=mask, m=m)
+    method = SAM(rho, normalize, mask=mask, m=m, scales=scales)
     if not (is_whole_number(argnums) or isinstance(argnums, Sequence)):
         raise TypeError(
             f"argnums must be an integer or several, got {argnums!r}; pass the radius by name: rho={argnums!r}"

@@ -47,7 +47,7 @@ class GSAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.clean()
-        point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask)
+        point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask, self.scales)
         perturbed = batch.gradient(point)
         gradients = combination(1.0, perturbed, -self.alpha, without_projection(clean, perturbed))
         return value, batch.guarded(gradients, clean), state

@@ -73,7 +73,12 @@ class LinearizedSAM(Perturbing):
         if not self.fixed_point:
             clean = jax.tree.map(jnp.add, at_center, clean)
         ascent = ascent_point(
-            jax.tree.map(jnp.zeros_like, state.center), clean, self.rho, normalize=self.normalize, mask=self.mask
+            jax.tree.map(jnp.zeros_like, state.center),
+            clean,
+            self.rho,
+            normalize=self.normalize,
+            mask=self.mask,
+            scales=self.scales,
         )
         gradients = jax.tree.map(jnp.add, clean, product(ascent))
         return batch.value(), batch.guarded(gradients, clean), state

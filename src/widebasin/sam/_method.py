@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from widebasin.sam._ascent import Mask, norm
+from widebasin.sam._ascent import Mask, Scaling, norm
 from widebasin.sam._batch import Batch, average_over_groups
 from widebasin.sam._nnx import refuse_transformation
 
@@ -252,15 +252,19 @@ class Perturbing(Method):
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
+        scales: factors of the ascent, layer by layer, see ``Scales``; none by default. They change where the gradient
+            is taken; projections and norms of gradients in a method's update stay as they are.
     """
 
     rho: float | Float[Array, "..."] = 0.05
     mask: Mask | None = field(default=None, kw_only=True, metadata={"static": True})
     m: int | None = field(default=None, kw_only=True, metadata={"static": True})
+    scales: Scaling | None = field(default=None, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         check_radius(self.rho)
         check_mask(self.mask)
+        check_scales(self.scales)
         if self.m is not None and not (is_whole_number(self.m) and self.m >= 1):
             raise ValueError(f"m must be a number of examples of at least 1, or None for the whole batch, got {self.m}")
 
@@ -271,6 +275,15 @@ def check_mask(mask: Any, argument: str = "mask") -> None:
         raise TypeError(
             f"{argument} must be a function from gradients to booleans, got {type(mask).__name__}; "
             "for a pytree of booleans, use: lambda gradients: booleans"
+        )
+
+
+def check_scales(scales: Any) -> None:
+    """Raises ``TypeError`` if scales are not a function."""
+    if scales is not None and not callable(scales):
+        raise TypeError(
+            f"scales must be a function from gradients to sam.Scales, got {type(scales).__name__}; for fixed factors, "
+            "use: lambda gradients: sam.Scales(numerator, norm)"
         )
 
 

@@ -71,7 +71,9 @@ class SAMEveryK(Perturbing):
         value, clean = batch.clean()
 
         def perturbed(clean: PyTree) -> PyTree:
-            point = ascent_point(batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask)
+            point = ascent_point(
+                batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
+            )
             return batch.guarded(batch.gradient(point), clean)
 
         gradients = every(self.k, state.count if step is None else step, perturbed, lambda clean: clean, clean)
@@ -142,7 +144,7 @@ class LookSAM(Perturbing):
         value, clean = batch.clean()
 
         def look(clean: PyTree, kept: PyTree) -> tuple[PyTree, PyTree]:
-            point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask)
+            point = steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask, self.scales)
             perturbed = batch.guarded(batch.gradient(point), clean)
             # No part of g is orthogonal to g, so v is that of g_s - g as well, which loses fewer digits.
             added = jax.tree.map(lambda p, c, k: p.astype(k.dtype) - c.astype(k.dtype), perturbed, clean, kept)

@@ -44,5 +44,5 @@ class RandomPerturbation(Perturbing):
         direction = structure.unflatten(
             jax.random.normal(k, leaf.shape, wide_dtype(leaf.dtype)) for k, leaf in zip(keys, leaves, strict=False)
         )
-        point = ascent_point(batch.params, direction, self.rho, mask=self.mask)
+        point = ascent_point(batch.params, direction, self.rho, mask=self.mask, scales=self.scales)
         return batch.value(), batch.gradient(point), state

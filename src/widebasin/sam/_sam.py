@@ -50,7 +50,9 @@ class SAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.ascent()
-        point = ascent_point(batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask)
+        point = ascent_point(
+            batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
+        )
         return value, batch.guarded(batch.gradient(point), clean), state
 
 
@@ -88,6 +90,6 @@ class MultiStepSAM(Perturbing):
         value, gradients = batch.clean()
         point = batch.params
         for _ in range(self.steps):
-            point = ascent_point(point, gradients, self.rho / self.steps, mask=self.mask)
+            point = ascent_point(point, gradients, self.rho / self.steps, mask=self.mask, scales=self.scales)
             gradients = batch.guarded(batch.gradient(point), gradients)
         return value, gradients, state

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
-from widebasin.sam._ascent import at_least_smallest, masked, moved, norm, zeros_for
+from widebasin.sam._ascent import at_least_smallest, masked, moved, scaled, zeros_for
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import (
     Evaluation,
@@ -109,8 +109,9 @@ class SSAM(Perturbing):
         del key, step
         value, clean = batch.clean()
         gradients = masked(clean, self.mask)
-        kept = masked(gradients, lambda _: state.perturbed)
-        point = moved(batch.params, kept, self.rho / at_least_smallest(norm(gradients)))
+        direction, length = scaled(gradients, gradients, self.scales)
+        kept = masked(direction, lambda _: state.perturbed)
+        point = moved(batch.params, kept, self.rho / at_least_smallest(length))
         return value, batch.guarded(batch.gradient(point), clean), state
 
 

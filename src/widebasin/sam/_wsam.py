@@ -47,6 +47,8 @@ class WSAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.clean()
-        perturbed = batch.gradient(steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask))
+        perturbed = batch.gradient(
+            steepest_ascent_point(batch.params, clean, self.rho, self.adaptive, self.mask, self.scales)
+        )
         weight = self.gamma / (1.0 - self.gamma)
         return value, batch.guarded(combination(weight, perturbed, 1.0 - weight, clean), clean), state
