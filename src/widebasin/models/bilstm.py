@@ -1,5 +1,8 @@
 """A recurrent classifier of sentences: LSTMs in both directions, and attention over their states."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,9 @@ class LSTM(eqx.Module):
         state: ``W_h``.
         bias: ``b``.
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"inputs": 1, "state": 1}
+    FAN_AVERAGE: ClassVar[tuple[str, ...]] = ("inputs",)
 
     inputs: Float[Array, "gates features"]
     state: Float[Array, "gates hidden"]
@@ -79,6 +85,9 @@ class BiLSTM(eqx.Module):
         >>> count_parameters(BiLSTM(37, words=100, key=jax.random.key(0)))
         31526
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"keys": 1, "attention": 0}
+    FAN_AVERAGE: ClassVar[tuple[str, ...]] = ("keys", "attention")
 
     words: Float[Array, "words features"]
     forward: LSTM

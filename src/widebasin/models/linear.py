@@ -1,7 +1,8 @@
 """Linear networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -21,6 +22,8 @@ class LinearNetwork(eqx.Module):
         >>> count_parameters(LinearNetwork((6, 10, 10), key=jax.random.key(0)))
         160
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"weights": 1}
 
     weights: list[Float[Array, "outputs inputs"]]
 
@@ -43,6 +46,8 @@ class LinearNetwork(eqx.Module):
 
 class LinearRegression(eqx.Module):
     """Linear regression on only the first features: ``x -> W x[:width]``, starting at ``W = 0``."""
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"weight": 1}
 
     weight: Float[Array, "outputs width"]
 

@@ -1,7 +1,8 @@
 """Multilayer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -21,6 +22,8 @@ class MLP(eqx.Module):
         >>> count_parameters(model)
         266610
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"weights": 1}
 
     weights: list[Float[Array, "outputs inputs"]]
     biases: list[Float[Array, " outputs"]]

@@ -23,6 +23,12 @@ def _share(value: float) -> bool:
     return 0 <= value < 1
 
 
+def _parametrizations() -> Iterable[str]:
+    from widebasin.parametrization import PARAMETRIZATIONS
+
+    return PARAMETRIZATIONS
+
+
 def _methods() -> Iterable[str]:
     from widebasin.sam import METHODS
 
@@ -126,6 +132,19 @@ AXES: tuple[Axis, ...] = (
         _positive,
         lambda workload: (workload.recipe.learning_rate,),
         help="Learning rate at the start of the schedule.",
+    ),
+    Axis(
+        "parametrization",
+        "parametrization",
+        str,
+        "standard, mup or mup2",
+        lambda name: name in _parametrizations(),
+        ("standard",),
+        traced=False,
+        phrase="{} parametrization",
+        help="How layers follow the width: standard, mup (initialization and learning rates) or mup2 (the ascent too).",
+        single="standard",
+        names=_parametrizations,
     ),
     Axis(
         "seed",

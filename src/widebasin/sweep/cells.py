@@ -11,12 +11,13 @@ from typing import Any
 
 from widebasin.axis import Axis
 from widebasin.models import is_convolutional
-from widebasin.sam import SAM, SGD, Method, method_named
+from widebasin.parametrization import MUP2, STANDARD, perturbation
+from widebasin.sam import ASAM, SAM, Method, Perturbing, method_named
 from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
 from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
 from widebasin.training import Point, Problem, Recipe
-from widebasin.workloads import WORKLOADS, Settings
+from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
 
 DENSE = "none"
 # Floating-point operations that take about as long on a CPU core as compiling a program of a dense network.
@@ -36,8 +37,7 @@ class Cell:
         method: name of the method that trains them; each point names the method it belongs to.
         recipe: the recipe given in the spec.
         m: examples per ascent; ``None`` is the whole batch.
-        settings: other settings of the problem; ``settings.own`` are values of the workload's own axes that change the
-            shape of the program.
+        settings: other settings of the problem; ``settings.own`` are values of further axes that change the program.
         points: the networks.
         stage: number of the extension that added these networks to the sweep; 0 if they were there from the start.
     """
@@ -85,14 +85,21 @@ class Cell:
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
         method = method_named(self.method).with_radius(rho)
-        if self.m is None or isinstance(method, SGD):
+        if not isinstance(method, Perturbing):
             return method
-        return dataclasses.replace(method, m=self.m)  # pyright: ignore[reportArgumentType]
+        if self.m is not None:
+            method = dataclasses.replace(method, m=self.m)
+        layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
+        if layers is None or self.settings.parametrization != MUP2:
+            return method
+        adaptive = isinstance(method, ASAM) or getattr(method, "adaptive", False)
+        return dataclasses.replace(method, scales=perturbation(layers, adaptive))
 
 
 def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:
-    """The name of a cell without the stage; ``own`` holds the values of the workload's axes that split cells."""
-    values = "".join(f"-{name}-{file_name(str(value))}" for name, value in own)
+    """The name of a cell without the stage; ``own`` holds the values of other axes that split cells."""
+    shown = [one for one in own if one != (PARAMETRIZATION, STANDARD)]
+    values = "".join(f"-{name}-{file_name(str(value))}" for name, value in shown)
     return f"{file_name(workload)}-width-{width}{values}-{'-and-'.join(map(file_name, methods))}"
 
 
@@ -115,7 +122,7 @@ class Part:
     Attributes:
         width: see ``Cell``.
         method: name of the method.
-        own: values of the workload's axes that split cells.
+        own: values of other axes that split cells.
         epochs: number of epochs its networks train.
         points: the networks.
     """
@@ -128,7 +135,7 @@ class Part:
 
 
 def parts(spec: Resolved) -> Iterator[Part]:
-    """The parts of a grid in the order of widths, the workload's own axes that split cells, and methods."""
+    """The parts of a grid in the order of widths, other axes that split cells, and methods."""
     splitting = [axis for axis in spec.axes if not axis.traced and axis.name not in CELL_AXES]
     for width, *own, method in itertools.product(spec.widths, *map(spec.values, splitting), spec.methods):
         yield Part(
@@ -165,7 +172,8 @@ def _points(spec: Resolved, width: int, method: str) -> Iterator[Point]:
 
 def settings_of(spec: Resolved, own: tuple[tuple[str, Any], ...]) -> Settings:
     """The settings of a problem in a spec, besides width and recipe."""
-    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, spec.m is not None, own)
+    base = None if (PARAMETRIZATION, STANDARD) in own else spec.base_width
+    return Settings(spec.train_examples, spec.label_noise_kind, spec.centered, spec.m is not None, own, base)
 
 
 def cells_of(stages: Sequence[Resolved]) -> list[Cell]:

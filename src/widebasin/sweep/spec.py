@@ -100,6 +100,10 @@ class Shared:
     """Number of training examples; the rest of the training set is not used."""
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
     """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch size."""
+    base_width: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=hint("the smallest width of the workload"))
+    ] = None
+    """Width at which all parametrizations are the same; learning rate and radius are those of this width."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
         radii: radii of single methods, as METHOD=RHO,RHO...
         tune: flags of the axes that are tuned.
         m: ``None`` for the whole batch.
+        base_width: ``None`` if the parametrization is the standard one.
     """
 
     axes: ClassVar[tuple[Axis, ...]] = AXES
@@ -160,6 +165,7 @@ class Resolved(fields_of(map(_resolved, AXES), kw_only=True)):
     precision: str
     train_examples: int
     m: int | None
+    base_width: int | None
     first_seed: int
     radii: tuple[str, ...]
     tune: tuple[str, ...]
@@ -286,6 +292,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
         given["sparsity"] = (0.0, *matching)
     resolved = resolved_type(workload.axes)(**given)
     check_tuned(given, resolved.tuned, resolved.most_radii)
+    _check_parametrization(resolved, workload)
     _check_recipe(resolved)
     _check_examples(resolved, workload)
     return resolved
@@ -311,6 +318,7 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
     tuned = tuned_axes(given["tune"] or (), spec.axes)
     given["tune"] = tuple(axis.flag for axis in tuned)
     given |= {axis.flag: values_to_tune(axis, defaults[axis.flag]) for axis in tuned if values[axis.flag] is None}
+    given["base_width"] = _base_width(given, workload)
     # No scale, and none of the workload's: outputs are those of the network itself.
     centered = spec.output_scale is not None or bool(given["output_scale"])
     return given | {"centered": centered, "output_scale": given["output_scale"] if centered else (1.0,)}
@@ -367,6 +375,45 @@ def _check_names(given: Mapping[str, Any]) -> None:
     ):
         if given[argument] not in known:
             raise nearest_name(argument, str(given[argument]), known)
+
+
+def _base_width(given: Mapping[str, Any], workload: "Workload") -> int | None:
+    """The base width where a parametrization has one."""
+    from widebasin.parametrization import STANDARD
+
+    base = given["base_width"]
+    if any(name != STANDARD for name in given["parametrization"]):
+        return workload.widths[0] if base is None else base
+    if base is not None:
+        raise UsageError("base_width", base, "needs --parametrization mup or mup2: the standard one has none")
+    return None
+
+
+def _check_parametrization(spec: Resolved, workload: "Workload") -> None:
+    """Checks that every layer of every width has a rule in the parametrizations of a spec."""
+    from widebasin.parametrization import MUP2, STANDARD
+    from widebasin.sam import RandomPerturbation, method_named
+    from widebasin.training import OPTIMIZERS
+    from widebasin.workloads import PARAMETRIZATION, Settings
+
+    others = tuple(name for name in spec.parametrization if name != STANDARD)
+    if not others:
+        return
+    _check("parametrization", others, f"standard for {workload.name}, which trains agents", workload.has_layers)
+    if OPTIMIZERS[spec.optimizer].layered is None:
+        known = ", ".join(name for name, one in OPTIMIZERS.items() if one.layered)
+        raise UsageError("optimizer", spec.optimizer, f"must be one of {known} with --parametrization {others[0]}")
+    methods = {name: method_named(name).with_radius(0.0) for name in spec.methods}
+    random = [name for name, method in methods.items() if isinstance(method, RandomPerturbation)]
+    if MUP2 in others and random:
+        raise UsageError("methods", random[0], f"has no rule in --parametrization {MUP2}, which scales gradients")
+    for width in spec.widths:
+        settings = Settings(own=((PARAMETRIZATION, others[0]),), base_width=spec.base_width)
+        try:
+            workload.multipliers(width, settings)
+        except ValueError as error:
+            remedy = f"cannot be the base of width {width} of {workload.name}: {error}"
+            raise UsageError("base_width", spec.base_width, remedy) from error
 
 
 def _check_recipe(spec: Resolved) -> None:

@@ -122,6 +122,7 @@ def parse_resolved(text: str, own: tuple[Axis, ...]) -> Resolved:
         raise ValueError(f"unknown key {unknown[0]}")
     values = {
         "m": None,
+        "base_width": None,
         "study": "",
         "radii": (),
         "tune": (),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from widebasin.parametrization import Multipliers
 from widebasin.statistics import Metric
 from widebasin.training.problem import Model, Problem, Totals
 from widebasin.training.recipe import Recipe
@@ -53,6 +54,11 @@ class Centered(Problem):
     def recipe(self) -> Recipe:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The recipe of the wrapped problem."""
         return self.problem.recipe
+
+    @property
+    def layers(self) -> Multipliers | None:
+        """Those of the wrapped problem."""
+        return self.problem.layers
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from widebasin.parametrization import Multipliers
 from widebasin.statistics import LOSS, Metric, recorded
 from widebasin.training.recipe import Recipe
 
@@ -100,6 +101,11 @@ class Problem(abc.ABC):
     def bytes_of_epoch(self) -> int:
         """Memory of one network for the data of an epoch, for plans of execution."""
         return 2 * 4 * max(jax.tree.leaves(self.blocks(part))[0].size for part in PARTS)
+
+    @property
+    def layers(self) -> Multipliers | None:
+        """Factors of the learning rates of single layers, in the structure of the parameters; ``None`` if all are 1."""
+        return None
 
     @property
     def data(self) -> PyTree:

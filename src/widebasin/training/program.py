@@ -118,7 +118,9 @@ class Program:
         return TrainingState(
             params=model.params,
             model=model.state,
-            optimizer=self.problem.recipe.optimizer_at(self.problem.steps_per_epoch, 0.0, 0.0).init(model.params),
+            optimizer=self.problem.recipe.optimizer_at(
+                self.problem.steps_per_epoch, 0.0, 0.0, self.problem.layers
+            ).init(model.params),
             method=self.method_at(0.0).init(model.params),
             carry=(),
             key=key_for(key, TRAINING),

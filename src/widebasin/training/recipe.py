@@ -1,13 +1,15 @@
 """How a network is trained: epochs, batch size, learning-rate schedule and optimizer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from widebasin.training.optimizers import OPTIMIZERS
+from widebasin.parametrization import Multipliers
+from widebasin.training.optimizers import OPTIMIZERS, inverse, times
 
 SCHEDULES = ("step", "cosine", "linear", "inverse", "rsqrt", "constant")
 
@@ -92,12 +94,29 @@ class Recipe:
         steps_per_epoch: int,
         learning_rate: float | Float[Array, ""] | Float[np.ndarray, ""],
         weight_decay: float | Float[Array, ""] | Float[np.ndarray, ""],
+        layers: Multipliers | None = None,
     ) -> optax.GradientTransformation:
-        """The optax optimizer; learning rate and weight decay may be traced, one per network."""
+        """The optax optimizer; learning rate and weight decay may be traced, one per network.
+
+        With ``layers``, every layer has its own learning rate, and gradients are clipped by their norm with the weights
+        ``layers.norm``, which does not grow with the width.
+        """
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         relative = self.relative_learning_rate(steps_per_epoch)
         named = OPTIMIZERS[self.optimizer]
         own = {"epsilon": self.epsilon} if named.has_epsilon else {}
-        base = named.build(lambda step: learning_rate * relative(step), self.momentum, weight_decay, **own)
-        return base if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), base)
+
+        def schedule(step: Any) -> Any:
+            return learning_rate * relative(step)
+
+        if layers is None:
+            base = named.build(schedule, self.momentum, weight_decay, **own)
+            return base if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), base)
+        if named.layered is None:
+            raise ValueError(f"{self.optimizer} has no rule for learning rates of single layers; leave out layers")
+        base = named.layered(schedule, self.momentum, weight_decay, layers, **own)
+        if self.clip is None:
+            return base
+        clipped = optax.clip_by_global_norm(self.clip)
+        return optax.chain(times(layers.norm), clipped, times(inverse(layers.norm)), base)

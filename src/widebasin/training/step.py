@@ -66,7 +66,10 @@ def update(
     climbs = ascent_loss if problem.climbs else None
     method = method_at(hyperparameters.point["rho"])
     optimizer = problem.recipe.optimizer_at(
-        problem.steps_per_epoch, hyperparameters.point["learning_rate"], hyperparameters.point["weight_decay"]
+        problem.steps_per_epoch,
+        hyperparameters.point["learning_rate"],
+        hyperparameters.point["weight_decay"],
+        problem.layers,
     )
     microbatch = placement.plan.microbatch
     merging = {"merge_aux": _merged, "group_weight": _weight}

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree
 
 from widebasin.data import Dataset, SplitSizes, corrupt_labels, epoch_batches, key_for, split_examples
+from widebasin.parametrization import Multipliers
 from widebasin.statistics import LOSS, Metric
 from widebasin.training.network import Network, computing_in
 from widebasin.training.objective import Objective
@@ -93,6 +94,7 @@ class Supervised(Problem):
         label_noise_kind: of the noise on training labels.
         augment: (key, stored input of one example) -> the input as it is trained on this time; ``None`` changes none.
         given: axes of the grid whose values the model is called with by name, such as ``dropout``.
+        layers: see ``Problem.layers``.
     """
 
     build: Callable[[Key[Array, ""]], eqx.Module]
@@ -103,6 +105,7 @@ class Supervised(Problem):
     label_noise_kind: str = "symmetric"
     augment: Callable[[Key[Array, ""], Array], Array] | None = None
     given: tuple[str, ...] = ()
+    layers: Multipliers | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
 
     @functools.cached_property
     def network(self) -> Network:

@@ -3,6 +3,15 @@
 from widebasin.workloads.agent import AgentWorkload
 from widebasin.workloads.family import Family
 from widebasin.workloads.registry import FAMILIES, WORKLOADS
-from widebasin.workloads.workload import Settings, SupervisedWorkload, Workload
+from widebasin.workloads.workload import PARAMETRIZATION, Settings, SupervisedWorkload, Workload
 
-__all__ = ["FAMILIES", "WORKLOADS", "AgentWorkload", "Family", "Settings", "SupervisedWorkload", "Workload"]
+__all__ = [
+    "FAMILIES",
+    "PARAMETRIZATION",
+    "WORKLOADS",
+    "AgentWorkload",
+    "Family",
+    "Settings",
+    "SupervisedWorkload",
+    "Workload",
+]

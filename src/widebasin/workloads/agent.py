@@ -104,7 +104,7 @@ class AgentWorkload(Workload):
             _ = self.environment.actions
         except ImportError as error:
             raise DataError(str(error)) from error
-        own = {axis.name: axis.single_value(self) for axis in self.axes} | dict(settings.own)
+        own = {axis.name: axis.single_value(self) for axis in self.axes} | dict(settings.standard.own)
         ascent = own.pop(ASCENT.name, ASCENTS[0])
         problem = ProximalPolicy(lambda key: self.build(width, key, **own), self.environment, recipe, self.ppo, ascent)
         self._check_model(problem, width)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +18,7 @@ from jaxtyping import Array, Key
 from widebasin.axis import Axis
 from widebasin.data import Buckets, DataError, Dataset, SplitSizes, split_fits
 from widebasin.models import count_parameters
+from widebasin.parametrization import STANDARD, Multipliers, initialized, multipliers
 from widebasin.shown import shown
 from widebasin.statistics import ACCURACY, Metric
 from widebasin.training import (
@@ -41,6 +42,8 @@ from widebasin.training import (
 )
 
 LOGGER = logging.getLogger("widebasin")
+PARAMETRIZATION = "parametrization"
+"""Name of the axis of parametrizations."""
 # Examples to validate or to test on, below which a warning is due.
 FEW_TO_JUDGE = 30
 # To which share of each other numbers of parameters are matched by pruning.
@@ -56,7 +59,8 @@ class Settings:
         label_noise_kind: of the noise on training labels.
         centered: whether ``alpha (f(w) - f(w0))`` is trained, see ``training.Centered``.
         grouped: whether a method computes ascents on groups of a batch (``m``).
-        own: values on the workload's own axes that change what is compiled, such as a depth.
+        own: values on axes that change what is compiled: the parametrization, and the workload's own, such as a depth.
+        base_width: width at which all parametrizations are the same; ``None`` for the standard one.
     """
 
     train_examples: int | None = None
@@ -64,6 +68,17 @@ class Settings:
     centered: bool = False
     grouped: bool = False
     own: tuple[tuple[str, Any], ...] = ()
+    base_width: int | None = None
+
+    @property
+    def parametrization(self) -> str:
+        """How layers follow the width, by name."""
+        return str(dict(self.own).get(PARAMETRIZATION, STANDARD))
+
+    @property
+    def standard(self) -> "Settings":
+        """The same settings in the standard parametrization."""
+        return replace(self, own=tuple(one for one in self.own if one[0] != PARAMETRIZATION), base_width=None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,6 +149,11 @@ class Workload(abc.ABC):
         """``name`` and ``sha256`` of the data."""
 
     @property
+    def has_layers(self) -> bool:
+        """Whether the layers of its models can follow the width by other rules than the standard ones."""
+        return False
+
+    @property
     def has_classes(self) -> bool:
         """Whether training labels can be made wrong."""
         return False
@@ -176,6 +196,18 @@ class Workload(abc.ABC):
     def structure(self, width: int, settings: Settings = Settings()) -> Any:
         """The model of a width with shapes for arrays; none is built."""
         return self.new_problem(width, self.recipe, settings).structure
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
+    def multipliers(self, width: int, settings: Settings) -> Multipliers | None:
+        """The factors of the layers of a width; ``None`` in the standard parametrization.
+
+        Raises:
+            ValueError: if there is no model of the base width, or it has other parameters.
+        """
+        if settings.parametrization == STANDARD:
+            return None
+        base = self.widths[0] if settings.base_width is None else settings.base_width
+        return multipliers(*(self.structure(one, settings.standard) for one in (width, base)))
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)
     def num_params(
@@ -268,6 +300,11 @@ class SupervisedWorkload(Workload):
         return True
 
     @property
+    def has_layers(self) -> bool:
+        """See ``Workload``."""
+        return True
+
+    @property
     def dataset(self) -> Dataset:
         """What ``load`` gives.
 
@@ -323,7 +360,11 @@ class SupervisedWorkload(Workload):
 
     def _build(self, width: int, settings: Settings) -> Callable[[Key[Array, ""]], eqx.Module]:
         usual = {axis.name: axis.single_value(self) for axis in self.axes if not axis.traced}
-        return lambda key: self.build(width, key, **(usual | dict(settings.own)))
+        own = usual | dict(settings.standard.own)
+        factors = self.multipliers(width, settings)
+        if factors is None:
+            return lambda key: self.build(width, key, **own)
+        return lambda key: initialized(self.build(width, key, **own), factors)
 
     def new_problem(self, width: int, recipe: Recipe, settings: Settings) -> Problem:
         """See ``Workload``."""
@@ -342,6 +383,7 @@ class SupervisedWorkload(Workload):
             "label_noise_kind": settings.label_noise_kind,
             "augment": self.augment,
             "given": self.given,
+            "layers": self.multipliers(width, settings),
         }
         if self.buckets is not None:
             supervised = Bucketed(buckets=self.buckets(), cut=self.cut, grouped=settings.grouped, **of_problem)

@@ -1,0 +1,124 @@
+"""How the parameters of a model grow with its width, from the shapes at two widths."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+# Layers of Equinox whose weights have the outputs first, then the inputs.
+OUTPUTS_FIRST = (eqx.nn.Linear, eqx.nn.Conv, eqx.nn.GRUCell, eqx.nn.LSTMCell)
+# What a module of one's own says, if the outputs are not the last axis: name of an array -> the axis of its inputs.
+INPUT_AXES = "INPUT_AXES"
+# The arrays of a module that are drawn by Glorot's rule, by inputs and outputs.
+FAN_AVERAGE = "FAN_AVERAGE"
+
+
+class Growth(NamedTuple):
+    """How one parameter differs from the same one at the base width. All are 1 at the base width.
+
+    Attributes:
+        outputs: number of outputs over that at the base width; 1 for the last layer.
+        inputs: number of inputs over that at the base width; 1 for the first layer, biases and scales.
+        drawn: standard deviation at initialization over that at the base width, as the model draws it.
+        attention: factor of the weights of queries, which turns the scale ``1 / sqrt(d)`` of attention into muP's
+            ``1 / d``: ``sqrt(d_base / d)`` with ``d`` features per head.
+    """
+
+    outputs: float
+    inputs: float
+    drawn: float = 1.0
+    attention: float = 1.0
+
+
+def growth(model: PyTree, base: PyTree) -> PyTree:
+    """The growth of every parameter, in the structure of the model's arrays (``None`` for everything else).
+
+    The axis of the inputs is known for the layers of Equinox, and for a module that has it in a class attribute
+    ``INPUT_AXES``: name of an array -> axis. Otherwise the last axis is that of the outputs and all others are of the
+    inputs, as in Flax and Haiku, and arrays with one axis (biases, scales, class tokens) have outputs only. Weights are
+    taken to be drawn with a variance proportional to ``1 / inputs``, biases of ``equinox.nn.Linear`` and ``Conv`` too;
+    those named in a class attribute ``FAN_AVERAGE``, to ``1 / (inputs + outputs)``.
+
+    Args:
+        model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
+        base: the same model at the base width.
+
+    Raises:
+        ValueError: if the models differ in more than the sizes of their arrays.
+
+    Source: Yang et al. 2022 (arXiv 2203.03466), appendix B, where one compares shapes; the ``mup`` package.
+    """
+    own, other = (jax.tree_util.tree_flatten_with_path(eqx.filter(one, _has_shape)) for one in (model, base))
+    names = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves, _ in (own, other)]
+    if names[0] != names[1]:
+        different = sorted(set(names[0]) ^ set(names[1]))
+        raise ValueError(
+            f"the model and the one of the base width must have the same parameters, but {', '.join(different[:3])} "
+            "are in one of them only"
+        )
+    grown = []
+    for (path, leaf), (_, smaller) in zip(own[0], other[0], strict=True):
+        if len(leaf.shape) != len(smaller.shape):
+            raise ValueError(
+                f"{jax.tree_util.keystr(path)} must have as many axes as at the base width, got shape {leaf.shape} and "
+                f"{smaller.shape}"
+            )
+        grown.append(_growth_of(model, base, path, leaf.shape, smaller.shape))
+    return own[1].unflatten(grown)
+
+
+def _growth_of(model: PyTree, base: PyTree, path: Any, shape: tuple[int, ...], smaller: tuple[int, ...]) -> Growth:
+    """The growth of one parameter from its shapes and the modules that it is in."""
+    owners, others = _modules(model, path), _modules(base, path)
+    (owner, name), (other, _) = owners[-1], others[-1]
+    outputs, inputs = _sizes(owner, name, shape)
+    before = _sizes(owner, name, smaller)
+    found = Growth(outputs / before[0], inputs / before[1])
+    drawn = found.inputs**-0.5
+    if isinstance(owner, eqx.nn.Linear | eqx.nn.Conv) and name == "bias":
+        fan_in, fan_in_before = (math.prod(one.weight.shape[1:]) for one in (owner, other))
+        drawn = (fan_in / fan_in_before) ** -0.5
+    elif name in getattr(type(owner), FAN_AVERAGE, ()):
+        drawn = math.sqrt(sum(before) / (outputs + inputs))
+    attention = 1.0
+    for (module, field), (smaller_module, _) in zip(owners, others, strict=True):
+        if isinstance(module, eqx.nn.MultiheadAttention) and field == "query_proj":
+            attention = (module.qk_size / smaller_module.qk_size) ** -0.5
+    return found._replace(drawn=drawn, attention=attention)
+
+
+def _sizes(owner: Any, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The numbers of outputs and inputs of an array."""
+    declared: Mapping[str, int] = getattr(type(owner), INPUT_AXES, {})
+    if name in declared:
+        axis = declared[name]
+        return math.prod(shape) // max(shape[axis], 1), shape[axis]
+    if not shape:
+        return 1, 1
+    if isinstance(owner, OUTPUTS_FIRST) and len(shape) > 1:
+        return shape[0], math.prod(shape[1:])
+    return shape[-1], math.prod(shape[:-1])
+
+
+def _modules(model: PyTree, path: Any) -> list[tuple[Any, str]]:
+    """The modules that an array is in, from the outermost, each with the name of its attribute that leads there."""
+    found: list[tuple[Any, str]] = [(None, "")]
+    node = model
+    for key in path:
+        if isinstance(key, jax.tree_util.GetAttrKey):
+            found.append((node, key.name))
+            node = getattr(node, key.name)
+        elif isinstance(key, jax.tree_util.SequenceKey):
+            node = node[key.idx]
+        elif isinstance(key, jax.tree_util.DictKey):
+            node = node[key.key]
+        else:  # of a node of another kind, into which no names lead
+            break
+    return found
+
+
+def _has_shape(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")

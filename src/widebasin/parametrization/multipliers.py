@@ -1,0 +1,117 @@
+"""The factors of muP and of muP^2 for every parameter."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from widebasin.parametrization.growth import Growth, growth
+from widebasin.sam import Scales, Scaling
+
+
+class Multipliers(NamedTuple):
+    """Factors of every parameter, pytrees of numbers with the structure of the model's arrays.
+
+    With ``o`` and ``i`` the growth of a parameter's outputs and inputs since the base width (``m`` where they grow, 1
+    where they are those of the data):
+
+    ========================================  =====================  =====  ======  =======
+    factor                                    formula                input  hidden  output
+    ========================================  =====================  =====  ======  =======
+    ``initial``, to the fan-in rule           ``i^-1/2`` if ``o=1``  1      1       m^-1/2
+    ``sgd``, of the learning rate             ``o / i``              m      1       1/m
+    ``adam``, of the learning rate            ``1 / i``              1      1/m     1/m
+    ``ascent``, numerator of the ascent       ``o / i``              m      1       1/m
+    ``norm``, weight in the norm              ``(o / i)^1/2``        m^1/2  1       m^-1/2
+    ``size``, of weights, to the base width   ``initial i^-1/2``     1      m^-1/2  1/m
+    ========================================  =====================  =====  ======  =======
+
+    Biases, scales of normalization and embeddings are input. Weights of queries have a factor ``(d_base / d)^1/2``
+    besides, with ``d`` features per head, and its square in ``sgd`` and ``ascent``: attention is then scaled by ``1 /
+    d``, as muP asks for.
+
+    Attributes:
+        initial: of what the model draws, whatever the rule.
+        sgd: of the learning rate of SGD, with or without momentum.
+        adam: of the learning rate of optimizers that normalize the gradient entry by entry: Adam, AdamW, Lion.
+        ascent: of the numerator of SAM's ascent, in muP^2.
+        norm: of a gradient, in the norm of SAM's ascent in muP^2, and in the norm that gradients are clipped to.
+        size: of weights at initialization, over that at the base width.
+
+    Source: Yang and Hu 2021 (arXiv 2011.14522) and Yang et al. 2022 (arXiv 2203.03466), table 8, for muP; Haas et al.
+    2024 (arXiv 2411.00075) for the perturbation. Derivation: the documentation's page on width.
+    """
+
+    initial: PyTree
+    sgd: PyTree
+    adam: PyTree
+    ascent: PyTree
+    norm: PyTree
+    size: PyTree
+
+
+def multipliers(model: PyTree, base: PyTree) -> Multipliers:
+    """The factors of a model, from its shapes and those of the same model at the base width, see ``growth``.
+
+    Args:
+        model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
+        base: the same model at the base width.
+
+    Raises:
+        ValueError: if the models differ in more than the sizes of their arrays.
+
+    Example:
+        >>> import equinox as eqx, jax
+        >>> from widebasin.models import MLP
+        >>> from widebasin.parametrization import multipliers
+        >>> of = lambda width: eqx.filter_eval_shape(MLP, (64, width, width, 10), key=jax.random.key(0))
+        >>> multipliers(of(256), of(64)).sgd.weights
+        [4.0, 1.0, 0.25]
+    """
+    grown = growth(model, base)
+
+    def each(rule: Callable[[Growth], float]) -> PyTree:
+        return jax.tree.map(rule, grown, is_leaf=lambda node: isinstance(node, Growth))
+
+    return Multipliers(
+        initial=each(lambda one: _size(one) / one.drawn),
+        sgd=each(lambda one: one.outputs / one.inputs * one.attention**2),
+        adam=each(lambda one: one.attention / one.inputs),
+        ascent=each(lambda one: one.outputs / one.inputs * one.attention**2),
+        norm=each(lambda one: (one.outputs / one.inputs) ** 0.5 * one.attention),
+        size=each(_size),
+    )
+
+
+def _size(one: Growth) -> float:
+    last = one.outputs == 1 and one.inputs != 1
+    return one.inputs ** (-1.0 if last else -0.5) * one.attention
+
+
+def initialized(model: PyTree, factors: Multipliers) -> PyTree:
+    """A model, as drawn by its own rule, with the initial size that muP gives every parameter."""
+    leaves, structure = jax.tree.flatten(model)
+    own = iter(jax.tree.leaves(factors.initial))
+    return structure.unflatten(leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves)
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
+    """The scales of muP^2 for the ascent of any method: ``sam.SAM(rho, scales=perturbation(factors))``.
+
+    Args:
+        factors: of the model.
+        adaptive: whether the method scales its ascent by the size of the weights (``ASAM``, ``adaptive=True``), which
+            already differs between layers: the factors are then those that are left, ``ascent / size^2`` and ``norm /
+            size``, a power of the width for all layers alike.
+    """
+    numerator, norm = factors.ascent, factors.norm
+    if adaptive:
+        numerator = jax.tree.map(lambda a, size: a / size**2, numerator, factors.size)
+        norm = jax.tree.map(lambda b, size: b / size, norm, factors.size)
+    scales = Scales(numerator, norm)
+    return lambda gradients: scales
