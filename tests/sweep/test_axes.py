@@ -75,7 +75,7 @@ def test_own_axes_vary_within_cells_or_split_them(made_up):
         "deep-line-width-2-depth-1-sgd-and-sam",
         "deep-line-width-2-depth-3-sgd-and-sam",
     ]
-    assert [cell.settings.own for cell in grid] == [(("depth", d),) for d in (1, 3)]
+    assert [cell.settings.own for cell in grid] == [(("parametrization", "standard"), ("depth", d)) for d in (1, 3)]
     assert [(point["dropout"], point.seed) for point in grid[0].points[:4]] == [(0.0, 0), (0.0, 1), (0.5, 0), (0.5, 1)]
     assert made_up.axes == (DEPTH, DROPOUT)
 
@@ -170,7 +170,8 @@ def test_train_takes_one_value_of_an_own_axis(made_up, monkeypatch):
     cli._parse(["train", "--workload", NAME, "--depth", "3"]).run(Console(file=io.StringIO()))
     ((spec, output),) = trained
     (cell,) = cells(resolve(spec))
-    assert (cell.settings.own, [point["dropout"] for point in cell.points]) == ((("depth", 3),), [0.0])
+    assert dict(cell.settings.own) == {"parametrization": "standard", "depth": 3}
+    assert [point["dropout"] for point in cell.points] == [0.0]
     assert output.out.name == "deep-line-width-2-depth-3-dropout-0.0-sam-rho-0.05-seed-0"
     with pytest.raises(UsageError, match=r"^depth = 0"):
         cli._parse(["train", "--workload", NAME, "--depth", "0"]).run(Console(file=io.StringIO()))

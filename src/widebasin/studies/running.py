@@ -19,8 +19,8 @@ from widebasin.studies.registry import STUDIES, study_of
 from widebasin.studies.study import Options
 from widebasin.sweep import Execution, Resolved, Spec, SweepError, UsageError, resolve
 from widebasin.sweep.accelerators import Accelerators
-from widebasin.sweep.axes import AXES, own_of
-from widebasin.sweep.cells import contains, file_name
+from widebasin.sweep.axes import AXES, PARAMETRIZED, own_of
+from widebasin.sweep.cells import contains, file_name, title
 from widebasin.sweep.cost import Cost, cost_of
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.hosts import check_alike, follow, leading
@@ -264,5 +264,5 @@ def single_network(workload: str, shared: Mapping[str, Any], given: Mapping[str,
         raise UsageError(flags.get(error.argument, error.argument), error.value, error.remedy) from error
     (width,), (method,) = resolved.widths, resolved.methods
     radius = "" if method == "sgd" else f"-rho-{resolved.rhos[0]:g}"
-    own = "".join(f"-{a.name}-{file_name(str(resolved.values(a)[0]))}" for a in own_of(axes))
-    return spec, f"{file_name(workload)}-width-{width}{own}-{file_name(method)}{radius}-seed-{resolved.first_seed}"
+    own = tuple((a.name, resolved.values(a)[0]) for a in (PARAMETRIZED, *own_of(axes)))
+    return spec, f"{title(workload, width, own, resolved.methods)}{radius}-seed-{resolved.first_seed}"

@@ -163,7 +163,7 @@ AXES: tuple[Axis, ...] = (
 
 # What says which cell a network is in, and what is not set by ``Point.axes``.
 CELL_AXES = ("width", "method")
-SEED = AXES[-1]
+SEED, PARAMETRIZED = AXES[-1], AXES[-2]
 # Axes that make no setting: the study compares along these.
 COMPARED = ("width", "method", "rho", "seed")
 

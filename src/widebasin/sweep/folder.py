@@ -42,7 +42,7 @@ from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, stacked, unpacked
 from widebasin.sweep.trackers import ALWAYS, TRACKERS
 
-RECORD_FORMAT = 4
+RECORD_FORMAT = 5
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
 # Seconds for which a process that only looks who holds the folder may hold it.
