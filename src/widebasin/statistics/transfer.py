@@ -181,8 +181,8 @@ def transfer_costs(results: pd.DataFrame, design: Design, select: str = "valid",
             at_width = (parametrization, method, one["width"])
             own_trial = tuple(one[name] for name in TRIAL)
             own, moved = (trials.loc[[(*at_width, *trial)]].set_index("seed") for trial in (own_trial, small))
-            both = own.join(moved, lsuffix="_own", how="inner")
-            cost = t_interval(design.metric.sign * (both["value_own"] - both["value"]))
+            both = moved.join(own["value"].rename("own_value"), how="inner")
+            cost = t_interval(design.metric.sign * (both["own_value"] - both["value"]))
             rows.append(
                 dict(zip(keys, at_width, strict=True))
                 | {
@@ -192,7 +192,7 @@ def transfer_costs(results: pd.DataFrame, design: Design, select: str = "valid",
                     "small_learning_rate": small[1],
                     "small_rho": small[0],
                     "same": own_trial == small,
-                    "own_value": float(both["value_own"].to_numpy().mean()),
+                    "own_value": float(both["own_value"].to_numpy().mean()),
                     "value": float(both["value"].to_numpy().mean()),
                     "cost": cost.mean,
                     "standard_error": cost.standard_error,
@@ -220,19 +220,18 @@ def _grid(table: pd.DataFrame) -> _Grid:
     Raises:
         ValueError: if a network is missing.
     """
-    axes = (PARAMETRIZATION, "width", *TRIAL, "seed")
-    values = [
-        list(dict.fromkeys(table[name])) if name == PARAMETRIZATION else sorted(table[name].unique()) for name in axes
-    ]
+    axes = [PARAMETRIZATION, "width", *TRIAL, "seed"]
+    parametrizations = tuple(dict.fromkeys(table[PARAMETRIZATION]))
+    widths, rhos, rates, seeds = (tuple(sorted(table[name].unique())) for name in axes[1:])
+    values = (parametrizations, widths, rhos, rates, seeds)
     whole = pd.MultiIndex.from_product(values, names=axes)
     if len(whole) != len(table):
         raise ValueError(
             f"results must have every learning rate and radius of {table['method'].iloc[0]} at every width, "
             f"parametrization and seed, {len(whole)} networks, got {len(table)}"
         )
-    shape = [len(one) for one in values]
-    scores = table.set_index(list(axes))["score"].reindex(whole).to_numpy(float).reshape(shape)
-    return _Grid(*map(tuple, values), scores)
+    scores = table.set_index(axes)["score"].reindex(whole).to_numpy(float).reshape([len(one) for one in values])
+    return _Grid(parametrizations, widths, rhos, rates, seeds, scores)
 
 
 def _seed_weights(seeds: int, resamples: int) -> np.ndarray:
