@@ -59,11 +59,11 @@ def heat_maps(means: pd.DataFrame, optima: pd.DataFrame, wording: Wording) -> Fi
         wording: the wording of the tables.
     """
     metric, baseline = wording.metric, wording.design.baseline
-    kinds, widths = _in_order(means, PARAMETRIZATION), sorted(means["width"].unique())
+    kinds, widths = _in_order(optima, PARAMETRIZATION), sorted(means["width"].unique())
     rates = sorted(means[LEARNING_RATE].unique())
     radii = sorted(means.loc[means["method"] != baseline, RADIUS].unique())
-    columns = min(ABREAST, len(widths))
-    deep = -(-len(widths) // columns)
+    deep = -(-len(widths) // ABREAST)
+    columns = -(-len(widths) // deep)
     rows = deep * len(kinds)
     heading = 0.2 if len(kinds) > 1 else 0.0
     figure = Figure(figsize=(WIDTH, 1.0 + PANEL * rows + 0.2 * rows + heading * len(kinds)), layout="constrained")
@@ -88,6 +88,8 @@ def heat_maps(means: pd.DataFrame, optima: pd.DataFrame, wording: Wording) -> Fi
             for look, at in ((SMALLEST, widths[0]), (OWN, width)):
                 for method in _in_order(mine, "method"):
                     one = best.loc[(at, method)]
+                    if not np.isfinite(one[f"best_{LEARNING_RATE}"]):
+                        continue
                     column = 0 if method == baseline else 1 + radii.index(one[RADIUS])
                     axes.plot(column, places[one[LEARNING_RATE]], linestyle="", clip_on=False, **look)
             axes.set_title(f"width {width}", fontsize="small", loc="left", pad=3)
@@ -100,7 +102,7 @@ def heat_maps(means: pd.DataFrame, optima: pd.DataFrame, wording: Wording) -> Fi
     figure.supylabel(TITLES[LEARNING_RATE], fontsize="medium")
     drawn = [axes for axes in figure.axes if axes.collections]
     bar = figure.colorbar(
-        drawn[0].collections[0], ax=drawn, orientation="horizontal", extend=extend, aspect=40, pad=0.02, shrink=0.9
+        drawn[0].collections[0], ax=drawn, location="top", extend=extend, aspect=40, pad=0.12 / rows, shrink=0.9
     )
     bar.set_label(f"test {metric.label}, mean over seeds", fontsize="medium")
     bar.ax.tick_params(labelsize="small")
@@ -129,7 +131,7 @@ def metric_against_radius(means: pd.DataFrame, optima: pd.DataFrame, wording: Wo
     other = next(method for method in _in_order(rows, "method") if method != baseline)
     rows = rows.assign(at=rows[RADIUS].where(rows[RADIUS] > 0, at_zero))
     chosen = rows.merge(_keys(optima, RADIUS, LEARNING_RATE), on=list(_keys(optima, RADIUS, LEARNING_RATE)))
-    figure, panels = _stacked(rows, wording)
+    figure, panels = _stacked(_in_order(optima, PARAMETRIZATION), wording)
     handles = _lines(panels, rows[rows["method"] == other], chosen[chosen["method"] == other], "o-")
     _lines(panels, rows[rows["method"] == baseline], chosen.iloc[:0], "x")
     zero = wording.baseline if (rows.loc[rows["method"] == other, RADIUS] > 0).all() else f"0 ({wording.baseline})"
@@ -159,7 +161,7 @@ def metric_against_learning_rate(means: pd.DataFrame, optima: pd.DataFrame, word
     )
     rows = rows.assign(at=rows[LEARNING_RATE])
     chosen = rows.merge(_keys(optima, LEARNING_RATE), on=list(_keys(optima, LEARNING_RATE)))
-    figure, panels = _stacked(rows, wording)
+    figure, panels = _stacked(_in_order(optima, PARAMETRIZATION), wording)
     handles = _lines(panels, rows, chosen, "o-")
     _set_values(next(iter(panels.values())), sorted(rows["at"].unique()), "x")
     figure.supxlabel(f"{TITLES[LEARNING_RATE]} of {wording.method(method)}", fontsize="medium")
@@ -178,24 +180,23 @@ def optimum_against_width(optima: pd.DataFrame, wording: Wording, setting: str) 
     """
     rows = optima if setting == LEARNING_RATE else optima[optima["method"] != wording.design.baseline]
     best = f"best_{setting}"
-    figure, axes = new_figure("width", f"best {TITLES[setting]}")
+    methods = _in_order(rows, "method")
+    of = f" of {wording.method(methods[0])}" if len(methods) == 1 else ""
+    figure, axes = new_figure("width", f"best {TITLES[setting]}{of}")
     # On a logarithmic axis there is no 0.
     shown = rows[rows[best] > 0]
-    intervals = _series(axes, shown, wording, best, f"{best}_low", f"{best}_high")
-    # All that were tried, if the best ones are among them at an edge.
-    ends = shown[[best, setting]].to_numpy(float).ravel()
-    _set_values(axes, sorted({*shown[setting]}), "y") if len(shown) else None
-    if len(ends):
-        low, high = ends.min(), ends.max()
-        finite = shown[[f"{best}_low", f"{best}_high"]].to_numpy(float)
-        finite = finite[np.isfinite(finite) & (finite > 0)]
-        low, high = min([low, *finite]), max([high, *finite])
-        axes.set_ylim(low / 1.2, high * 1.2)
+    looks = {series: look for series, look in _looks(optima).items() if series[1] in methods}
+    intervals = _series(axes, shown, looks, best, f"{best}_low", f"{best}_high")
+    ends = shown[[best, setting, f"{best}_low", f"{best}_high"]].to_numpy(float).ravel()
+    ends = ends[np.isfinite(ends) & (ends > 0)]
+    if len(shown):
+        _set_values(axes, sorted({*shown[setting]}), "y")
+        axes.set_ylim(ends.min() / 1.2, ends.max() * 1.2)
     _width_axis(axes, optima["width"])
     title = (
         f"between those tried; bars: {interval_name()}, bootstrap over seeds" if intervals else "between those tried"
     )
-    legend(figure, _handles(rows, wording), title)
+    legend(figure, _handles(looks, wording), title)
     return figure
 
 
@@ -210,12 +211,13 @@ def cost_against_width(costs: pd.DataFrame, wording: Wording) -> Figure:
     axes.axhline(0, color="0.5", linewidth=0.8)
     # Of one and the same networks, the difference is 0, not measured to be.
     unsure = costs.assign(**{end: costs[end].where(~costs["same"]) for end in ("low", "high")})
-    _series(axes, unsure, wording, "cost", "low", "high")
+    looks = _looks(costs)
+    _series(axes, unsure, looks, "cost", "low", "high")
     certain = unsure[np.isfinite(unsure["low"])]
     cut = limit_gains(axes, [*costs["cost"], 0.0], certain)
     _width_axis(axes, costs["width"])
     title = f"bars: {interval_name()}{', cut at the axis' if cut else ''}" if len(certain) else ""
-    legend(figure, _handles(costs, wording), title)
+    legend(figure, _handles(looks, wording), title)
     return figure
 
 
@@ -289,9 +291,8 @@ def _spread(count: int, room: float) -> list[int]:
     return [*places, count - 1]
 
 
-def _stacked(rows: pd.DataFrame, wording: Wording) -> tuple[Figure, dict[str, Axes]]:
+def _stacked(kinds: Sequence[str], wording: Wording) -> tuple[Figure, dict[str, Axes]]:
     """A figure with one panel per parametrization, one above the other, so that optima can be compared."""
-    kinds = _in_order(rows, PARAMETRIZATION)
     figure = Figure(figsize=(WIDTH, 0.6 + 1.7 * len(kinds) + 0.6 * (len(kinds) == 1)), layout="constrained")
     panels = figure.subplots(len(kinds), 1, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, kind in zip(panels, kinds, strict=True):
@@ -323,20 +324,27 @@ def _parts(drawn: Container) -> Iterable[Artist]:
     return [line, *bars]
 
 
-def _looks(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[Any, str, Any]]:
-    """(parametrization, method) -> colour, marker and dashes: colours by parametrization, the others by method."""
+_Looks = dict[tuple[str, str], tuple[Any, str, Any]]
+
+
+def _looks(rows: pd.DataFrame) -> _Looks:
+    """(parametrization, method) -> colour, marker and dashes: colours by parametrization if several, the others by method."""
     kinds, methods = _in_order(rows, PARAMETRIZATION), _in_order(rows, "method")
-    colours = COLOURS if len(kinds) <= len(COLOURS) else shades(len(kinds))
+    count = max(len(kinds), len(methods))
+    colours = COLOURS if count <= len(COLOURS) else shades(count)
     return {
-        (kind, method): (colours[k], MARKERS[m % len(MARKERS)], LINE_STYLES[m % len(LINE_STYLES)])
+        (kind, method): (
+            colours[k if len(kinds) > 1 else m],
+            MARKERS[m % len(MARKERS)],
+            LINE_STYLES[m % len(LINE_STYLES)],
+        )
         for k, kind in enumerate(kinds)
         for m, method in enumerate(methods)
     }
 
 
-def _series(axes: Axes, rows: pd.DataFrame, wording: Wording, column: str, low: str, high: str) -> bool:
+def _series(axes: Axes, rows: pd.DataFrame, looks: _Looks, column: str, low: str, high: str) -> bool:
     """One line per parametrization and method against the width, with its intervals; returns whether there are any."""
-    looks = _looks(rows)
     found = False
     for number, ((kind, method), (colour, marker, dashes)) in enumerate(looks.items()):
         one = rows[(rows[PARAMETRIZATION] == kind) & (rows["method"] == method)].sort_values("width")
@@ -349,28 +357,24 @@ def _series(axes: Axes, rows: pd.DataFrame, wording: Wording, column: str, low: 
     return found
 
 
-def _handles(rows: pd.DataFrame, wording: Wording) -> list[Line2D]:
-    """Legend entries: parametrizations by colour, methods by marker and dashes; what has one value is not told."""
-    looks = _looks(rows)
-    kinds, methods = _in_order(rows, PARAMETRIZATION), _in_order(rows, "method")
-    several = len(methods) > 1
-    handles = []
-    if len(kinds) > 1 or not several:
-        for kind in kinds:
-            colour, marker, dashes = looks[kind, methods[0]]
-            look: dict[str, Any] = (
-                {"marker": "", "linestyle": "-"} if several else {"marker": marker, "linestyle": dashes}
-            )
-            label = _name(wording, kind) if several else f"{wording.method(methods[0])}, {_name(wording, kind)}"
-            handles.append(Line2D([], [], color=colour, ms=5, label=label, **look))
-    if several:
-        for method in methods:
-            colour, marker, dashes = looks[kinds[0], method]
-            colour = GREY if len(kinds) > 1 else colour
-            handles.append(
-                Line2D([], [], color=colour, marker=marker, ms=5, linestyle=dashes, label=wording.method(method))
-            )
-    return handles
+def _handles(looks: _Looks, wording: Wording) -> list[Line2D]:
+    """Legend entries: parametrizations by colour, and methods by marker and dashes, of each if there are several."""
+    kinds, methods = (list(dict.fromkeys(names)) for names in zip(*looks, strict=True))
+    if len(kinds) == 1:
+        names = {series: wording.method(series[1]) for series in looks}
+    elif len(methods) == 1:
+        names = {series: _name(wording, series[0]) for series in looks}
+    else:
+        lines = [Line2D([], [], color=looks[kind, methods[0]][0], label=_name(wording, kind)) for kind in kinds]
+        marks = [(looks[kinds[0], method], wording.method(method)) for method in methods]
+        return lines + [
+            Line2D([], [], color=GREY, marker=marker, linestyle=dashes, ms=5, label=label)
+            for (_, marker, dashes), label in marks
+        ]
+    return [
+        Line2D([], [], color=colour, marker=marker, linestyle=dashes, ms=5, label=names[series])
+        for series, (colour, marker, dashes) in looks.items()
+    ]
 
 
 def _width_axis(axes: Axes, widths: Iterable[int]) -> None:
