@@ -328,7 +328,7 @@ _Looks = dict[tuple[str, str], tuple[Any, str, Any]]
 
 
 def _looks(rows: pd.DataFrame) -> _Looks:
-    """(parametrization, method) -> colour, marker and dashes: colours by parametrization if several, the others by method."""
+    """(parametrization, method) -> colour, of the parametrization if several, marker and dashes of the method."""
     kinds, methods = _in_order(rows, PARAMETRIZATION), _in_order(rows, "method")
     count = max(len(kinds), len(methods))
     colours = COLOURS if count <= len(COLOURS) else shades(count)

@@ -50,7 +50,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         setting=setting_sentence(tables.description),
         findings=(
             *_shift_sentences(found.shifts, wording, one_kind),
-            *_cost_sentences(costs, wording, digits, one_kind),
+            *_cost_sentences(costs, found.shifts, wording, digits, one_kind),
             *trends(gains, paired, wording, {}),
             *_edge_sentences(found.table, wording, one_kind),
             *_diverged(results),
@@ -131,13 +131,17 @@ def _shift_sentences(shifts: pd.DataFrame, wording: Wording, one_kind: bool) -> 
     return sentences
 
 
-def _cost_sentences(costs: pd.DataFrame, wording: Wording, digits: int, one_kind: bool) -> list[str]:
-    """What transfer to the largest width costs."""
+def _cost_sentences(
+    costs: pd.DataFrame, shifts: pd.DataFrame, wording: Wording, digits: int, one_kind: bool
+) -> list[str]:
+    """What transfer to the largest width costs every method of which several trials were made."""
     small, large = costs["width"].min(), costs["width"].max()
     sentences = []
     for row in costs[costs["width"] == large].to_dict("records"):
         method = wording.method(row["method"])
-        names = [NAMES[name] for name in SETTINGS if name == LEARNING_RATE or row["method"] != wording.design.baseline]
+        names = [NAMES[name] for name in dict.fromkeys(shifts.loc[shifts["method"] == row["method"], "setting"])]
+        if not names:
+            continue
         what = " and ".join(names)
         if row["same"]:
             verb = "is" if len(names) == 1 else "are"
@@ -153,8 +157,8 @@ def _cost_sentences(costs: pd.DataFrame, wording: Wording, digits: int, one_kind
             )
         else:
             sentence = (
-                f"at width {large}, {row['diverged']} of {row['seeds']} networks of {method} diverge with the {what} of "
-                f"width {small}, so there is no finite cost"
+                f"at width {large}, {row['diverged']} of {row['seeds']} networks of {method} diverge with the {what} "
+                f"of width {small}, so there is no finite cost"
             )
         sentences.append(_where(row, wording, one_kind, f"{sentence}."))
     return sentences
