@@ -1,11 +1,11 @@
-"""Made-up sweeps over parametrizations, learning rates and radii whose optima are known: parabolas in the logarithms."""
+"""Made-up sweeps over learning rates and radii whose optima are known: parabolas in the logarithms."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from report.results_tables import METRICS, SETTING, Network, design_of, never, results_table, wording_for
+from report.results_tables import METRICS, SETTING, Network, design_of, results_table, wording_for
 
 from widebasin.report.wording import Wording
 from widebasin.statistics import Design
@@ -60,7 +60,7 @@ def transfer_table(
                 value(kind, rate),
                 metric=metric,
                 rhos=rhos,
-                diverged=(lambda network, rate=rate: diverged(network, rate)) if diverged else never,
+                diverged=lambda network, rate=rate: diverged(network, rate),
                 **grid,
             ).assign(learning_rate=rate, parametrization=kind)
             for kind in parametrizations

@@ -339,8 +339,9 @@ def _shifts(grid: _Grid, logs: np.ndarray, confidence: float) -> pd.DataFrame:
         doublings = np.log2(np.asarray(grid.widths, float))
         apart = doublings - doublings.mean()
         with np.errstate(invalid="ignore"):
-            shift = logs[:, :, -1] - logs[:, :, 0]
-            slope = np.einsum("bpwc,w->bpc", logs, apart / (apart @ apart))
+            # Rounded: an optimum that stays must not seem to move by the rounding of a sum.
+            shift = np.round(logs[:, :, -1] - logs[:, :, 0], 9) + 0.0
+            slope = np.round(np.einsum("bpwc,w->bpc", logs, apart / (apart @ apart)), 9) + 0.0
         ends = {
             name: _percentiles(one[1:], len(grid.seeds), confidence)
             for name, one in zip(("shift", "slope"), (shift, slope), strict=True)

@@ -149,9 +149,10 @@ def _cost_sentences(
                 f"the {what} that {verb} best at width {small} for {method} {verb} the best tried at width {large} too"
             )
         elif isfinite(row["cost"]):
+            s = "s" if len(names) == 1 else ""
             cost = Interval(row["cost"], row["standard_error"], row["low"], row["high"], row["seeds"])
             sentence = (
-                f"at width {large} the {what} of width {small}, instead of its own, cost {method} "
+                f"at width {large}, the {what} of width {small} instead of its own cost{s} {method} "
                 f"{cost.mean:+.{digits}f}{unit_after(wording.metric)} of test {wording.metric.title} "
                 f"({cost.words(f'+.{digits}f')})"
             )
