@@ -33,6 +33,7 @@ STUDY = Study(
     question="Do the learning rate and the radius found on a small network hold on a large one?",
     spec=Spec(
         study="transfer",
+        parametrization=("standard", "mup", "mup2"),
         widths=(4, 16, 64, 256),
         learning_rate=(0.025, 0.05, 0.1, 0.2, 0.4),
         rhos=(0.025, 0.05, 0.1, 0.2, 0.4, 0.8),
