@@ -7,6 +7,7 @@ This package itself imports only ``Metric`` and ``Design``, so that training can
 * ``gains``: chosen radii, gains over the baseline paired by seed;
 * ``readings``: gains by every metric, at every epoch, with radii chosen on every split;
 * ``trends``: how gains change with the number of parameters;
+* ``transfer``: how far the best learning rate and radius move with the width, and what their transfer costs;
 * ``measurements``: means over seeds, ratios and distances to the baseline, for measurements of networks;
 * ``decay``: how fast a loss falls;
 * ``ranking``: average precision and ROC-AUC of binary tasks with missing labels.

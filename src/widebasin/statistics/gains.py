@@ -23,7 +23,7 @@ class NothingToPair(ValueError):
     """No baseline network in the table of results shares setting and seed with a network of another method."""
 
 
-def _scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
+def selection_scores(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
     """The selection metric, higher is better. A network that diverged, at any epoch, counts as infinitely bad."""
     values = results[design.column(part, at)].astype(float) * design.metric.sign
     return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
@@ -67,7 +67,7 @@ def best_trials(
         raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
     check_once(results, [*dict.fromkeys((*design.identity, *trial))])
     keys = [*design.setting, "method"]
-    scores = results[[*keys, *trial]].assign(score=_scores(results, design, select, at))
+    scores = results[[*keys, *trial]].assign(score=selection_scores(results, design, select, at))
     # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
     means = scores.groupby([*keys, *trial])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()
     best = means.groupby(keys)["score"].transform("max")
