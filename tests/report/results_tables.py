@@ -23,7 +23,7 @@ METRICS = {
         LOSS,
     )
 }
-AXES = ("sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate")
+AXES = ("sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate", "parametrization")
 SETTING = ("workload", "width", "num_params", *AXES)
 PERCENT = frozenset({"sparsity", "label_noise"})
 TITLES = {name: method.title for name, method in METHODS.items()}
@@ -127,6 +127,7 @@ def results_table(
             "label_noise": network.label_noise,
             "weight_decay": 1e-4,
             "learning_rate": 0.1,
+            "parametrization": "standard",
             "seed": network.seed,
             "epochs": 2,
             "train_loss": np.nan if gone else train_loss(network),

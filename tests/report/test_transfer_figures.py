@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from report.layout import assert_letters_can_be_read, assert_nothing_is_cut_off, labels, title
-from report.transfer_tables import RADII, RATES, transfer_design, transfer_table, transfer_wording
+from report.results_tables import design_of
+from report.transfer_tables import RADII, RATES, transfer_table, transfer_wording
 
 from widebasin.report import transfer_figures
 from widebasin.statistics.gains import radius_table
@@ -13,7 +14,7 @@ from widebasin.statistics.transfer import optima, transfer_costs
 
 
 def all_figures(results, metric: str = "accuracy") -> dict[str, Figure]:
-    design, wording = transfer_design(results), transfer_wording(metric)
+    design, wording = design_of(results), transfer_wording(metric)
     means, best = radius_table(results, design), optima(results, design, resamples=50).table
     return {
         "heat maps": transfer_figures.heat_maps(means, best, wording),
@@ -67,7 +68,7 @@ def test_heat_maps_have_the_means_and_mark_both_optima():
 
 def test_lines_have_the_optima_with_their_intervals_and_the_costs():
     results = transfer_table(spread=0.3)
-    figures, best = all_figures(results), optima(results, transfer_design(results), resamples=50).table
+    figures, best = all_figures(results), optima(results, design_of(results), resamples=50).table
     assert labels(figures["best radius"]) == ["standard parametrization", "mup parametrization", "mup2 parametrization"]
     assert labels(figures["cost"])[3:] == ["SGD", "SAM"]
     (axes,) = figures["best radius"].axes
@@ -76,5 +77,5 @@ def test_lines_have_the_optima_with_their_intervals_and_the_costs():
     bar = axes.collections[0].get_segments()[0]
     np.testing.assert_allclose(bar[:, 1], mine[["best_rho_low", "best_rho_high"]].iloc[0])
     assert title(figures["best radius"]) == "between those tried; bars: 95% interval, bootstrap over seeds"
-    costs = transfer_costs(results, transfer_design(results)).query("method == 'sgd' and parametrization == 'standard'")
+    costs = transfer_costs(results, design_of(results)).query("method == 'sgd' and parametrization == 'standard'")
     np.testing.assert_allclose(figures["cost"].axes[0].lines[1].get_xydata(), costs[["width", "cost"]])

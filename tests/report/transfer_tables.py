@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from report.results_tables import METRICS, SETTING, Network, design_of, results_table, wording_for
+from report.results_tables import METRICS, Network, results_table, wording_for
 
 from widebasin.report.wording import Wording
-from widebasin.statistics import Design
 
 RATES, RADII = (0.05, 0.1, 0.2, 0.4), (0.05, 0.1, 0.2, 0.4, 0.8)
 # log2 of the best learning rate and radius over those of width 10, at ten times the width.
@@ -17,7 +16,6 @@ SHIFTS = {"standard": (-1.0, 1.5), "mup": (0.0, 1.5), "mup2": (0.0, 0.0)}
 RATE, RADIUS = 0.22, 0.11
 # Gain of SAM at its best, and what a factor of two from the best learning rate or radius costs, as fractions.
 GAIN, LOSS_RATE, LOSS_RADIUS = 0.03, 0.02, 0.01
-KEYS = tuple(dict.fromkeys((*SETTING, "parametrization")))
 
 
 def optimum(parametrization: str, width: int) -> tuple[float, float]:
@@ -70,14 +68,5 @@ def transfer_table(
     )
 
 
-def transfer_design(results: pd.DataFrame) -> Design:
-    return dataclasses.replace(design_of(results), setting=KEYS)
-
-
 def transfer_wording(metric: str = "accuracy", phrases: Mapping[str, str] | None = None) -> Wording:
-    plain = wording_for(metric)
-    return dataclasses.replace(
-        plain,
-        design=dataclasses.replace(plain.design, setting=KEYS),
-        phrases=phrases or {"parametrization": "{} parametrization"},
-    )
+    return dataclasses.replace(wording_for(metric), phrases=phrases or {"parametrization": "{} parametrization"})

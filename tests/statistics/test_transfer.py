@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.results_tables import design_of
 from report.transfer_tables import (
     GAIN,
     LOSS_RADIUS,
@@ -14,7 +15,6 @@ from report.transfer_tables import (
     RATE,
     SHIFTS,
     optimum,
-    transfer_design,
     transfer_table,
 )
 
@@ -30,7 +30,7 @@ from widebasin.statistics.transfer import (
 
 
 def found(results, **options):
-    return optima(results, transfer_design(results), **{"resamples": 200} | options)
+    return optima(results, design_of(results), **{"resamples": 200} | options)
 
 
 def shift(results, kind, method, setting, **options) -> pd.Series:
@@ -148,7 +148,7 @@ def test_the_best_of_those_tried_are_those_of_the_gains_on_the_split_and_epoch_a
     order = np.random.default_rng(1)
     for column in ("test_accuracy", "best_valid_accuracy", "best_test_accuracy"):
         results[column] = order.permutation(results["valid_accuracy"])
-    design = transfer_design(results)
+    design = design_of(results)
     keys = ["parametrization", "width", "method"]
     chosen = []
     for choice in ({}, {"select": "test"}, {"at": "best"}, {"select": "test", "at": "best"}):
@@ -176,7 +176,7 @@ def test_a_missing_network_and_a_second_setting_are_refused():
 @pytest.mark.parametrize("metric", ["accuracy", "word_error_rate"])
 def test_the_cost_is_what_the_small_networks_settings_lose(metric):
     results = transfer_table(metric=metric)
-    costs = transfer_costs(results, transfer_design(results)).set_index(["parametrization", "method", "width"])
+    costs = transfer_costs(results, design_of(results)).set_index(["parametrization", "method", "width"])
     assert (costs.xs(10, level="width")["cost"] == 0).all()
     assert costs.xs(10, level="width")["same"].all()
     for (kind, method, width), row in costs.iterrows():
@@ -194,7 +194,7 @@ def test_the_cost_is_what_the_small_networks_settings_lose(metric):
 
 def test_a_network_that_diverges_with_the_small_networks_settings_leaves_no_finite_cost():
     results = transfer_table(("standard",), diverged=lambda n, rate: n.width == 100 and rate > 0.15 and n.seed == 2)
-    costs = transfer_costs(results, transfer_design(results)).query("width == 100")
+    costs = transfer_costs(results, design_of(results)).query("width == 100")
     assert costs["cost"].isna().all()
     assert list(costs["diverged"]) == [1, 1]
     assert list(costs["seeds"]) == [3, 3]
@@ -205,7 +205,7 @@ def test_gains_are_between_methods_at_their_own_best_learning_rates():
     # SGD does well at a learning rate of its own.
     for part in ("valid", "test"):
         results.loc[(results["method"] == "sgd") & (results["learning_rate"] == 0.05), f"{part}_accuracy"] = 0.91
-    design = transfer_design(results)
+    design = design_of(results)
     best = best_networks(results, design)
     rates = best.groupby("method")["learning_rate"].unique()
     assert list(rates["sgd"]) == [0.05]

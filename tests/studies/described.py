@@ -7,14 +7,12 @@ from widebasin.sam import METHODS
 from widebasin.statistics import Metric
 from widebasin.studies.tables import Tables
 from widebasin.sweep import Spec, resolve
+from widebasin.sweep.axes import AXES as TABLE
+from widebasin.sweep.axes import COMPARED
 from widebasin.sweep.description import AxisFacts, Description, MethodFacts, Published
 from widebasin.sweep.folder import ResultsFolder
 
-SHARES = ("sparsity", "label_noise")
-AXES = tuple(
-    AxisFacts(name, f"{name.replace('_', ' ')} {{}}", name in SHARES)
-    for name in ("sparsity", "pruner", "output_scale", "label_noise", "weight_decay", "learning_rate")
-)
+AXES = tuple(AxisFacts(axis.name, axis.phrase, axis.percent) for axis in TABLE if axis.name not in COMPARED)
 
 
 def description(

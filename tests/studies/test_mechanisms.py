@@ -36,6 +36,7 @@ def identity(**changes):
         "label_noise": 0.0,
         "weight_decay": 0.0,
         "learning_rate": 0.002,
+        "parametrization": "standard",
     }
     return columns | changes
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from report.transfer_tables import RADII, RATES, transfer_table
-from studies.described import AXES, description
+from studies.described import description
 
 from widebasin.report.page import image
 from widebasin.studies import STUDIES, Options
@@ -12,25 +12,22 @@ from widebasin.studies.chance import with_chance
 from widebasin.studies.references import with_references
 from widebasin.studies.tables import Tables
 from widebasin.sweep import Spec, UsageError, resolve
-from widebasin.sweep.description import AxisFacts
 
 TRANSFER = STUDIES["transfer"]
-KIND = AxisFacts("parametrization", "{} parametrization")
 
 
 def tables(results, **facts) -> Tables:
-    axes = (*(axis for axis in AXES if axis.column != KIND.column), KIND)
     metric = "word_error_rate" if "test_word_error_rate" in results else "accuracy"
-    said = dataclasses.replace(description(metric), axes=axes, **facts)
+    said = dataclasses.replace(description(metric), **facts)
     return Tables(results, results, said)
 
 
-def answered(results, options=None, **spec):
-    # Not a resolved spec with the parametrization: the answer takes it from the tables.
-    plain = resolve(
-        Spec(study="transfer", widths=(10, 100), learning_rate=RATES, rhos=RADII, label_noise=(0.0,), **spec)
+def answered(results, options=None, **given):
+    kinds = tuple(dict.fromkeys(results["parametrization"]))
+    grid = {"widths": (10, 100), "learning_rate": RATES, "rhos": RADII, "parametrization": kinds} | given
+    return TRANSFER.answer(
+        resolve(Spec(study="transfer", label_noise=(0.0,), **grid)), tables(results), options or Options()
     )
-    return TRANSFER.answer(plain, tables(results), options or Options())
 
 
 def test_the_findings_say_how_far_learning_rate_and_radius_move_and_what_that_costs():

@@ -175,7 +175,7 @@ def test_rows_of_another_cell_are_not_taken_for_those_of_this_one(copy):
 def test_results_of_an_older_format_are_refused_and_say_so(copy):
     record = {"format": 2, "plans": {"a": {}}, "environments": [{}]}
     (copy.path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(SweepError, match=r"run\.json has format 2, but this version of widebasin reads 4"):
+    with pytest.raises(SweepError, match=r"run\.json has format 2, but this version of widebasin reads 5"):
         copy.spec()
     with pytest.raises(SweepError, match="has format 2"):
         run(SPEC, copy.path)

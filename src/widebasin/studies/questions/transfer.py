@@ -34,9 +34,11 @@ STUDY = Study(
     spec=Spec(
         study="transfer",
         parametrization=("standard", "mup", "mup2"),
-        widths=(4, 16, 64, 256),
-        learning_rate=(0.025, 0.05, 0.1, 0.2, 0.4),
-        rhos=(0.025, 0.05, 0.1, 0.2, 0.4, 0.8),
+        widths=(16, 64, 256),
+        base_width=16,
+        learning_rate=(0.0125, 0.025, 0.05, 0.1, 0.2),
+        rhos=(0.0125, 0.025, 0.05, 0.1, 0.2, 0.4),
+        epochs=20,
     ),
     # Gains at every single learning rate are not what is asked: the answer has those at the best ones.
     compares=False,
