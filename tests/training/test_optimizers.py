@@ -10,6 +10,7 @@ import pytest
 from training.tasks import DIGITS, leaves, point, trained
 
 from widebasin.data import SplitSizes
+from widebasin.parametrization import Multipliers
 from widebasin.training import OPTIMIZERS, Plan, Recipe
 
 RECIPE = Recipe(epochs=4, batch_size=10, learning_rate=0.1, schedule="constant")
@@ -54,6 +55,82 @@ def test_three_steps_follow_the_papers(name):
         updates, state = optimizer.update({"vector": jnp.array([gradient])}, state, params)
         params = optax.apply_updates(params, updates)
     assert float(params["vector"][0]) == pytest.approx(by_hand(name), rel=2e-5)
+
+
+# Factors of two layers; the norm is of the gradients together.
+FACTORS = Multipliers(
+    initial={"a": 1.0, "b": 1.0},
+    sgd={"a": 4.0, "b": 0.25},
+    adam={"a": 1.0, "b": 0.5},
+    ascent={"a": 4.0, "b": 0.25},
+    norm={"a": 2.0, "b": 0.5},
+    size={"a": 1.0, "b": 0.5},
+)
+
+
+def two_layers(name, layers, decay=DECAY, **recipe):
+    """Both parameters after three steps from 2, and what the first step changed."""
+    optimizer = replace(RECIPE, optimizer=name, momentum=MOMENTUM, **recipe).optimizer_at(10, RATE, decay, layers)
+    params = {"a": jnp.array([2.0]), "b": jnp.array([2.0])}
+    state, first = optimizer.init(params), None
+    for gradient in GRADIENTS:
+        updates, state = optimizer.update(dict.fromkeys(params, jnp.array([gradient])), state, params)
+        first = updates if first is None else first
+        params = optax.apply_updates(params, updates)
+    return params, first
+
+
+LAYERED = [name for name, one in OPTIMIZERS.items() if one.layered]
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_layers_with_factors_of_one_are_as_without(name):
+    ones = Multipliers(*(dict.fromkeys(FACTORS.sgd, 1.0) for _ in Multipliers._fields))
+    for clip in (None, 0.3):
+        plain, layered = (two_layers(name, layers, clip=clip)[0] for layers in (None, ones))
+        np.testing.assert_allclose(plain["a"], layered["a"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_every_layer_has_its_own_learning_rate(name):
+    """Without weight decay a layer moves its factor times as far: the optimizers are linear in the learning rate."""
+    moved, plain = (two_layers(name, layers, decay=0.0)[0] for layers in (FACTORS, None))
+    of = FACTORS.sgd if name in ("sgd", "nesterov") else FACTORS.adam
+    for layer in ("a", "b"):
+        np.testing.assert_allclose(moved[layer] - 2, of[layer] * (plain[layer] - 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted({*LAYERED} - {"adam"}))
+def test_weight_decay_shrinks_all_layers_alike(name):
+    """The first step with decay less that without it; Adam normalizes what is added to the gradient."""
+    with_decay, without = (two_layers(name, FACTORS, decay=decay)[1] for decay in (0.5, 0.0))
+    shrunk = [float((with_decay[layer] - without[layer])[0]) for layer in ("a", "b")]
+    kick = 1 + MOMENTUM if name == "nesterov" else 1
+    np.testing.assert_allclose(shrunk, -kick * RATE * 0.5 * 2.0, rtol=1e-5)
+
+
+def test_adam_with_layers_normalizes_the_decay_that_belongs_to_each():
+    """Added to the gradient is the coefficient over the layer's factor, as in the rule of muP's authors."""
+    of_layers = two_layers("adam", FACTORS)[0]
+    w, first, second = 2.0, 0.0, 0.0
+    for step, gradient in enumerate(GRADIENTS, start=1):
+        g = gradient + DECAY / FACTORS.adam["b"] * w
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        w -= RATE * FACTORS.adam["b"] * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    assert float(of_layers["b"][0]) == pytest.approx(w, rel=2e-5)
+
+
+def test_clipping_with_layers_is_by_the_norm_with_their_weights():
+    """Of gradients 1 and 1 it is ``(2^2 + 0.5^2)^1/2``."""
+    _, first = two_layers("sgd", FACTORS, decay=0.0, clip=0.5)
+    clipped = 0.5 / np.hypot(2.0, 0.5)
+    found = [float(first[layer][0]) for layer in ("a", "b")]
+    np.testing.assert_allclose(found, [-RATE * clipped * 4.0, -RATE * clipped * 0.25], rtol=1e-5)
+
+
+def test_an_optimizer_without_a_rule_for_layers_is_refused():
+    with pytest.raises(ValueError, match="muon has no rule for learning rates of single layers"):
+        two_layers("muon", FACTORS)
 
 
 def test_muon_moves_matrices_by_an_orthogonal_one():

@@ -107,7 +107,7 @@ def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
         factors: of the model.
         adaptive: whether the method scales its ascent by the size of the weights (``ASAM``, ``adaptive=True``), which
             already differs between layers: the factors are then those that are left, ``ascent / size^2`` and ``norm /
-            size``, a power of the width for all layers alike.
+            size``, the same for the weights of all layers.
     """
     numerator, norm = factors.ascent, factors.norm
     if adaptive:

@@ -1,0 +1,140 @@
+"""What each layer's perturbation alone does to the outputs as perceptrons widen: it stays under muP^2, else it drifts.
+
+A few steps of gradient descent come first, each parametrization by its own rule. At initialization small networks have
+random outputs, of size ``(base / width)^1/2``, from which they are still far from the limit.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from optax import softmax_cross_entropy_with_integer_labels
+
+from widebasin.data import digits
+from widebasin.models import MLP
+from widebasin.parametrization import MUP, MUP2, STANDARD, initialized, multipliers, perturbation
+from widebasin.sam import ASAM, SAM, ascent_point
+
+BASE, LAYERS, EXAMPLES = 32, 3, 100
+RATE, STEPS, RADIUS, SEEDS = 0.1, 20, 0.1, 3
+DIGITS = digits()
+INPUTS, LABELS = jnp.asarray(DIGITS.prepared(DIGITS.inputs[:EXAMPLES])), jnp.asarray(DIGITS.targets[:EXAMPLES])
+
+
+def network(width, key):
+    return MLP((64, width, width, 10), key=key)
+
+
+def factors(width):
+    return multipliers(*(eqx.filter_eval_shape(network, one, jax.random.key(0)) for one in (width, BASE)))
+
+
+def outputs(model):
+    return jax.vmap(model)(INPUTS)
+
+
+@jax.jit
+@jax.value_and_grad
+def loss(model):
+    return softmax_cross_entropy_with_integer_labels(outputs(model), LABELS).mean()
+
+
+def trained(width, parametrization, seed):
+    """A network after a few steps, and the factors of its width."""
+    model, of_layers = network(width, jax.random.key(seed)), factors(width)
+    rates = of_layers.sgd
+    if parametrization == STANDARD:
+        rates = jax.tree.map(lambda _: 1.0, rates)
+    else:
+        model = initialized(model, of_layers)
+    for _ in range(STEPS):
+        model = jax.tree.map(lambda w, g, rate: w - RATE * rate * g, model, loss(model)[1], rates)
+    return model, of_layers
+
+
+def alone(model, other, layer):
+    """RMS change of the outputs if one layer is that of another network."""
+    weights, biases = list(model.weights), list(model.biases)
+    weights[layer], biases[layer] = other.weights[layer], other.biases[layer]
+    moved = eqx.tree_at(lambda one: (one.weights, one.biases), model, (weights, biases))
+    return float(jnp.sqrt(jnp.mean((outputs(moved) - outputs(model)) ** 2)))
+
+
+def effects(width, parametrization):
+    """The effect of each layer's perturbation, geometric means over seeds."""
+    found = []
+    for seed in range(SEEDS):
+        model, of_layers = trained(width, parametrization, seed)
+        scales = perturbation(of_layers) if parametrization == MUP2 else None
+        point = ascent_point(model, loss(model)[1], RADIUS, scales=scales)
+        found.append([alone(model, point, layer) for layer in range(LAYERS)])
+    return np.exp(np.mean(np.log(found), axis=0))
+
+
+def by_width(parametrization, widths):
+    return np.array([effects(width, parametrization) for width in widths])
+
+
+QUICK = (32, 128, 512)
+
+
+@pytest.mark.parametrize(
+    "widths", [QUICK, pytest.param((32, 64, 128, 256, 512, 1024, 2048, 4096), marks=pytest.mark.slow)], ids=len
+)
+def test_under_mup2_the_effect_of_every_layer_stays_within_a_factor_of_two(widths):
+    found = by_width(MUP2, widths)
+    assert (found.max(0) / found.min(0)).max() < 2
+
+
+@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 256, 4096), marks=pytest.mark.slow)], ids=len)
+def test_else_the_effects_of_layers_drift_apart(widths):
+    """Of the first layer it vanishes, of the last it takes over: the ascent is that of the last layer alone."""
+    grown = np.log(widths[-1] / widths[0])
+    for parametrization in (STANDARD, MUP):
+        found = by_width(parametrization, widths)
+        powers = np.log(found[-1] / found[0]) / grown
+        assert powers[0] < -0.2
+        assert powers[2] > 0.2
+        assert found[-1, 2] / found[-1, 0] > 4 * found[0, 2] / found[0, 0]
+
+
+def test_adaptive_ascents_with_what_is_left_of_the_scales_keep_their_effect():
+    """And without them it shrinks like ``width^-1/2``, in all layers alike."""
+    plain, scaled = [], []
+    for width in (64, 256, 1024):
+        model, of_layers = trained(width, MUP, seed=0)
+        gradients = loss(model)[1]
+        for scales, found in ((None, plain), (perturbation(of_layers, adaptive=True), scaled)):
+            method = ASAM(2.0, 0.0, scales=scales)
+            gradient = method.value_and_grad(lambda one: loss.__wrapped__(one)[0])(model, ())[1]
+            found.append(float(distance(gradient, gradients, of_layers)))
+    assert max(scaled) / min(scaled) < 2
+    assert plain[0] / plain[-1] > 2.5
+
+
+def distance(left, right, of_layers):
+    """Of two gradients, in the norm that does not depend on the width."""
+    return jnp.sqrt(
+        sum(
+            jnp.sum((b * (one - other)) ** 2)
+            for one, other, b in zip(*map(jax.tree.leaves, (left, right, of_layers.norm)), strict=True)
+        )
+    )
+
+
+def test_sgd_under_mup2_is_plain_training_in_other_coordinates():
+    """``w = T u`` with ``T`` the weights of the norm: SGD and SAM with one learning rate and one norm for ``u``."""
+    width = 64
+    model, of_layers = initialized(network(width, jax.random.key(0)), factors(width)), factors(width)
+    own = jax.tree.map(lambda w, t: w / t, model, of_layers.norm)
+
+    def of(own):
+        return jax.tree.map(lambda u, t: u * t, own, of_layers.norm)
+
+    scaled = SAM(RADIUS, scales=perturbation(of_layers)).value_and_grad(lambda one: loss.__wrapped__(one)[0])
+    plain = SAM(RADIUS).value_and_grad(lambda own: loss.__wrapped__(of(own))[0])
+    for _ in range(5):
+        model = jax.tree.map(lambda w, g, rate: w - RATE * rate * g, model, scaled(model, ())[1], of_layers.sgd)
+        own = jax.tree.map(lambda u, g: u - RATE * g, own, plain(own, ())[1])
+    np.testing.assert_allclose(outputs(model), outputs(of(own)), rtol=1e-3, atol=1e-4)

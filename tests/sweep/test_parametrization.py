@@ -1,0 +1,124 @@
+"""The axis of parametrizations: flags, cells, refusals, and what is trained."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from widebasin.sam import SAM, SGD
+from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep.cells import cells
+from widebasin.sweep.run import run
+from widebasin.workloads import WORKLOADS
+
+SMALL = Spec(widths=(4, 16), rhos=(0.0, 0.1), seeds=2, epochs=2, train_examples=200, batch_size=50)
+ALL = ("standard", "mup", "mup2")
+METRICS = ["train_loss", "test_accuracy", "valid_loss"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Results of one sweep over all parametrizations, and of one that has none."""
+    folder = tmp_path_factory.mktemp("parametrizations")
+    found = {}
+    for name, values in (("all", ALL), ("standard", ("standard",))):
+        spec = resolve(dataclasses.replace(SMALL, parametrization=values))
+        found[name] = run(spec, folder / name, execution=Execution()).results()
+    return found
+
+
+def rows(table: pd.DataFrame, **which) -> np.ndarray:
+    for column, value in which.items():
+        table = table[table[column] == value]
+    assert len(table)
+    return table.sort_values(["width", "method", "rho", "seed"])[METRICS].to_numpy()
+
+
+def test_the_standard_one_is_the_same_beside_others_and_alone(trained):
+    np.testing.assert_array_equal(rows(trained["all"], parametrization="standard"), rows(trained["standard"]))
+
+
+def test_all_are_the_same_at_the_base_width(trained):
+    standard = rows(trained["all"], width=4, parametrization="standard")
+    for name in ("mup", "mup2"):
+        np.testing.assert_allclose(rows(trained["all"], width=4, parametrization=name), standard, rtol=1e-5)
+
+
+def test_the_radius_zero_is_sgd_in_all(trained):
+    for name in ALL:
+        sgd, sam = (rows(trained["all"], parametrization=name, method=one, rho=0.0) for one in ("sgd", "sam"))
+        np.testing.assert_array_equal(sgd, sam)
+
+
+def test_a_wide_network_differs_by_its_ascent_alone_between_mup_and_mup2(trained):
+    results = trained["all"]
+    for rho, same in ((0.0, True), (0.1, False)):
+        found = [rows(results, width=16, parametrization=name, method="sam", rho=rho) for name in ("mup", "mup2")]
+        assert np.array_equal(*found) == same
+    assert not np.array_equal(*(rows(results, width=16, parametrization=name, rho=0.0) for name in ("standard", "mup")))
+
+
+def test_cells_name_the_parametrization_unless_it_is_the_standard_one():
+    grid = cells(resolve(dataclasses.replace(SMALL, parametrization=ALL)))
+    assert [cell.name for cell in grid[:3]] == [
+        "digits-mlp-width-4-sgd-and-sam",
+        "digits-mlp-width-4-parametrization-mup-sgd-and-sam",
+        "digits-mlp-width-4-parametrization-mup2-sgd-and-sam",
+    ]
+    assert [cell.settings.base_width for cell in grid[:3]] == [None, 4, 4]
+
+
+def test_the_scales_of_the_ascent_are_those_of_mup2_alone():
+    grid = cells(resolve(dataclasses.replace(SMALL, parametrization=ALL, methods=("sgd", "sam", "asam"))))
+    wide = [cell for cell in grid if cell.width == 16]
+    for cell in wide:
+        method = cell.with_radius(0.1)
+        if isinstance(method, SGD):
+            continue
+        assert (method.scales is not None) == (cell.settings.parametrization == "mup2")
+        if method.scales is not None:
+            numerators = set(method.scales(None).numerator.weights)
+            assert (len(numerators) > 1) == isinstance(method, SAM)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"),
+    [
+        ("parametrization", {"parametrization": ("mup3",)}),
+        ("base_width", {"base_width": 8}),
+        ("base_width", {"parametrization": ("mup",), "base_width": 0}),
+        ("optimizer", {"parametrization": ("mup",), "optimizer": "muon"}),
+        ("methods", {"parametrization": ("mup2",), "methods": ("sgd", "random-perturbation")}),
+        ("parametrization", {"parametrization": ("mup",), "workload": "cartpole-ppo"}),
+    ],
+)
+def test_what_has_no_rule_is_refused_by_name(argument, given):
+    with pytest.raises(UsageError) as error:
+        resolve(Spec(**given))
+    assert error.value.argument == argument
+
+
+def test_the_base_width_is_the_smallest_of_the_workload_unless_given():
+    assert resolve(Spec(parametrization=("mup",))).base_width == min(WORKLOADS["digits-mlp"].widths)
+    assert resolve(Spec(parametrization=("mup",), base_width=64)).base_width == 64
+    assert resolve(Spec()).base_width is None
+
+
+TRAINABLE = ("digits-resnet", "digits-vit", "grammar-transformer", "phrases-lstm", "rings-gcn", "synthetic-mlp")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workload", TRAINABLE)
+def test_every_kind_of_model_trains_in_all(workload, tmp_path):
+    widths = WORKLOADS[workload].widths[:2]
+    spec = Spec(workload, parametrization=ALL, widths=widths, rhos=(0.05,), seeds=1, epochs=1)
+    results = run(resolve(spec), tmp_path / "r", execution=Execution()).results()
+    assert len(results) == 3 * 2 * 2
+    assert not results["diverged"].any()
+    for name in ("mup", "mup2"):
+        np.testing.assert_allclose(
+            results[(results["parametrization"] == name) & (results["width"] == widths[0])]["train_loss"],
+            results[(results["parametrization"] == "standard") & (results["width"] == widths[0])]["train_loss"],
+            rtol=1e-3,
+        )
