@@ -14,10 +14,11 @@ from optax import softmax_cross_entropy_with_integer_labels
 from widebasin.data import digits
 from widebasin.models import MLP
 from widebasin.parametrization import MUP, MUP2, STANDARD, initialized, multipliers, perturbation
-from widebasin.sam import ASAM, SAM, ascent_point
+from widebasin.sam import SAM, ascent_point
+from widebasin.sam._asam import adaptive_ascent_point
 
 BASE, LAYERS, EXAMPLES = 32, 3, 100
-RATE, STEPS, RADIUS, SEEDS = 0.1, 20, 0.1, 3
+RATE, STEPS, RADIUS, SEEDS = 0.1, 20, 0.1, 2
 DIGITS = digits()
 INPUTS, LABELS = jnp.asarray(DIGITS.prepared(DIGITS.inputs[:EXAMPLES])), jnp.asarray(DIGITS.targets[:EXAMPLES])
 
@@ -79,15 +80,13 @@ def by_width(parametrization, widths):
 QUICK = (32, 128, 512)
 
 
-@pytest.mark.parametrize(
-    "widths", [QUICK, pytest.param((32, 64, 128, 256, 512, 1024, 2048, 4096), marks=pytest.mark.slow)], ids=len
-)
+@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 256, 2048, 4096), marks=pytest.mark.slow)], ids=len)
 def test_under_mup2_the_effect_of_every_layer_stays_within_a_factor_of_two(widths):
     found = by_width(MUP2, widths)
     assert (found.max(0) / found.min(0)).max() < 2
 
 
-@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 256, 4096), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 4096), marks=pytest.mark.slow)], ids=len)
 def test_else_the_effects_of_layers_drift_apart(widths):
     """Of the first layer it vanishes, of the last it takes over: the ascent is that of the last layer alone."""
     grown = np.log(widths[-1] / widths[0])
@@ -99,28 +98,20 @@ def test_else_the_effects_of_layers_drift_apart(widths):
         assert found[-1, 2] / found[-1, 0] > 4 * found[0, 2] / found[0, 0]
 
 
-def test_adaptive_ascents_with_what_is_left_of_the_scales_keep_their_effect():
-    """And without them it shrinks like ``width^-1/2``, in all layers alike."""
+@pytest.mark.parametrize("eta", [0.0, 0.1])
+def test_adaptive_ascents_keep_the_effect_of_every_layer_with_what_is_left_of_the_scales(eta):
+    """And without them it shrinks like ``width^-1/2``, or, with ``eta``, is that of the last layers alone."""
     plain, scaled = [], []
-    for width in (64, 256, 1024):
+    for width in (64, 1024):
         model, of_layers = trained(width, MUP, seed=0)
-        gradients = loss(model)[1]
         for scales, found in ((None, plain), (perturbation(of_layers, adaptive=True), scaled)):
-            method = ASAM(2.0, 0.0, scales=scales)
-            gradient = method.value_and_grad(lambda one: loss.__wrapped__(one)[0])(model, ())[1]
-            found.append(float(distance(gradient, gradients, of_layers)))
-    assert max(scaled) / min(scaled) < 2
-    assert plain[0] / plain[-1] > 2.5
-
-
-def distance(left, right, of_layers):
-    """Of two gradients, in the norm that does not depend on the width."""
-    return jnp.sqrt(
-        sum(
-            jnp.sum((b * (one - other)) ** 2)
-            for one, other, b in zip(*map(jax.tree.leaves, (left, right, of_layers.norm)), strict=True)
-        )
-    )
+            point = adaptive_ascent_point(model, loss(model)[1], 0.5, eta, None, None, scales)
+            found.append([alone(model, point, layer) for layer in range(LAYERS)])
+    grown = np.array(scaled[1]) / scaled[0]
+    assert grown.max() < 1.5
+    assert grown.min() > 1 / 1.5
+    without = np.array(plain[1]) / plain[0]
+    assert without[0] < 0.5
 
 
 def test_sgd_under_mup2_is_plain_training_in_other_coordinates():

@@ -117,6 +117,27 @@ def test_readouts_that_are_vectors_and_glorots_rule_are_known():
     np.testing.assert_allclose(inputs, np.sqrt((4 * WIDTH + 6) / (4 * BASE + 6)), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("build", "wanted"),
+    [
+        (
+            lambda width, key: eqx.nn.ConvTranspose(2, width, width, 3, key=key),
+            {".weight": HIDDEN, ".bias": BIAS},
+        ),
+        (
+            lambda width, key: eqx.nn.LSTMCell(6, width, key=key),
+            {".weight_ih": (ROOT, GROWN, 1, GROWN, ROOT, 1), ".weight_hh": HIDDEN, ".bias": BIAS},
+        ),
+        (lambda width, key: eqx.nn.GRUCell(width, width, key=key), {".weight_ih": HIDDEN, ".bias_n": BIAS}),
+    ],
+    ids=["transposed convolution", "LSTM", "GRU"],
+)
+def test_layers_of_equinox_are_known(build, wanted):
+    found = [by_path(tree) for tree in multipliers(*(shapes(build, width) for width in (WIDTH, BASE)))]
+    for path, factors in wanted.items():
+        np.testing.assert_allclose([table[path] for table in found], factors, rtol=1e-12, err_msg=path)
+
+
 @pytest.mark.parametrize("name", [name for name, one in WORKLOADS.items() if one.has_layers and len(one.widths) > 1])
 def test_every_workload_has_factors_which_are_1_at_the_base_width(name):
     workload = WORKLOADS[name]

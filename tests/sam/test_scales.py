@@ -66,6 +66,16 @@ def test_adaptive_ascents_are_scaled_on_top_of_their_own_scale():
     np.testing.assert_allclose(descent_on_quadratic(scaled(sam.ASAM(0.3, 0.1))), descent_by_hand(rule), rtol=1e-11)
 
 
+def test_eta_is_in_units_of_the_size_of_a_layer():
+    def rule(t, w, batch):
+        own = np.abs(w) + 0.1 * np.array([5.0, 5.0, 2.0, 2.0, 2.0])
+        g = own * gradient(w, batch)
+        return gradient(w + 0.3 * own * g / length(g), batch)
+
+    method = sam.ASAM(0.3, 0.1, scales=lambda g: sam.Scales(size={"a": 5.0, "b": 2.0}))
+    np.testing.assert_allclose(descent_on_quadratic(method), descent_by_hand(rule), rtol=1e-11)
+
+
 def test_sparse_ascents_have_the_norm_of_the_whole_scaled_gradient():
     # Every step perturbs what was chosen at the first one: the half with the largest squares.
     def chosen(w, batch):

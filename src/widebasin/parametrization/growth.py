@@ -8,8 +8,11 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-# Layers of Equinox whose weights have the outputs first, then the inputs.
-OUTPUTS_FIRST = (eqx.nn.Linear, eqx.nn.Conv, eqx.nn.GRUCell, eqx.nn.LSTMCell)
+# Layers of Equinox whose weights have the outputs first, then the inputs, by how all of their arrays are drawn: with a
+# variance of 1 / inputs of the weights, or of 1 / hidden features.
+BY_FAN_IN = (eqx.nn.Linear, eqx.nn.Conv, eqx.nn.ConvTranspose)
+BY_HIDDEN = (eqx.nn.GRUCell, eqx.nn.LSTMCell)
+OUTPUTS_FIRST = (*BY_FAN_IN, *BY_HIDDEN)
 # What a module of one's own says, if the outputs are not the last axis: name of an array -> the axis of its inputs.
 INPUT_AXES = "INPUT_AXES"
 # The arrays of a module that are drawn by Glorot's rule, by inputs and outputs.
@@ -39,8 +42,8 @@ def growth(model: PyTree, base: PyTree) -> PyTree:
     The axis of the inputs is known for the layers of Equinox, and for a module that has it in a class attribute
     ``INPUT_AXES``: name of an array -> axis. Otherwise the last axis is that of the outputs and all others are of the
     inputs, as in Flax and Haiku, and arrays with one axis (biases, scales, class tokens) have outputs only. Weights are
-    taken to be drawn with a variance proportional to ``1 / inputs``, biases of ``equinox.nn.Linear`` and ``Conv`` too;
-    those named in a class attribute ``FAN_AVERAGE``, to ``1 / (inputs + outputs)``.
+    taken to be drawn with a variance proportional to ``1 / inputs``, biases of Equinox's layers too, those of its LSTM
+    and GRU to ``1 / hidden``, and those named in a class attribute ``FAN_AVERAGE`` to ``1 / (inputs + outputs)``.
 
     Args:
         model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
@@ -78,7 +81,9 @@ def _growth_of(model: PyTree, base: PyTree, path: Any, shape: tuple[int, ...], s
     before = _sizes(owner, name, smaller)
     found = Growth(outputs / before[0], inputs / before[1])
     drawn = found.inputs**-0.5
-    if isinstance(owner, eqx.nn.Linear | eqx.nn.Conv) and name == "bias":
+    if isinstance(owner, BY_HIDDEN):
+        drawn = (owner.hidden_size / other.hidden_size) ** -0.5
+    elif isinstance(owner, BY_FAN_IN) and name == "bias":
         fan_in, fan_in_before = (math.prod(one.weight.shape[1:]) for one in (owner, other))
         drawn = (fan_in / fan_in_before) ** -0.5
     elif name in getattr(type(owner), FAN_AVERAGE, ()):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
@@ -91,13 +92,18 @@ def _size(one: Growth) -> float:
 
 def initialized(model: PyTree, factors: Multipliers) -> PyTree:
     """A model, as drawn by its own rule, with the initial size that muP gives every parameter."""
-    leaves, structure = jax.tree.flatten(model)
-    own = iter(jax.tree.leaves(factors.initial))
-    return structure.unflatten(leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves)
+    leaves, structure = jax.tree.flatten(model, is_leaf=_is_state)
+    own = iter([one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)])
+    return structure.unflatten([leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves])
 
 
 def _is_parameter(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _is_state(node: Any) -> bool:
+    """Whether this is a place of running statistics, which hold arrays until ``equinox.nn.make_with_state``."""
+    return isinstance(node, eqx.nn.StateIndex)
 
 
 def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
@@ -107,11 +113,13 @@ def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
         factors: of the model.
         adaptive: whether the method scales its ascent by the size of the weights (``ASAM``, ``adaptive=True``), which
             already differs between layers: the factors are then those that are left, ``ascent / size^2`` and ``norm /
-            size``, the same for the weights of all layers.
+            size``, the same for the weights of all layers, and ``eta`` is in units of ``size``.
     """
-    numerator, norm = factors.ascent, factors.norm
+    scales = Scales(factors.ascent, factors.norm)
     if adaptive:
-        numerator = jax.tree.map(lambda a, size: a / size**2, numerator, factors.size)
-        norm = jax.tree.map(lambda b, size: b / size, norm, factors.size)
-    scales = Scales(numerator, norm)
+        scales = Scales(
+            jax.tree.map(lambda a, size: a / size**2, factors.ascent, factors.size),
+            jax.tree.map(lambda b, size: b / size, factors.norm, factors.size),
+            factors.size,
+        )
     return lambda gradients: scales

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.sam._ascent import Mask, Scaling, ascent_point, at_least_smallest, masked, moved, scaled, widened
+from widebasin.sam._ascent import Mask, Scaling, ascent_point, at_least_smallest, masked, moved, scaled, times, widened
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_mask, check_number, register_method
 
@@ -90,19 +90,25 @@ def adaptive_direction(
     adaptive: Mask | None = None,
     scales: Scaling | None = None,
 ) -> tuple[PyTree, Float[Array, ""]]:
-    """``a T^2 g`` and its length ``||b T g||`` in the norm of the ascent, in at least float32."""
+    """``a T^2 g`` and its length ``||b T g||`` in the norm of the ascent, in at least float32.
+
+    With scales ``T = |w| + eta size``.
+    """
     chosen = (adaptive or (lambda _: True))(gradients)
     keeps = jax.tree.map(lambda keep, branch: jax.tree.map(lambda _: keep, branch), chosen, gradients)
 
-    def times_size(g: Array | None, p: Any, keep: Any) -> Array | None:
+    least = jax.tree.map(lambda g: jnp.asarray(eta, jnp.finfo(widened(g).dtype).dtype), gradients)
+    least = least if scales is None else times(scales(gradients).size, least)
+
+    def times_size(g: Array | None, p: Any, keep: Any, least: Any) -> Array | None:
         if g is None:
             return None
         wide = widened(g)
-        size = jnp.abs(jnp.asarray(p, wide.dtype)) + jnp.asarray(eta, jnp.finfo(wide.dtype).dtype)
+        size = jnp.abs(jnp.asarray(p, wide.dtype)) + least
         return jnp.where(keep, size, 1.0).astype(wide.dtype) * wide
 
     def once(tree: PyTree) -> PyTree:
-        return jax.tree.map(times_size, tree, params, keeps, is_leaf=lambda leaf: leaf is None)
+        return jax.tree.map(times_size, tree, params, keeps, least, is_leaf=lambda leaf: leaf is None)
 
     first = once(gradients)
     return scaled(once(first), first, scales)

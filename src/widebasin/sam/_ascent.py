@@ -22,12 +22,14 @@ class Scales(NamedTuple):
             these with the structure of the gradients or a prefix of it.
         norm: ``b``, how much a layer counts in the norm, likewise. With ``a = b^2`` the ascent is steepest among all
             steps ``d`` with ``||d / b|| = rho``: SAM in the coordinates ``w / b``.
+        size: the size that the weights of a layer usually have, likewise: ``eta`` of ASAM is in units of it.
 
     Source: layerwise perturbation scaling, Haas et al. 2024 (arXiv 2411.00075).
     """
 
     numerator: PyTree = 1.0
     norm: PyTree = 1.0
+    size: PyTree = 1.0
 
 
 Scaling = Callable[[PyTree], Scales]
@@ -80,17 +82,17 @@ def scaled(direction: PyTree, measured: PyTree, scales: Scaling | None) -> tuple
     if scales is None:
         return direction, norm(measured)
     factors = scales(direction)
-    return _times(factors.numerator, direction), norm(_times(factors.norm, measured))
+    return times(factors.numerator, direction), norm(times(factors.norm, measured))
 
 
-def _times(factors: PyTree, tree: PyTree) -> PyTree:
+def times(factors: PyTree, tree: PyTree) -> PyTree:
     """A tree times factors for its leaves or branches, in at least float32."""
 
-    def times(factor: Any, leaf: Array) -> Array:
+    def product(factor: Any, leaf: Array) -> Array:
         wide = widened(leaf)
         return wide * jnp.asarray(factor, jnp.finfo(wide.dtype).dtype)
 
-    return jax.tree.map(lambda factor, branch: jax.tree.map(lambda leaf: times(factor, leaf), branch), factors, tree)
+    return jax.tree.map(lambda factor, branch: jax.tree.map(lambda leaf: product(factor, leaf), branch), factors, tree)
 
 
 def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) -> PyTree:

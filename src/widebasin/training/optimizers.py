@@ -29,8 +29,9 @@ class NamedOptimizer:
         has_momentum: whether it uses the recipe's momentum.
         has_epsilon: whether it uses the recipe's epsilon.
         layered: (learning-rate schedule, momentum, weight decay, multipliers) -> the same with a learning rate for
-            every layer, ``None`` where no rule is known. Weight decay shrinks all layers alike: by the nominal learning
-            rate times its coefficient.
+            every layer, ``None`` where no rule is known. Weight decay is not scaled: it takes the nominal learning rate
+            times its coefficient off all layers. Only where Adam normalizes it with the gradient, there is no such
+            rule; the coefficient is then divided by the layer's factor, as by muP's authors.
     """
 
     title: str
