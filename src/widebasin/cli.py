@@ -44,11 +44,14 @@ from widebasin.sweep.trackers import TRACKERS
 from widebasin.theory_commands import TheoryCommand
 
 if TYPE_CHECKING:
+    from widebasin.studies.answering import Answered
     from widebasin.workloads import Workload
 
 PIPE_COLUMNS = 160
+# What ``widebasin tune`` trains, on any workload.
+TUNED = Spec(study="transfer", parametrization=("mup2",), seeds=3)
 # Commands that name a workload and values of axes.
-TRAINING = (["study"], ["sweep"], ["train"], ["import"])
+TRAINING = (["study"], ["sweep"], ["train"], ["tune"], ["import"])
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -194,6 +197,45 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """Find the learning rate and the radius on small networks, and print what to use for a large one.
+
+    Trains small networks in the parametrization mup2, in which both hold as networks widen, at every learning rate and
+    radius. By default: two widths in the middle of the workload's ladder, five learning rates around its own, its
+    radii, and 3 seeds. The report shows how far the best ones move between the small widths, and what that costs.
+
+    Examples:
+      widebasin tune 1024
+      widebasin tune 4096 --widths 16 64 256 --learning-rate 0.05 0.1 0.2 --rhos 0.05 0.1 0.2 --seeds 5
+      widebasin tune 512 --workload mnist-mlp --train-examples 2000 --epochs 10
+    """
+
+    width: tyro.conf.Positional[int]
+    """Width of the large network."""
+    grid: Flat[Spec]
+    answer: Flat[Options] = field(default_factory=Options)
+    execution: Flat[Execution] = field(default_factory=Execution)
+    output: Flat[Output] = field(default_factory=Output)
+
+    def run(self, console: Console) -> None:
+        """Trains the small networks, prints the evidence, and what to use."""
+        from widebasin.studies.recommending import commands, recommendation_table, recommendations, to_tune
+        from widebasin.studies.running import RESULTS, file_name
+
+        spec = to_tune(self.grid, self.width)
+        output = self.output
+        if output.out is None:
+            output = dataclasses.replace(output, out=RESULTS / f"tune-{file_name(spec.workload)}")
+        answered = _sweep(spec, self.answer, self.execution, output, console)
+        if answered is None:
+            return
+        found = recommendations(answered, self.answer)
+        console.print(recommendation_table(found, answered, self.width).rich())
+        for command in commands(found, answered.spec, self.width):
+            say(console, command)
+
+
+@dataclass(frozen=True)
 class Train(Shared, fields_of(map(single_field, AXES)), Named):
     """Train one network and keep its parameters.
 
@@ -224,7 +266,7 @@ class Train(Shared, fields_of(map(single_field, AXES)), Named):
         output = self.output
         if output.out is None:
             output = dataclasses.replace(output, out=RESULTS / name)
-        if _sweep(spec, Options(), execution, output, console):
+        if _sweep(spec, Options(), execution, output, console) is not None:
             say(console, f"The network: widebasin.load_network({str(output.out)!r})")
 
 
@@ -493,8 +535,8 @@ def _choices(command: Any) -> tuple[str, ...]:
 
 def _sweep(
     spec: Spec, options: Options, execution: Execution, output: Output, console: Console, extend_radii: bool = False
-) -> bool:
-    """Trains the missing networks of a sweep and prints the answer, unless another host does; whether it did."""
+) -> "Answered | None":
+    """Trains the missing networks of a sweep and prints the answer, which it returns, unless another host does."""
     from widebasin.studies.answering import print_answer
     from widebasin.studies.running import RESULTS, folder_name, train_and_answer
 
@@ -510,9 +552,10 @@ def _sweep(
         extend_radii=extend_radii,
         track=output.track,
     )
-    if found is not None:
-        print_answer(*found, console)
-    return found is not None
+    if found is None:
+        return None
+    print_answer(*found, console)
+    return found[0]
 
 
 def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
@@ -567,6 +610,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         subcommand("study", _study_command(own)),
         subcommand("sweep", Sweep, default=Sweep(fitted(spec, own))),
         subcommand("train", _of_one_network(Train, own)),
+        subcommand("tune", Tune, default=Tune(tyro.MISSING, fitted(TUNED, own))),
         subcommand("import", _of_one_network(Import, own)),
         subcommand("report", Report),
         subcommand("compare", Compare),
@@ -600,7 +644,7 @@ def _check_repeated(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
 
     Of other flags the last one counts, so that a script can override them.
     """
-    if arguments[0] not in ("study", "sweep"):
+    if arguments[0] not in ("study", "sweep", "tune"):
         return
     given = [argument.partition("=")[0] for argument in arguments]
     for flag in (*(axis.flag for axis in axes if not axis.counted), "radii", "tune"):
@@ -611,7 +655,7 @@ def _check_repeated(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
 
 def _check_numbers(arguments: Sequence[str], axes: Sequence[Axis]) -> None:
     """Raises ``UsageError`` if a numeric axis is given something else, before tyro complains in terms of types."""
-    one = list(arguments[:1]) not in (["study"], ["sweep"])
+    one = list(arguments[:1]) not in (["study"], ["sweep"], ["tune"])
     flags = {f"--{(axis.name if one else axis.flag).replace('_', '-')}": axis for axis in axes if axis.kind is not str}
     for position, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")

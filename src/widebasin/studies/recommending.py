@@ -1,0 +1,130 @@
+"""Which learning rate and radius to use for a large network, from a sweep over small ones in muP^2."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from widebasin.parametrization import MUP2
+from widebasin.report.tables import Table
+from widebasin.statistics import BASELINE
+from widebasin.statistics.transfer import best_settings
+from widebasin.studies.answering import Answered
+from widebasin.studies.study import Options
+from widebasin.sweep import Resolved, Spec, UsageError, resolve, workload_named
+from widebasin.sweep.axes import COMPARED
+from widebasin.sweep.spec import Shared
+from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
+
+# Axes whose value is chosen, or that of the large network.
+CHOSEN = (*COMPARED, "learning_rate", PARAMETRIZATION)
+# Learning rates to try, in units of the workload's own.
+AROUND = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What was best for a method at the largest width of a sweep.
+
+    Attributes:
+        method: its name.
+        learning_rate: at the base width, as all learning rates of a spec are.
+        rho: radius, likewise; 0 for the baseline.
+        width: where it was best.
+    """
+
+    method: str
+    learning_rate: float
+    rho: float
+    width: int
+
+
+def to_tune(spec: Spec, target: int) -> Spec:
+    """The spec of ``widebasin tune``: two widths in the middle of the workload's ladder, learning rates around its own.
+
+    Args:
+        spec: what was given; values left out are filled in.
+        target: the width to find learning rate and radius for.
+
+    Raises:
+        UsageError: if there is no network of the target width, or it is not wider than those to tune on.
+    """
+    workload = workload_named(spec.workload)
+    middle = max(len(workload.widths) // 2, 1)
+    widths = spec.widths or tuple(width for width in workload.widths[middle - 1 : middle + 1] if width < target)
+    rates = spec.learning_rate or tuple(float(f"{factor * workload.recipe.learning_rate:.3g}") for factor in AROUND)
+    if not widths or max(widths) >= target:
+        given = widths or workload.widths[middle - 1 : middle + 1]
+        raise UsageError("width", target, f"must be larger than the widths to tune on, {' '.join(map(str, given))}")
+    if spec.parametrization not in (None, (MUP2,)):
+        raise UsageError("parametrization", spec.parametrization, f"must be {MUP2}: in it both hold at all widths")
+    tuned = dataclasses.replace(
+        spec, widths=widths, learning_rate=rates, base_width=spec.base_width or min(widths), parametrization=(MUP2,)
+    )
+    check_target(resolve(tuned), target)
+    return tuned
+
+
+def check_target(spec: Resolved, target: int) -> None:
+    """Raises ``UsageError`` if a workload has no network of a width, or none that follows from the base width."""
+    workload = WORKLOADS[spec.workload]
+    try:
+        workload.check_width(target)
+        workload.multipliers(target, Settings(own=((PARAMETRIZATION, MUP2),), base_width=spec.base_width))
+    except ValueError as error:
+        raise UsageError("width", target, f"{workload.name} has no such model: {error}") from error
+
+
+def recommendations(answered: Answered, options: Options) -> tuple[Recommendation, ...]:
+    """The best learning rate and radius of every method at the largest width of the sweep, in muP^2."""
+    results = answered.tables.results
+    results = results[results["parametrization"] == MUP2]
+    best = best_settings(results, answered.tables.design, options.select, options.at)
+    best = best[best["width"] == best["width"].max()]
+    return tuple(
+        Recommendation(str(row["method"]), float(row["learning_rate"]), float(row["rho"]), int(row["width"]))
+        for row in best.to_dict("records")
+    )
+
+
+def recommendation_table(found: tuple[Recommendation, ...], answered: Answered, target: int) -> Table:
+    """Learning rate and radius for the target width, method by method."""
+    wording = answered.tables.wording
+    rows = tuple(
+        (
+            wording.method(one.method),
+            f"{one.learning_rate:g}",
+            "—" if one.method == BASELINE else f"{one.rho:g}",
+            f"{one.width:,}",
+        )
+        for one in found
+    )
+    note = (
+        f"Those of base width {answered.spec.base_width}: --parametrization {MUP2} --base-width "
+        f"{answered.spec.base_width} scale them for every layer of the large network."
+    )
+    columns = ("method", "learning rate", "radius", "best at width")
+    return Table(f"To use at width {target:,}", columns, rows, note)
+
+
+def commands(found: tuple[Recommendation, ...], spec: Resolved, target: int) -> Iterator[str]:
+    """The commands that train the large network, method by method."""
+    usual = resolve(Spec(workload=spec.workload))
+    names = {field.name: field.name for field in dataclasses.fields(Shared)}
+    names |= {axis.flag: axis.name for axis in spec.axes if axis.name not in CHOSEN}
+    differing = {
+        name: getattr(spec, flag) for flag, name in names.items() if getattr(spec, flag) != getattr(usual, flag)
+    }
+    settings = {name: value[0] if isinstance(value, tuple) else value for name, value in differing.items()}
+    for one in found:
+        flags = {
+            "workload": spec.workload,
+            "width": target,
+            "method": one.method,
+            **({} if one.method == BASELINE else {"rho": f"{one.rho:g}"}),
+            "learning_rate": f"{one.learning_rate:g}",
+            "parametrization": MUP2,
+            **settings,
+        }
+        words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        yield shlex.join(["widebasin", "train", *words])
