@@ -34,7 +34,8 @@ def test_by_default_two_widths_in_the_middle_and_rates_around_the_workloads_own_
 @pytest.mark.parametrize(
     ("argument", "target", "given"),
     [
-        ("width", 32, {}),
+        ("width", 8, {}),
+        ("width", 4, {}),
         ("width", 64, {"widths": (64, 128)}),
         ("width", 0, {}),
         ("parametrization", 1024, {"parametrization": ("standard",)}),

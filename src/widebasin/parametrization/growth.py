@@ -101,11 +101,12 @@ def _sizes(owner: Any, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
     if name in declared:
         axis = declared[name]
         return math.prod(shape) // max(shape[axis], 1), shape[axis]
-    if not shape:
+    if len(shape) == 0:
         return 1, 1
-    if isinstance(owner, OUTPUTS_FIRST) and len(shape) > 1:
-        return shape[0], math.prod(shape[1:])
-    return shape[-1], math.prod(shape[:-1])
+    *inputs, outputs = shape
+    if isinstance(owner, OUTPUTS_FIRST) and inputs:
+        outputs, *inputs = shape
+    return outputs, math.prod(inputs)
 
 
 def _modules(model: PyTree, path: Any) -> list[tuple[Any, str]]:

@@ -50,12 +50,13 @@ def to_tune(spec: Spec, target: int) -> Spec:
         UsageError: if there is no network of the target width, or it is not wider than those to tune on.
     """
     workload = workload_named(spec.workload)
-    middle = max(len(workload.widths) // 2, 1)
-    widths = spec.widths or tuple(width for width in workload.widths[middle - 1 : middle + 1] if width < target)
+    smaller = tuple(width for width in workload.widths if width < target)
+    middle = min(len(workload.widths) // 2, len(smaller) - 1)
+    widths = spec.widths or smaller[max(middle - 1, 0) : middle + 1]
     rates = spec.learning_rate or tuple(float(f"{factor * workload.recipe.learning_rate:.3g}") for factor in AROUND)
-    if not widths or max(widths) >= target:
-        given = widths or workload.widths[middle - 1 : middle + 1]
-        raise UsageError("width", target, f"must be larger than the widths to tune on, {' '.join(map(str, given))}")
+    if len(widths) < 2 or max(widths) >= target:
+        given = " ".join(map(str, spec.widths or workload.widths))
+        raise UsageError("width", target, f"must be larger than two widths to tune on (--widths), of {given}")
     if spec.parametrization not in (None, (MUP2,)):
         raise UsageError("parametrization", spec.parametrization, f"must be {MUP2}: in it both hold at all widths")
     tuned = dataclasses.replace(
