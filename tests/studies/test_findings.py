@@ -1,9 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from report.results_tables import design_of, gains_of, growing, paired_of, results_table, wording_for
 from studies.described import description
 
-from widebasin.studies.findings import selection_note, setting_sentence, slope_change, trends
+from widebasin.studies.findings import growth_left, selection_note, setting_sentence, slope_change, trends
 from widebasin.studies.study import Options
 
 
@@ -181,6 +182,29 @@ def test_no_slope_change_without_two_settings_or_two_widths():
     for options in ({}, {"label_noise": (0.0, 0.2), "widths": (10,)}):
         table = results_table(growing, **options)
         assert changed(table) == []
+
+
+def test_how_much_of_the_growth_is_left_in_another_parametrization():
+    """2 and .5 points per tenfold parameters; the radius grows from .1 to .2 in the standard one alone."""
+    tables = [
+        results_table(
+            linear(slope, spread=0.001),
+            lambda n, grows=grows: 0.5 - abs(n.rho - (0.2 if grows and n.width > 10 else 0.1)),
+            rhos=(0.1, 0.2),
+            widths=(10, 100),
+        ).assign(parametrization=kind)
+        for kind, slope, grows in (("standard", 0.02, True), ("mup2", 0.005, False))
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    wording = wording_of(table)
+    (sentence,) = growth_left(gains_of(table), paired_of(table), wording)
+    assert sentence == (
+        "The gain of SAM grows by +2.0 points per tenfold parameters with standard parametrization and by +0.5 with "
+        "mup2, 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5): it grows more slowly. The chosen radius "
+        "goes from 0.1 to 0.2 with standard, and from 0.1 to 0.1 with mup2."
+    )
+    assert growth_left(gains_of(tables[0]), paired_of(tables[0]), wording) == []
+    assert growth_left(gains_of(tables[1]), paired_of(tables[1]), wording) == []
 
 
 def test_selection_on_test_is_said_to_be_optimistic():

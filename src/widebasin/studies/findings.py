@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from widebasin.parametrization import STANDARD
 from widebasin.report.tables import gain_decimals
 from widebasin.report.wording import Wording
 from widebasin.statistics import Metric
 from widebasin.statistics.gains import differences_from, edges_chosen, gain_interval
 from widebasin.statistics.intervals import Interval
+from widebasin.statistics.transfer import PARAMETRIZATION
 from widebasin.statistics.trends import slope_difference, slope_per_decade
 from widebasin.studies.study import Options
 from widebasin.sweep import Resolved
@@ -113,6 +115,49 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
             f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {wording.method(method)} changes by "
             f"{_slope(change, wording.metric, digits)}: {verdict}."
         )
+    return sentences
+
+
+def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> list[str]:
+    """How much of the growth of gain and radius in the standard parametrization is left in the others.
+
+    Growth of the gain: its slope per tenfold parameters. Growth of the radius: its factor from the smallest network to
+    the largest.
+
+    Args:
+        gains: rows of ``gain_table``.
+        paired: rows of ``paired_gains``.
+        wording: the wording of both tables.
+
+    Returns:
+        One sentence per method and other parametrization; none if the standard one is missing, or if another column of
+        the setting has several values.
+    """
+    kinds = list(dict.fromkeys(gains[PARAMETRIZATION])) if PARAMETRIZATION in gains else []
+    if STANDARD not in kinds or wording.design.varying(gains) != [PARAMETRIZATION]:
+        return []
+    digits = gain_decimals(wording.metric, gains)
+    unit = unit_after(wording.metric)
+    sentences = []
+    for method in dict.fromkeys(gains["method"]):
+        radii = gains[gains["method"] == method].sort_values("num_params").groupby(PARAMETRIZATION)["rho_star"]
+        slopes = paired[paired["method"] == method].groupby(PARAMETRIZATION)
+        standard = slope_per_decade(slopes.get_group(STANDARD))
+        for kind in (kind for kind in kinds if kind != STANDARD):
+            own = slope_per_decade(slopes.get_group(kind))
+            change = slope_difference(slopes.get_group(STANDARD), slopes.get_group(kind))
+            if standard is None or own is None or change is None:
+                continue
+            share = f", {own.mean / standard.mean:.0%} of it" if standard.mean > 0 else ""
+            verdict = _verdict(change, "it grows faster", "it grows more slowly", "no difference beyond the seeds", "")
+            grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
+            sentences.append(
+                f"The gain of {wording.method(method)} grows by {standard.mean:+.{digits}f}{unit} per tenfold "
+                f"parameters with {STANDARD} parametrization and by {own.mean:+.{digits}f} with {kind}{share}; the "
+                f"difference is {change.mean:+.{digits}f} ({change.words(f'+.{digits}f')})"
+                + (f": {verdict}" if verdict else "")
+                + f". The chosen radius goes from {grown[0]} with {STANDARD}, and from {grown[1]} with {kind}."
+            )
     return sentences
 
 

@@ -11,7 +11,7 @@ from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import gains_table, has_train_loss
 from widebasin.report.wording import Wording
 from widebasin.statistics.gains import gain_table, paired_gains, radius_table
-from widebasin.studies.findings import selection_note, setting_sentence, trends
+from widebasin.studies.findings import growth_left, selection_note, setting_sentence, trends
 from widebasin.studies.questions.overparam import STUDY
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
@@ -74,7 +74,7 @@ def gain_answer(
         title=f"SAM and overparameterization: {tables.description.title}",
         question=STUDY.question,
         setting=setting_sentence(tables.description),
-        findings=tuple(trends(gains, paired, wording, spec.radii_by_method)),
+        findings=(*trends(gains, paired, wording, spec.radii_by_method), *growth_left(gains, paired, wording)),
         tables=(gains_table(gains, wording),),
         pictures=tuple(pictures),
     )

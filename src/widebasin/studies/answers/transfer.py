@@ -24,7 +24,7 @@ from widebasin.statistics.transfer import (
     shift_interval,
     transfer_costs,
 )
-from widebasin.studies.findings import selection_note, setting_sentence, trends, unit_after
+from widebasin.studies.findings import growth_left, selection_note, setting_sentence, trends, unit_after
 from widebasin.studies.questions.transfer import STUDY
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
@@ -52,6 +52,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
             *_shift_sentences(found.shifts, wording, one_kind),
             *_cost_sentences(costs, found.shifts, wording, digits, one_kind),
             *trends(gains, paired, wording, {}),
+            *growth_left(gains, paired, wording),
             *_edge_sentences(found.table, wording, one_kind),
             *_diverged(results),
             "Gains and costs are those of the best learning rates and radii tried; the movement is that of the optimum "
