@@ -24,6 +24,7 @@ NAVIGATION = {
         "docs/howto/own-model",
         "docs/howto/own-data",
         "docs/howto/choose-a-radius",
+        "docs/howto/large-network",
         "docs/howto/read-the-report",
         "docs/recipes",
         "docs/python",
