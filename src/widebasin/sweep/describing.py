@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from widebasin.axis import Axis
+from widebasin.parametrization import STANDARD
 from widebasin.sam import method_named
 from widebasin.statistics import BASELINE
 from widebasin.sweep.axes import COMPARED, own_of
@@ -71,6 +72,9 @@ def _recipe(spec: Resolved, workload: Workload) -> tuple[str, ...]:
         f"momentum {spec.momentum:g}" if OPTIMIZERS[spec.optimizer].has_momentum else "",
         f"gradients clipped to norm {spec.clip:g}" if spec.clip else "",
         f"weight decay {_numbers(spec.weight_decay)}",
+        ""
+        if spec.base_width is None
+        else f"{_and(spec.parametrization)} parametrization, base width {spec.base_width}",
         *(
             axis.phrase.replace("{}", _and([f"{100 * v:g}%" if axis.percent else str(v) for v in spec.values(axis)]))
             for axis in own_of(spec.axes)
@@ -97,6 +101,7 @@ def _published(workload: Workload) -> Published | None:
             "weight_decay": [workload.recipe.weight_decay],
             "learning_rate": [workload.recipe.learning_rate],
             "sparsity": [0.0],
+            "parametrization": [STANDARD],
             "centered": False,
             "method": ["sam"],
             "optimizer": workload.recipe.optimizer,
