@@ -1,4 +1,4 @@
-"""Statistics of measurements: means over seeds, ratios and distances to the baseline, slopes against radius and width."""
+"""Statistics of measurements: means over seeds, ratios and distances to the baseline, powers of radius and width."""
 
 from collections.abc import Sequence
 from typing import Any

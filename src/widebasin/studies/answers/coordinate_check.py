@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from widebasin.parametrization import MUP, MUP2
 from widebasin.report import mechanism_figures
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table
@@ -103,10 +104,10 @@ def _finding(
         verdict = (
             "it grows" if power.above() else "it shrinks" if power.below() else "no trend beyond the seeds' spread"
         )
+    widths, doubt = f"over widths {min(spec.widths)} to {max(spec.widths)}", power.words("+.2f")
     return (
-        f"{parametrization}: {name} changes most in layer {shown(worst[1])} ({worst[2]}): over widths "
-        f"{min(spec.widths)} to {max(spec.widths)} by a factor of {factors[worst]:.2g}, as the width to the power {power.mean:+.2f} "
-        f"({power.words('+.2f')}): {verdict}."
+        f"{parametrization}: {name} changes most in layer {shown(str(worst[1]))} ({worst[2]}), {widths} by a factor of "
+        f"{factors[worst]:.2g}, as the width to the power {power.mean:+.2f} ({doubt}): {verdict}."
     )
 
 
@@ -126,10 +127,15 @@ def _table(
         rows.append((shown(layer), role, wording.value("parametrization", parametrization), *powers))
     headings = tuple(QUANTITIES[column][1] for column in columns)
     note = (
-        f"A size that follows the width to the power 0 is the same at all widths. In brackets: {interval_name()} over "
-        "seeds. Roles: of an input layer the outputs grow with the width, of an output layer the inputs, of a hidden one "
-        f"both. {NONE}: a layer whose weights are no operand of a product, or are in a loop."
+        f"A size that follows the width to the power 0 is the same at all widths. In brackets: {interval_name()} "
+        "over seeds. Of an input layer the outputs grow with the width, of an output layer the inputs, of a hidden one "
+        f"both. {NONE}: no product with the layer's weights, or in a loop."
     )
+    if {MUP, MUP2} & {parametrization for parametrization, *_ in keys}:
+        note += (
+            " With muP the outputs at initialization, those of the last layer, shrink by design, to the power -0.5; what "
+            "depends on them settles at large widths only."
+        )
     return Table("Powers of the width", ("layer", "role", "parametrization", *headings), tuple(rows), note)
 
 
