@@ -18,12 +18,15 @@ REARRANGING = {
     "convert_element_type",
     "copy",
     "dynamic_slice",
+    "name",
     "reduce_precision",
     "reshape",
     "rev",
     "sharding_constraint",
     "slice",
+    "split",
     "squeeze",
+    "stop_gradient",
     "transpose",
 }
 PRODUCTS = {"dot_general", "conv_general_dilated"}
@@ -35,6 +38,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
 }

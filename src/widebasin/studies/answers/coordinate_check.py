@@ -133,8 +133,8 @@ def _table(
     )
     if {MUP, MUP2} & {parametrization for parametrization, *_ in keys}:
         note += (
-            " With muP the outputs at initialization, those of the last layer, shrink by design, to the power -0.5; what "
-            "depends on them settles at large widths only."
+            " With muP the outputs at initialization, those of the last layer, shrink by design, to the power -0.5; "
+            "what depends on them settles at large widths only."
         )
     return Table("Powers of the width", ("layer", "role", "parametrization", *headings), tuple(rows), note)
 
