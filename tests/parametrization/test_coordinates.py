@@ -240,7 +240,7 @@ def test_layers_of_sentences_and_graphs_are_found(name):
     problem = PLAIN[name]
     model = problem.initial_model(0)
     inputs = problem.dataset.prepared(jax.tree.map(lambda leaf: leaf[:5], problem.dataset.inputs))
-    given = dict.fromkeys(problem.given, 0.0)
+    given = dict.fromkeys(problem.given, jnp.zeros(()))
 
     def outputs(params):
         return problem.network.outputs(params, model.state, inputs, training=True, given=given)[0]
@@ -289,15 +289,18 @@ def test_roles_are_those_of_the_array_with_most_axes():
 
 # How sizes follow the width -------------------------------------------------------------------------------------------
 
-WIDTHS, STEPS, RHO, LEARNING_RATE = (64, 128, 256, 512), 20, 0.05, 0.05
+WIDTHS, RHO, LEARNING_RATE = (64, 128, 256, 512), 0.05, 0.05
+# Of the last layer: random outputs at initialization shrink with the width, and hide in narrow networks what is learnt.
+SMALL = 0.2
 INPUTS, LABELS = normal(0, 48, 16), jnp.asarray(np.random.default_rng(1).integers(0, 4, 48))
 
 
-def coordinates(parametrization, width, seed):
+def coordinates(parametrization, width, seed, steps):
     """Activations, effects of the update and effects of the ascent by layer, after a few steps of SAM."""
 
     def build(width):
-        return MLP((16, width, width, 4), key=jax.random.key(seed))
+        model = MLP((16, width, width, 4), key=jax.random.key(seed))
+        return eqx.tree_at(lambda model: model.weights[-1], model, replace_fn=lambda weight: SMALL * weight)
 
     model, factors = build(width), multipliers(eqx.filter_eval_shape(build, width), eqx.filter_eval_shape(build, 64))
     rates = jax.tree.map(lambda factor: factor if parametrization != "standard" else 1.0, factors.sgd)
@@ -319,7 +322,7 @@ def coordinates(parametrization, width, seed):
 
     @jax.jit
     def measured(model):
-        trained = jax.lax.fori_loop(0, STEPS, step, model)
+        trained = jax.lax.fori_loop(0, steps, step, model)
         return (
             activation_sizes(outputs, trained),
             layer_effects(outputs, model, trained),
@@ -329,38 +332,34 @@ def coordinates(parametrization, width, seed):
     return [[float(found[f"weights[{layer}]"]) for layer in range(3)] for found in measured(model)]
 
 
-def exponents(parametrization, seeds=3):
+def exponents(parametrization, steps=20, seeds=3):
     """[quantity, layer]: least-squares slopes in logarithms, of geometric means over seeds."""
-    sizes = np.array([[coordinates(parametrization, w, seed) for seed in range(seeds)] for w in WIDTHS])
+    sizes = np.array([[coordinates(parametrization, w, seed, steps) for seed in range(seeds)] for w in WIDTHS])
     logs = np.log(sizes).mean(1)
     return np.polyfit(np.log(WIDTHS), logs.reshape(len(WIDTHS), -1), 1)[0].reshape(3, 3)
 
 
 @pytest.mark.slow
 def test_with_muP2_all_sizes_stay_as_the_network_widens():
-    activations, updates, ascents = exponents("mup2")
-    print(activations, updates, ascents)
-    assert np.abs(activations[:2]).max() < 0.1
-    assert np.abs(ascents).max() < 0.2
-    assert np.abs(updates).max() < 0.25
+    assert np.abs(exponents("mup2")).max() < 0.15
 
 
 @pytest.mark.slow
-def test_with_muP_perturbations_of_the_last_layer_prevail():
-    """SAM's own ascent moves it alone, as in the limit of infinite width of Haas et al. 2024."""
+def test_with_muP_only_the_perturbation_of_the_last_layer_stays_effective():
+    """As in the limit of infinite width of Haas et al. 2024."""
     activations, updates, (first, hidden, last) = exponents("mup")
-    print(activations, updates, first, hidden, last)
-    assert np.abs(activations[:2]).max() < 0.1
-    assert np.abs(updates).max() < 0.25
-    assert first == pytest.approx(-1.5, abs=0.25)
-    assert hidden == pytest.approx(-0.5, abs=0.25)
-    assert last == pytest.approx(0.5, abs=0.25)
+    assert np.abs([activations, updates]).max() < 0.15
+    assert first == pytest.approx(-1.5, abs=0.2)
+    assert hidden == pytest.approx(-0.5, abs=0.2)
+    assert last > 0.2
 
 
 @pytest.mark.slow
-def test_with_the_standard_parametrization_updates_and_perturbations_of_late_layers_grow():
-    activations, updates, ascents = exponents("standard")
-    print(activations, updates, ascents)
-    assert np.all(updates[1:] > 0.2)
-    assert np.all(ascents[1:] > 0.2)
-    assert ascents[0] < -0.2
+def test_with_the_standard_parametrization_first_steps_grow_with_the_width():
+    (first, hidden, last), updates, ascents = exponents("standard", steps=2)
+    assert np.abs([first, hidden]).max() < 0.15
+    assert last == pytest.approx(1.0, abs=0.2)
+    assert updates[1:] == pytest.approx([1.0, 1.0], abs=0.2)
+    assert updates[0] < 0.1
+    assert np.all(ascents[1:] > 0.5)
+    assert ascents[0] < -0.1
