@@ -279,6 +279,21 @@ def test_layers_of_a_residual_network_are_found_in_training():
     assert roles == hidden | normalizations | {"stem.convolution": "input", "last": "output"}
 
 
+def test_the_state_of_a_model_is_not_initialized_otherwise():
+    """Of batch normalization: its arrays are none of the parameters."""
+
+    def build(key, width):
+        return ResNet.cifar(width, channels=1, stages=(1,), key=key)
+
+    small, large = (Network(lambda key, w=w: build(key, w)) for w in (2, 4))
+    factors = multipliers(large.structure, small.structure)
+    layered = Network(lambda key: initialized(build(key, 4), factors))
+    (params, state), (plain, same) = (one.initialize(jax.random.key(0)) for one in (layered, large))
+    assert all(map(np.array_equal, state, same))
+    np.testing.assert_allclose(params.last.weight, plain.last.weight * factors.initial.last.weight, rtol=1e-6)
+    assert factors.initial.last.weight == pytest.approx(0.5**0.5)
+
+
 def test_roles_are_those_of_the_array_with_most_axes():
     def of(width):
         return eqx.filter_eval_shape(MLP, (4, width, width, 3), key=jax.random.key(0))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
@@ -90,8 +91,11 @@ def _size(one: Growth) -> float:
 
 
 def initialized(model: PyTree, factors: Multipliers) -> PyTree:
-    """A model, as drawn by its own rule, with the initial size that muP gives every parameter."""
-    leaves, structure = jax.tree.flatten(model)
+    """A model, as drawn by its own rule, with the initial size that muP gives every parameter.
+
+    A state that it starts in, such as running statistics of batch normalization, stays as it is.
+    """
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, eqx.nn.StateIndex))
     own = iter(jax.tree.leaves(factors.initial))
     return structure.unflatten(leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves)
 
