@@ -394,8 +394,11 @@ def size_against_width(means: pd.DataFrame, column: str, label: str) -> Figure:
             look: dict[str, Any] = {"color": colour, "linewidth": 1.2 if by_layer else 0.7}
             axes.plot(rows["width"], 10 ** rows[column], marker=marker, markersize=4 if by_layer else 2, **look)
             if by_layer:
-                axes.vlines(rows["width"], 10 ** rows[f"{column}_low"], 10 ** rows[f"{column}_high"], color=colour)
+                ends = (10 ** rows[f"{column}_{end}"] for end in ("low", "high"))
+                axes.vlines(rows["width"], *ends, color=colour, alpha=0.5)
         axes.set_yscale("log")
+    certain = means[np.isfinite(means[f"{column}_low"])] if by_layer else means.head(0)
+    cut = _limit_sizes(panels[0], means[column], certain[f"{column}_low"], certain[f"{column}_high"])
     widths = sorted(means["width"].unique())
     _radius_axis(panels[0], widths)
     panels[0].xaxis.set_major_locator(FixedLocator(marks_apart(widths, 0.12 * len(parametrizations))))
@@ -405,6 +408,17 @@ def size_against_width(means: pd.DataFrame, column: str, label: str) -> Figure:
         Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{kind}, {layers[kind]}" if by_layer else kind)
         for kind, (colour, marker) in looks.items()
     ]
-    certain = bool(np.isfinite(means[f"{column}_low"]).any()) and by_layer
-    legend(figure, handles, f"geometric mean over seeds{f'; bars: {interval_name()}' if certain else ''}")
+    bars = f"; bars: {interval_name()}{', cut off where it is long' if cut else ''}" if len(certain) else ""
+    legend(figure, handles, f"geometric mean over seeds{bars}")
     return figure
+
+
+def _limit_sizes(axes: Axes, logarithms: pd.Series, lows: pd.Series, highs: pd.Series) -> bool:
+    """Sets the limits of a logarithmic axis: intervals may double its range; returns whether one is cut off."""
+    low, high = logarithms.min(), logarithms.max()
+    room = max(high - low, 0.3)
+    lowest, highest = min([low, *lows]), max([high, *highs])
+    bottom, top = max(lowest, low - room / 2), min(highest, high + room / 2)
+    margin = 0.05 * max(top - bottom, 0.3)
+    axes.set_ylim(10 ** (bottom - margin), 10 ** (top + margin))
+    return (bottom, top) != (lowest, highest)
