@@ -547,7 +547,7 @@ def test_nothing_is_cut_off_or_covered_or_too_small(name):
 
 
 def sizes_by_width(low, high):
-    """Of one layer in two parametrizations: 1 at width 10, and 10 and 0.1 at width 100, with an interval at the last."""
+    """One layer, twice: 1 at width 10, and 10 or 0.1 at width 100, with an interval at the last."""
     rows = []
     for parametrization, sign in (("standard", 1), ("mup", -1)):
         for width, power in ((10, 0.0), (100, 1.0)):
@@ -569,3 +569,6 @@ def test_sizes_against_the_width_are_seen_whatever_their_intervals(low, high, cu
     assert 1 < top < (2.3 if cut else 1.3)
     assert ("cut off" in figure.legends[0].get_title().get_text()) == cut
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["last, output"]
+    draw(figure)
+    assert_nothing_is_cut_off(figure)
+    assert_letters_can_be_read(figure)
