@@ -544,3 +544,31 @@ def test_nothing_is_cut_off_or_covered_or_too_small(name):
     # Half of the figure at least is the panels and their numbers.
     heights = [legend.get_window_extent(renderer).height for legend in figure.legends]
     assert sum(heights) < 0.5 * figure.bbox.height
+
+
+def sizes_by_width(low, high):
+    """One layer, twice: 1 at width 10, and 10 or 0.1 at width 100, with an interval at the last."""
+    rows = []
+    for parametrization, sign in (("standard", 1), ("mup", -1)):
+        for width, power in ((10, 0.0), (100, 1.0)):
+            ends = (low, high) if sign * power < 0 else (np.nan, np.nan)
+            named = {"parametrization": parametrization, "layer": "last", "role": "output", "width": width}
+            rows.append(named | {"update": sign * power, "update_low": ends[0], "update_high": ends[1]})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("low", "high", "cut"), [(-1.5, -0.5, False), (-9.0, 7.0, True)])
+def test_sizes_against_the_width_are_seen_whatever_their_intervals(low, high, cut):
+    figure = mechanism_figures.size_against_width(sizes_by_width(low, high), "update", "RMS")
+    standard, mup = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["standard", "mup"]
+    np.testing.assert_allclose(standard.lines[0].get_ydata(), [1, 10])
+    np.testing.assert_allclose(mup.lines[0].get_ydata(), [1, 0.1])
+    bottom, top = np.log10(mup.get_ylim())
+    assert (-2.3 if cut else -1.7) < bottom < -1.5
+    assert 1 < top < (2.3 if cut else 1.3)
+    assert ("cut off" in figure.legends[0].get_title().get_text()) == cut
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["last, output"]
+    draw(figure)
+    assert_nothing_is_cut_off(figure)
+    assert_letters_can_be_read(figure)

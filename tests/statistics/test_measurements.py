@@ -15,6 +15,7 @@ from widebasin.statistics import ACCURACY, Design
 from widebasin.statistics.intervals import t_interval
 from widebasin.statistics.measurements import (
     distances_to_baseline,
+    exponent_of_width,
     means_over_seeds,
     ratios_to_baseline,
     slope_against_radius,
@@ -221,3 +222,24 @@ def test_what_has_no_logarithm_is_no_part_of_the_slope(bad):
     table = measured(lambda n: bad if n.seed == 0 and n.rho > 0.01 else n.rho**-2, **options)
     assert slope_against_radius(table, "sharpness").count == 2
     assert slope_against_radius(measured(lambda n: bad if n.rho > 0.01 else 1.0, **options), "sharpness") is None
+
+
+# exponent_of_width -------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-2, 2)), min_size=3, max_size=3))
+def test_a_power_of_the_width_is_found(laws):
+    table = measured(
+        lambda n: 10 ** laws[n.seed][0] * n.width ** laws[n.seed][1], widths=(3, 10, 200), methods=("sam",), rhos=(0.1,)
+    )
+    found, expected = exponent_of_width(table, "sharpness"), t_interval([p for _, p in laws])
+    np.testing.assert_allclose(dataclasses.astuple(found), dataclasses.astuple(expected), rtol=1e-9, atol=1e-9)
+
+
+def test_a_width_without_a_size_is_no_part_of_its_power():
+    options = {"widths": (3, 10, 200), "methods": ("sam",), "rhos": (0.1,)}
+    table = measured(lambda n: np.nan if n.width == 10 else n.width**0.5, **options)
+    assert exponent_of_width(table, "sharpness").mean == pytest.approx(0.5)
+    assert exponent_of_width(measured(lambda n: 1.0 if n.width == 3 else np.nan, **options), "sharpness") is None
+    with pytest.raises(ValueError, match="give only rows of one setting"):
+        exponent_of_width(pd.concat([table, table]), "sharpness")

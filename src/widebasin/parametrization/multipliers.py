@@ -91,7 +91,10 @@ def _size(one: Growth) -> float:
 
 
 def initialized(model: PyTree, factors: Multipliers) -> PyTree:
-    """A model, as drawn by its own rule, with the initial size that muP gives every parameter."""
+    """A model, as drawn by its own rule, with the initial size that muP gives every parameter.
+
+    A state that it starts in, such as running statistics of batch normalization, stays as it is.
+    """
     leaves, structure = jax.tree.flatten(model, is_leaf=_is_state)
     own = iter([one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)])
     return structure.unflatten([leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves])

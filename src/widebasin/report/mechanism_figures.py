@@ -365,3 +365,60 @@ def unchanged_against_scale(means: pd.DataFrame, wording: Wording) -> Figure:
     band = f"; band: {interval_name()}" if certain else ""
     legend(figure, handles, f"ReLU and max-pool patterns on test examples{band}")
     return figure
+
+
+def size_against_width(means: pd.DataFrame, column: str, label: str) -> Figure:
+    """A size of every layer against the width, on logarithmic axes, one panel per parametrization, one line per layer.
+
+    Bars are t intervals over seeds. Of more layers than there are colours, those of one role share a colour.
+
+    Args:
+        means: rows of ``statistics.measurements.means_over_seeds`` for the logarithm to base 10 of the size, by
+            ``parametrization``, ``layer``, ``role`` and ``width``.
+        column: the size.
+        label: its name.
+    """
+    parametrizations = list(dict.fromkeys(means["parametrization"]))
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    panels = list(figure.subplots(1, len(parametrizations), sharex=True, sharey=True, squeeze=False).ravel())
+    layers = dict(zip(means["layer"], means["role"], strict=True))
+    by_layer = len(layers) <= len(COLOURS)
+    kinds = list(layers) if by_layer else list(dict.fromkeys(layers.values()))
+    looks = dict(zip(kinds, zip(COLOURS, itertools.cycle(MARKERS), strict=False), strict=False))
+    for axes, parametrization in zip(panels, parametrizations, strict=True):
+        clean(axes)
+        axes.set_title(parametrization, fontsize="small")
+        for layer, role in layers.items():
+            rows = means[(means["parametrization"] == parametrization) & (means["layer"] == layer)]
+            colour, marker = looks[layer if by_layer else role]
+            look: dict[str, Any] = {"color": colour, "linewidth": 1.2 if by_layer else 0.7}
+            axes.plot(rows["width"], 10 ** rows[column], marker=marker, markersize=4 if by_layer else 2, **look)
+            if by_layer:
+                ends = (10 ** rows[f"{column}_{end}"] for end in ("low", "high"))
+                axes.vlines(rows["width"], *ends, color=colour, alpha=0.5)
+        axes.set_yscale("log")
+    certain = means[np.isfinite(means[f"{column}_low"])] if by_layer else means.head(0)
+    cut = _limit_sizes(panels[0], means[column], certain[f"{column}_low"], certain[f"{column}_high"])
+    widths = sorted(means["width"].unique())
+    _radius_axis(panels[0], widths)
+    panels[0].xaxis.set_major_locator(FixedLocator(marks_apart(widths, 0.12 * len(parametrizations))))
+    panels[0].set_ylabel(label)
+    figure.supxlabel("width", fontsize="medium")
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=4, label=f"{kind}, {layers[kind]}" if by_layer else kind)
+        for kind, (colour, marker) in looks.items()
+    ]
+    bars = f"; bars: {interval_name()}{', cut off where it is long' if cut else ''}" if len(certain) else ""
+    legend(figure, handles, f"geometric mean over seeds{bars}")
+    return figure
+
+
+def _limit_sizes(axes: Axes, logarithms: pd.Series, lows: pd.Series, highs: pd.Series) -> bool:
+    """Sets the limits of a logarithmic axis: intervals may double its range; returns whether one is cut off."""
+    low, high = logarithms.min(), logarithms.max()
+    room = max(high - low, 0.3)
+    lowest, highest = min([low, *lows]), max([high, *highs])
+    bottom, top = max(lowest, low - room / 2), min(highest, high + room / 2)
+    margin = 0.05 * max(top - bottom, 0.3)
+    axes.set_ylim(10 ** (bottom - margin), 10 ** (top + margin))
+    return (bottom, top) != (lowest, highest)

@@ -1,4 +1,4 @@
-"""Statistics of measurements: means over seeds, ratios and distances to the baseline, slopes against the radius."""
+"""Statistics of measurements: means over seeds, ratios and distances to the baseline, powers of radius and width."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -114,12 +114,36 @@ def slope_against_radius(table: pd.DataFrame, column: str) -> Interval | None:
     Raises:
         ValueError: if the table has a seed twice at a radius.
     """
-    check_once(table, ["rho", "seed"], ONE_SETTING)
+    return _exponent(table, "rho", column)
+
+
+def exponent_of_width(table: pd.DataFrame, column: str) -> Interval | None:
+    """The power of the width that a positive quantity follows: slope of its logarithm against that of the width.
+
+    Args:
+        table: one row per network of one method, radius and setting.
+        column: column of the quantity.
+
+    Returns:
+        Mean and t interval of the seeds' least-squares slopes; 0.5 means that the quantity doubles when the width is
+        four times as large. ``None`` if no seed has two widths with positive values.
+
+    Raises:
+        ValueError: if the table has a seed twice at a width.
+    """
+    return _exponent(table, "width", column)
+
+
+def _exponent(table: pd.DataFrame, against: str, column: str) -> Interval | None:
+    """The slope of ``log(column)`` against ``log(against)``, over seeds."""
+    check_once(table, [against, "seed"], ONE_SETTING)
     slopes = []
     for _, group in table.groupby("seed"):
-        sound = group[(group["rho"] > 0) & (group[column] > 0) & np.isfinite(group[column].astype(float))]
-        if sound["rho"].nunique() > 1:
-            slopes.append(np.polyfit(np.log10(sound["rho"]), np.log10(sound[column].astype(float)), 1)[0])
+        sound = group[(group[against] > 0) & (group[column] > 0) & np.isfinite(group[column].astype(float))]
+        if sound[against].nunique() > 1:
+            slopes.append(
+                np.polyfit(np.log10(sound[against].astype(float)), np.log10(sound[column].astype(float)), 1)[0]
+            )
     return t_interval(slopes) if slopes else None
 
 
