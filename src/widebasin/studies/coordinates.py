@@ -142,12 +142,13 @@ def _ascent_point_of(method: Perturbing, params: PyTree, gradients: PyTree) -> P
 
 
 def _adaptive(method: Perturbing, params: PyTree) -> Scaling:
-    """The scales of a method, times the sizes of the parameters as ASAM has them: ``|w| + eta``."""
-    sizes = jax.tree.map(lambda leaf: jnp.abs(leaf) + getattr(method, "eta", 0.0), params)
+    """The scales of a method, times the sizes of the parameters as ASAM has them: ``|w| + eta size``."""
+    eta = getattr(method, "eta", 0.0)
 
     def scales(gradients: PyTree) -> Scales:
         own = Scales() if method.scales is None else method.scales(gradients)
-        numerator, norm = (_factors(one, gradients) for one in own)
+        numerator, norm, usual = (_factors(one, gradients) for one in own)
+        sizes = jax.tree.map(lambda leaf, size: jnp.abs(leaf) + eta * size, params, usual)
         return Scales(
             jax.tree.map(lambda factor, size: factor * size**2, numerator, sizes),
             jax.tree.map(lambda factor, size: factor * size, norm, sizes),

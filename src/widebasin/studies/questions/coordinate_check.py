@@ -36,7 +36,7 @@ def check(spec: Resolved) -> None:
 
 STUDY = Study(
     name="coordinate-check",
-    order=10,
+    order=11,
     question=("Do activations, updates and the effect of the perturbation keep their size as the network widens?"),
     spec=Spec(
         study="coordinate-check",
