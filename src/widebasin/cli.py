@@ -200,9 +200,10 @@ class Sweep:
 class Tune:
     """Find the learning rate and the radius on small networks, and print what to use for a large one.
 
-    Trains small networks in the parametrization mup2, in which both hold as networks widen, at every learning rate and
-    radius. By default: two widths in the middle of the workload's ladder, five learning rates around its own, its
-    radii, and 3 seeds. The report shows how far the best ones move between the small widths, and what that costs.
+    Trains small networks in the parametrization mup2, whose rules carry both to wider ones, at every learning rate and
+    radius. By default: two widths in the middle of the workload's ladder, the smaller one as base width, five learning
+    rates around its own, its radii, and 3 seeds. The report shows how far the best ones move between the small widths,
+    and what that costs.
 
     Examples:
       widebasin tune 1024
@@ -225,11 +226,15 @@ class Tune:
         spec = to_tune(self.grid, self.width)
         output = self.output
         if output.out is None:
-            output = dataclasses.replace(output, out=RESULTS / f"tune-{file_name(spec.workload)}")
+            widths = "-".join(map(str, spec.widths or ()))
+            output = dataclasses.replace(output, out=RESULTS / f"tune-{file_name(spec.workload)}-widths-{widths}")
         answered = _sweep(spec, self.answer, self.execution, output, console)
         if answered is None:
             return
         found = recommendations(answered, self.answer)
+        if not found:
+            say(console, "All networks of the largest width diverged: try smaller learning rates.")
+            return
         console.print(recommendation_table(found, answered, self.width).rich())
         for command in commands(found, answered.spec, self.width):
             say(console, command)

@@ -18,7 +18,17 @@ OneMethod = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hin
 OneNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: all)")]
 
 # What tells the networks of a sweep apart.
-WHICH = ("width", "method", "rho", "seed", "sparsity", "label_noise", "weight_decay", "learning_rate")
+WHICH = (
+    "width",
+    "method",
+    "rho",
+    "seed",
+    "sparsity",
+    "label_noise",
+    "weight_decay",
+    "learning_rate",
+    "parametrization",
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class MeasureCommand:
     """Only networks with this weight decay."""
     learning_rate: OneNumber = None
     """Only networks with this learning rate."""
+    parametrization: OneMethod = None
+    """Only networks in this parametrization."""
     measures: tyro.conf.OmitArgPrefixes[Measures] = field(default_factory=Measures)
     data_dir: DataFolder = None
     """Folder of data sets; searched before the cache."""

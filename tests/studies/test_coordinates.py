@@ -240,7 +240,7 @@ def test_of_many_layers_those_of_a_role_share_a_colour():
     ],
 )
 def test_other_grids_are_refused(argument, value, message):
-    spec = resolve(dataclasses.replace(STUDY.spec, **{argument: value}))
+    spec = resolve(dataclasses.replace(STUDY.spec, base_width=32, **{argument: value}))
     with pytest.raises(UsageError, match=f"{argument} = .*{message}"):
         STUDY.check(spec)
 

@@ -59,7 +59,23 @@ def test_the_best_of_the_largest_width_is_recommended():
     }
     table = recommendation_table(found, answered(results), 4096)
     assert table.title == "To use at width 4,096"
-    assert ("SAM", "0.2", "0.1", "100") in table.rows
+    assert ("SAM", "0.2", "0.1", "100", "—") in table.rows
+
+
+def test_values_at_an_end_are_marked_and_diverged_networks_not_recommended():
+    narrow = transfer_table(("mup2",), rates=(0.05, 0.1), widths=(10, 100))
+    (sam,) = [one for one in recommendations(answered(narrow), Options()) if one.method == "sam"]
+    assert sam.edges == "largest learning rate tried"
+    lost = transfer_table(("mup2",), widths=(10, 100), diverged=lambda network, rate: network.width == 100)
+    assert recommendations(answered(lost), Options()) == ()
+
+
+def test_epochs_are_those_of_the_method_where_gradients_are_equal():
+    found = answered(transfer_table(("mup2",), widths=(10, 100)), budget="gradients", epochs=7)
+    printed = list(commands(recommendations(found, Options()), found.spec, 4096))
+    epochs = {name: next(line for line in printed if f"--method {name}" in line) for name in ("sgd", "sam")}
+    assert "--epochs 14" in epochs["sgd"]
+    assert "--epochs 7" in epochs["sam"]
 
 
 def test_the_printed_command_trains_the_large_network_with_the_same_settings():

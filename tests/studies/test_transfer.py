@@ -119,7 +119,7 @@ def test_the_study_needs_two_methods_widths_and_trials_and_one_setting():
         ("methods", {"methods": ("sgd",)}),
         ("methods", {"methods": ("sgd", "sam", "asam")}),
         ("methods", {"methods": ("asam", "sam")}),
-        ("widths", {"widths": (8,)}),
+        ("widths", {"widths": (8,), "base_width": 8}),
         ("learning_rate", {"learning_rate": (0.1,), "rhos": (0.1,)}),
         ("weight_decay", {"weight_decay": (0.0, 0.1)}),
         ("tune", {"tune": ("learning_rate",)}),

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
+from widebasin.models import Applied
 from widebasin.sam import SAM, SGD
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
@@ -78,7 +80,7 @@ def test_the_scales_of_the_ascent_are_those_of_mup2_alone():
             continue
         assert (method.scales is not None) == (cell.settings.parametrization == "mup2")
         if method.scales is not None:
-            numerators = set(method.scales(None).numerator.weights)
+            numerators = set(method.scales(WORKLOADS["digits-mlp"].structure(16)).numerator.weights)
             assert (len(numerators) > 1) == isinstance(method, SAM)
 
 
@@ -88,6 +90,9 @@ def test_the_scales_of_the_ascent_are_those_of_mup2_alone():
         ("parametrization", {"parametrization": ("mup3",)}),
         ("base_width", {"base_width": 8}),
         ("base_width", {"parametrization": ("mup",), "base_width": 0}),
+        ("base_width", {"parametrization": ("mup",), "base_width": -3}),
+        ("base_width", {"parametrization": ("mup",), "widths": (16,)}),
+        ("optimizer", {"parametrization": ("mup",), "optimizer": "adam"}),
         ("optimizer", {"parametrization": ("mup",), "optimizer": "muon"}),
         ("methods", {"parametrization": ("mup2",), "methods": ("sgd", "random-perturbation")}),
         ("parametrization", {"parametrization": ("mup",), "workload": "cartpole-ppo"}),
@@ -99,10 +104,44 @@ def test_what_has_no_rule_is_refused_by_name(argument, given):
     assert error.value.argument == argument
 
 
-def test_the_base_width_is_the_smallest_of_the_workload_unless_given():
+def test_the_base_width_is_the_smallest_of_the_widths_unless_given():
     assert resolve(Spec(parametrization=("mup",))).base_width == min(WORKLOADS["digits-mlp"].widths)
+    assert resolve(Spec(parametrization=("mup",), widths=(64, 16))).base_width == 16
     assert resolve(Spec(parametrization=("mup",), base_width=64)).base_width == 64
     assert resolve(Spec()).base_width is None
+
+
+def test_a_standard_sweep_grows_by_other_parametrizations(tmp_path):
+    small = dataclasses.replace(SMALL, widths=(4, 8), epochs=1, rhos=(0.1,))
+    before = run(resolve(small), tmp_path / "r", execution=Execution()).results()
+    after = run(
+        resolve(dataclasses.replace(small, parametrization=("standard", "mup2"))), tmp_path / "r", execution=Execution()
+    ).results()
+    np.testing.assert_array_equal(rows(after, parametrization="standard"), rows(before))
+    assert len(after) == 2 * len(before)
+
+
+def functional(width, key):
+    """A model whose function is made anew whenever it is built."""
+    first, last = jax.random.split(key)
+    params = {"first": jax.random.normal(first, (64, width)) / 8, "last": jax.random.normal(last, (width, 10)) / width}
+    return Applied(params, lambda params, inputs: jax.nn.relu(inputs @ params["first"]) @ params["last"])
+
+
+MORE = ({}, {"clip": 0.5}, {"sparsity": (0.5,)}, {"output_scale": (2.0,)}, {"m": 25})
+
+
+@pytest.mark.parametrize("more", MORE, ids=str)
+def test_a_model_whose_function_is_made_anew_trains_in_all(more, tmp_path, monkeypatch):
+    """At the base width as in the standard one, whatever else is set."""
+    workload = dataclasses.replace(WORKLOADS["digits-mlp"], name="functional", build=functional)
+    monkeypatch.setitem(WORKLOADS, "functional", workload)
+    spec = dataclasses.replace(SMALL, workload="functional", rhos=(0.1,), seeds=1, parametrization=ALL, **more)
+    results = run(resolve(spec), tmp_path / "r", execution=Execution()).results()
+    small, wide = (rows(results, width=width, parametrization="standard") for width in (4, 16))
+    for name in ("mup", "mup2"):
+        np.testing.assert_allclose(rows(results, width=4, parametrization=name), small, rtol=1e-4)
+        assert not np.allclose(rows(results, width=16, parametrization=name), wide)
 
 
 TRAINABLE = ("digits-resnet", "grammar-transformer", "phrases-lstm", "rings-gcn")

@@ -88,7 +88,8 @@ def test_layers_with_factors_of_one_are_as_without(name):
     ones = Multipliers(*(dict.fromkeys(FACTORS.sgd, 1.0) for _ in Multipliers._fields))
     for clip in (None, 0.3):
         plain, layered = (two_layers(name, layers, clip=clip)[0] for layers in (None, ones))
-        np.testing.assert_allclose(plain["a"], layered["a"], rtol=1e-6)
+        for layer in ("a", "b"):
+            np.testing.assert_allclose(plain[layer], layered[layer], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", LAYERED)

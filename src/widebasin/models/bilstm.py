@@ -86,7 +86,7 @@ class BiLSTM(eqx.Module):
         31526
     """
 
-    INPUT_AXES: ClassVar[Mapping[str, int]] = {"keys": 1, "attention": 0}
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"words": 0, "keys": 1, "attention": 0}
     FAN_AVERAGE: ClassVar[tuple[str, ...]] = ("keys", "attention")
 
     words: Float[Array, "words features"]

@@ -1,6 +1,8 @@
 """Convolution of one image, channels last."""
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -25,6 +27,8 @@ class Convolution(eqx.Module):
         bias: bias of every output channel, or None.
         stride: pixels from one output to the next.
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"kernel": 2}
 
     kernel: Float[Array, "size size inputs outputs"]
     bias: Float[Array, " outputs"] | None

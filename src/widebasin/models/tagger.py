@@ -1,6 +1,7 @@
 """A transformer that gives every word of a sentence a tag."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -39,6 +40,8 @@ class Tagger(eqx.Module):
         >>> count_parameters(Tagger(64, words=100, tags=17, depth=1, heads=4, key=jax.random.key(0)))
         57617
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"words": 0, "suffixes": 0}
 
     words: Float[Array, "words dimension"]
     suffixes: Float[Array, "suffixes dimension"] | None

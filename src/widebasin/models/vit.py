@@ -1,5 +1,8 @@
 """Vision transformers."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,6 +38,8 @@ class ViT(eqx.Module):
         >>> count_parameters(ViT(64, key=jax.random.key(0)))
         208970
     """
+
+    INPUT_AXES: ClassVar[Mapping[str, int]] = {"positions": 0}
 
     embedding: eqx.nn.Linear
     class_token: Float[Array, " dimension"]

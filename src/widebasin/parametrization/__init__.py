@@ -7,7 +7,14 @@ package does, and gives the factors of every parameter. At the base width all of
 
 from widebasin.parametrization.coordinates import activation_sizes, layer_effects, layer_names, layer_roles
 from widebasin.parametrization.growth import Growth, growth
-from widebasin.parametrization.multipliers import Multipliers, initialized, multipliers, perturbation
+from widebasin.parametrization.multipliers import (
+    Multipliers,
+    initialized,
+    multipliers,
+    perturbation,
+    structured,
+    with_perturbation,
+)
 from widebasin.parametrization.names import MUP, MUP2, PARAMETRIZATIONS, STANDARD
 
 __all__ = [
@@ -25,4 +32,6 @@ __all__ = [
     "layer_roles",
     "multipliers",
     "perturbation",
+    "structured",
+    "with_perturbation",
 ]

@@ -8,11 +8,14 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from widebasin.models import Applied
+
 # Layers of Equinox whose weights have the outputs first, then the inputs, by how all of their arrays are drawn: with a
 # variance of 1 / inputs of the weights, or of 1 / hidden features.
 BY_FAN_IN = (eqx.nn.Linear, eqx.nn.Conv, eqx.nn.ConvTranspose)
 BY_HIDDEN = (eqx.nn.GRUCell, eqx.nn.LSTMCell)
 OUTPUTS_FIRST = (*BY_FAN_IN, *BY_HIDDEN)
+NORMALIZATIONS = (eqx.nn.LayerNorm, eqx.nn.RMSNorm, eqx.nn.GroupNorm)
 # What a module of one's own says, if the outputs are not the last axis: name of an array -> the axis of its inputs.
 INPUT_AXES = "INPUT_AXES"
 # The arrays of a module that are drawn by Glorot's rule, by inputs and outputs.
@@ -40,8 +43,9 @@ def growth(model: PyTree, base: PyTree) -> PyTree:
     """The growth of every parameter, in the structure of the model's arrays (``None`` for everything else).
 
     The axis of the inputs is known for the layers of Equinox, and for a module that has it in a class attribute
-    ``INPUT_AXES``: name of an array -> axis. Otherwise the last axis is that of the outputs and all others are of the
-    inputs, as in Flax and Haiku, and arrays with one axis (biases, scales, class tokens) have outputs only. Weights are
+    ``INPUT_AXES``: name of an array -> axis. In other modules an array with several axes is refused if it matters which
+    of them is that of the inputs. In dictionaries and tuples the last axis is that of the outputs and all others are of
+    the inputs, as in Flax and Haiku. Arrays with one axis (biases, scales, class tokens) have outputs only. Weights are
     taken to be drawn with a variance proportional to ``1 / inputs``, biases of Equinox's layers too, those of its LSTM
     and GRU to ``1 / hidden``, and those named in a class attribute ``FAN_AVERAGE`` to ``1 / (inputs + outputs)``.
 
@@ -49,8 +53,12 @@ def growth(model: PyTree, base: PyTree) -> PyTree:
         model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
         base: the same model at the base width.
 
+    Not known from shapes, and so not treated: the queries of attention in other libraries; heads whose number grows
+    instead of their size; embeddings that are drawn by their number of features, as in Flax.
+
     Raises:
-        ValueError: if the models differ in more than the sizes of their arrays.
+        ValueError: if the models differ in more than the sizes of their arrays, or the axis of the inputs of an array
+            is not known.
 
     Source: Yang et al. 2022 (arXiv 2203.03466), appendix B, where one compares shapes; the ``mup`` package.
     """
@@ -77,6 +85,7 @@ def _growth_of(model: PyTree, base: PyTree, path: Any, shape: tuple[int, ...], s
     """The growth of one parameter from its shapes and the modules that it is in."""
     owners, others = _modules(model, path), _modules(base, path)
     (owner, name), (other, _) = owners[-1], others[-1]
+    _refuse_unknown(owner, name, path, shape, smaller)
     outputs, inputs = _sizes(owner, name, shape)
     before = _sizes(owner, name, smaller)
     found = Growth(outputs / before[0], inputs / before[1])
@@ -103,10 +112,27 @@ def _sizes(owner: Any, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         return math.prod(shape) // max(shape[axis], 1), shape[axis]
     if len(shape) == 0:
         return 1, 1
+    if isinstance(owner, NORMALIZATIONS):
+        return math.prod(shape), 1
     *inputs, outputs = shape
     if isinstance(owner, OUTPUTS_FIRST) and inputs:
         outputs, *inputs = shape
     return outputs, math.prod(inputs)
+
+
+def _refuse_unknown(owner: Any, name: str, path: Any, shape: tuple[int, ...], smaller: tuple[int, ...]) -> None:
+    """Raises ``ValueError`` if it matters which axis of an array is that of the inputs, and its module does not say."""
+    known = (*OUTPUTS_FIRST, *NORMALIZATIONS, eqx.nn.Embedding)
+    declared = name in getattr(type(owner), INPUT_AXES, {})
+    if not isinstance(owner, eqx.Module) or isinstance(owner, known) or declared or isinstance(owner, Applied):
+        return
+    if len(shape) < 2 or shape[0] / smaller[0] == shape[-1] / smaller[-1]:
+        return
+    raise ValueError(
+        f"which axis of {jax.tree_util.keystr(path)} {shape} is that of its inputs is not known: say so in its class, "
+        f"{type(owner).__name__}, by INPUT_AXES = {{{name!r}: {len(shape) - 1}}} for outputs first, or "
+        f"{{{name!r}: {len(shape) - 2}}} for inputs first"
+    )
 
 
 def _modules(model: PyTree, path: Any) -> list[tuple[Any, str]]:

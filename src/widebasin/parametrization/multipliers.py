@@ -1,5 +1,6 @@
 """The factors of muP and of muP^2 for every parameter."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from widebasin.parametrization.growth import Growth, growth
-from widebasin.sam import Scales, Scaling
+from widebasin.sam import ASAM, Perturbing, RandomPerturbation, Scales, Scaling
 
 
 class Multipliers(NamedTuple):
@@ -28,7 +29,9 @@ class Multipliers(NamedTuple):
     ``size``, of weights, to the base width   ``initial i^-1/2``     1      m^-1/2  1/m
     ========================================  =====================  =====  ======  =======
 
-    Biases, scales of normalization and embeddings are input. Weights of queries have a factor ``(d_base / d)^1/2``
+    Biases, scales of normalization and embeddings are input; ``initial`` undoes the rule of layers that draw their
+    biases by the number of inputs, as those of Equinox do. Weights of queries of ``equinox.nn.MultiheadAttention`` have
+    a factor ``(d_base / d)^1/2``
     besides, with ``d`` features per head, and its square in ``sgd`` and ``ascent``: attention is then scaled by ``1 /
     d``, as muP asks for.
 
@@ -75,11 +78,12 @@ def multipliers(model: PyTree, base: PyTree) -> Multipliers:
     def each(rule: Callable[[Growth], float]) -> PyTree:
         return jax.tree.map(rule, grown, is_leaf=lambda node: isinstance(node, Growth))
 
+    squared = each(lambda one: one.outputs / one.inputs * one.attention**2)
     return Multipliers(
         initial=each(lambda one: _size(one) / one.drawn),
-        sgd=each(lambda one: one.outputs / one.inputs * one.attention**2),
+        sgd=squared,
         adam=each(lambda one: one.attention / one.inputs),
-        ascent=each(lambda one: one.outputs / one.inputs * one.attention**2),
+        ascent=squared,
         norm=each(lambda one: (one.outputs / one.inputs) ** 0.5 * one.attention),
         size=each(_size),
     )
@@ -109,8 +113,36 @@ def _is_state(node: Any) -> bool:
     return isinstance(node, eqx.nn.StateIndex)
 
 
+def structured(factors: PyTree, params: PyTree) -> PyTree:
+    """Factors in the structure of parameters, which have the same arrays in the same order.
+
+    Two models that are built in the same way may hold different functions, which are part of a structure.
+    """
+    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(factors))
+
+
+def with_perturbation(method: Perturbing, factors: Multipliers) -> Perturbing:
+    """A method with the scales of muP^2, see ``perturbation``.
+
+    Raises:
+        ValueError: for ``RandomPerturbation``, whose direction is no gradient, and for ``ASAM`` if only some parameters
+            are adaptive.
+    """
+    if isinstance(method, RandomPerturbation):
+        raise ValueError(  # noqa: TRY004 (another method of the right type has a rule)
+            "a random perturbation has no rule in muP^2, which scales gradients; use another method"
+        )
+    if isinstance(method, ASAM) and method.adaptive is not None:
+        raise ValueError("ASAM has a rule in muP^2 only if all parameters are adaptive: leave out adaptive")
+    adaptive = isinstance(method, ASAM) or getattr(method, "adaptive", False)
+    return dataclasses.replace(method, scales=perturbation(factors, adaptive))
+
+
 def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
-    """The scales of muP^2 for the ascent of any method: ``sam.SAM(rho, scales=perturbation(factors))``.
+    """The scales of muP^2 for the ascent of a method: ``sam.SAM(rho, scales=perturbation(factors))``.
+
+    ``with_perturbation`` chooses ``adaptive`` by the method. Make them once, outside of a training step: methods with
+    scales made anew are different ones to ``jax.jit``.
 
     Args:
         factors: of the model.
@@ -125,4 +157,8 @@ def perturbation(factors: Multipliers, adaptive: bool = False) -> Scaling:
             jax.tree.map(lambda b, size: b / size, factors.norm, factors.size),
             factors.size,
         )
-    return lambda gradients: scales
+
+    def scaled(gradients: PyTree) -> Scales:
+        return Scales(*(one if isinstance(one, float) else structured(one, gradients) for one in scales))
+
+    return scaled

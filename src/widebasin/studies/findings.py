@@ -324,6 +324,7 @@ def beyond_plain_steps(spec: Resolved) -> list[str]:
         f"momentum {spec.momentum:g}": spec.optimizer == "sgd" and bool(spec.momentum),
         "weight decay": any(spec.weight_decay),
         "clipping of gradients": bool(spec.clip),
+        "learning rates and ascents of single layers": spec.base_width is not None,
     }
     return [name for name, there in facts.items() if there]
 

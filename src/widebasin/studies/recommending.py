@@ -5,14 +5,17 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from widebasin.parametrization import MUP2
 from widebasin.report.tables import Table
 from widebasin.statistics import BASELINE
-from widebasin.statistics.transfer import best_settings
+from widebasin.statistics.transfer import optima
 from widebasin.studies.answering import Answered
 from widebasin.studies.study import Options
 from widebasin.sweep import Resolved, Spec, UsageError, resolve, workload_named
 from widebasin.sweep.axes import COMPARED
+from widebasin.sweep.cells import epochs_of
 from widebasin.sweep.spec import Shared
 from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
 
@@ -31,12 +34,14 @@ class Recommendation:
         learning_rate: at the base width, as all learning rates of a spec are.
         rho: radius, likewise; 0 for the baseline.
         width: where it was best.
+        edges: which of the two is at an end of the values tried, in words; empty if none.
     """
 
     method: str
     learning_rate: float
     rho: float
     width: int
+    edges: str = ""
 
 
 def to_tune(spec: Spec, target: int) -> Spec:
@@ -50,15 +55,18 @@ def to_tune(spec: Spec, target: int) -> Spec:
         UsageError: if there is no network of the target width, or it is not wider than those to tune on.
     """
     workload = workload_named(spec.workload)
-    smaller = tuple(width for width in workload.widths if width < target)
+    smaller = tuple(width for width in sorted(workload.widths) if width < target)
     middle = min(len(workload.widths) // 2, len(smaller) - 1)
     widths = spec.widths or smaller[max(middle - 1, 0) : middle + 1]
     rates = spec.learning_rate or tuple(float(f"{factor * workload.recipe.learning_rate:.3g}") for factor in AROUND)
     if len(widths) < 2 or max(widths) >= target:
-        given = " ".join(map(str, spec.widths or workload.widths))
-        raise UsageError("width", target, f"must be larger than two widths to tune on (--widths), of {given}")
+        named = " and ".join(map(str, spec.widths or sorted(workload.widths)[:2]))
+        raise UsageError("width", target, f"must be larger than the widths to tune on, at least two, such as {named}")
+    if spec.tune:
+        raise UsageError("tune", spec.tune, "must be left out: learning rate and radius are tuned; give their values")
     if spec.parametrization not in (None, (MUP2,)):
-        raise UsageError("parametrization", spec.parametrization, f"must be {MUP2}: in it both hold at all widths")
+        remedy = f"must be {MUP2}, whose rules carry both to other widths"
+        raise UsageError("parametrization", spec.parametrization, remedy)
     tuned = dataclasses.replace(
         spec, widths=widths, learning_rate=rates, base_width=spec.base_width or min(widths), parametrization=(MUP2,)
     )
@@ -77,15 +85,21 @@ def check_target(spec: Resolved, target: int) -> None:
 
 
 def recommendations(answered: Answered, options: Options) -> tuple[Recommendation, ...]:
-    """The best learning rate and radius of every method at the largest width of the sweep, in muP^2."""
+    """The best learning rate and radius of every method at the largest width of the sweep, in muP^2.
+
+    Methods are left out whose networks diverge at every learning rate and radius.
+    """
     results = answered.tables.results
     results = results[results["parametrization"] == MUP2]
-    best = best_settings(results, answered.tables.design, options.select, options.at)
-    best = best[best["width"] == best["width"].max()]
-    return tuple(
-        Recommendation(str(row["method"]), float(row["learning_rate"]), float(row["rho"]), int(row["width"]))
-        for row in best.to_dict("records")
-    )
+    best = optima(results, answered.tables.design, options.select, options.at).table
+    best = best[(best["width"] == best["width"].max()) & np.isfinite(best["value"])]
+    found = []
+    for row in best.to_dict("records"):
+        names = {"learning_rate": "learning rate", **({} if row["method"] == BASELINE else {"rho": "radius"})}
+        edges = [f"{row[f'{name}_edge']} {words} tried" for name, words in names.items() if row[f"{name}_edge"]]
+        chosen = float(row["learning_rate"]), float(row["rho"]), int(row["width"])
+        found.append(Recommendation(str(row["method"]), *chosen, ", ".join(edges)))
+    return tuple(found)
 
 
 def recommendation_table(found: tuple[Recommendation, ...], answered: Answered, target: int) -> Table:
@@ -97,6 +111,7 @@ def recommendation_table(found: tuple[Recommendation, ...], answered: Answered, 
             f"{one.learning_rate:g}",
             "—" if one.method == BASELINE else f"{one.rho:g}",
             f"{one.width:,}",
+            one.edges or "—",
         )
         for one in found
     )
@@ -104,7 +119,7 @@ def recommendation_table(found: tuple[Recommendation, ...], answered: Answered, 
         f"Those of base width {answered.spec.base_width}: --parametrization {MUP2} --base-width "
         f"{answered.spec.base_width} scale them for every layer of the large network."
     )
-    columns = ("method", "learning rate", "radius", "best at width")
+    columns = ("method", "learning rate", "radius", "best at width", "at an end of those tried")
     return Table(f"To use at width {target:,}", columns, rows, note)
 
 
@@ -126,6 +141,13 @@ def commands(found: tuple[Recommendation, ...], spec: Resolved, target: int) -> 
             "learning_rate": f"{one.learning_rate:g}",
             "parametrization": MUP2,
             **settings,
+            **_epochs(one.method, spec),
         }
         words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         yield shlex.join(["widebasin", "train", *words])
+
+
+def _epochs(method: str, spec: Resolved) -> dict[str, int]:
+    """The epochs of a method where they are not those of the spec."""
+    epochs = epochs_of(method, spec.epochs, spec.budget)
+    return {} if epochs == spec.epochs else {"epochs": epochs}

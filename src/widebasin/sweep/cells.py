@@ -11,8 +11,8 @@ from typing import Any
 
 from widebasin.axis import Axis
 from widebasin.models import is_convolutional
-from widebasin.parametrization import MUP2, STANDARD, perturbation
-from widebasin.sam import ASAM, SAM, Method, Perturbing, method_named
+from widebasin.parametrization import MUP2, STANDARD, with_perturbation
+from widebasin.sam import SAM, Method, Perturbing, method_named
 from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
 from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
@@ -92,8 +92,7 @@ class Cell:
         layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
         if layers is None or self.settings.parametrization != MUP2:
             return method
-        adaptive = isinstance(method, ASAM) or getattr(method, "adaptive", False)
-        return dataclasses.replace(method, scales=perturbation(layers, adaptive))
+        return with_perturbation(method, layers)
 
 
 def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:
@@ -196,6 +195,8 @@ def contains(spec: Resolved, smaller: Resolved) -> bool:
     if spec == smaller:
         return True
     varied = {"first_seed", "radii", *(axis.flag for axis in spec.axes)}
+    # Standard networks are the same whatever the base width of others.
+    varied |= {"base_width"} if None in (spec.base_width, smaller.base_width) else set()
     one, other = ({k: v for k, v in each.given().items() if k not in varied} for each in (spec, smaller))
     return (one, spec.centered) == (other, smaller.centered) and _networks(smaller) <= _networks(spec)
 

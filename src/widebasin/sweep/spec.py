@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Shared:
     m: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the whole batch)")] = None
     """Examples per ascent (m-sharpness), and per batch normalization in it; must divide the batch size."""
     base_width: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=hint("the smallest width of the workload"))
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=hint("the smallest of the widths"))
     ] = None
     """Width at which all parametrizations are the same; learning rate and radius are those of this width."""
 
@@ -318,7 +319,7 @@ def _filled(spec: Spec, workload: "Workload") -> dict[str, Any]:
     tuned = tuned_axes(given["tune"] or (), spec.axes)
     given["tune"] = tuple(axis.flag for axis in tuned)
     given |= {axis.flag: values_to_tune(axis, defaults[axis.flag]) for axis in tuned if values[axis.flag] is None}
-    given["base_width"] = _base_width(given, workload)
+    given["base_width"] = _base_width(given)
     # No scale, and none of the workload's: outputs are those of the network itself.
     centered = spec.output_scale is not None or bool(given["output_scale"])
     return given | {"centered": centered, "output_scale": given["output_scale"] if centered else (1.0,)}
@@ -377,16 +378,21 @@ def _check_names(given: Mapping[str, Any]) -> None:
             raise nearest_name(argument, str(given[argument]), known)
 
 
-def _base_width(given: Mapping[str, Any], workload: "Workload") -> int | None:
+def _base_width(given: Mapping[str, Any]) -> int | None:
     """The base width where a parametrization has one."""
     from widebasin.parametrization import STANDARD
 
-    base = given["base_width"]
-    if any(name != STANDARD for name in given["parametrization"]):
-        return workload.widths[0] if base is None else base
-    if base is not None:
-        raise UsageError("base_width", base, "needs --parametrization mup or mup2: the standard one has none")
-    return None
+    base, widths = given["base_width"], given["widths"]
+    if all(name == STANDARD for name in given["parametrization"]):
+        if base is not None:
+            raise UsageError("base_width", base, "needs --parametrization mup or mup2: the standard one has none")
+        return None
+    if base is None and len(widths) == 1:
+        remedy = "must be given for a single width: the width at which learning rate and radius were found"
+        raise UsageError("base_width", base, remedy)
+    base = min(widths, default=None) if base is None else base
+    _check("base_width", base, "a whole number of at least 1", base is None or base >= 1)
+    return base
 
 
 def _check_parametrization(spec: Resolved, workload: "Workload") -> None:
@@ -403,12 +409,17 @@ def _check_parametrization(spec: Resolved, workload: "Workload") -> None:
     if OPTIMIZERS[spec.optimizer].layered is None:
         known = ", ".join(name for name, one in OPTIMIZERS.items() if one.layered)
         raise UsageError("optimizer", spec.optimizer, f"must be one of {known} with --parametrization {others[0]}")
+    if spec.optimizer == "adam" and any(spec.weight_decay):
+        remedy = "must be adamw, or the weight decay 0: no rule keeps decay inside Adam the same at all widths"
+        raise UsageError("optimizer", spec.optimizer, remedy)
     methods = {name: method_named(name).with_radius(0.0) for name in spec.methods}
     random = [name for name, method in methods.items() if isinstance(method, RandomPerturbation)]
     if MUP2 in others and random:
         raise UsageError("methods", random[0], f"has no rule in --parametrization {MUP2}, which scales gradients")
-    for width in spec.widths:
-        settings = Settings(own=((PARAMETRIZATION, others[0]),), base_width=spec.base_width)
+    splitting = [axis for axis in own_of(spec.axes) if not axis.traced]
+    for width, *values in itertools.product(spec.widths, *map(spec.values, splitting)):
+        own = tuple((axis.name, value) for axis, value in zip(splitting, values, strict=True))
+        settings = Settings(own=((PARAMETRIZATION, others[0]), *own), base_width=spec.base_width)
         try:
             workload.multipliers(width, settings)
         except ValueError as error:

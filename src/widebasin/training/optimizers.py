@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 from jaxtyping import PyTree
 
-from widebasin.parametrization import Multipliers
+from widebasin.parametrization import Multipliers, structured
 
 # (schedule, momentum, weight decay) -> the optimizer.
 Build = Callable[..., optax.GradientTransformation]
@@ -65,7 +65,12 @@ def _layered_sgd(nesterov: bool) -> Build:
 
 def times(factors: PyTree) -> optax.GradientTransformation:
     """Multiplies updates by a factor for every layer."""
-    return optax.stateless(lambda updates, _: jax.tree.map(lambda u, factor: u * factor, updates, factors))
+
+    def update(updates: PyTree, params: PyTree) -> PyTree:
+        del params
+        return jax.tree.map(lambda u, factor: u * factor, updates, structured(factors, updates))
+
+    return optax.stateless(update)
 
 
 def inverse(factors: PyTree) -> PyTree:

@@ -60,7 +60,7 @@ class Settings:
         centered: whether ``alpha (f(w) - f(w0))`` is trained, see ``training.Centered``.
         grouped: whether a method computes ascents on groups of a batch (``m``).
         own: values on axes that change what is compiled: the parametrization, and the workload's own, such as a depth.
-        base_width: width at which all parametrizations are the same; ``None`` for the standard one.
+        base_width: width at which all parametrizations are the same; by default the smallest of the workload's.
     """
 
     train_examples: int | None = None
@@ -206,7 +206,7 @@ class Workload(abc.ABC):
         """
         if settings.parametrization == STANDARD:
             return None
-        base = self.widths[0] if settings.base_width is None else settings.base_width
+        base = min(self.widths) if settings.base_width is None else settings.base_width
         return multipliers(*(self.structure(one, settings.standard) for one in (width, base)))
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 (a workload lives as long as the process)

@@ -35,7 +35,6 @@ STUDY = Study(
         study="transfer",
         parametrization=("standard", "mup", "mup2"),
         widths=(16, 64, 256),
-        base_width=16,
         learning_rate=(0.0125, 0.025, 0.05, 0.1, 0.2),
         rhos=(0.0125, 0.025, 0.05, 0.1, 0.2, 0.4),
         epochs=20,
