@@ -1,4 +1,4 @@
-"""Agreement with the package of muP's authors, where it and torch are installed."""
+"""Agreement with the package of muP's authors, ``mup`` 1.0.0: with its numbers, and with itself where it is installed."""
 
 import equinox as eqx
 import jax
@@ -7,22 +7,19 @@ import pytest
 
 from widebasin.parametrization import multipliers
 
-torch = pytest.importorskip("torch")
-mup = pytest.importorskip("mup")
-
 BASE, WIDTH = 16, 64
 RATE, DECAY = 0.1, 0.01
-
-
-def of_torch(width):
-    """Its last layer divides by the width's growth itself: in the coordinates of ours, weights are smaller by that."""
-    return torch.nn.Sequential(
-        torch.nn.Linear(5, width),
-        torch.nn.ReLU(),
-        torch.nn.Linear(width, width),
-        torch.nn.ReLU(),
-        mup.MuReadout(width, 3),
-    )
+# What the package does to a perceptron of torch at four times its base width: the factor of what torch has drawn, and
+# those of the learning rates of SGD and Adam. Its last layer divides its outputs by the growth, so that its weights are
+# larger by that than ours.
+PACKAGE = {
+    "0.weight": (1.0, 4.0, 1.0),
+    "0.bias": (1.0, 4.0, 1.0),
+    "2.weight": (1.0, 1.0, 0.25),
+    "2.bias": (2.0, 4.0, 1.0),
+    "4.weight": (2.0, 4.0, 1.0),
+    "4.bias": (2.0, 1.0, 1.0),
+}
 
 
 def factors():
@@ -40,51 +37,34 @@ def factors():
     return multipliers(*shapes)
 
 
-def scaled_model():
-    """The model of the package, and by what its own rule multiplies what torch has drawn."""
+@pytest.mark.parametrize("name", PACKAGE)
+def test_factors_are_those_of_the_package(name):
+    """A weight ``w = v / k`` has ``1 / k`` of the factor of ``v``; its learning rate ``1 / k^2`` for SGD, ``1 / k`` for Adam."""
+    layer, kind = name.split(".")
+    found = [getattr(tree.layers[int(layer) // 2], kind) for tree in factors()[:3]]
+    divided = WIDTH / BASE if name == "4.weight" else 1.0
+    initial, sgd, adam = PACKAGE[name]
+    np.testing.assert_allclose(found, [initial / divided, sgd / divided**2, adam / divided], rtol=1e-12)
+
+
+def test_the_numbers_are_those_that_the_package_gives():
+    torch, mup = pytest.importorskip("torch"), pytest.importorskip("mup")
+
+    def network(width):
+        first, second, last = torch.nn.Linear(5, width), torch.nn.Linear(width, width), mup.MuReadout(width, 3)
+        return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
+
     torch.manual_seed(0)
-    model = of_torch(WIDTH)
+    model = network(WIDTH)
     drawn = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    mup.set_base_shapes(model, of_torch(BASE), delta=of_torch(2 * BASE))
-    rescaled = {
-        name: float((parameter.detach() / drawn[name]).median()) for name, parameter in model.named_parameters()
-    }
-    return model, rescaled
-
-
-# Name in torch -> ours; the growth by which the package's last layer divides the outputs that its weights give.
-NAMES = {
-    "0.weight": (0, "weight", 1.0),
-    "0.bias": (0, "bias", 1.0),
-    "2.weight": (1, "weight", 1.0),
-    "2.bias": (1, "bias", 1.0),
-    "4.weight": (2, "weight", WIDTH / BASE),
-    "4.bias": (2, "bias", 1.0),
-}
-
-
-def ours(tree, name):
-    layer, kind, _ = NAMES[name]
-    return getattr(tree.layers[layer], kind)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_initialization_is_that_of_the_package(name):
-    _, rescaled = scaled_model()
-    # Weights of the last layer count as divided by the growth.
-    assert ours(factors().initial, name) == pytest.approx(rescaled[name] / NAMES[name][2], rel=1e-5)
-
-
-@pytest.mark.parametrize(("optimizer", "power"), [("sgd", 2), ("adam", 1)])
-@pytest.mark.parametrize("name", NAMES)
-def test_learning_rates_and_weight_decay_are_those_of_the_package(name, optimizer, power):
-    """A step in ``v`` with ``w = v / k`` is ``1 / k^2`` of it in ``w`` for SGD, and ``1 / k`` for Adam."""
-    model, _ = scaled_model()
-    make = {"sgd": mup.MuSGD, "adam": mup.MuAdam}[optimizer]
-    groups = make(model.parameters(), lr=RATE, weight_decay=DECAY).param_groups
-    wanted = dict(model.named_parameters())[name]
-    (group,) = [one for one in groups if any(parameter is wanted for parameter in one["params"])]
-    found = ours(getattr(factors(), optimizer), name)
-    assert found == pytest.approx(group["lr"] / RATE / NAMES[name][2] ** power, rel=1e-9)
-    # What a step takes off weights by decay is the same for all layers.
-    np.testing.assert_allclose(group["lr"] * group["weight_decay"], RATE * DECAY, rtol=1e-9)
+    mup.set_base_shapes(model, network(BASE), delta=network(2 * BASE))
+    found = {name: [float((own.detach() / drawn[name]).median())] for name, own in model.named_parameters()}
+    for make in (mup.MuSGD, mup.MuAdam):
+        for group in make(model.parameters(), lr=RATE, weight_decay=DECAY).param_groups:
+            for name, own in model.named_parameters():
+                if any(own is other for other in group["params"]):
+                    found[name].append(group["lr"] / RATE)
+            # What a step takes off weights by decay is the same for all layers.
+            np.testing.assert_allclose(group["lr"] * group["weight_decay"], RATE * DECAY, rtol=1e-9)
+    for name, wanted in PACKAGE.items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-5)
