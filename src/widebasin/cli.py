@@ -233,7 +233,8 @@ class Tune:
             return
         found = recommendations(answered, self.answer)
         if not found:
-            say(console, "All networks of the largest width diverged: try smaller learning rates.")
+            say(console, "Nothing to use: the best networks of the largest width diverged, or only guess.")
+            say(console, "Try other learning rates and radii, more epochs, or wider networks.")
             return
         console.print(recommendation_table(found, answered, self.width).rich())
         for command in commands(found, answered.spec, self.width):

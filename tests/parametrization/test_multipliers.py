@@ -260,6 +260,14 @@ def test_methods_without_a_rule_are_refused():
         with_perturbation(sam.ASAM(0.1, adaptive=sam.by_dimensions(2)), factors)
 
 
+def test_factors_of_another_model_are_refused():
+    factors = multipliers({"a": jnp.ones(4)}, {"a": jnp.ones(2)})
+    other = {"a": jnp.ones(4), "b": jnp.ones(4)}
+    for use in (lambda: initialized(other, factors), lambda: perturbation(factors)(other)):
+        with pytest.raises(ValueError, match="factors are those of another model: it has 1 arrays, and this one 2"):
+            use()
+
+
 def test_models_with_other_parameters_are_refused():
     two, three = ({"w": jnp.ones((4, 4)), **more} for more in ({}, {"extra": jnp.ones(3)}))
     with pytest.raises(ValueError, match=r"must have the same parameters, but \['extra'\] are in one of them only"):

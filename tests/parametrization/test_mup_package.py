@@ -1,4 +1,4 @@
-"""Agreement with the package of muP's authors, ``mup`` 1.0.0: with its numbers, and with itself where it is installed."""
+"""Agreement with the package of muP's authors, ``mup`` 1.0.0: its numbers, and itself where it is installed."""
 
 import equinox as eqx
 import jax
@@ -39,7 +39,7 @@ def factors():
 
 @pytest.mark.parametrize("name", PACKAGE)
 def test_factors_are_those_of_the_package(name):
-    """A weight ``w = v / k`` has ``1 / k`` of the factor of ``v``; its learning rate ``1 / k^2`` for SGD, ``1 / k`` for Adam."""
+    """A weight ``w = v / k`` has ``1 / k`` of the factor of ``v``; rates have ``1 / k^2`` (SGD), ``1 / k`` (Adam)."""
     layer, kind = name.split(".")
     found = [getattr(tree.layers[int(layer) // 2], kind) for tree in factors()[:3]]
     divided = WIDTH / BASE if name == "4.weight" else 1.0

@@ -184,6 +184,11 @@ def test_scales_that_are_no_function_are_refused():
         sam.SAM(0.1, scales=sam.Scales({"w": 1.0}))
 
 
+def test_what_scales_return_is_checked():
+    with pytest.raises(TypeError, match="scales must return"):
+        sam.ascent_point(tensors(START), tensors(START), 0.1, scales=lambda _: None)
+
+
 def test_value_and_grad_takes_scales():
     batch = EXAMPLES[0]
     _, found = sam.value_and_grad(quadratic, rho=0.3, scales=scales_of(NUMERATOR, NORM))(tensors(START), batch)

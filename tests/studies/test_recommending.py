@@ -1,5 +1,6 @@
 """``widebasin tune``: what it trains by default, what it recommends, and the command that it prints."""
 
+import dataclasses
 import shlex
 
 import pytest
@@ -68,6 +69,16 @@ def test_values_at_an_end_are_marked_and_diverged_networks_not_recommended():
     assert sam.edges == "largest learning rate tried"
     lost = transfer_table(("mup2",), widths=(10, 100), diverged=lambda network, rate: network.width == 100)
     assert recommendations(answered(lost), Options()) == ()
+
+
+def test_what_only_guesses_is_not_recommended():
+    results = transfer_table(("mup2",), widths=(10, 100)).assign(train_accuracy=0.1, label_noise=0.0)
+    found = answered(results)
+    found = dataclasses.replace(
+        found,
+        tables=dataclasses.replace(found.tables, description=dataclasses.replace(found.tables.description, chance=0.1)),
+    )
+    assert recommendations(found, Options()) == ()
 
 
 def test_epochs_are_those_of_the_method_where_gradients_are_equal():

@@ -91,8 +91,10 @@ def test_edges_and_diverged_networks_are_told():
         ("standard",), rates=(0.1, 0.2), diverged=lambda n, rate: n.width == 100 and rate == 0.2 and n.seed == 1
     )
     text = "\n".join(answered(results).findings)
-    assert "The best learning rate of SGD is the largest tried (0.2) at width 10: one beyond may do better" in text
-    assert "The best learning rate of SGD is the smallest tried (0.1) at width 100: one beyond may do better" in text
+    assert "Best at an end of those tried, so that the movement may be larger than found: the " in text
+    assert (
+        "the largest learning rate of SGD (0.2) at width 10; the smallest learning rate of SGD (0.1) at width 1" in text
+    )
     assert "At width 100, 1 of 3 networks of SGD diverge with the learning rate of width 10, so there is no" in text
     assert "6 of 72 networks of the grid diverged, at learning rates from 0.2 to 0.2" in text
 

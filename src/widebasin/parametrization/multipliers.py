@@ -98,9 +98,15 @@ def initialized(model: PyTree, factors: Multipliers) -> PyTree:
     """A model, as drawn by its own rule, with the initial size that muP gives every parameter.
 
     A state that it starts in, such as running statistics of batch normalization, stays as it is.
+
+    Raises:
+        ValueError: if the factors are those of another model.
     """
     leaves, structure = jax.tree.flatten(model, is_leaf=_is_state)
-    own = iter([one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)])
+    initial = [one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)]
+    if len(initial) != (count := sum(map(_is_parameter, leaves))):
+        raise ValueError(f"the factors are those of another model: it has {len(initial)} arrays, and this one {count}")
+    own = iter(initial)
     return structure.unflatten([leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves])
 
 
@@ -117,8 +123,16 @@ def structured(factors: PyTree, params: PyTree) -> PyTree:
     """Factors in the structure of parameters, which have the same arrays in the same order.
 
     Two models that are built in the same way may hold different functions, which are part of a structure.
+
+    Raises:
+        ValueError: if the numbers of arrays differ.
     """
-    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(factors))
+    leaves, structure = jax.tree.leaves(factors), jax.tree.structure(params)
+    if len(leaves) != structure.num_leaves:
+        raise ValueError(
+            f"the factors are those of another model: it has {len(leaves)} arrays, and this one {structure.num_leaves}"
+        )
+    return jax.tree.unflatten(structure, leaves)
 
 
 def with_perturbation(method: Perturbing, factors: Multipliers) -> Perturbing:

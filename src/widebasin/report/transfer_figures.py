@@ -189,8 +189,9 @@ def optimum_against_width(optima: pd.DataFrame, wording: Wording, setting: str) 
     intervals = _series(axes, shown, looks, best, f"{best}_low", f"{best}_high")
     ends = shown[[best, setting, f"{best}_low", f"{best}_high"]].to_numpy(float).ravel()
     ends = ends[np.isfinite(ends) & (ends > 0)]
+    tried = {*shown[setting], ends.min(initial=np.inf), ends.max(initial=0.0)} if len(shown) else set()
     if len(shown):
-        _set_values(axes, sorted({*shown[setting]}), "y")
+        _set_values(axes, sorted(tried), "y")
         axes.set_ylim(ends.min() / 1.2, ends.max() * 1.2)
     _width_axis(axes, optima["width"])
     title = (
@@ -216,7 +217,8 @@ def cost_against_width(costs: pd.DataFrame, wording: Wording) -> Figure:
     certain = unsure[np.isfinite(unsure["low"])]
     cut = limit_gains(axes, [*costs["cost"], 0.0], certain)
     _width_axis(axes, costs["width"])
-    title = f"bars: {interval_name()}{', cut at the axis' if cut else ''}" if len(certain) else ""
+    where = f"at the best of width {costs['width'].min()} instead of its own"
+    title = f"{where}; bars: {interval_name()}{', cut at the axis' if cut else ''}" if len(certain) else where
     legend(figure, _handles(looks, wording), title)
     return figure
 
@@ -385,7 +387,7 @@ def _width_axis(axes: Axes, widths: Iterable[int]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(marks_apart(marks, 0.1)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))
 
 
 def _set_values(axes: Axes, values: Sequence[float], axis: str) -> None:
@@ -400,4 +402,4 @@ def _set_values(axes: Axes, values: Sequence[float], axis: str) -> None:
         axes.set_yscale("log")
     one.set_major_locator(FixedLocator(marks_apart(values, 0.1)))
     one.set_minor_locator(NullLocator())
-    one.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    one.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))

@@ -82,6 +82,8 @@ def scaled(direction: PyTree, measured: PyTree, scales: Scaling | None) -> tuple
     if scales is None:
         return direction, norm(measured)
     factors = scales(direction)
+    if not isinstance(factors, Scales):
+        raise TypeError(f"scales must return sam.Scales(numerator, norm), and returned {type(factors).__name__}")
     return times(factors.numerator, direction), norm(times(factors.norm, measured))
 
 

@@ -18,6 +18,8 @@ LEARNING_RATE, RADIUS, PARAMETRIZATION = "learning_rate", "rho", "parametrizatio
 SETTINGS = (LEARNING_RATE, RADIUS)
 TRIAL = (RADIUS, LEARNING_RATE)
 RESAMPLES = 2_000
+# Seeds that resampling says something about: of two there are three resamples.
+LEAST_SEEDS = 3
 # Of the resamples of seeds: the same table gives the same intervals.
 RESAMPLING_SEED = 0
 
@@ -109,7 +111,7 @@ def optima(
     which a network diverged; the optimum is then the best value tried.
 
     Interval: the seeds are drawn with replacement, the same for all widths, parametrizations and trials; the ends are
-    percentiles over the resamples. One seed has no interval.
+    percentiles over the resamples. Fewer than three seeds have no interval.
 
     Args:
         results: rows of results.parquet; every method has all of its learning rates and radii at every width,
@@ -137,7 +139,7 @@ def optima(
         where, logs = _optima(_means(grid.scores, weights), grid)
         tables.append(_table(mine, grid, where, logs, confidence))
         shifts.append(_shifts(grid, logs, confidence).assign(method=method))
-    return Optima(*(_in_order(pd.concat(parts, ignore_index=True), results) for parts in (tables, shifts)))
+    return Optima(*(in_order(pd.concat(parts, ignore_index=True), results) for parts in (tables, shifts)))
 
 
 def shift_interval(row: pd.Series, column: str) -> Interval:
@@ -202,10 +204,10 @@ def transfer_costs(results: pd.DataFrame, design: Design, select: str = "valid",
                     "diverged": int(both["diverged"].sum()),
                 }
             )
-    return _in_order(pd.DataFrame(rows), results)
+    return in_order(pd.DataFrame(rows), results)
 
 
-def _in_order(table: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+def in_order(table: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """The rows sorted by parametrization, then method, in the order in which the results have them."""
     by = [PARAMETRIZATION, "method"]
     places = {name: {value: place for place, value in enumerate(dict.fromkeys(results[name]))} for name in by}
@@ -287,11 +289,11 @@ def _vertex(means: np.ndarray, best: np.ndarray, values: tuple[float, ...]) -> n
 
 
 def _percentiles(resampled: np.ndarray, seeds: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the percentile interval over the first axis; NaN for one seed.
+    """The ends of the percentile interval over the first axis; NaN for fewer than three seeds.
 
     An unknown value may be any: it counts as infinitely low for the lower end and as infinitely high for the upper.
     """
-    if seeds < 2:
+    if seeds < LEAST_SEEDS:
         nothing = np.full(resampled.shape[1:], np.nan)
         return nothing, nothing
     last, tail = len(resampled) - 1, (1 - confidence) / 2

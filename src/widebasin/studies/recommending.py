@@ -10,12 +10,13 @@ import numpy as np
 from widebasin.parametrization import MUP2
 from widebasin.report.tables import Table
 from widebasin.statistics import BASELINE
+from widebasin.statistics.chance import at_chance
 from widebasin.statistics.transfer import optima
 from widebasin.studies.answering import Answered
 from widebasin.studies.study import Options
 from widebasin.sweep import Resolved, Spec, UsageError, resolve, workload_named
 from widebasin.sweep.axes import COMPARED
-from widebasin.sweep.cells import epochs_of
+from widebasin.sweep.cells import epochs_of, file_name
 from widebasin.sweep.spec import Shared
 from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
 
@@ -67,9 +68,8 @@ def to_tune(spec: Spec, target: int) -> Spec:
     if spec.parametrization not in (None, (MUP2,)):
         remedy = f"must be {MUP2}, whose rules carry both to other widths"
         raise UsageError("parametrization", spec.parametrization, remedy)
-    tuned = dataclasses.replace(
-        spec, widths=widths, learning_rate=rates, base_width=spec.base_width or min(widths), parametrization=(MUP2,)
-    )
+    base = min(widths) if spec.base_width is None else spec.base_width
+    tuned = dataclasses.replace(spec, widths=widths, learning_rate=rates, base_width=base, parametrization=(MUP2,))
     check_target(resolve(tuned), target)
     return tuned
 
@@ -87,12 +87,18 @@ def check_target(spec: Resolved, target: int) -> None:
 def recommendations(answered: Answered, options: Options) -> tuple[Recommendation, ...]:
     """The best learning rate and radius of every method at the largest width of the sweep, in muP^2.
 
-    Methods are left out whose networks diverge at every learning rate and radius.
+    Methods are left out whose networks diverge, or end at chance, at every learning rate and radius.
     """
     results = answered.tables.results
     results = results[results["parametrization"] == MUP2]
     best = optima(results, answered.tables.design, options.select, options.at).table
     best = best[(best["width"] == best["width"].max()) & np.isfinite(best["value"])]
+    if (chance := answered.tables.description.chance) is not None:
+        # A method whose best networks learn nothing has no best learning rate.
+        stuck = results.assign(stuck=at_chance(results, answered.tables.design, chance))
+        by = ["width", "method", "learning_rate", "rho"]
+        best = best.merge(stuck.groupby(by)["stuck"].all().reset_index(), on=by)
+        best = best[~best["stuck"]]
     found = []
     for row in best.to_dict("records"):
         names = {"learning_rate": "learning rate", **({} if row["method"] == BASELINE else {"rho": "radius"})}
@@ -140,6 +146,8 @@ def commands(found: tuple[Recommendation, ...], spec: Resolved, target: int) -> 
             **({} if one.method == BASELINE else {"rho": f"{one.rho:g}"}),
             "learning_rate": f"{one.learning_rate:g}",
             "parametrization": MUP2,
+            "out": f"results/tuned-{file_name(spec.workload)}-width-{target}-{file_name(one.method)}-learning-rate-"
+            f"{one.learning_rate:g}-{epochs_of(one.method, spec.epochs, spec.budget)}-epochs",
             **settings,
             **_epochs(one.method, spec),
         }

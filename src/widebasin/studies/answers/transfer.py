@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from widebasin.parametrization import MUP2
 from widebasin.report import figures, transfer_figures
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table, gain_decimals, gains_table
@@ -19,6 +20,7 @@ from widebasin.statistics.transfer import (
     RADIUS,
     SETTINGS,
     best_networks,
+    in_order,
     optima,
     over_learning_rates,
     shift_interval,
@@ -40,7 +42,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     found = optima(results, design, options.select, options.at)
     costs = transfer_costs(results, design, options.select, options.at)
     best = best_networks(results, design, options.select, options.at)
-    gains = gain_table(best, wording.design, options.select, options.at)
+    gains = in_order(gain_table(best, wording.design, options.select, options.at), results)
     paired = paired_gains(best, wording.design, options.select, options.at)
     digits = gain_decimals(wording.metric, gains)
     one_kind = found.table[PARAMETRIZATION].nunique() == 1
@@ -51,6 +53,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         findings=(
             *_shift_sentences(found.shifts, wording, one_kind),
             *_cost_sentences(costs, found.shifts, wording, digits, one_kind),
+            *_to_use(found.table, spec, wording),
             *trends(gains, paired, wording, {}),
             *growth_left(gains, paired, wording),
             *_edge_sentences(found.table, wording, one_kind),
@@ -99,6 +102,18 @@ def _pictures(
         pictures.append(Picture("by-learning-rate", title, drawn))
     drawn = figures.gain_against_parameters(gains, wording)
     return [*pictures, Picture("gain", "Gain against the number of parameters, each method at its best", drawn)]
+
+
+def _to_use(best: pd.DataFrame, spec: Resolved, wording: Wording) -> list[str]:
+    """What was best at the largest width in muP^2, as flags for networks of other widths."""
+    best = best[best[PARAMETRIZATION] == MUP2]
+    best = best[(best["width"] == best["width"].max()) & (best["method"] != wording.design.baseline)]
+    return [
+        f"At other widths: --parametrization {MUP2} --base-width {spec.base_width} --method {row['method']} "
+        f"--learning-rate {row[LEARNING_RATE]:g} --rho {row[RADIUS]:g}, the best tried at width {row['width']}."
+        for row in best.to_dict("records")
+        if isfinite(row["value"])
+    ]
 
 
 def _where(row: dict[Hashable, Any], wording: Wording, one_kind: bool, sentence: str) -> str:
@@ -168,17 +183,19 @@ def _cost_sentences(
 
 def _edge_sentences(best: pd.DataFrame, wording: Wording, one_kind: bool) -> list[str]:
     """Where the best learning rate or radius is at an end of those tried, so that its movement may be larger."""
-    sentences = []
+    found = []
     for name in SETTINGS:
         for (kind, method, edge), rows in best[best[f"{name}_edge"] != ""].groupby(
             [PARAMETRIZATION, "method", f"{name}_edge"], sort=False
         ):
-            sentence = (
-                f"the best {NAMES[name]} of {wording.method(method)} is the {edge} tried ({rows[name].iloc[0]:g}) at "
-                f"width {_and(rows['width'])}: one beyond may do better, and the movement may be larger than found."
+            where = "" if one_kind else f"with {wording.setting({PARAMETRIZATION: kind}, [PARAMETRIZATION])}, "
+            found.append(
+                f"{where}the {edge} {NAMES[name]} of {wording.method(method)} ({rows[name].iloc[0]:g}) at width "
+                f"{_and(rows['width'])}"
             )
-            sentences.append(_where({PARAMETRIZATION: kind}, wording, one_kind, sentence))
-    return sentences
+    if not found:
+        return []
+    return [f"Best at an end of those tried, so that the movement may be larger than found: {'; '.join(found)}."]
 
 
 def _diverged(results: pd.DataFrame) -> list[str]:
