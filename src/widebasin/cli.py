@@ -375,14 +375,16 @@ class New:
 
 @dataclass(frozen=True)
 class List:
-    """List the available studies, workloads, methods, optimizers and executors.
+    """List the available studies, workloads, methods, optimizers, parametrizations and executors.
 
     Examples:
       widebasin list
       widebasin list workloads
     """
 
-    what: tyro.conf.Positional[Literal["all", "studies", "workloads", "methods", "optimizers", "executors"]] = "all"
+    what: tyro.conf.Positional[
+        Literal["all", "studies", "workloads", "methods", "optimizers", "parametrizations", "executors"]
+    ] = "all"
     """What to list."""
 
     def run(self, console: Console) -> None:
@@ -425,6 +427,13 @@ class List:
             rows = tuple((name, optimizer.title, optimizer.summary) for name, optimizer in OPTIMIZERS.items())
             columns = ("name", "title", "what")
             console.print(Table("Base optimizers (--optimizer NAME)", columns, rows).rich("left"))
+        if self.what in ("all", "parametrizations"):
+            from widebasin.parametrization import PARAMETRIZATIONS
+
+            title = "Parametrizations (--parametrization NAME ...)"
+            console.print(
+                Table(title, ("name", "what follows the width"), tuple(PARAMETRIZATIONS.items())).rich("left")
+            )
         if self.what in ("all", "executors"):
             rows = tuple((name, executor.summary) for name, executor in EXECUTORS.items())
             console.print(Table("Executors (--executor NAME)", ("name", "where it trains"), rows).rich("left"))
