@@ -101,7 +101,7 @@ def test_the_table_of_methods_states_defaults_and_costs(name):
     method = sam.METHODS[name].with_radius(0.05)
     assert eval(expression, dict(vars(sam))) == method
     shown = set(re.findall(r"(\w+)=", expression))
-    assert shown == {field.name for field in dataclasses.fields(method)} - {"mask", "m"}
+    assert shown == {field.name for field in dataclasses.fields(method)} - {"mask", "m", "scales"}
     assert gradients == f"{method.gradients_per_step:.2f}".rstrip("0").rstrip(".")
 
 
