@@ -25,7 +25,13 @@ def rows_of(workload, page=PAGE):
 def test_the_table_of_mnist_is_that_of_its_networks():
     networks = pd.read_csv(RESULTS / "mnist-mlp.csv")
     networks = networks.assign(
-        sparsity=0.0, pruner="none", output_scale=1.0, label_noise=0.0, weight_decay=1e-4, learning_rate=0.1
+        sparsity=0.0,
+        pruner="none",
+        output_scale=1.0,
+        label_noise=0.0,
+        weight_decay=1e-4,
+        learning_rate=0.1,
+        parametrization="standard",
     )
     gains = paired_of(networks).groupby("num_params")
     head, *rows = rows_of("mnist-mlp")

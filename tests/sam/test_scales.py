@@ -14,7 +14,7 @@ from sam.family import (
     START,
     descent_by_hand,
     descent_on_quadratic,
-    each,
+    each_compiled,
     gradient,
     length,
     loss,
@@ -112,7 +112,7 @@ COVARIANT = {
 }
 
 
-@each(COVARIANT)
+@each_compiled(COVARIANT)
 def test_a_numerator_that_is_the_square_of_the_norm_is_the_method_in_other_coordinates(method):
     """``w = T u`` with ``T`` the factors of the norm: the gradient for ``u`` is ``T`` times that for ``w``."""
     factors = {"in": 0.5, "bias": 2.0, "out": 4.0}
@@ -136,7 +136,7 @@ def test_a_numerator_that_is_the_square_of_the_norm_is_the_method_in_other_coord
         )
 
 
-@each(PERTURBING)
+@each_compiled(PERTURBING)
 def test_factors_of_one_change_nothing(method):
     """To the last bit: ``1 x`` is ``x``."""
     params, batches = problem()

@@ -131,7 +131,7 @@ def functional(width, key):
 MORE = ({}, {"clip": 0.5}, {"sparsity": (0.5,)}, {"output_scale": (2.0,)}, {"m": 25})
 
 
-@pytest.mark.parametrize("more", MORE, ids=str)
+@pytest.mark.parametrize("more", [pytest.param(one, marks=pytest.mark.slow if one else ()) for one in MORE], ids=str)
 def test_a_model_whose_function_is_made_anew_trains_in_all(more, tmp_path, monkeypatch):
     """At the base width as in the standard one, whatever else is set."""
     workload = dataclasses.replace(WORKLOADS["digits-mlp"], name="functional", build=functional)
