@@ -62,7 +62,7 @@ def growth(model: PyTree, base: PyTree) -> PyTree:
 
     Source: Yang et al. 2022 (arXiv 2203.03466), appendix B, where one compares shapes; the ``mup`` package.
     """
-    own, other = (jax.tree_util.tree_flatten_with_path(eqx.filter(one, _has_shape)) for one in (model, base))
+    own, other = (jax.tree_util.tree_flatten_with_path(eqx.filter(one, has_shape)) for one in (model, base))
     names = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves, _ in (own, other)]
     if names[0] != names[1]:
         different = sorted(set(names[0]) ^ set(names[1]))
@@ -152,5 +152,6 @@ def _modules(model: PyTree, path: Any) -> list[tuple[Any, str]]:
     return found
 
 
-def _has_shape(leaf: Any) -> bool:
+def has_shape(leaf: Any) -> bool:
+    """Whether this is an array, or its shape."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
-from widebasin.parametrization.growth import Growth, growth
+from widebasin.parametrization.growth import Growth, growth, has_shape
 from widebasin.sam import ASAM, Perturbing, RandomPerturbation, Scales, Scaling
 
 
@@ -104,14 +104,10 @@ def initialized(model: PyTree, factors: Multipliers) -> PyTree:
     """
     leaves, structure = jax.tree.flatten(model, is_leaf=_is_state)
     initial = [one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)]
-    if len(initial) != (count := sum(map(_is_parameter, leaves))):
+    if len(initial) != (count := sum(map(has_shape, leaves))):
         raise ValueError(f"the factors are those of another model: it has {len(initial)} arrays, and this one {count}")
     own = iter(initial)
-    return structure.unflatten([leaf * next(own) if _is_parameter(leaf) else leaf for leaf in leaves])
-
-
-def _is_parameter(leaf: Any) -> bool:
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    return structure.unflatten([leaf * next(own) if has_shape(leaf) else leaf for leaf in leaves])
 
 
 def _is_state(node: Any) -> bool:
