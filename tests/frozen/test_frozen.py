@@ -8,8 +8,8 @@ from frozen.records import UNRECORDED, column_values, machine, read_record, reco
 
 # Column of a record -> its name now.
 RENAMED: dict[str, str] = {}
-# Columns that came later: where the parameters of a network lie.
-LATER = {"parameters"}
+# Columns that came later: where the parameters of a network lie, and the standard parametrization of all of these.
+LATER = {"parameters", "parametrization"}
 
 # On other machines, after the few steps of these sweeps: rounding grows from step to step, and a label may flip.
 RTOL, ATOL = 0.05, 0.02
