@@ -98,7 +98,7 @@ def test_else_the_effects_of_layers_drift_apart(widths):
         assert found[-1, 2] / found[-1, 0] > 4 * found[0, 2] / found[0, 0]
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.1])
+@pytest.mark.parametrize("eta", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_adaptive_ascents_keep_the_effect_of_every_layer_with_what_is_left_of_the_scales(eta):
     """And without them it shrinks like ``width^-1/2``, or, with ``eta``, is that of the last layers alone."""
     plain, scaled = [], []

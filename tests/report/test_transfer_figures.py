@@ -34,7 +34,9 @@ def points(axes: matplotlib.axes.Axes, marker: str) -> list[tuple[float, float]]
     "options",
     [
         {"widths": (4, 8, 16, 32, 64, 100, 256)},
-        {"parametrizations": ("mup",), "seeds": (0,), "metric": "word_error_rate"},
+        pytest.param(
+            {"parametrizations": ("mup",), "seeds": (0,), "metric": "word_error_rate"}, marks=pytest.mark.slow
+        ),
         {"widths": (10, 20, 100), "rhos": (0.0, 0.1), "diverged": lambda network, rate: network.width == 20},
     ],
 )

@@ -111,6 +111,7 @@ def test_the_base_width_is_the_smallest_of_the_widths_unless_given():
     assert resolve(Spec()).base_width is None
 
 
+@pytest.mark.slow
 def test_a_standard_sweep_grows_by_other_parametrizations(tmp_path):
     small = dataclasses.replace(SMALL, widths=(4, 8), epochs=1, rhos=(0.1,))
     before = run(resolve(small), tmp_path / "r", execution=Execution()).results()
