@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.parametrization.growth import Growth, growth
+from widebasin.parametrization.growth import Growth, growth, has_shape
 
 INPUT, HIDDEN, OUTPUT, FIXED = "input", "hidden", "output", "fixed"
 
@@ -116,7 +116,7 @@ def layer_roles(model: PyTree, base: PyTree) -> dict[str, str]:
     """
     grown = growth(model, base)
     leaves = jax.tree.leaves(grown, is_leaf=lambda node: isinstance(node, Growth))
-    shapes = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else None, model)
+    shapes = jax.tree.map(lambda leaf: leaf if has_shape(leaf) else None, model)
     roles: dict[str, tuple[int, str]] = {}
     for name, leaf, one in zip(layer_names(shapes), jax.tree.leaves(shapes), leaves, strict=True):
         role = {(1, 1): HIDDEN, (1, 0): INPUT, (0, 1): OUTPUT, (0, 0): FIXED}[one.outputs != 1, one.inputs != 1]

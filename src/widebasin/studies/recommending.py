@@ -139,6 +139,7 @@ def commands(found: tuple[Recommendation, ...], spec: Resolved, target: int) -> 
     }
     settings = {name: value[0] if isinstance(value, tuple) else value for name, value in differing.items()}
     for one in found:
+        epochs = epochs_of(one.method, spec.epochs, spec.budget)
         flags = {
             "workload": spec.workload,
             "width": target,
@@ -147,15 +148,9 @@ def commands(found: tuple[Recommendation, ...], spec: Resolved, target: int) -> 
             "learning_rate": f"{one.learning_rate:g}",
             "parametrization": MUP2,
             "out": f"results/tuned-{file_name(spec.workload)}-width-{target}-{file_name(one.method)}-learning-rate-"
-            f"{one.learning_rate:g}-{epochs_of(one.method, spec.epochs, spec.budget)}-epochs",
+            f"{one.learning_rate:g}-{epochs}-epochs",
             **settings,
-            **_epochs(one.method, spec),
+            **({} if epochs == spec.epochs else {"epochs": epochs}),
         }
         words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         yield shlex.join(["widebasin", "train", *words])
-
-
-def _epochs(method: str, spec: Resolved) -> dict[str, int]:
-    """The epochs of a method where they are not those of the spec."""
-    epochs = epochs_of(method, spec.epochs, spec.budget)
-    return {} if epochs == spec.epochs else {"epochs": epochs}

@@ -89,10 +89,10 @@ class Cell:
             return method
         if self.m is not None:
             method = dataclasses.replace(method, m=self.m)
-        layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
-        if layers is None or self.settings.parametrization != MUP2:
+        if self.settings.parametrization != MUP2:
             return method
-        return with_perturbation(method, layers)
+        layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
+        return method if layers is None else with_perturbation(method, layers)
 
 
 def title(workload: str, width: int, own: Sequence[tuple[str, Any]], methods: Sequence[str]) -> str:

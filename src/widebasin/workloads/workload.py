@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
@@ -78,7 +78,9 @@ class Settings:
     @property
     def standard(self) -> "Settings":
         """The same settings in the standard parametrization."""
-        return replace(self, own=tuple(one for one in self.own if one[0] != PARAMETRIZATION), base_width=None)
+        return dataclasses.replace(
+            self, own=tuple(one for one in self.own if one[0] != PARAMETRIZATION), base_width=None
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
