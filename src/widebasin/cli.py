@@ -217,9 +217,10 @@ class Tune:
     answer: Flat[Options] = field(default_factory=Options)
     execution: Flat[Execution] = field(default_factory=Execution)
     output: Flat[Output] = field(default_factory=Output)
+    forecast: Flat[Forecast] = field(default_factory=Forecast)
 
     def run(self, console: Console) -> None:
-        """Trains the small networks, prints the evidence, and what to use."""
+        """Trains the small networks, prints the evidence, and what to use; or prints the expected cost."""
         from widebasin.studies.recommending import commands, recommendation_table, recommendations, to_tune
         from widebasin.studies.running import RESULTS, file_name
 
@@ -228,6 +229,9 @@ class Tune:
         if output.out is None:
             widths = "-".join(map(str, spec.widths or ()))
             output = dataclasses.replace(output, out=RESULTS / f"tune-{file_name(spec.workload)}-widths-{widths}")
+        if self.forecast.asked:
+            _forecast(spec, self.execution, output, self.forecast.devices, console)
+            return
         answered = _sweep(spec, self.answer, self.execution, output, console)
         if answered is None:
             return
@@ -575,16 +579,22 @@ def _sweep(
 
 def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
     """Trains a grid and prints the answer, or prints the expected cost without training or writing anything."""
-    if not command.forecast.asked:
-        growth = command.growth.extend_radii
-        _sweep(command.grid, options, command.execution, command.output, console, growth)
+    if command.forecast.asked:
+        _forecast(command.grid, command.execution, command.output, command.forecast.devices, console)
         return
+    growth = command.growth.extend_radii
+    _sweep(command.grid, options, command.execution, command.output, console, growth)
+
+
+def _forecast(
+    spec: Spec, execution: Execution, output: Output, accelerators: Accelerators | None, console: Console
+) -> None:
+    """Prints the expected cost of a grid; nothing is trained or written."""
     from widebasin.studies.costs import cost_sentences, cost_table
     from widebasin.studies.running import RESULTS, cost, folder_name
 
-    path = command.output.out if command.output.out is not None else RESULTS / folder_name(command.grid)
-    accelerators = command.forecast.devices
-    found = cost(command.grid, command.execution, accelerators)
+    path = output.out if output.out is not None else RESULTS / folder_name(spec)
+    found = cost(spec, execution, accelerators)
     console.print(cost_table(found).rich())
     for sentence in cost_sentences(found, path, accelerators):
         say(console, sentence)

@@ -73,6 +73,7 @@ def test_every_study_is_a_command(here):
         (("sweep", "--widths"), "widths", "empty"),
         (("sweep", "--widths", "4", "x"), "widths = 'x'", "a whole number"),
         (("sweep", "--accelerator", "h100"), "accelerator = 'h100'", "needs --dry-run"),
+        (("tune", "64", "--accelerators", "2"), "accelerators = 2", "needs --dry-run"),
         (("train", "--label-noise=much"), "label_noise = 'much'", "such as 0.3 for 30%"),
         (("sweep", "--label-noise", "1"), "label_noise", "[0, 1)"),
         (("sweep", "--batch-size", "5000"), "batch_size", "1000"),
