@@ -184,8 +184,16 @@ def test_no_slope_change_without_two_settings_or_two_widths():
         assert changed(table) == []
 
 
-def test_how_much_of_the_growth_is_left_in_another_parametrization():
-    """2 and .5 points per tenfold parameters; the radius grows from .1 to .2 in the standard one alone."""
+@pytest.mark.parametrize(
+    ("slope", "share", "verdict"),
+    [
+        (0.005, ", 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5)", "it grows more slowly"),
+        (0.03, "; the difference is +1.0 (95% interval +1.0 to +1.0)", "it grows faster"),
+        (-0.01, "; the difference is -3.0 (95% interval -3.0 to -3.0)", "it grows more slowly"),
+    ],
+)
+def test_how_much_of_the_growth_is_left_in_another_parametrization(slope, share, verdict):
+    """2 points per tenfold parameters in the standard one; the radius grows from .1 to .2 there alone."""
     tables = [
         results_table(
             linear(slope, spread=0.001),
@@ -193,15 +201,15 @@ def test_how_much_of_the_growth_is_left_in_another_parametrization():
             rhos=(0.1, 0.2),
             widths=(10, 100),
         ).assign(parametrization=kind)
-        for kind, slope, grows in (("standard", 0.02, True), ("mup2", 0.005, False))
+        for kind, slope, grows in (("standard", 0.02, True), ("mup2", slope, False))
     ]
     table = pd.concat(tables, ignore_index=True)
     wording = wording_of(table)
     (sentence,) = growth_left(gains_of(table), paired_of(table), wording)
     assert sentence == (
-        "The gain of SAM grows by +2.0 points per tenfold parameters with standard parametrization and by +0.5 with "
-        "mup2, 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5): it grows more slowly. The chosen radius "
-        "goes from 0.1 to 0.2 with standard, and from 0.1 to 0.1 with mup2."
+        "The gain of SAM grows by +2.0 points per tenfold parameters with standard parametrization and by "
+        f"{100 * slope:+.1f} with mup2{share}: {verdict}. The chosen radius goes from 0.1 to 0.2 with standard, and "
+        "from 0.1 to 0.1 with mup2."
     )
     assert growth_left(gains_of(tables[0]), paired_of(tables[0]), wording) == []
     assert growth_left(gains_of(tables[1]), paired_of(tables[1]), wording) == []

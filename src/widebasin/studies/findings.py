@@ -148,7 +148,7 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             change = slope_difference(slopes.get_group(STANDARD), slopes.get_group(kind))
             if standard is None or own is None or change is None:
                 continue
-            share = f", {own.mean / standard.mean:.0%} of it" if standard.mean > 0 else ""
+            share = f", {own.mean / standard.mean:.0%} of it" if 0 <= own.mean <= standard.mean > 0 else ""
             verdict = _verdict(change, "it grows faster", "it grows more slowly", "no difference beyond the seeds", "")
             grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
             sentences.append(
