@@ -40,7 +40,7 @@ def dies(owner, name, before):
     setattr(owner, name, call)
 
 {
-    "epoch": lambda: dies(program.Program, "epoch", before=False),
+    "epoch": lambda: dies(program.Program, "begin_epoch", before=False),
     "saving": lambda: dies(ocp.CheckpointManager, "save", before=False),
     "sealed": lambda: dies(checkpoint.Checkpoints, "save", before=False),
     "writing": lambda: dies(folder.ResultsFolder, "write", before=True),

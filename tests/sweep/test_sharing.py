@@ -184,7 +184,7 @@ class Broken(Exception):
 
 @pytest.mark.slow
 def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path, monkeypatch):
-    genuine = Program.epoch
+    genuine = Program.begin_epoch
     grid = cells(FEW)
 
     def epoch(self, *arguments, **named):
@@ -192,7 +192,7 @@ def test_a_group_that_always_fails_is_reported_when_the_rest_is_trained(tmp_path
             raise Broken("no such luck")
         return genuine(self, *arguments, **named)
 
-    monkeypatch.setattr(Program, "epoch", epoch)
+    monkeypatch.setattr(Program, "begin_epoch", epoch)
     told = []
     with pytest.raises(Broken):
         run(FEW, tmp_path / "r", execution=Execution(shard="2/2"), listeners=[told.append])

@@ -29,7 +29,12 @@ class Loop(abc.ABC):
         problem: the problem to train.
         method_at: radius -> method.
         placement: where to train.
+
+    Attributes:
+        ahead: epochs whose metrics need not be read before the next one is begun.
     """
+
+    ahead = 0
 
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         self.problem, self.placement = problem, placement
@@ -46,30 +51,17 @@ class Loop(abc.ABC):
         number = state.epoch * self.problem.rounds + number
         return self.problem.epoch(data, source, state.carry, model, state.key, number)
 
-    def epoch(
-        self,
-        state: TrainingState,
-        source: PyTree,
-        hyperparameters: Hyperparameters,
-        data: PyTree,
-        last: bool,
-    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        """The state after an epoch and its metrics, see ``Program.epoch``."""
-        # All networks are at the same step.
-        first = int(np.asarray(state.epoch)[0]) * self.problem.steps_per_epoch
-        return self._run(state, source, hyperparameters, data, first, last)
-
     @abc.abstractmethod
-    def _run(
+    def begin_epoch(
         self,
         state: TrainingState,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
-        first: int,
+        number: int,
         last: bool,
-    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        """The state after all steps, numbered from ``first``, and the metrics of the epoch."""
+    ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:
+        """The state after an epoch and a function that reads its metrics, see ``Program.begin_epoch``."""
 
     def _sometimes(self, name: str) -> bool:
         """Whether a metric may be known in some rounds only, like the return where no episode ended."""
@@ -92,6 +84,8 @@ class Loop(abc.ABC):
 class Scanned(Loop):
     """All steps of an epoch and the evaluations after them in one program."""
 
+    ahead = 1
+
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         super().__init__(problem, method_at, placement)
         self._epoch = placement.compiled(self._epoch_one, shared=3, donate=True)
@@ -104,25 +98,29 @@ class Scanned(Loop):
         lowered = self._epoch.lower(state, index, source, hyperparameters, data, first, last)
         self._prepared = lowered.compile()
 
-    def _run(
+    def begin_epoch(
         self,
         state: TrainingState,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
-        first: int,
+        number: int,
         last: bool,
-    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+    ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:
+        """See ``Loop``; the devices may still be at it."""
         epoch = self._epoch if self._prepared is None else self._prepared
         state, index = self._begun(state, source, hyperparameters, data)
-        state, metrics, collected = epoch(
-            state, index, source, hyperparameters, data, np.asarray(first, np.int32), np.asarray(last)
-        )
-        found = {name: np.asarray(value) for name, value in metrics.items()}
-        for part, of_part in collected.items():
-            if last or part != "train":
-                found |= self._whole(PREFIXES[part], of_part)
-        return state, found
+        first = np.asarray(number * self.problem.steps_per_epoch, np.int32)
+        state, metrics, collected = epoch(state, index, source, hyperparameters, data, first, np.asarray(last))
+
+        def read() -> dict[str, np.ndarray]:
+            found = {name: np.asarray(value) for name, value in metrics.items()}
+            for part, of_part in collected.items():
+                if last or part != "train":
+                    found |= self._whole(PREFIXES[part], of_part)
+            return found
+
+        return state, read
 
     def _begun(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree
@@ -194,19 +192,21 @@ class Dispatched(Loop):
             part: placement.compiled(functools.partial(evaluated_block, problem, part), shared=1) for part in PARTS
         }
 
-    def _run(
+    def begin_epoch(
         self,
         state: TrainingState,
         source: PyTree,
         hyperparameters: Hyperparameters,
         data: PyTree,
-        first: int,
+        number: int,
         last: bool,
-    ) -> tuple[TrainingState, dict[str, np.ndarray]]:
+    ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:
+        """See ``Loop``; ends with the epoch, whose steps the host dispatches."""
+        first = number * self.problem.steps_per_epoch
         steps = []
         with self._reading() as rows:
-            for number in range(self.problem.rounds):
-                carry, index = self._begin(state, source, hyperparameters, data, np.asarray(number, np.int32))
+            for of_epoch in range(self.problem.rounds):
+                carry, index = self._begin(state, source, hyperparameters, data, np.asarray(of_epoch, np.int32))
                 state = state._replace(carry=carry)
                 index = jax.tree.map(np.asarray, index)  # slices of a device array would be dispatched one by one
                 for at, row in enumerate(rows(source, index, "train"), start=first + len(steps)):
@@ -221,7 +221,7 @@ class Dispatched(Loop):
                     nothing = np.full(state.epoch.shape, np.nan)
                     values = {f"{prefix}_{name}": nothing for name in self.problem.names}
                 metrics |= values
-        return state._replace(epoch=state.epoch + 1), metrics
+        return state._replace(epoch=state.epoch + 1), lambda: metrics
 
     def judged(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree

@@ -185,8 +185,27 @@ class Program:
             epoch's clean passes; ``gradient_norm``, the mean norm of the applied gradient; ``valid_*`` and ``test_*``
             at the epoch's end; ``final_train_*`` over the whole training set at the epoch's end (NaN unless ``last``).
         """
+        # All networks are at the same step.
+        state, metrics = self.begin_epoch(state, source, hyperparameters, int(np.asarray(state.epoch)[0]), last)
+        return state, metrics()
+
+    def begin_epoch(
+        self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, number: int, last: bool
+    ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:
+        """Like ``epoch``, without waiting for it: the next epoch can be begun before the metrics are read.
+
+        Args:
+            state: the state; donated, so not usable afterwards.
+            source: from ``start``.
+            hyperparameters: from ``start``.
+            number: epochs completed before.
+            last: whether to evaluate on the whole training set, too.
+
+        Returns:
+            The new state, and a function that waits for the epoch and returns its metrics.
+        """
         with self.computing():
-            return self.loop.epoch(state, source, hyperparameters, self.data, last)
+            return self.loop.begin_epoch(state, source, hyperparameters, self.data, number, last)
 
     def judged(self, points: Sequence[Point], params: PyTree, model: PyTree) -> dict[str, np.ndarray]:
         """Evaluates networks with given parameters, without training.

@@ -65,8 +65,8 @@ def train(
 ) -> Trained:
     """Trains a group of networks for the recipe's epochs, all in one program.
 
-    A network that diverges is marked and has no metrics from then on; when all have diverged, training stops. JAX
-    settings do not affect results, except the precision of matrix products, see ``computing_in``.
+    A network that diverges is marked and has no metrics from then on; when all have diverged, training stops after one
+    more epoch. JAX settings do not affect results, except the precision of matrix products, see ``computing_in``.
 
     Args:
         program: the program; compiled once, used for any number of groups.
@@ -110,13 +110,9 @@ def train(
                     metrics = {name: values[:, epoch] for name, values in history.items()}
                     on_epoch(EpochReport(epoch + 1, True, metrics, int((diverged_epoch > 0).sum())))
 
-    saved = time.perf_counter()
-    for epoch in range(first, epochs):
-        if diverged_epoch.all():
-            break
-        state, metrics = program.epoch(state, source, hyperparameters, last=epoch == epochs - 1)
+    def read(epoch: int, metrics_of_epoch: Callable[[], dict[str, np.ndarray]]) -> None:
         # Without the networks that a group was filled up with.
-        metrics = {name: values[:networks] for name, values in metrics.items()}
+        metrics = {name: values[:networks] for name, values in metrics_of_epoch().items()}
         finite = np.all([np.isfinite(metrics[n]) for n in program.problem.finite], axis=0)
         diverged_epoch[(diverged_epoch == 0) & ~finite] = epoch + 1
         # What a network of NaNs scores depends on the program; that it has diverged does not.
@@ -138,12 +134,28 @@ def train(
                     epoch + 1, False, {n: history[n][:, epoch] for n in columns}, int((diverged_epoch > 0).sum())
                 )
             )
+
+    def read_all_but(ahead: int) -> None:
+        while len(unread) > ahead:
+            read(*unread.pop(0))
+
+    unread: list[tuple[int, Callable[[], dict[str, np.ndarray]]]] = []
+    saved = time.perf_counter()
+    for epoch in range(first, epochs):
+        # While an epoch runs, the next one is begun: known for sure, whatever is saved, is the one before it.
+        if ((diverged_epoch > 0) & (diverged_epoch < epoch)).all():
+            break
+        state, metrics = program.begin_epoch(state, source, hyperparameters, epoch, last=epoch == epochs - 1)
+        unread.append((epoch, metrics))
+        read_all_but(program.loop.ahead)
         now = time.perf_counter()
         if checkpoints is not None and epoch + 1 < epochs and checkpoints.due(now - saved >= checkpoint_seconds):
-            seconds = seconds_before + (now - started)
+            read_all_but(0)
+            seconds = seconds_before + (time.perf_counter() - started)
             tree = (state, history, final, diverged_epoch, seconds, hyperparameters.mask)
             checkpoints.save(epoch + 1, tree)
             saved = time.perf_counter()
+    read_all_but(0)
     return Trained(
         points=tuple(points),
         params=_without_filling(state.params, networks),
