@@ -84,12 +84,12 @@ class Loop(abc.ABC):
 class Scanned(Loop):
     """All steps of an epoch and the evaluations after them in one program."""
 
-    ahead = 1
-
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         super().__init__(problem, method_at, placement)
         self._epoch = placement.compiled(self._epoch_one, shared=3, donate=True)
         self._prepared: Any = None
+        # Devices that train one network together communicate, and what they say must not meet what comes next.
+        self.ahead = 1 if placement.many or placement.plan.devices_of_all == 1 else 0
 
     def prepare(self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, data: PyTree) -> None:
         """See ``Loop``."""
