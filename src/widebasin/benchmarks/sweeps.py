@@ -87,13 +87,20 @@ class MadeUp(Program):
         epoch = np.full(len(points), points[0].seed)
         return SimpleNamespace(params=nothing, model=nothing, epoch=epoch), None, SimpleNamespace(mask=None)
 
-    def epoch(self, state: Any, source: None, hyperparameters: Any, last: bool) -> tuple[Any, dict[str, np.ndarray]]:
+    @property
+    def ahead(self) -> int:
+        """There is nothing to wait for."""
+        return 0
+
+    def begin_epoch(
+        self, state: Any, source: None, hyperparameters: Any, number: int, last: bool
+    ) -> tuple[Any, Callable[[], dict[str, np.ndarray]]]:
         """Metrics drawn at random."""
-        del source, hyperparameters, last
+        del source, hyperparameters, number, last
         draw = np.random.default_rng(int(state.epoch[0]))
         parts = ("train", "valid", "test", "final_train")
         names = ("gradient_norm", *(f"{part}_{name}" for part in parts for name in self.problem.names))
-        return state, {name: draw.random(len(state.epoch), np.float32) for name in names}
+        return state, lambda: {name: draw.random(len(state.epoch), np.float32) for name in names}
 
 
 class MakingUp(Local):

@@ -189,6 +189,11 @@ class Program:
         state, metrics = self.begin_epoch(state, source, hyperparameters, int(np.asarray(state.epoch)[0]), last)
         return state, metrics()
 
+    @property
+    def ahead(self) -> int:
+        """How many epochs may be unread when the next one is begun."""
+        return self.loop.ahead
+
     def begin_epoch(
         self, state: TrainingState, source: PyTree, hyperparameters: Hyperparameters, number: int, last: bool
     ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:

@@ -147,7 +147,7 @@ def train(
             break
         state, metrics = program.begin_epoch(state, source, hyperparameters, epoch, last=epoch == epochs - 1)
         unread.append((epoch, metrics))
-        read_all_but(program.loop.ahead)
+        read_all_but(program.ahead)
         now = time.perf_counter()
         if checkpoints is not None and epoch + 1 < epochs and checkpoints.due(now - saved >= checkpoint_seconds):
             read_all_but(0)
