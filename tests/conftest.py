@@ -37,11 +37,6 @@ def forget_compiled_programs():
 
 @pytest.fixture
 def compiled_as_usual(monkeypatch):
-    """Programs of training are compiled as a user's: two of them may be to agree to the last bit, or one runs long."""
-    usual = {
-        EMITTERS: True,
-        "xla_backend_optimization_level": 1,
-        "xla_llvm_disable_expensive_passes": False,
-    }
-    usual = {name: value for name, value in usual.items() if name in FLAGS}
+    """Programs of training get the emitters that a user's have, where two programs are to agree to the last bit."""
+    usual = {EMITTERS: True} if EMITTERS in FLAGS else None
     monkeypatch.setattr("widebasin.training.placement.compiler_options", lambda once=False: usual)

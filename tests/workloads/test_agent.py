@@ -223,7 +223,6 @@ def test_a_sweep_of_agents_keeps_networks_that_act_as_they_were_judged(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_as_usual")
 def test_nine_of_ten_agents_balance_the_pole_within_100_000_steps():
     """Looked at after every rollout: an agent that has learnt it loses and regains the balance."""
     workload = replace(WORKLOAD, ppo=replace(WORKLOAD.ppo, rollouts=1))
