@@ -151,7 +151,7 @@ TRAINABLE = ("digits-resnet", "grammar-transformer", "phrases-lstm", "rings-gcn"
 @pytest.mark.slow
 @pytest.mark.parametrize("workload", TRAINABLE)
 def test_every_kind_of_model_trains_in_all(workload, tmp_path):
-    """The narrow network as in the standard parametrization, the wide one in another way."""
+    """Narrow networks as in the standard parametrization, wide ones in another way; SGD is the same in mup and mup2."""
     widths = WORKLOADS[workload].widths[:2]
     spec = Spec(workload, parametrization=("standard", "mup2"), widths=widths, rhos=(0.05,), seeds=1, epochs=1)
     results = run(resolve(spec), tmp_path / "r", execution=Execution(networks_at_once=2)).results()

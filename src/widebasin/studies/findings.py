@@ -130,8 +130,9 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
         wording: the wording of both tables.
 
     Returns:
-        One sentence per method and other parametrization; none if the standard one is missing, or if another column of
-        the setting has several values.
+        One sentence per method and other parametrization, with the share that is left where the growth is between none
+        and that of the standard one; none if the standard one is missing, or if another column of the setting has
+        several values.
     """
     kinds = list(dict.fromkeys(gains[PARAMETRIZATION])) if PARAMETRIZATION in gains else []
     if STANDARD not in kinds or wording.design.varying(gains) != [PARAMETRIZATION]:
@@ -148,7 +149,7 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             change = slope_difference(slopes.get_group(STANDARD), slopes.get_group(kind))
             if standard is None or own is None or change is None:
                 continue
-            share = f", {own.mean / standard.mean:.0%} of it" if 0 <= own.mean <= standard.mean > 0 else ""
+            share = f", {own.mean / standard.mean:.0%} of it" if 0 < standard.mean >= own.mean >= 0 else ""
             verdict = _verdict(change, "it grows faster", "it grows more slowly", "no difference beyond the seeds", "")
             grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
             sentences.append(

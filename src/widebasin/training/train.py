@@ -142,7 +142,7 @@ def train(
     unread: list[tuple[int, Callable[[], dict[str, np.ndarray]]]] = []
     saved = time.perf_counter()
     for epoch in range(first, epochs):
-        # While an epoch runs, the next one is begun: known for sure, whatever is saved, is the one before it.
+        # The epoch before may be unread, unless it was saved: either way, it is known that all diverged before it.
         if ((diverged_epoch > 0) & (diverged_epoch < epoch)).all():
             break
         state, metrics = program.begin_epoch(state, source, hyperparameters, epoch, last=epoch == epochs - 1)
