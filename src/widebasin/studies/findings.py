@@ -306,7 +306,9 @@ def _rank(rows: pd.DataFrame) -> str:
     """The rank correlation; empty for few sizes, where it means nothing."""
     if len(rows) < 4:
         return ""
-    return f" (rank correlation with size {rows['num_params'].corr(rows['rho_star'], method='spearman'):+.2f})"
+    # Spearman's; pandas would load all of SciPy's statistics for it.
+    correlation = rows["num_params"].rank().corr(rows["rho_star"].rank())
+    return f" (rank correlation with size {correlation:+.2f})"
 
 
 def _and(words: Sequence[str]) -> str:
