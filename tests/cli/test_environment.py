@@ -64,16 +64,16 @@ def without_home(**more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_a_hostile_environment_gives_the_bits_and_the_page_of_a_plain_one(encoding, plain, tmp_path):
+def test_a_hostile_environment_gives_the_bits_and_the_page_of_a_plain_one(plain, tmp_path):
     (tmp_path / "matplotlibrc").write_text(MATPLOTLIBRC)
-    hostile = without_home(**HOSTILE | {"PYTHONIOENCODING": encoding})
+    hostile = without_home(**HOSTILE)
     done = command(*TINY, "--out", "r", options=("-OO", "-m", "widebasin"), env=hostile, cwd=tmp_path)
     assert_same(content(tmp_path / "r"), content(plain))
-    assert "Gain in test accuracy over SGD" in done.stdout.decode(encoding)
+    assert "Gain in test accuracy over SGD" in done.stdout.decode("cp1252")
     (tmp_path / "r" / "report.html").unlink()
-    command("report", "r", env=hostile, cwd=tmp_path)
+    done = command("report", "r", env=hostile | {"PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
     assert_same(content(tmp_path / "r"), content(plain))
+    assert "Gain in test accuracy over SGD" in done.stdout.decode("ascii")
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ def test_trains_to_95_percent_on_held_out_digits(name):
 @pytest.mark.slow
 @together("name", WORKLOADS)
 def test_a_workload_of_every_library_trains_by_sgd_and_sam(name, tmp_path):
-    spec = Spec(workload=str(EXAMPLES / f"{name}.py"), widths=(4, 8), rhos=(0.05,), seeds=1, epochs=3)
+    spec = Spec(workload=str(EXAMPLES / f"{name}.py"), widths=(4,), rhos=(0.05,), seeds=1, epochs=3)
     folder = run(spec, tmp_path / name)
-    assert folder.results()["method"].tolist() == ["sgd", "sam", "sgd", "sam"]
+    assert folder.results()["method"].tolist() == ["sgd", "sam"]
     losses = folder.history().pivot(index=["width", "method"], columns="epoch", values="train_loss")
     assert (losses[3] < 0.95 * losses[1]).all()
