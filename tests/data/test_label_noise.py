@@ -180,3 +180,9 @@ def test_labels_in_a_byte_become_other_classes_too():
     assert noisy.max() < 100
     shifts = np.bincount((noisy - labels)[noisy != labels] % 100, minlength=100)[1:]
     assert scipy.stats.chisquare(shifts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("classes", "rate"), [(10, 1.5), (10, -0.1), (10, 1.0), (1, 0.3)])
+def test_rates_and_numbers_of_classes_that_make_no_sense_are_refused(classes, rate):
+    with pytest.raises(ValueError, match=r"rate must be in|num_classes must be a whole number of at least 2"):
+        corrupt_labels(jax.random.key(0), labels_of(10), classes, rate)

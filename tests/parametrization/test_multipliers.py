@@ -274,3 +274,16 @@ def test_models_with_other_parameters_are_refused():
         growth(two, three)
     with pytest.raises(ValueError, match=r"\['w'\] must have as many axes as at the base width, got shape \(4,\)"):
         growth({"w": jnp.ones(4)}, two)
+
+
+def test_heads_whose_number_grows_are_refused_in_dictionaries():
+    """The outputs of a kernel of attention in Flax, ``[inputs, heads, size]``, are not in the last axis alone."""
+    with pytest.raises(ValueError, match="number of heads of attention grows"):
+        multipliers({"kernel": jnp.zeros((256, 16, 16))}, {"kernel": jnp.zeros((64, 4, 16))})
+    sizes = multipliers({"kernel": jnp.zeros((256, 4, 64))}, {"kernel": jnp.zeros((64, 4, 16))})
+    assert (sizes.sgd["kernel"], sizes.adam["kernel"], sizes.initial["kernel"]) == (1, 1 / 4, 1)
+
+
+def test_a_method_without_a_perturbation_stays_as_it_is():
+    factors = multipliers({"kernel": jnp.zeros((8, 8))}, {"kernel": jnp.zeros((4, 4))})
+    assert with_perturbation(sam.SGD(), factors) == sam.SGD()

@@ -168,3 +168,13 @@ def test_an_example_on_one_device_that_is_not_finite_holds_the_state_on_all(chec
     gradients, after = on_two_devices(step, check_vma)(PARAMS, INPUTS.at[12, 0].set(jnp.nan), TARGETS)
     assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(gradients))
     jax.tree.map(np.testing.assert_array_equal, after, state)
+
+
+def test_the_axis_may_be_that_of_vmap():
+    params, ((x, y), *_) = problem()
+    whole = sam.value_and_grad(loss, rho=0.3)(params, x, y)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(4, -1, *leaf.shape[1:]), (x, y))
+    split = jax.vmap(
+        lambda *part: sam.value_and_grad(loss, rho=0.3, axis_name="parts")(params, *part), axis_name="parts"
+    )
+    jax.tree.map(lambda one, all_: np.testing.assert_allclose(one[0], all_, rtol=1e-5), split(*parts), whole)

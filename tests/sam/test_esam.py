@@ -160,3 +160,24 @@ def test_shares_are_refused_by_name_and_value(argument, share):
         ValueError, match=rf"{argument} must be a fraction in \(0, 1\]; 1 leaves nothing out, got {share}"
     ):
         sam.ESAM(0.5, **{argument: share})
+
+
+@together("method", [sam.ESAM(0.0, beta=1.0), sam.ESAM(0.3, beta=1e-9)])
+def test_where_nothing_moves_the_first_examples_are_chosen_compiled_or_not(method):
+    """All rises are 0 then, and equal ones go by position; rounding must not rank them."""
+    draws = np.random.default_rng(0)
+    params = {
+        "a": jnp.asarray(draws.normal(size=(3, 5)), jnp.float32),
+        "b": jnp.asarray(draws.normal(size=5), jnp.float32),
+    }
+    x = jnp.asarray(draws.normal(size=(16, 3)), jnp.float32)
+    y = jnp.sin(x[:, 0])
+
+    def fitted(p, x, y):
+        return jnp.mean((jnp.tanh(x @ p["a"]) @ p["b"] - y) ** 2)
+
+    function = method.value_and_grad(fitted)
+    expected = jax.grad(fitted)(params, x[:8], y[:8])
+    for found in (function, jax.jit(function)):
+        gradients = found(params, (), x, y, key=jax.random.key(0))[1]
+        jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-6), gradients, expected)

@@ -55,7 +55,11 @@ def test_an_array_masks_single_entries():
 
 
 @together("normalize", [True, False])
-@together("mask", [lambda _: False, lambda g: jax.tree.map(jnp.zeros_like, g)], ids=["prefix", "zeros"])
+@together(
+    "mask",
+    [lambda _: False, lambda g: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), g)],
+    ids=["prefix", "zeros"],
+)
 def test_a_mask_that_hides_everything_gives_the_plain_gradient(mask, normalize):
     value, gradient = sam.value_and_grad(half_square_norm, rho=RHO, normalize=normalize, mask=mask)(PARAMS)
     expected_value, expected = jax.value_and_grad(half_square_norm)(PARAMS)

@@ -175,3 +175,14 @@ def test_a_method_whose_mask_is_made_anew_does_not_compile_again():
     assert len(traces) == 2
     gradient(sam.SAM(0.1, mask=sam.by_path("kernel")), PARAMS)
     assert len(traces) == 3
+
+
+@together("mask", [jnp.ones((3, 2), bool), jnp.array([[True], [False]]), jnp.ones(3, bool)])
+def test_a_mask_that_does_not_fit_its_parameters_is_refused(mask):
+    with pytest.raises(ValueError, match=r"a mask must fit its parameters|Incompatible shapes"):
+        sam.value_and_grad(lambda w: jnp.sum(w**2), rho=0.5, mask=lambda gradients: mask)(jnp.ones(2))
+
+
+def test_a_mask_of_numbers_is_refused():
+    with pytest.raises(TypeError, match="a mask must give booleans, got float32"):
+        sam.value_and_grad(lambda w: jnp.sum(w**2), rho=0.5, mask=lambda gradients: jnp.array(0.5))(jnp.ones(2))

@@ -12,6 +12,7 @@ import pytest
 from together import together
 
 from widebasin import sam
+from widebasin.sam._method import check_number, check_radius
 
 W = jnp.array([1.0, -2.0])
 X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)), jnp.float32)
@@ -230,3 +231,40 @@ def test_modules_of_nnx_that_hold_more_than_parameters_are_refused_with_the_reci
     for wrapped in (lambda base: sam.microbatched(4, base), lambda base: sam.decayed(0.1, base), scaled):
         with pytest.raises(TypeError, match=r"base must behave like jax\.value_and_grad"):
             sam.value_and_grad(module_loss, base=wrapped(nnx.value_and_grad))(Network(norm=False), X, Y)
+
+
+@together("rho", [None, [0.1], 1 + 2j, np.array(1j), "0.1", lambda step: 0.1])
+def test_a_radius_that_is_no_number_is_refused(rho):
+    with pytest.raises(TypeError, match="rho must be a number or a scalar array"):
+        check_radius(rho)
+
+
+@together("rho", [-0.5, np.float32(-0.5), np.array(-0.5), np.nan])
+def test_a_radius_below_zero_is_refused(rho):
+    with pytest.raises(ValueError, match="rho must be a finite number >= 0"):
+        check_radius(rho)
+
+
+def test_a_hyperparameter_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match="alpha must be a number or a scalar array"):
+        check_number("alpha", "0.4", lambda value: value > 0, "positive")
+
+
+@together("call", [lambda f: f(w=W, x=X, y=Y), lambda f: f()])
+def test_parameters_are_given_by_position(call):
+    with pytest.raises(TypeError, match="the parameters are argument 0, counted from 0: give them by position"):
+        call(sam.value_and_grad(loss, rho=0.1))
+
+
+def test_integers_that_may_be_differentiated_stay_and_count_in_no_norm():
+    def base(f, argnums=0, has_aux=False):
+        return jax.value_and_grad(f, argnums=argnums, has_aux=has_aux, allow_int=True)
+
+    for method in (sam.SGD(), sam.SAM(0.1), sam.GSAM(0.1), sam.ASAM(0.1)):
+        params = {"w": W, "steps": jnp.array(3)}
+        function = method.value_and_grad(lambda p, x, y: loss(p["w"], x, y), base=base)
+        value, gradients, _ = function(params, method.init(params), X, Y)
+        expected = method.value_and_grad(loss)(W, method.init(W), X, Y)
+        assert gradients["steps"] is None
+        np.testing.assert_array_equal(value, expected[0])
+        np.testing.assert_array_equal(gradients["w"], expected[1])

@@ -154,3 +154,11 @@ def test_after_a_step_that_was_skipped_the_descent_goes_on_as_if_it_had_not_been
     assert_equal(
         descent(method, start.params, after, start.batches), descent(method, start.params, state, start.batches)
     )
+
+
+@together("method", [sam.FriendlySAM(0.5), sam.LookSAM(0.1), sam.SSAM(0.1, scores="random")])
+def test_the_state_of_parameters_of_other_shapes_is_refused(method):
+    function = method.value_and_grad(lambda w: 0.5 * jnp.sum(w**2))
+    for own, other in ((jnp.ones(3), jnp.ones((2, 3))), (jnp.ones((2, 3)), jnp.ones(3))):
+        with pytest.raises(ValueError, match=r"the state does not belong to .* it has the shapes"):
+            function(own, method.init(other), key=jax.random.key(KEY))

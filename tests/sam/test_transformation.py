@@ -438,3 +438,11 @@ def test_parameters_are_frozen_after_the_decoupled_sharpness():
     np.testing.assert_array_equal(found["frozen"], [0.0, 0.0])
     np.testing.assert_array_equal(found["tuned"], alone["tuned"])
     assert alone["frozen"].all()
+
+
+def test_for_a_part_of_the_parameters_is_refused_with_the_remedy():
+    chain = optax.chain(sam.gradient_transformation(sam.SAM(0.5)), optax.sgd(0.1))
+    w = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    optimizer = optax.multi_transform({"sam": chain, "plain": optax.sgd(0.1)}, {"a": "sam", "b": "plain"})
+    with pytest.raises(ValueError, match=r"optax\.multi_transform .* with mask="):
+        optimizer.update(w, optimizer.init(w), w, grad_fn=jax.grad(lambda p: jnp.sum(p["a"] ** 2 + p["b"] ** 2)))

@@ -5,7 +5,10 @@ import optax
 import pytest
 
 from widebasin import sam
-from widebasin.sparsity import apply_mask, pruned_per_layer, random_mask, remaining
+from widebasin.sparsity import apply_mask, pruned_per_layer, random_mask, remaining, snip_mask
+from widebasin.sparsity._lowest import checked_counts
+
+KEY = jax.random.key(0)
 
 
 def test_pruned_entries_are_zero_whatever_stood_there():
@@ -91,3 +94,20 @@ def test_a_pruned_weight_stays_exactly_zero_in_training(name):
     if name == "sam":
         unmasked = descent_with(sam.METHODS[name].with_radius(0.1), params, loss)
         assert (np.asarray(unmasked["in"])[-1][~np.asarray(mask["in"])] != 0).all()
+
+
+def test_a_sparsity_in_place_of_a_count_is_refused():
+    with pytest.raises(TypeError, match="pruned must be whole numbers of weights"):
+        checked_counts(jnp.array([0.9, 0.9]), [100, 50])
+
+
+@pytest.mark.parametrize("pruned", [151, -1, (90, 51), (-5, 3)])
+def test_more_weights_than_there_are_and_fewer_than_none_are_refused(pruned):
+    params = {"a": jnp.ones((10, 10)), "b": jnp.ones((10, 5))}
+    with pytest.raises(ValueError, match="pruned must be between 0 and the number of weights"):
+        snip_mask(params, params, pruned) if isinstance(pruned, int) else random_mask(KEY, params, pruned)
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"mask must fit params, got shape \(2, 3\) for a leaf of shape \(3,\)"):
+        apply_mask(jnp.ones(3), jnp.ones((2, 3), bool))

@@ -173,3 +173,10 @@ def test_where_the_sharpness_breaks_its_condition_the_second_moment_grows(hessia
     found = theory.stability(sharpness=float(np.mean(hessians)), learning_rate=learning_rate, rho=rho)
     if found.verdict == "not linearly stable":
         assert exact_second_moments(matrices, learning_rate, rho)[1] > 1 - 1e-9
+
+
+@given(st.floats(1e-4, 10), st.floats(0, 10))
+def test_the_largest_sharpness_meets_its_own_condition_whatever_the_rounding(learning_rate, rho):
+    a = theory.largest_sharpness(learning_rate=learning_rate, rho=rho)
+    assert theory.stability(sharpness=a, learning_rate=learning_rate, rho=rho).holds
+    assert not theory.stability(sharpness=a * (1 + 1e-6), learning_rate=learning_rate, rho=rho).holds

@@ -210,3 +210,9 @@ def test_dispatched_steps_of_two_kinds_agree_with_scanned_ones():
     stepped, _ = trained(DIGITS, "sam-every-5", RADII, replace(BATCHED, loop="step"))
     for one, other in zip(leaves(scanned), leaves(stepped), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("changes", "message"), [({"rho": -0.1}, "rho must be"), ({"seed": -1}, "seed must be")])
+def test_a_point_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        program_of(REGRESSING, "sam", Plan(1, "scan", "cpu")).start([point(0).moved(**changes)])

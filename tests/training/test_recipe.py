@@ -27,11 +27,6 @@ def test_constant_schedule_is_constant():
     assert {float(relative(step)) for step in (0, 20, 39)} == {1.0}
 
 
-def test_unknown_schedule_is_named():
-    with pytest.raises(ValueError, match="stepp"):
-        recipe(schedule="stepp").relative_learning_rate(10)
-
-
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_optimizer_is_heavy_ball_with_decay_of_the_unperturbed_parameters(momentum):
     learning_rate, decay = 0.1, 0.01
@@ -80,3 +75,26 @@ def test_the_optimizer_counts_the_steps_of_the_warmup():
         rates.append(-float(updates[0]))
     expected = [0.5 * min(1, (n + 1) / 4) / (1 + n // 2 / 3) for n in range(6)]
     assert rates == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("learning_rate", -0.05),
+        ("learning_rate", np.nan),
+        ("schedule", "stepp"),
+        ("optimizer", "sgdm"),
+        ("momentum", 1.5),
+        ("momentum", -0.1),
+        ("weight_decay", -1.0),
+        ("epsilon", -1.0),
+        ("clip", 0.0),
+        ("clip", -1.0),
+        ("warmup_steps", -3),
+        ("precision", "float16"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} of a recipe must be .*, got"):
+        recipe(**{name: value})

@@ -124,8 +124,8 @@ def eigenpairs(
         ValueError: if ``k`` is not between 1 and the dimension, another argument is out of its range, or products with
             the operator are not finite.
     """
-    if not 1 <= k <= operator.size:
-        raise ValueError(f"k must be between 1 and the {operator.size} parameters, got {k}")
+    if not hasattr(k, "__index__") or not 1 <= k <= operator.size:
+        raise ValueError(f"k must be a whole number between 1 and the {operator.size} parameters, got {k}")
     if end not in _ORDERS:
         raise ValueError(f"end must be 'top', 'bottom' or 'modulus', got {end!r}")
     if not tolerance > 0 or most_products < 1:

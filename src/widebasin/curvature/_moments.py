@@ -224,8 +224,8 @@ def second_moment_operator(
     """
     if not learning_rate > 0 or not rho >= 0:
         raise ValueError(f"learning_rate must be > 0 and rho >= 0, got {learning_rate} and {rho}")
-    if examples_per_step < 1:
-        raise ValueError(f"examples_per_step must be at least 1, got {examples_per_step}")
+    if not hasattr(examples_per_step, "__index__") or examples_per_step < 1:
+        raise ValueError(f"examples_per_step must be a whole number of at least 1, got {examples_per_step}")
     if examples_per_step > 1 and rho > 0:
         raise ValueError(f"examples_per_step must be 1 for rho > 0, got {examples_per_step} and rho {rho}")
     constants = (jnp.asarray(learning_rate), jnp.asarray(rho))

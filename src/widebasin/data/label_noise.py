@@ -1,5 +1,7 @@
 """Label noise: wrong labels on purpose."""
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -33,7 +35,14 @@ def corrupt_labels(
         num_classes: at least 2.
         rate: fraction of wrong labels in [0, 1); a number or a traced scalar.
         kind: one of ``LABEL_NOISE_KINDS``.
+
+    Raises:
+        ValueError: for an unknown kind, fewer than two classes, or a rate of Python or NumPy outside [0, 1).
     """
+    if not hasattr(num_classes, "__index__") or num_classes < 2:
+        raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes}")
+    if isinstance(rate, Real) and not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
     which, classes = jax.random.split(key)
     if labels.ndim == 1:
         # The small term keeps 0.3 * 1000 at 300 where float32 puts it just below.

@@ -53,12 +53,12 @@ def growth(model: PyTree, base: PyTree) -> PyTree:
         model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
         base: the same model at the base width.
 
-    Not known from shapes, and so not treated: the queries of attention in other libraries; heads whose number grows
-    instead of their size; embeddings that are drawn by their number of features, as in Flax.
+    Not known from shapes, and so not treated: the queries of attention in other libraries; embeddings that are drawn by
+    their number of features, as in Flax.
 
     Raises:
         ValueError: if the models differ in more than the sizes of their arrays, or the axis of the inputs of an array
-            is not known.
+            is not known, as in dictionaries where the number of heads grows instead of their size.
 
     Source: Yang et al. 2022 (arXiv 2203.03466), appendix B, where one compares shapes; the ``mup`` package.
     """
@@ -124,6 +124,12 @@ def _refuse_unknown(owner: Any, name: str, path: Any, shape: tuple[int, ...], sm
     """Raises ``ValueError`` if it matters which axis of an array is that of the inputs, and its module does not say."""
     known = (*OUTPUTS_FIRST, *NORMALIZATIONS, eqx.nn.Embedding)
     declared = name in getattr(type(owner), INPUT_AXES, {})
+    grew = [size != before for size, before in zip(shape, smaller, strict=True)]
+    if not isinstance(owner, eqx.Module) and sum(grew[:-1]) > 1 and not grew[-1]:
+        raise ValueError(
+            f"{jax.tree_util.keystr(path)} {shape} has axes that grew and a last one that did not, as where the number "
+            "of heads of attention grows: which axes are those of its outputs is not known; let the size of a head grow"
+        )
     if not isinstance(owner, eqx.Module) or isinstance(owner, known) or declared or isinstance(owner, Applied):
         return
     if len(shape) < 2 or shape[0] / smaller[0] == shape[-1] / smaller[-1]:

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from widebasin.parametrization.growth import Growth, growth, has_shape
-from widebasin.sam import ASAM, Perturbing, RandomPerturbation, Scales, Scaling
+from widebasin.sam import ASAM, Method, Perturbing, RandomPerturbation, Scales, Scaling
 
 
 class Multipliers(NamedTuple):
@@ -131,8 +131,8 @@ def structured(factors: PyTree, params: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, leaves)
 
 
-def with_perturbation(method: Perturbing, factors: Multipliers) -> Perturbing:
-    """A method with the scales of muP^2, see ``perturbation``.
+def with_perturbation(method: Method, factors: Multipliers) -> Method:
+    """A method with the scales of muP^2, see ``perturbation``; one without a perturbation stays as it is.
 
     Raises:
         ValueError: for ``RandomPerturbation``, whose direction is no gradient, and for ``ASAM`` if only some parameters
@@ -144,6 +144,8 @@ def with_perturbation(method: Perturbing, factors: Multipliers) -> Perturbing:
         )
     if isinstance(method, ASAM) and method.adaptive is not None:
         raise ValueError("ASAM has a rule in muP^2 only if all parameters are adaptive: leave out adaptive")
+    if not isinstance(method, Perturbing):
+        return method
     adaptive = isinstance(method, ASAM) or getattr(method, "adaptive", False)
     return dataclasses.replace(method, scales=perturbation(factors, adaptive))
 

@@ -117,11 +117,15 @@ def masked(gradients: PyTree, mask: Mask | None) -> PyTree:
     """The gradients, zero where the mask is ``False``."""
     if mask is None:
         return gradients
-    return jax.tree.map(
-        lambda keep, branch: jax.tree.map(lambda g: jnp.where(keep, g, jnp.zeros_like(g)), branch),
-        mask(gradients),
-        gradients,
-    )
+
+    def kept(keep: Any, g: Array) -> Array:
+        if not jnp.issubdtype(jnp.result_type(keep), jnp.bool_):
+            raise TypeError(f"a mask must give booleans, got {jnp.result_type(keep)}")
+        if jnp.ndim(keep) and jnp.broadcast_shapes(jnp.shape(keep), g.shape) != g.shape:
+            raise ValueError(f"a mask must fit its parameters, got shape {jnp.shape(keep)} for one of shape {g.shape}")
+        return jnp.where(keep, g, jnp.zeros_like(g))
+
+    return jax.tree.map(lambda keep, branch: jax.tree.map(lambda g: kept(keep, g), branch), mask(gradients), gradients)
 
 
 def wide_dtype(dtype: Any) -> Any:

@@ -78,8 +78,11 @@ class Devices:
 
         Its gradient would be averaged twice. With ``check_vma=False`` this cannot be detected, and it is averaged once.
         """
-        checked = self._varies(jax.lax.pcast(jnp.zeros(()), self.axis_name, to="varying"))
-        if checked and not self._varies(loss):
+        try:
+            probe = jax.lax.pcast(jnp.zeros(()), self.axis_name, to="varying")
+        except ValueError:  # the axis is that of ``jax.vmap``, which does not tell
+            return
+        if self._varies(probe) and not self._varies(loss):
             raise ValueError(
                 f"the loss is the same on all devices of {self.axis_name!r}: either average it inside loss_fn or give "
                 f"axis_name={self.axis_name!r}, not both"
@@ -178,12 +181,17 @@ class Batch:
     ) -> "Batch":
         """Checks which arguments are parameters and which hold examples."""
         positions = (params_argnums,) if isinstance(params_argnums, int) else params_argnums
+        if not all(-len(args) <= position < len(args) for position in positions):
+            raise TypeError(
+                f"the parameters are argument {', '.join(map(str, positions))}, counted from 0: give them by position, "
+                f"got {len(args)} arguments by position"
+            )
         params = args[params_argnums] if isinstance(params_argnums, int) else tuple(args[i] for i in positions)
         refuse_modules(params)
         return cls(
             params=params,
             loss_fn=loss_fn,
-            differentiate=differentiate,
+            differentiate=_without_integers(differentiate),
             has_aux=has_aux,
             args=args,
             kwargs=kwargs,
@@ -193,7 +201,7 @@ class Batch:
             merge_aux=merge_aux,
             losses_of_examples=losses_of_examples,
             group_weight=group_weight,
-            differentiate_ascent=differentiate_ascent,
+            differentiate_ascent=differentiate_ascent and _without_integers(differentiate_ascent),
         )
 
     # The loss and its gradient ----------------------------------------------------------------------------------------
@@ -462,6 +470,16 @@ def _average_or_first(leaf: Array) -> Array:
     would drift.
     """
     return leaf[0] + (leaf - leaf[0]).mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
+
+
+def _without_integers(differentiate: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function with ``None`` for the gradients of integers, which JAX gives where it is told to allow them."""
+
+    def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
+        value, gradients = differentiate(*args, **kwargs)
+        return value, jax.tree.map(lambda g: None if g.dtype == jax.dtypes.float0 else g, gradients)
+
+    return differentiated
 
 
 def example_positions(

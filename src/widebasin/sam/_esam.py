@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.sam._asam import adaptive_direction
-from widebasin.sam._ascent import at_least_smallest, masked, moved, scaled
+from widebasin.sam._ascent import at_least_smallest, masked, moved, norm, scaled
 from widebasin.sam._batch import Batch
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_number, needed_key, register_method
 
@@ -62,13 +62,17 @@ class ESAM(Perturbing):
             direction, length = adaptive_direction(batch.params, gradients, scales=self.scales)
         else:
             direction, length = scaled(gradients, gradients, self.scales)
-        point = moved(batch.params, self._chosen(direction, key), self.rho / (at_least_smallest(length) * self.beta))
+        direction = self._chosen(direction, key)
+        scale = self.rho / (at_least_smallest(length) * self.beta)
+        point = moved(batch.params, direction, scale)
         # Rounded first: 0.07 * 100 is more than 7.
         chosen = None if self.gamma == 1 else math.ceil(round(self.gamma * batch.size, 6))
         if chosen is None or chosen == batch.size:
             return value, batch.guarded(batch.gradient(point), clean), state
         losses = batch.example_losses()
-        rise = losses(point) - losses(batch.params)
+        # Where nothing moves nothing rises, also where a compiled program rounds both losses differently.
+        moves = scale * norm(direction) > 0
+        rise = jnp.where(moves, losses(point) - losses(batch.params), 0.0)
         _, indices = jax.lax.top_k(rise, chosen)
         return value, batch.guarded(batch.at(indices).gradient(point), clean), state
 

@@ -196,12 +196,16 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
                 f"hyperparameters of {type(method).__name__} must be scalars, got shape {jnp.shape(leaf)}; for "
                 "several values at once, use jax.vmap over the method"
             )
-    expected = jax.tree.structure(jax.eval_shape(lambda: method.init(batch.params)))
-    if jax.tree.structure(state) != expected:
-        raise ValueError(
-            f"the state does not belong to {type(method).__name__} and these parameters: its structure is "
-            f"{jax.tree.structure(state)}, but {type(method).__name__}.init(params) has {expected}"
-        )
+    expected = jax.eval_shape(lambda: method.init(batch.params))
+    for what, given, wanted in (
+        ("structure", jax.tree.structure(state), jax.tree.structure(expected)),
+        ("shapes", jax.tree.map(jnp.shape, state), jax.tree.map(jnp.shape, expected)),
+    ):
+        if given != wanted:
+            raise ValueError(
+                f"the state does not belong to {type(method).__name__} and these parameters: it has the {what} "
+                f"{given}, but {type(method).__name__}.init(params) has {wanted}"
+            )
     old = state
     state = method.prepare(batch.whole(), state, key, step)
 
@@ -294,25 +298,41 @@ def check_function(argument: str, value: Any) -> None:
 
 
 def check_radius(rho: Any) -> None:
-    """Raises if ``rho`` is not a radius; the values of arrays and traced scalars are not checked.
+    """Raises if ``rho`` is not a radius; the values of JAX's arrays and traced scalars are not checked.
 
     Raises:
         TypeError: if ``rho`` is not a number.
-        ValueError: if it is a Python number that is negative or not finite.
+        ValueError: if it is a number of Python or NumPy that is negative or not finite.
     """
-    if isinstance(rho, str) or callable(rho):
+    if not _is_real(rho):
         raise TypeError(
             f"rho must be a number or a scalar array, got {rho!r}; for a schedule, pass its value at the step: "
             "SAM(rho=schedule(step)) inside the jitted step"
         )
-    if isinstance(rho, Real) and not (math.isfinite(rho) and float(rho) >= 0):
+    if _is_known(rho) and not (math.isfinite(rho) and float(rho) >= 0):
         raise ValueError(f"rho must be a finite number >= 0, got {rho}; rho = 0 is plain gradient descent")
 
 
 def check_number(argument: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
-    """Raises ``ValueError`` if a Python number is invalid; arrays and tracers are not checked."""
-    if isinstance(value, Real) and not holds(float(value)):
+    """Raises if a hyperparameter is no number, or a number of Python or NumPy that is invalid.
+
+    The values of JAX's arrays and tracers are not checked: that would wait for the device.
+    """
+    if not _is_real(value):
+        raise TypeError(f"{argument} must be a number or a scalar array, got {value!r}")
+    if _is_known(value) and not holds(float(value)):
         raise ValueError(f"{argument} must be {wanted}, got {value}")
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is a real number, or an array of real numbers."""
+    return isinstance(value, Real) or (hasattr(value, "dtype") and not jnp.issubdtype(value.dtype, jnp.complexfloating))
+
+
+def _is_known(value: Any) -> bool:
+    """Whether the value of a number can be read without waiting for a device."""
+    of_numpy = hasattr(value, "item") and not isinstance(value, jax.Array)
+    return isinstance(value, Real) or (of_numpy and jnp.ndim(value) == 0)
 
 
 def check_count(argument: str, value: Any) -> None:

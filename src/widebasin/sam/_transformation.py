@@ -165,6 +165,11 @@ def _known(gradients: PyTree, params: PyTree | None, grad_fn: Callable[[PyTree],
         )
     if params is None:
         raise ValueError("update needs params: the ascent starts there")
+    if any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
+        raise ValueError(
+            "within optax.masked or optax.multi_transform grad_fn would be called without the other parameters: put "
+            "this transformation before them in optax.chain, with mask= for what is perturbed"
+        )
     expected = jax.tree.structure(gradients)
 
     def gradient(point: PyTree) -> PyTree:
@@ -189,6 +194,10 @@ def _known(gradients: PyTree, params: PyTree | None, grad_fn: Callable[[PyTree],
         merge_aux=lambda stacked: stacked,
         known=gradients,
     )
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _refuse_examples(method: Method) -> None:

@@ -1,8 +1,12 @@
 """Selects the lowest of many numbers: exactly the given count, even with ties."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, UInt
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int, Shaped, UInt
 
 
 @jax.jit
@@ -22,3 +26,22 @@ def lowest(numbers: UInt[Array, " entries"], count: Int[Array, ""]) -> Bool[Arra
     bound = jax.lax.fori_loop(0, width, lengthen, jnp.zeros((), numbers.dtype))
     below, equal = numbers < bound, numbers == bound
     return below | (equal & (jnp.cumsum(equal) <= count - jnp.sum(below)))
+
+
+def checked_counts(counts: Shaped[Array, "..."], most: Sequence[int]) -> Int[Array, "..."]:
+    """Numbers of weights to prune; those that are known before the program is compiled are checked.
+
+    Raises:
+        TypeError: if they are no whole numbers, such as a sparsity.
+        ValueError: if one is negative, or more than there are weights.
+    """
+    if not jnp.issubdtype(counts.dtype, jnp.integer):
+        raise TypeError(
+            f"pruned must be whole numbers of weights, got {counts}; pruned_per_layer and pruned_in_total compute them "
+            "from a sparsity"
+        )
+    if not isinstance(counts, Tracer):
+        known = np.asarray(counts)
+        if (known < 0).any() or (known > np.asarray(most).reshape(known.shape)).any():
+            raise ValueError(f"pruned must be between 0 and the number of weights, {list(most)}, got {counts}")
+    return counts

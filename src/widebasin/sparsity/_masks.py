@@ -19,10 +19,17 @@ def apply_mask(params: PyTree, mask: PyTree) -> PyTree:
     Args:
         params: any pytree.
         mask: from ``random_mask`` or ``snip_mask``: booleans that broadcast to the leaves of ``params``.
+
+    Raises:
+        ValueError: if an array of booleans does not broadcast to the shape of its leaf.
     """
 
     def keep(leaf: Any, stays: Any) -> Any:
-        return jnp.where(stays, leaf, jnp.zeros_like(leaf)) if is_floating(leaf) else leaf
+        if not is_floating(leaf):
+            return leaf
+        if jnp.ndim(stays) and jnp.broadcast_shapes(jnp.shape(stays), leaf.shape) != leaf.shape:
+            raise ValueError(f"mask must fit params, got shape {jnp.shape(stays)} for a leaf of shape {leaf.shape}")
+        return jnp.where(stays, leaf, jnp.zeros_like(leaf))
 
     return jax.tree.map(keep, params, mask)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
-from widebasin.sparsity._lowest import lowest
+from widebasin.sparsity._lowest import checked_counts, lowest
 from widebasin.sparsity._masks import mask_of
 from widebasin.sparsity._prunable import Which, layers_to_prune, prunable
 
@@ -34,7 +34,8 @@ def random_mask(
         is kept; a single ``True`` at every other leaf.
 
     Raises:
-        ValueError: if ``pruned`` does not have one count per pruned layer.
+        ValueError: if ``pruned`` does not have one count per pruned layer, or one is out of range.
+        TypeError: if the counts are no whole numbers.
 
     Source: Liu et al. 2022, "The Unreasonable Effectiveness of Random Pruning" (arXiv 2202.02643), uniform ratios.
 
@@ -55,6 +56,7 @@ def random_mask(
             f"got shape {counts.shape}; pruned_per_layer computes them"
         )
     sizes = [math.prod(leaf.shape) for leaf, flag in zip(jax.tree.leaves(params), flags, strict=True) if flag]
+    counts = checked_counts(counts, sizes)
     # Whole numbers of 32 bits: uniform floating-point numbers have only 2^23 values, and ties go by position.
     draws = jnp.split(jax.random.bits(key, (sum(sizes),), jnp.uint32), np.cumsum(sizes)[:-1])
     return mask_of(params, flags, [lowest(draw, counts[i]) for i, draw in enumerate(draws)])

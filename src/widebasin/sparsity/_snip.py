@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
-from widebasin.sparsity._lowest import lowest
+from widebasin.sparsity._lowest import checked_counts, lowest
 from widebasin.sparsity._masks import mask_of
 from widebasin.sparsity._prunable import Which, layers_to_prune, prunable
 
@@ -52,7 +52,8 @@ def snip_mask(
 
     Raises:
         ValueError: outside ``jax.jit``, if a score is not finite: the gradient of a loss that overflowed or is NaN does
-            not tell which weights matter.
+            not tell which weights matter. If ``pruned`` is out of range.
+        TypeError: if ``pruned`` is no whole number.
 
     Source: Lee et al. 2019 (arXiv 1810.02340), equation 6; the scores' common factor does not change their order.
     """
@@ -80,7 +81,8 @@ def snip_mask(
     # The bits of numbers >= 0 are in the order of the numbers; infinity and NaN come after all of them.
     bits = jax.lax.bitcast_convert_type(flat, f"uint{8 * widest.itemsize}")
     ends = np.cumsum([score.size for score in scores])
-    return mask_of(params, flags, jnp.split(lowest(bits, jnp.asarray(pruned)), ends[:-1]))
+    count = checked_counts(jnp.asarray(pruned), [int(ends[-1])])
+    return mask_of(params, flags, jnp.split(lowest(bits, count), ends[:-1]))
 
 
 def _saliency(weight: Array, slope: Array) -> Array:

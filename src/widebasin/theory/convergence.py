@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from widebasin.theory.numbers import not_negative, positive
+from widebasin.theory.numbers import ROUNDING, not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def convergence(
         raise ValueError(f"pl_convention must be 'half' or 'full', got {pl_convention!r}")
     a = positive("pl", pl) / (1.0 if pl_convention == "half" else 2.0)
     not_negative("rho", rho)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if smooth > beta * (1 + 1e-12):
+    if batch_size < 1 or batch_size != int(batch_size):
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size}")
+    if smooth > beta * (1 + ROUNDING):
         raise ValueError(f"smoothness must be at most smoothness_each = {beta:g}, which bounds it, got {smoothness:g}")
-    if a > smooth * (1 + 1e-12):
+    if a > smooth * (1 + ROUNDING):
         most = smooth if pl_convention == "half" else 2 * smooth
         raise ValueError(f"pl must be at most {most:g}, which smoothness = {smoothness:g} implies, got {pl:g}")
     k = (beta + a * (batch_size - 1)) / batch_size

@@ -2,6 +2,9 @@
 
 import math
 
+# Relative differences that are rounding: equal numbers that were computed in two ways.
+ROUNDING = 1e-12
+
 
 def positive(argument: str, value: float) -> float:
     """The value, or a ``ValueError`` with the argument's name if it is not a finite number > 0."""

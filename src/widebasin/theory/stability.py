@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from widebasin.theory.numbers import not_negative, positive
+from widebasin.theory.numbers import ROUNDING, not_negative, positive
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Condition:
 
     @property
     def holds(self) -> bool:
-        """Whether the condition is met; a condition that does not exist counts as met."""
-        return self.bound is None or self.value <= self.bound
+        """Whether the condition is met, up to rounding; a condition that does not exist counts as met."""
+        return self.bound is None or self.value <= self.bound * (1 + ROUNDING)
 
 
 @dataclass(frozen=True)

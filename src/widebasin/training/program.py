@@ -1,5 +1,6 @@
 """Trains groups of networks in one compiled program: initialization, then one epoch after the other."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -103,7 +104,7 @@ class Program:
         return state._replace(carry=carry), source, hyperparameters
 
     def _check(self, points: Sequence[Point]) -> None:
-        """Raises ``ValueError`` if there is no network, or a network lacks the value of an axis."""
+        """Raises ``ValueError`` if there is no network, or the value of an axis is missing or makes no sense."""
         if not points:
             raise ValueError("points is empty: give one point per network")
         for point in points:
@@ -111,6 +112,11 @@ class Program:
             needed = {*ALWAYS, *self.problem.axes, *(("pruner",) if point.get("sparsity", 0.0) else ())}
             if missing := sorted(needed - names):
                 raise ValueError(f"{point} has no value for {' and '.join(missing)}: pass it to Point.of")
+            if not (hasattr(point.seed, "__index__") and 0 <= point.seed < 2**32):
+                raise ValueError(f"seed must be a whole number in [0, 2**32), got {point.seed} in {point}")
+            for name in ALWAYS:
+                if not (math.isfinite(point[name]) and point[name] >= 0):
+                    raise ValueError(f"{name} must be a finite number >= 0, got {point[name]} in {point}")
 
     def _initialize_one(self, seed: Integer[Array, ""]) -> TrainingState:
         key = jax.random.key(seed)

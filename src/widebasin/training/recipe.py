@@ -1,5 +1,6 @@
 """How a network is trained: epochs, batch size, learning-rate schedule and optimizer."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from widebasin.parametrization import Multipliers
+from widebasin.training.network import PRECISIONS
 from widebasin.training.optimizers import OPTIMIZERS, inverse, times
 
 SCHEDULES = ("step", "cosine", "linear", "inverse", "rsqrt", "constant")
@@ -55,10 +57,23 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` if nothing would be trained."""
-        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} of a recipe must be at least 1, got {value}")
+        """Raises ``ValueError`` for a value that trains nothing, or nothing that makes sense."""
+        finite = math.isfinite
+        for name, wanted, holds in (
+            ("epochs", "at least 1", self.epochs >= 1),
+            ("batch_size", "at least 1", self.batch_size >= 1),
+            ("learning_rate", "a finite number >= 0", finite(self.learning_rate) and self.learning_rate >= 0),
+            ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
+            ("optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer in OPTIMIZERS),
+            ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
+            ("weight_decay", "a finite number >= 0", finite(self.weight_decay) and self.weight_decay >= 0),
+            ("epsilon", "a finite number >= 0", finite(self.epsilon) and self.epsilon >= 0),
+            ("clip", "a finite number > 0, or None for none", self.clip is None or 0 < self.clip < math.inf),
+            ("warmup_steps", "at least 0", self.warmup_steps >= 0),
+            ("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS),
+        ):
+            if not holds:
+                raise ValueError(f"{name} of a recipe must be {wanted}, got {getattr(self, name)!r}")
 
     def warmup(self, steps_per_epoch: int) -> int:
         """Number of warmup steps: at most a tenth of all steps."""
@@ -87,7 +102,7 @@ class Recipe:
             return lambda step: jnp.sqrt(begins / jnp.maximum(step + 1, begins))
         if self.schedule == "constant":
             return optax.constant_schedule(1.0)
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        raise AssertionError(self.schedule)
 
     def optimizer_at(
         self,
@@ -101,8 +116,6 @@ class Recipe:
         With ``layers``, every layer has its own learning rate, and gradients are clipped by their norm with the weights
         ``layers.norm``, which does not grow with the width.
         """
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         relative = self.relative_learning_rate(steps_per_epoch)
         named = OPTIMIZERS[self.optimizer]
         own = {"epsilon": self.epsilon} if named.has_epsilon else {}
