@@ -132,7 +132,7 @@ def test_the_key_decides_where_it_starts():
     ("options", "argument"),
     [
         ({"k": 0}, "k must be"),
-        ({"k": 4}, "k must be between 1 and the 3 parameters, got 4"),
+        ({"k": 4}, "k must be a whole number between 1 and the 3 parameters, got 4"),
         ({"end": "middle"}, "end"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"most_products": 0}, "most_products"),

@@ -167,11 +167,6 @@ def test_schedules_follow_their_formulas(schedule, warmup, expected):
         assert float(relative(step)) == pytest.approx(expected(step), abs=1e-6)
 
 
-def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r"optimizer must be one of sgd, nesterov, .* got 'rmsprop'"):
-        replace(RECIPE, optimizer="rmsprop").optimizer_at(10, 0.1, 0.0)
-
-
 SMALL = replace(DIGITS, sizes=SplitSizes(train=120, valid=20, test=20))
 ZERO = [point(seed=seed, label_noise=0.2, learning_rate=0.01) for seed in range(2)]
 
