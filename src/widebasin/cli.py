@@ -751,6 +751,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if list(arguments) == ["--version"]:
         print(f"widebasin {__version__}")
         return
+    if os.environ.get("COLUMNS") == "0":  # not known, as some terminals say it; nothing fits into it
+        del os.environ["COLUMNS"]
     output = Console()
     with without_waiting(), explained(Console(stderr=True)):
         command = _parsed(arguments)

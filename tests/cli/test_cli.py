@@ -470,3 +470,8 @@ def test_data_that_no_family_has_end_with_one_line_and_its_code(name, code, name
         printed = here(*command, check=code)
         assert named in printed.err
         assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_no_width_of_the_terminal_hides_nothing(here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "asam" in here("list", "methods").out

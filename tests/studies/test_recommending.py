@@ -102,3 +102,9 @@ def test_the_printed_command_trains_the_large_network_with_the_same_settings():
     assert (cell.recipe.epochs, cell.recipe.batch_size) == (7, 50)
     wanted = {"rho": 0.1, "learning_rate": 0.2, "label_noise": 0.1, "weight_decay": 0.001, "method": "sam"}
     assert {name: point[name] for name in wanted} == wanted
+
+
+def test_one_width_to_tune_on_is_too_few():
+    with pytest.raises(UsageError, match="must be at least two") as error:
+        to_tune(Spec(widths=(8,)), 64)
+    assert error.value.argument == "widths"

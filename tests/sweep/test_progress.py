@@ -81,6 +81,8 @@ def test_a_terminal_shows_time_left_and_metrics():
     progress(Started(tuple(GRID)))
     progress(GroupStarted(GRID[1], 0, GRID[1].points))
     progress(Epoch(GRID[1], 0, GRID[1].points, report(1, 6)))
+    assert progress.counter.seconds_left() is None  # most of the time so far went into compiling
+    progress(Epoch(GRID[1], 0, GRID[1].points, report(2, 6)))
     progress.bar.refresh()
     progress(Failed("no more time"))
     text = console.file.getvalue()

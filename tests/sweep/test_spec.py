@@ -238,3 +238,13 @@ def test_differences_name_the_fields_that_differ():
 def test_the_nearest_name_is_suggested_only_when_near():
     assert "did you mean 'sam'" in str(nearest_name("methods", "sma", ["sgd", "sam"]))
     assert "did you mean" not in str(nearest_name("methods", "xyz", ["sgd", "sam"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument"),
+    [({"parametrization": ("mup3",)}, "parametrization"), ({"epochs": 10**12}, "epochs")],
+)
+def test_the_argument_that_is_wrong_is_the_one_that_is_named(changes, argument):
+    with pytest.raises(UsageError) as error:
+        resolve(Spec(widths=(4,), **changes))
+    assert error.value.argument == argument

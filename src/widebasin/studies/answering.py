@@ -339,7 +339,7 @@ def _usual(study: Study, workload: str) -> dict[str, Any]:
             if error.argument == "workload":
                 return declared
             if error.argument in unfit:
-                raise
+                return declared
             unfit[error.argument] = None
 
 

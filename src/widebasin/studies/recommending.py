@@ -60,6 +60,8 @@ def to_tune(spec: Spec, target: int) -> Spec:
     middle = min(len(workload.widths) // 2, len(smaller) - 1)
     widths = spec.widths or smaller[max(middle - 1, 0) : middle + 1]
     rates = spec.learning_rate or tuple(float(f"{factor * workload.recipe.learning_rate:.3g}") for factor in AROUND)
+    if spec.widths and len(widths) < 2:
+        raise UsageError("widths", widths, "must be at least two: what is best at one is checked at the other")
     if len(widths) < 2 or max(widths) >= target:
         named = " and ".join(map(str, spec.widths or sorted(workload.widths)[:2]))
         raise UsageError("width", target, f"must be larger than the widths to tune on, at least two, such as {named}")

@@ -43,6 +43,8 @@ class _Counter:
         self.varied: set[str] = set()
         self.started = time.perf_counter()
         self.images = 0.0
+        # Seconds and work when the first epoch of this process ended: what comes before it is no training.
+        self.first: tuple[float, float] | None = None
 
     def work(self, cell: Cell, networks: int) -> float:
         gradients = method_named(cell.method).with_radius(0.0).gradients_per_step
@@ -85,6 +87,7 @@ class _Counter:
         self.under_way[cell.name, event.group] = share * report.epoch
         if not report.resumed:
             self.trained += share
+            self.first = self.first or (self.seconds(), self.trained)
             steps = (cell.settings.train_examples or 0) // cell.recipe.batch_size
             self.images += event.networks * steps * cell.recipe.batch_size
 
@@ -92,9 +95,11 @@ class _Counter:
         return time.perf_counter() - self.started
 
     def seconds_left(self) -> float | None:
-        if self.trained <= 0:
+        """Seconds left at the speed since the first epoch; ``None`` before the second one."""
+        if self.first is None or self.trained <= self.first[1]:
             return None
-        return self.seconds() / self.trained * (self.total - self.done)
+        seconds, trained = self.first
+        return (self.seconds() - seconds) / (self.trained - trained) * (self.total - self.done)
 
     @staticmethod
     def metrics(cell: Cell, report: EpochReport) -> str:

@@ -380,9 +380,11 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 def _base_width(given: Mapping[str, Any]) -> int | None:
     """The base width where a parametrization has one."""
-    from widebasin.parametrization import STANDARD
+    from widebasin.parametrization import PARAMETRIZATIONS, STANDARD
 
     base, widths = given["base_width"], given["widths"]
+    if not set(given["parametrization"]) <= set(PARAMETRIZATIONS):
+        return base  # refused with its own name
     if all(name == STANDARD for name in given["parametrization"]):
         if base is not None:
             raise UsageError("base_width", base, "needs --parametrization mup or mup2: the standard one has none")
@@ -430,13 +432,17 @@ def _check_parametrization(spec: Resolved, workload: "Workload") -> None:
 def _check_recipe(spec: Resolved) -> None:
     for argument, wanted, holds in (
         ("first_seed", "at least 0 and below 2**32 - seeds", 0 <= spec.first_seed < 2**32 - spec.seeds),
-        ("epochs", "at least 1", spec.epochs >= 1),
+        ("epochs", "at least 1, and fewer than 2**31 steps in all", 1 <= spec.epochs < 2**31 // _steps(spec)),
         ("warmup_steps", "at least 0", spec.warmup_steps >= 0),
         ("momentum", "in [0, 1)", 0 <= spec.momentum < 1),
         ("clip", "a finite number > 0, or 0 for none", math.isfinite(spec.clip) and spec.clip >= 0),
         ("batch_size", "at least 1", spec.batch_size >= 1),
     ):
         _check(argument, getattr(spec, argument), wanted, holds)
+
+
+def _steps(spec: Resolved) -> int:
+    return max(1, spec.train_examples // max(1, spec.batch_size))
 
 
 def _check_examples(spec: Resolved, workload: "Workload") -> None:
