@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,6 +145,14 @@ def test_no_finite_gain_is_said_and_not_printed_as_a_number():
     assert "nan" not in text
     assert "to no finite gain at 100,000" in text
     assert "of the networks compared diverged" in text
+
+
+def test_a_gain_that_is_finite_nowhere_is_said_once_and_one_that_begins_so_has_no_unit():
+    everywhere = " ".join(found(results_table(growing, diverged=lambda n: True)))
+    assert "The gain of SAM over SGD is finite at none of the sizes" in everywhere
+    assert "no finite gain points" not in everywhere
+    first = " ".join(found(results_table(growing, diverged=lambda n: n.width == 10)))
+    assert re.search(r"goes from no finite gain at 1,000 parameters to \+\S+ ± \S+ points at 100,000", first)
 
 
 def test_settings_share_sentences():

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from together import together
 
@@ -141,3 +143,16 @@ def test_what_cannot_be_is_said_before_any_work(monkeypatch):
     monkeypatch.setattr(jax, "make_jaxpr", None)
     with pytest.raises(UsageError, match="study = 'overparm': unknown"):
         widebasin.cost("overparm")
+
+
+@pytest.mark.slow
+def test_networks_that_take_more_than_the_memory_are_counted_and_not_timed(monkeypatch):
+    spec = resolve(Spec(widths=(4, 256), rhos=(0.1,), seeds=1, epochs=1, methods=("sam",)))
+    small, large = (one.memory for one in cost_of(spec, Execution(), calibrate=False).cells)
+    assert small < large
+    monkeypatch.setattr("widebasin.sweep.cost._memory_here", lambda: (small + large) / 2)
+    found = cost_of(spec, Execution())
+    assert found.calibrated == (4,)
+    assert [np.isnan(one.seconds) for one in found.cells] == [False, True]
+    assert np.isnan(found.seconds)
+    assert "Width 256: more than this machine's memory." in cost_sentences(found, Path())

@@ -59,8 +59,13 @@ def cost_sentences(cost: Cost, path: Path, accelerators: Accelerators | None = N
             f"The time here was estimated from training networks of width {widths} for a moment "
             f"({cost.calibration_seconds:.0f} s, compilation included)."
         )
+        if unknown := sorted({one.width for one in cost.cells if math.isnan(one.seconds)}):
+            sentences.append(f"Width {' and '.join(map(str, unknown))}: more than this machine's memory.")
     else:
-        sentences.append("The time here is unknown: the data are missing, or nothing was timed.")
+        sentences.append(
+            "The time here is unknown: the data are missing, the networks take more than this machine's memory, or "
+            "nothing was timed."
+        )
     if accelerators is not None:
         seconds = duration(accelerators.seconds(cost.operations, cost.precision))
         peak = f"{100 * accelerators.efficiency:g}% of its {accelerators.peak(cost.precision) / 1e12:g} TFLOP/s"

@@ -223,10 +223,15 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     subject = f"{subject} gain of {one.method} over {wording.baseline}"
     first, last = gain_interval(one.rows.iloc[0]), gain_interval(one.rows.iloc[-1])
     counts = one.rows["num_params"]
-    start = f"{_with_error(first, digits)}{unit_after(wording.metric)} at {counts.iloc[0]:,} parameters"
+    if not np.isfinite(one.rows["gain"]).any():
+        return f"{subject} is finite at none of the sizes: networks compared have diverged."
+    # The unit stands after the first number.
+    unit = unit_after(wording.metric)
+    units = (unit, "") if np.isfinite(first.mean) else ("", unit)
+    start = f"{_with_error(first, digits)}{units[0]} at {counts.iloc[0]:,} parameters"
     if counts.nunique() < 2:
         return f"{subject} is {start} ({first.words(f'+.{digits}f')})."
-    course = f"from {start} to {_with_error(last, digits)} at {counts.iloc[-1]:,}"
+    course = f"from {start} to {_with_error(last, digits)}{units[1]} at {counts.iloc[-1]:,}"
     slope = slope_per_decade(one.paired)
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."

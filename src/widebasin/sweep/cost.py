@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class CellCost:
         parameters: number of parameters of one network, including pruned ones.
         operations: floating-point operations for training and evaluating all networks.
         memory: bytes on a device, including data stored on it.
-        seconds: time on this machine; NaN if not estimated.
+        seconds: time on this machine; NaN if not estimated, as where its networks do not fit in the memory.
     """
 
     width: int
@@ -159,13 +160,15 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
     ]
     started, timed = time.perf_counter(), []
     calibrate = calibrate and here and all(one.operations_of_step > 0 for one in of_cells)
-    if calibrate:
+    memory = _memory_here()
+    fitting = [one for one in of_cells if one.cost(()).memory < memory] if calibrate else []
+    if fitting:
         LOGGER.info("training the largest and the smallest network for a moment, to estimate the time here")
-    for one in _chosen(of_cells) if calibrate else ():
+    for one in _chosen(fitting):
         if not timed or time.perf_counter() - started < ENOUGH:
             timed.append(_timed(one))
     return Cost(
-        cells=tuple(one.cost(timed) for one in of_cells),
+        cells=tuple(one.cost(timed if one in fitting else ()) for one in of_cells),
         disk=bytes_needed(grid, plans, execution),
         precision=grid[0].recipe.precision,
         calibrated=tuple(sorted({one.of.cell.width for one in timed})),
@@ -191,6 +194,13 @@ def _problems(grid: Sequence[Cell]) -> tuple[list[Problem], bool]:
     )
     like = dataclasses.replace(workload, load=lambda: dataset)
     return [like.problem(cell.width, cell.recipe, cell.settings) for cell in grid], False
+
+
+def _memory_here() -> float:
+    """Bytes of this machine's memory where networks train in it: XLA waits for ever for more. Infinite if not known."""
+    if jax.default_backend() != "cpu" or not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _in_memory(problem: Problem) -> Problem:
