@@ -18,6 +18,7 @@ from widebasin.studies.unfinished import finished_part
 from widebasin.sweep import Spec, SweepError, resolve
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.rows import rows_of_spec
+from widebasin.sweep.run import run
 from widebasin.sweep.status import Begun, status_of
 
 SPEC = Spec(
@@ -178,3 +179,11 @@ def test_a_damaged_group_is_named(unfinished):
     folder.write_table(place, other.assign(seed=7))
     with pytest.raises(SweepError, match=r"has networks twice or not in spec\.toml"):
         status_of(folder)
+
+
+@pytest.mark.slow
+def test_where_only_the_tables_are_missing_it_says_how_to_make_them(tmp_path):
+    folder = run(Spec(widths=(4,), rhos=(0.1,), seeds=1, epochs=1), tmp_path / "r")
+    (folder.path / "results.parquet").unlink()
+    with pytest.raises(SweepError, match=r"all networks in .* are trained, .* make them with widebasin .* --out"):
+        write_answer(ResultsFolder(folder.path), Options())

@@ -121,6 +121,10 @@ def _write_partial(
     if results.empty:
         remedy = f"{holder} is training it; wait for the first networks" if holder else f"continue it with: {again}"
         raise SweepError(f"the sweep in {folder.path} is not finished: {folder.progress(0)}; {remedy}")
+    if len(results) == len(rows_of_spec(spec)) and not holder:
+        raise SweepError(
+            f"all networks in {folder.path} are trained, but its tables are not there: make them with {again}"
+        )
     measuring = isinstance(options, Measures)
     progress = folder.progress(len(results))
     if holder and measuring:

@@ -602,7 +602,7 @@ class ResultsFolder:
         except FileNotFoundError as error:
             self.check_held()
             holder = self.holder()
-            advice = f"{holder} is training it; wait for its end" if holder else "run the same command to continue"
+            advice = f"{holder} is training it; wait for its end" if holder else "`widebasin status` says how to go on"
             raise SweepError(f"{path} does not exist; the sweep is not finished: {advice}") from error
         except OSError as error:
             raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
