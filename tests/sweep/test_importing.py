@@ -48,6 +48,7 @@ def test_it_is_judged_and_loaded_as_it_was(form, trained, tmp_path):
     for mine, theirs in zip(jax.tree.leaves(again.model), jax.tree.leaves(network.model), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert "parameters of" in found.answer.setting
+    assert "Run it again" not in (tmp_path / "r" / "report.html").read_text()
     with pytest.raises(widebasin.UsageError, match="of a network that was not trained here"):
         widebasin.train(**CHOICES, epochs=2, out=tmp_path / "r", progress=False)
 

@@ -64,6 +64,7 @@ def test_what_names_a_file():
         ("WORKLOAD = ", "SECOND = WORKLOAD = ", r"defines .*SECOND.*; name one of several, such as .*mine\.py:"),
         ("widths=(4, 16, 64, 256)", "widths=4", r"widths of a workload must be a tuple.*, got 4 \(mine\.py, line \d+"),
         ("rhos=(0.02, 0.05, 0.1, 0.2)", "rhos=0.1", r"rhos of a workload must be a tuple.*, got 0\.1 \(mine"),
+        ("rhos=(0.02, 0.05, 0.1, 0.2)", "rhos=(0.1, 0.1)", r"rhos of a workload must be a tuple of different .*\(mine"),
         ("epochs=40", "epochs=0", r"epochs of a recipe must be at least 1, got 0 \(mine\.py, line \d+: recipe="),
         (
             "def build(width, key)",
@@ -82,6 +83,7 @@ def test_what_names_a_file():
         "several",
         "widths",
         "rhos",
+        "rhos twice",
         "epochs",
         "build",
         "load",

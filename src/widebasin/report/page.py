@@ -80,7 +80,7 @@ def page(
         images: name of a picture -> PNG.
         facts: name and value of everything needed to reproduce it: versions, device ...
         spec: the spec as TOML.
-        command: the command that reproduces it.
+        command: the command that reproduces it; empty if none does.
         explorer: name of the interactive page to link to; empty if there is none.
     """
     environment = jinja2.Environment(

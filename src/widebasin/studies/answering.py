@@ -222,7 +222,11 @@ def _write_page(
     """Writes an answer's figures and its pages into its results folder."""
     record = folder.run_record()
     facts = _environment_facts(record["environments"]) + _plan_facts(record["plans"])
-    again = measure_command(folder, options, which) if isinstance(options, Measures) else command(spec, options)
+    if isinstance(options, Measures):
+        again = measure_command(folder, options, which)
+    else:
+        # An imported network was trained elsewhere: the sweep of its spec would train another one.
+        again = "" if record.get("imported") else command(spec, options)
     figures = f"{PARTIAL if answered.page.startswith(PARTIAL) else ''}figures"
     write_page(folder, answered.answer, answered.page, figures, facts, spec_toml(spec), again, answered.explorer)
     if isinstance(options, Options):
@@ -275,7 +279,7 @@ def write_page(
         figures: name of the folder for its figures, as PNG and SVG.
         facts: see ``report.page.page``.
         spec: the spec of the sweep, as TOML.
-        again: the command that repeats the analysis.
+        again: the command that repeats the analysis; empty if there is none.
         explorer: name of the interactive page to link to, if any.
     """
     images = {picture.name: image(picture.figure, "png") for picture in answer.pictures}

@@ -120,12 +120,13 @@ class Workload(abc.ABC):
         """Raises ``ValueError`` for an attribute that is not what it must be."""
         refuse_unless("recipe", self.recipe, isinstance(self.recipe, Recipe), "a Recipe(epochs=, batch_size=, ...)")
         for name, kinds, wanted in (
-            ("widths", int, "a tuple of whole numbers of at least 1, such as (4, 16)"),
-            ("rhos", int | float, "a tuple of numbers of at least 0, such as (0.05, 0.2)"),
+            ("widths", int, "a tuple of different whole numbers of at least 1, such as (4, 16)"),
+            ("rhos", int | float, "a tuple of different numbers of at least 0, such as (0.05, 0.2)"),
         ):
             values = getattr(self, name)
             holds = isinstance(values, tuple) and values and all(isinstance(value, kinds) for value in values)
-            refuse_unless(name, values, bool(holds) and min(values) >= (1 if kinds is int else 0), wanted)
+            holds = bool(holds) and len(set(values)) == len(values) and min(values) >= (1 if kinds is int else 0)
+            refuse_unless(name, values, holds, wanted)
 
     @property
     @abc.abstractmethod
