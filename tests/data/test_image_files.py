@@ -10,7 +10,7 @@ from data.ended import ended_within
 from data.image_folders import write_folders
 
 from widebasin.data.errors import DataError
-from widebasin.data.image_files import list_image_files, unpacked
+from widebasin.data.image_files import _inside, list_image_files, unpacked
 
 
 @pytest.fixture
@@ -120,6 +120,15 @@ def test_a_truncated_archive_is_named_and_leaves_nothing(root, tmp_path):
     with pytest.raises(DataError, match=r"images\.tgz: truncated or damaged"):
         unpacked(archive, cache)
     assert visible(cache) == []
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/tmp/outside.png", "train/link"])
+def test_where_python_has_no_filters_only_files_and_folders_inside_are_unpacked(name):
+    inside, other = tarfile.TarInfo("train/cat/1.png"), tarfile.TarInfo(name)
+    inside.mode, other.type = 0o4777, tarfile.SYMTYPE if name == "train/link" else tarfile.REGTYPE
+    assert [member.mode for member in _inside([inside])] == [0o644]
+    with pytest.raises(tarfile.ReadError, match="is no file or folder inside"):
+        list(_inside([inside, other]))
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "/tmp/outside.png"])

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import tarfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -137,7 +140,9 @@ def _unpack(archive: Path, target: Path) -> None:
             if not target.is_dir():  # unless another process was first
                 content = aside / "content"
                 with opened_tar(archive) as file:
-                    file.extractall(content, filter="data")
+                    # Python has filters since 3.11.4.
+                    safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"members": _inside(file)}
+                    file.extractall(content, **safely)
                 _with_train_and_val(content, archive)
                 content.rename(target)
     except OSError as error:
@@ -147,6 +152,16 @@ def _unpack(archive: Path, target: Path) -> None:
         if error.errno == errno.ENAMETOOLONG:
             remedy = "give its files shorter names"
         raise DataError(f"{archive}: cannot be unpacked into {target.parent} ({error.strerror}); {remedy}") from error
+
+
+def _inside(archive: Iterable[tarfile.TarInfo]) -> Iterator[tarfile.TarInfo]:
+    """The files and folders of an archive, with usual rights; others, and those outside, are an error."""
+    for member in archive:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise tarfile.ReadError(f"{member.name!r} is no file or folder inside of the archive")
+        member.mode = 0o755 if member.isdir() else 0o644
+        yield member
 
 
 def _with_train_and_val(folder: Path, archive: Path) -> Path:
