@@ -162,3 +162,28 @@ def test_the_state_of_parameters_of_other_shapes_is_refused(method):
     for own, other in ((jnp.ones(3), jnp.ones((2, 3))), (jnp.ones((2, 3)), jnp.ones(3))):
         with pytest.raises(ValueError, match=r"the state does not belong to .* it has the shapes"):
             function(own, method.init(other), key=jax.random.key(KEY))
+
+
+@jax.tree_util.register_pytree_node_class
+class Weights:
+    """Parameters in a class of one's own, which compares by identity."""
+
+    def __init__(self, w):
+        self.w = w
+
+    def tree_flatten(self):
+        return (self.w,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+def test_the_state_of_parameters_in_a_class_of_ones_own_is_theirs():
+    method, params = sam.FriendlySAM(0.5), Weights(jnp.ones(3))
+    function = method.value_and_grad(lambda p: 0.5 * jnp.sum(p.w**2))
+    _, gradients, state = function(params, method.init(params))
+    function(params, state)
+    np.testing.assert_allclose(
+        gradients.w, method.value_and_grad(lambda w: 0.5 * jnp.sum(w**2))(params.w, method.init(params.w))[1]
+    )

@@ -477,7 +477,7 @@ def _without_integers(differentiate: Callable[..., Any]) -> Callable[..., Any]:
 
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
         value, gradients = differentiate(*args, **kwargs)
-        return value, jax.tree.map(lambda g: None if g.dtype == jax.dtypes.float0 else g, gradients)
+        return value, jax.tree.map(lambda g: None if getattr(g, "dtype", None) == jax.dtypes.float0 else g, gradients)
 
     return differentiated
 

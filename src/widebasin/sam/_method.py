@@ -110,7 +110,8 @@ class Method(abc.ABC):
             batch_argnums: which arguments of ``loss_fn`` contain examples, along the leading axis of every leaf (the
                 parameters are argument 0); by default all others. Needed for ``m`` and for methods that use single
                 examples. Keyword arguments never contain examples.
-            axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split. Every gradient for a
+            axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split (or that of
+                ``jax.vmap``). Every gradient for a
                 group of ``m`` examples is then averaged over the devices that share the group; the final values and
                 gradients over all devices. Not needed under ``jax.jit`` with sharded arrays.
             merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used if ``m`` makes
@@ -199,7 +200,7 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
     expected = jax.eval_shape(lambda: method.init(batch.params))
     for what, given, wanted in (
         ("structure", jax.tree.structure(state), jax.tree.structure(expected)),
-        ("shapes", jax.tree.map(jnp.shape, state), jax.tree.map(jnp.shape, expected)),
+        ("shapes", [*map(jnp.shape, jax.tree.leaves(state))], [*map(jnp.shape, jax.tree.leaves(expected))]),
     ):
         if given != wanted:
             raise ValueError(
