@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from widebasin import sam
 from widebasin.data import DataError
-from widebasin.models import MLP, BiLSTM, GraphConvolution, LinearNetwork, ResNet, Tagger, ViT
+from widebasin.models import MLP, Applied, BiLSTM, GraphConvolution, LinearNetwork, ResNet, Tagger, ViT
 from widebasin.parametrization import growth, initialized, multipliers, perturbation, with_perturbation
 from widebasin.workloads import WORKLOADS
 
@@ -278,8 +278,10 @@ def test_models_with_other_parameters_are_refused():
 
 def test_heads_whose_number_grows_are_refused_in_dictionaries():
     """The outputs of a kernel of attention in Flax, ``[inputs, heads, size]``, are not in the last axis alone."""
-    with pytest.raises(ValueError, match="number of heads of attention grows"):
-        multipliers({"kernel": jnp.zeros((256, 16, 16))}, {"kernel": jnp.zeros((64, 4, 16))})
+    large, small = {"kernel": jnp.zeros((256, 16, 16))}, {"kernel": jnp.zeros((64, 4, 16))}
+    for build in (dict, lambda params: Applied(params, lambda params, x: x)):
+        with pytest.raises(ValueError, match="number of heads of attention grows"):
+            multipliers(build(large), build(small))
     sizes = multipliers({"kernel": jnp.zeros((256, 4, 64))}, {"kernel": jnp.zeros((64, 4, 16))})
     assert (sizes.sgd["kernel"], sizes.adam["kernel"], sizes.initial["kernel"]) == (1, 1 / 4, 1)
 

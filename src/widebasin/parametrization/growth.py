@@ -124,13 +124,16 @@ def _refuse_unknown(owner: Any, name: str, path: Any, shape: tuple[int, ...], sm
     """Raises ``ValueError`` if it matters which axis of an array is that of the inputs, and its module does not say."""
     known = (*OUTPUTS_FIRST, *NORMALIZATIONS, eqx.nn.Embedding)
     declared = name in getattr(type(owner), INPUT_AXES, {})
-    grew = [size != before for size, before in zip(shape, smaller, strict=True)]
-    if not isinstance(owner, eqx.Module) and sum(grew[:-1]) > 1 and not grew[-1]:
-        raise ValueError(
-            f"{jax.tree_util.keystr(path)} {shape} has axes that grew and a last one that did not, as where the number "
-            "of heads of attention grows: which axes are those of its outputs is not known; let the size of a head grow"
-        )
-    if not isinstance(owner, eqx.Module) or isinstance(owner, known) or declared or isinstance(owner, Applied):
+    if not isinstance(owner, eqx.Module) or isinstance(owner, Applied):
+        grew = [size != before for size, before in zip(shape, smaller, strict=True)]
+        if sum(grew[:-1]) > 1 and not grew[-1]:
+            raise ValueError(
+                f"{jax.tree_util.keystr(path)} {shape} has axes that grew and a last one that did not, as where the "
+                "number of heads of attention grows: which axes are those of its outputs is not known; let the size of "
+                "a head grow"
+            )
+        return
+    if isinstance(owner, known) or declared:
         return
     if len(shape) < 2 or shape[0] / smaller[0] == shape[-1] / smaller[-1]:
         return
