@@ -11,7 +11,7 @@ SENTENCE_RATES = {"dropout": 0.0, "word_dropout": 0.0}
 SMALL = {"width": 4, "batch_size": 16, "steps": 1}
 LSTM = sequences.LSTMCase(**SMALL, rates=SENTENCE_RATES, vocabulary=30)
 TAGGER = sequences.TaggerCase(**SMALL, rates=SENTENCE_RATES, vocabulary=30)
-GRAPHS = graphs.GraphCase(**SMALL, rates={"dropout": 0.0}, depth=1)
+GRAPHS = graphs.GraphCase(**SMALL, rates={"dropout": 0.0})
 
 
 @pytest.mark.parametrize(

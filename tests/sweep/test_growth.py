@@ -41,6 +41,10 @@ GROWN = {
         {"widths": (6,), "sparsity": (0.0, 0.5), "pruners": ("random",), "seeds": 1},
         {"sparsity": (0.0, 0.8, 0.5)},
     ),
+    "attention": (
+        Spec(workload="digits-vit", widths=(8,), rhos=(0.05, 0.1), seeds=2, epochs=1, train_examples=128),
+        {"rhos": (0.1,), "seeds": 1},
+    ),
 }
 
 

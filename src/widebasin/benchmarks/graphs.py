@@ -26,14 +26,13 @@ PACKED = "widebasin, packed"
 
 @dataclass(frozen=True, eq=False)
 class GraphCase(Case):
-    """The network of ``mol-gcn``, features of atoms as numbers, on graphs with the sizes of Tox21."""
+    """The network of ``mol-gcn`` with 3 layers, features of atoms as numbers, on graphs with the sizes of Tox21."""
 
     width: int = 64
     batch_size: int = 64
     steps: int = 20
     rates: Mapping[str, float] = field(default_factory=lambda: {"dropout": 0.1})
     tasks: int = 12
-    depth: int = 3
     name: ClassVar[str] = "graph convolutions"
     unit: ClassVar[str] = "graphs"
     objective: ClassVar[Objective] = BINARY_TASKS
@@ -72,7 +71,7 @@ class GraphCase(Case):
     def model(self, key: Any) -> eqx.Module:
         """See ``Case``."""
         scale = tuple(float(values - 1) for values in ATOM_FEATURES.values())
-        return GraphConvolution(self.width, len(ATOM_FEATURES), self.tasks, depth=self.depth, scale=scale, key=key)
+        return GraphConvolution(self.width, len(ATOM_FEATURES), self.tasks, depth=3, scale=scale, key=key)
 
     def torch_parts(self, model: Any) -> tuple[Any, Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
         """See ``Case``."""
