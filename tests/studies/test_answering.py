@@ -1,4 +1,3 @@
-import copy
 import dataclasses
 import io
 import re
@@ -122,13 +121,3 @@ def test_prints_table_findings_and_the_place_of_the_page(folder, answered):
     assert answered.answer.tables[0].title in text
     assert str(folder.path / "report.html") in printed
     assert str(folder.path / "explore.html") in printed
-
-
-def test_the_command_is_there_where_the_own_grid_of_a_workload_makes_no_sense(monkeypatch):
-    """What was trained was given in full: defaults that were not used keep no answer back."""
-    spec = resolve(Spec(study="overparam", widths=(4, 8), rhos=(0.05,)))
-    twice = copy.copy(WORKLOADS["digits-mlp"])
-    object.__setattr__(twice, "rhos", (0.1, 0.1))
-    object.__setattr__(twice, "widths", (4, 4))
-    monkeypatch.setitem(WORKLOADS, "digits-mlp", twice)
-    assert command(spec, Options()).startswith("widebasin study overparam --widths 4 8 ")

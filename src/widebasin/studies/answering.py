@@ -347,7 +347,7 @@ def _usual(study: Study, workload: str) -> dict[str, Any]:
             if error.argument == "workload":
                 return declared
             if error.argument in unfit:
-                return declared
+                raise
             unfit[error.argument] = None
 
 
