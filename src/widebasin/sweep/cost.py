@@ -1,6 +1,7 @@
 """Estimates the cost of a sweep without training: operations, memory, disk, and time here or on an accelerator."""
 
 import dataclasses
+import itertools
 import logging
 import math
 import os
@@ -161,14 +162,15 @@ def cost_of(spec: Resolved, execution: Execution, *, calibrate: bool = True) -> 
     started, timed = time.perf_counter(), []
     calibrate = calibrate and here and all(one.operations_of_step > 0 for one in of_cells)
     memory = _memory_here()
-    fitting = [one for one in of_cells if one.cost(()).memory < memory] if calibrate else []
+    fits = [one.cost(()).memory < memory for one in of_cells]
+    fitting = [*itertools.compress(of_cells, fits)] if calibrate else []
     if fitting:
         LOGGER.info("training the largest and the smallest network for a moment, to estimate the time here")
     for one in _chosen(fitting):
         if not timed or time.perf_counter() - started < ENOUGH:
             timed.append(_timed(one))
     return Cost(
-        cells=tuple(one.cost(timed if one in fitting else ()) for one in of_cells),
+        cells=tuple(one.cost(timed if fit else ()) for one, fit in zip(of_cells, fits, strict=True)),
         disk=bytes_needed(grid, plans, execution),
         precision=grid[0].recipe.precision,
         calibrated=tuple(sorted({one.of.cell.width for one in timed})),

@@ -442,6 +442,7 @@ def _check_recipe(spec: Resolved) -> None:
 
 
 def _steps(spec: Resolved) -> int:
+    """Steps of an epoch, at least one."""
     return max(1, spec.train_examples // max(1, spec.batch_size))
 
 

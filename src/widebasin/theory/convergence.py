@@ -82,7 +82,7 @@ def convergence(
         raise ValueError(f"pl_convention must be 'half' or 'full', got {pl_convention!r}")
     a = positive("pl", pl) / (1.0 if pl_convention == "half" else 2.0)
     not_negative("rho", rho)
-    if batch_size < 1 or batch_size != int(batch_size):
+    if not batch_size >= 1 or batch_size % 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size}")
     if smooth > beta * (1 + ROUNDING):
         raise ValueError(f"smoothness must be at most smoothness_each = {beta:g}, which bounds it, got {smoothness:g}")

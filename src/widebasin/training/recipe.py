@@ -100,9 +100,7 @@ class Recipe:
         if self.schedule == "rsqrt":
             begins = max(self.warmup(steps_per_epoch), 1)
             return lambda step: jnp.sqrt(begins / jnp.maximum(step + 1, begins))
-        if self.schedule == "constant":
-            return optax.constant_schedule(1.0)
-        raise AssertionError(self.schedule)
+        return optax.constant_schedule(1.0)
 
     def optimizer_at(
         self,
