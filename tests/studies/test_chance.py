@@ -1,6 +1,7 @@
 """Networks that learned nothing are counted, and gains are told without them too."""
 
 import dataclasses
+import math
 
 import pandas as pd
 import pytest
@@ -22,10 +23,12 @@ def test_guessing_ends_a_little_above_chance(chance, most):
     assert guessed(chance) == pytest.approx(most)
 
 
-def said(train, compares=True, chance: float | None = 0.1, **options):
+def said(train, compares=True, chance: float | None = 0.1, diverged=lambda network: False, **options):
     """What is added to an answer; the gain is 2 points, and that of a network at chance -40."""
 
     def test(network):
+        if diverged(network):
+            return math.nan
         if train(network) < 0.2:
             return 0.1
         return 0.5 if network.method == "sgd" else 0.52
@@ -62,6 +65,11 @@ def test_a_baseline_at_chance_counts_as_well_and_settings_are_named():
         "ended so: width 10, SAM, rho 0.1, label noise 20%: no seed is left (with them +42.0 ± 0.0 points)."
     )
     assert answer.tables[0].rows == (("20%", "10", "1,000", "SGD", "0", "3 of 3"),)
+
+
+def test_where_all_diverged_or_guess_there_is_no_finite_gain():
+    answer = said(lambda n: 0.1 if n.method == "sgd" else 0.6, widths=(10,), diverged=lambda n: n.method == "sam")
+    assert answer.findings[-1].endswith("no seed is left (with them no finite gain).")
 
 
 def test_nothing_is_said_where_none_is_or_chance_is_not_known():

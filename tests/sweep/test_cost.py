@@ -11,11 +11,12 @@ from together import together
 
 import widebasin
 from widebasin.data import DataError
-from widebasin.studies.costs import bytes_in_words, cost_sentences, cost_table
+from widebasin.studies.costs import cost_sentences, cost_table
 from widebasin.sweep import Execution, Spec, UsageError, resolve
 from widebasin.sweep.accelerators import Accelerators
 from widebasin.sweep.cells import cells
 from widebasin.sweep.cost import cost_of
+from widebasin.sweep.units import bytes_in_words
 from widebasin.training import Program, choose_plan
 from widebasin.workloads import WORKLOADS
 
@@ -120,7 +121,7 @@ def test_time_here_is_estimated_from_the_smallest_and_the_largest(tmp_path):
 
 
 @together(
-    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1.5 * 2**20, "1.5 MiB"), (2**50, "1024 TiB")]
+    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1.5 * 2**20, "1.5 MiB"), (2**50, "1 PiB")]
 )
 def test_bytes_in_words(count, words):
     assert bytes_in_words(count) == words

@@ -62,6 +62,8 @@ BAD = [
     (Spec(pruners=()), "pruners", "must not be empty"),
     (Spec(output_scale=(1.0, 0.0)), "output_scale", "finite number > 0"),
     (Spec(output_scale=(float("inf"),)), "output_scale", "finite number > 0"),
+    (Spec(rhos=(0.1, 1e39)), "rhos", "at most 3.4e+38"),
+    (Spec(widths=(99999999999,)), "widths", "an array of 3.0e+22 numbers"),
     (Spec(workload="digits-resnet", output_scale=(10.0,)), "output_scale", "batch normalization"),
     (Spec(train_examples=0), "train_examples", "between 1 and 1000"),
     (Spec(train_examples=1001), "train_examples", "between 1 and 1000, which digits-mlp has"),

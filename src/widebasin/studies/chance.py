@@ -1,6 +1,7 @@
 """Sentences about networks that never got beyond guessing: how many, and the gain without them."""
 
 from dataclasses import replace
+from math import isfinite
 
 import pandas as pd
 
@@ -62,12 +63,17 @@ def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
 
 
 def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:
-    left = rows.loc[~rows["stuck"], "gain"]
-    whole = t_interval(rows["gain"]).with_error(digits)
+    left, unit = rows.loc[~rows["stuck"], "gain"], unit_after(wording.metric)
     if left.empty:
-        return f"no seed is left (with them {whole}{unit_after(wording.metric)})"
-    without = f"{t_interval(left).with_error(digits)}{unit_after(wording.metric)}"
-    return f"{without} over {len(left)} of {len(rows)} seeds (with them {whole})"
+        return f"no seed is left (with them {_mean(rows['gain'], digits, unit)})"
+    without = f"{_mean(left, digits, unit)} over {len(left)} of {len(rows)} seeds"
+    return f"{without} (with them {_mean(rows['gain'], digits)})"
+
+
+def _mean(gains: pd.Series, digits: int, unit: str = "") -> str:
+    """The mean with its standard error; where a network diverged there is no finite one."""
+    mean = t_interval(gains)
+    return f"{mean.with_error(digits)}{unit}" if isfinite(mean.mean) else "no finite gain"
 
 
 def _table(tables: Tables, stuck: pd.Series) -> Table:

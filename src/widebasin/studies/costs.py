@@ -8,16 +8,7 @@ from widebasin.report.tables import Table
 from widebasin.statistics.intervals import NONE
 from widebasin.sweep.accelerators import Accelerators
 from widebasin.sweep.cost import Cost
-from widebasin.sweep.progress import duration
-
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def bytes_in_words(count: float) -> str:
-    """``3.5 MiB``."""
-    power = min(len(UNITS) - 1, int(math.log2(max(count, 1)) // 10))
-    scaled = count / 1024**power
-    return f"{scaled:.0f} {UNITS[power]}" if scaled >= 100 else f"{scaled:.3g} {UNITS[power]}"
+from widebasin.sweep.units import bytes_in_words, duration
 
 
 def cost_table(cost: Cost) -> Table:

@@ -35,7 +35,7 @@ class Options:
     at: Epoch = "final"
     """Report the final epoch, or the best epoch on the validation split."""
     samples: int = 256
-    """Number of training examples used to measure curvature."""
+    """Number of training examples used to measure curvature; all, if there are fewer."""
 
     def check(self) -> None:
         """Raises ``UsageError`` if a value is invalid."""
@@ -50,7 +50,7 @@ class Measures:
     """How trained networks are measured."""
 
     samples: int = 256
-    """Number of training examples used to measure curvature."""
+    """Number of training examples used to measure curvature; all, if there are fewer."""
     multiples: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = (1.0,)
     """Multiples of the training learning rate at which stability is tested."""
     sharpness_rho: float = 0.05

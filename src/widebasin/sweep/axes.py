@@ -4,19 +4,21 @@ The table determines the flags and keys of a spec, their checks, the product of 
 network, the flags of ``widebasin train`` and the phrases of a report. A workload can add its own axes.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from widebasin.axis import Axis
 
+# Beyond it a float32 is infinite.
+LARGEST = 3.4e38
+
 
 def _finite(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
+    return 0 <= value <= LARGEST
 
 
 def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
+    return 0 < value <= LARGEST
 
 
 def _share(value: float) -> bool:
@@ -70,7 +72,7 @@ AXES: tuple[Axis, ...] = (
         "rho",
         "rhos",
         float,
-        "a finite number >= 0",
+        f"a finite number >= 0, at most {LARGEST:g}",
         _finite,
         lambda workload: workload.rhos,
         help="Radius of the ascent; used by all methods except sgd.",
@@ -100,7 +102,7 @@ AXES: tuple[Axis, ...] = (
         "output_scale",
         "output_scale",
         float,
-        "a finite number > 0",
+        f"a finite number > 0, at most {LARGEST:g}",
         _positive,
         lambda workload: workload.output_scales,
         help="Scale alpha of the lazy regime: alpha (f(w) - f(w0)) is trained with the loss over alpha squared.",
@@ -119,7 +121,7 @@ AXES: tuple[Axis, ...] = (
         "weight_decay",
         "weight_decay",
         float,
-        "a finite number >= 0",
+        f"a finite number >= 0, at most {LARGEST:g}",
         _finite,
         lambda workload: (workload.recipe.weight_decay,),
         help="Weight decay coefficient.",
@@ -128,7 +130,7 @@ AXES: tuple[Axis, ...] = (
         "learning_rate",
         "learning_rate",
         float,
-        "a finite number > 0",
+        f"a finite number > 0, at most {LARGEST:g}",
         _positive,
         lambda workload: (workload.recipe.learning_rate,),
         help="Learning rate at the start of the schedule.",

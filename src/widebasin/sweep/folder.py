@@ -41,6 +41,7 @@ from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
 from widebasin.sweep.tables import TableError, packed, stacked, unpacked
 from widebasin.sweep.trackers import ALWAYS, TRACKERS
+from widebasin.sweep.units import bytes_in_words
 
 RECORD_FORMAT = 5
 # What the figures, the page and the tables of a sweep take, generously.
@@ -176,7 +177,7 @@ class ResultsFolder:
         needed = bytes_needed + REPORT_BYTES
         free = shutil.disk_usage(self.path).free
         if free < needed:
-            remedy = f"has {free / 2**20:.0f} MiB free and the sweep needs up to {needed / 2**20:.0f}"
+            remedy = f"has {bytes_in_words(free)} free and the sweep needs up to {bytes_in_words(needed)}"
             raise UsageError(self.argument, str(self.path), f"{remedy}; free some space or {self._another}")
         self.write(".probe", b"\0" * 4096)
         (self.path / ".probe").unlink()

@@ -17,6 +17,7 @@ from widebasin.sam import method_named
 from widebasin.shown import say, shown
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
+from widebasin.sweep.units import duration
 from widebasin.training import EpochReport
 from widebasin.workloads import WORKLOADS
 
@@ -242,10 +243,3 @@ def tracker(console: Console, quiet: bool) -> Callable[[Sequence[Item], str], It
                 last = time.perf_counter()
 
     return track
-
-
-def duration(seconds: float) -> str:
-    """``1m05s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

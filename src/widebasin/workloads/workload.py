@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,8 @@ PARAMETRIZATION = "parametrization"
 FEW_TO_JUDGE = 30
 # To which share of each other numbers of parameters are matched by pruning.
 MATCH = 0.005
+# Numbers of one array; XLA counts to 2**63, over all networks of a program and their batches.
+LARGEST_ARRAY = 2**56
 
 
 @dataclass(frozen=True)
@@ -192,8 +195,11 @@ class Workload(abc.ABC):
         return self.new_problem(width, recipe, settings)
 
     def check_width(self, width: int, settings: Settings = Settings()) -> None:
-        """Raises ``ValueError`` if there is no model of this width, without building one."""
-        self.structure(width, settings)
+        """Raises ``ValueError`` if there is no model of this width, or none that could be trained; builds none."""
+        shapes = jax.tree.leaves(self.structure(width, settings))
+        sizes = [math.prod(leaf.shape) for leaf in shapes if isinstance(leaf, jax.ShapeDtypeStruct)]
+        if (largest := max(sizes, default=0)) > LARGEST_ARRAY:
+            raise ValueError(f"it has an array of {largest:.1e} numbers, and an array can have {LARGEST_ARRAY:.1e}")
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
     def structure(self, width: int, settings: Settings = Settings()) -> Any:
