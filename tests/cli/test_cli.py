@@ -17,7 +17,7 @@ from rich.console import Console
 from sweep.commands import start, widebasin
 from together import together
 
-from widebasin import __version__, cli, theory
+from widebasin import __version__, cli, theory, training_commands
 from widebasin.shown import shown
 from widebasin.studies import STUDIES
 from widebasin.sweep import UsageError, resolve
@@ -196,8 +196,8 @@ def test_train_keeps_the_parameters_of_one_network(tmp_path, here):
 @pytest.mark.parametrize(("given", "scale"), [({}, 100.0), ({"output_scale": 2.0}, 2.0)])
 def test_train_trains_one_network_of_a_workload_with_several_scales(given, scale, monkeypatch):
     trained = []
-    monkeypatch.setattr(cli, "_sweep", lambda spec, *rest: trained.append(spec))
-    cli.Train(workload="digits-vgg11-lazy", method="sgd", **given).run(Console(file=io.StringIO()))
+    monkeypatch.setattr(training_commands, "_sweep", lambda spec, *rest: trained.append(spec))
+    training_commands.Train(workload="digits-vgg11-lazy", method="sgd", **given).run(Console(file=io.StringIO()))
     (cell,) = cells(resolve(trained[0]))
     assert [point["output_scale"] for point in cell.points] == [scale]
     assert cell.settings.centered

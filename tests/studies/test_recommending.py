@@ -14,9 +14,8 @@ from widebasin.studies.recommending import commands, recommendation_table, recom
 from widebasin.studies.running import single_network
 from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells
+from widebasin.training_commands import TUNED, single
 from widebasin.workloads import WORKLOADS
-
-TUNED = cli.TUNED
 
 
 def answered(results, **given):
@@ -95,7 +94,7 @@ def test_the_printed_command_trains_the_large_network_with_the_same_settings():
     printed = list(commands(recommendations(found, Options()), found.spec, 4096))
     (sam,) = [line for line in printed if "--method sam" in line]
     parsed = cli._parse(shlex.split(sam)[1:])
-    spec, _ = single_network(*cli._single(parsed))
+    spec, _ = single_network(*single(parsed))
     (cell,) = cells(resolve(spec))
     (point,) = cell.points
     assert (cell.width, cell.settings.parametrization, cell.settings.base_width) == (4096, "mup2", 10)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from sweep.made_up import DEPTH, DROPOUT, NAME, deep_line, hidden_layers
 
-from widebasin import cli
+from widebasin import cli, training_commands
 from widebasin.sweep import Execution, Spec, UsageError, read_spec, resolve, spec_toml
 from widebasin.sweep.axes import AXES, Axis, from_record, record_of, with_own
 from widebasin.sweep.cells import cells
@@ -42,7 +42,7 @@ def test_an_axis_is_a_flag_of_sweeps_a_flag_of_train_a_column_and_is_checked(axi
     assert axis.help
     assert axis.phrase.count("{}") == 1
     assert axis.flag in {field.name for field in dataclasses.fields(Spec)}
-    assert axis.name in {field.name for field in dataclasses.fields(cli.Train)}
+    assert axis.name in {field.name for field in dataclasses.fields(training_commands.Train)}
     resolved = resolve(Spec())
     assert all(axis.holds(value) and isinstance(value, axis.kind) for value in axis.defaults(WORKLOADS["digits-mlp"]))
     assert axis.name in rows_of_spec(resolved)
@@ -166,7 +166,7 @@ def test_own_axes_are_flags_once_the_workload_is_named(made_up, tmp_path, capsys
 
 def test_train_takes_one_value_of_an_own_axis(made_up, monkeypatch):
     trained = []
-    monkeypatch.setattr(cli, "_sweep", lambda spec, *rest: trained.append((spec, rest[2])))
+    monkeypatch.setattr(training_commands, "_sweep", lambda spec, *rest: trained.append((spec, rest[2])))
     cli._parse(["train", "--workload", NAME, "--depth", "3"]).run(Console(file=io.StringIO()))
     ((spec, output),) = trained
     (cell,) = cells(resolve(spec))
