@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 CONFIDENCE = 0.95
 # Two values that differ by less than about this share are equal but for rounding: metrics are kept in 32 bits.
@@ -105,6 +104,8 @@ def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: flo
         error = float(array.std(ddof=1) / np.sqrt(count))
     if count == 2 and error <= ROUNDING * np.abs(array).max():
         return Interval(mean, 0.0, float("nan"), float("nan"), count, confidence)
+    from scipy import special  # takes a quarter of a second, and processes that only train need none
+
     half = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     return Interval(mean, error, mean - half, mean + half, count, confidence)
 

@@ -5,13 +5,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from widebasin.training.hosts import agreed, explained
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 FORMAT = 1
 
@@ -52,6 +54,8 @@ class Checkpoints:
         Raises:
             CheckpointError: if it cannot be written; previous checkpoints stay intact.
         """
+        import orbax.checkpoint as ocp
+
         manager = self._open()
 
         def kept() -> None:
@@ -80,6 +84,8 @@ class Checkpoints:
         """
         if not self._agreed(self.folder.exists):
             return None
+        import orbax.checkpoint as ocp
+
         manager = self._open()
         for epoch in self._agreed(lambda: [one for one in manager.all_steps() if not self._seal(one).exists()]):
             manager.delete(epoch)
@@ -129,7 +135,9 @@ class Checkpoints:
     def _seal(self, epoch: int) -> Path:
         return self.folder / f"{epoch}.seal"
 
-    def _open(self) -> ocp.CheckpointManager:
+    def _open(self) -> "ocp.CheckpointManager":
+        import orbax.checkpoint as ocp  # takes a fifth of a second, and short runs write no checkpoints
+
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
