@@ -254,6 +254,7 @@ def test_wandb_keeps_runs_offline_and_sends_no_epoch_twice(tmp_path, monkeypatch
     assert len(set(sent)) == len(sent) == 2 * 4
 
 
+@pytest.mark.slow  # what these tests need is installed for slow ones only
 def test_wandb_without_a_login_asks_nothing_and_says_what_to_do(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setattr(wandb, "login", lambda prompt, verify: prompt)
