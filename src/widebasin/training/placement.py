@@ -147,6 +147,14 @@ class Placement:
 
         return jax.tree.map(put, tree)
 
+    def read(self, tree: PyTree) -> PyTree:
+        """Arrays with a leading axis over networks, on the host if devices share the networks.
+
+        There a row can be taken. On devices that share the rows, taking one is a program in which they wait for each
+        other, and two such programs of two threads can wait for ever.
+        """
+        return jax.device_get(tree) if self.many and self.mesh is not None else tree
+
     def put_together(self, batch: PyTree) -> PyTree:
         """A batch of one network, on the devices that split it, of the parts that the hosts have of it."""
         sharding = self._sharding(PartitionSpec(None, DEVICES))

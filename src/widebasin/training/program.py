@@ -159,16 +159,18 @@ class Program:
         )
         # The host reads what is on the disk, network by network.
         index = jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], index)
+        own_sources = self.placement.read(sources)
 
         def read(rows: Callable[..., Any], at: int) -> PyTree:
-            own_source, own_index = jax.tree.map(lambda leaf: leaf[at : at + 1], (sources, index))
+            own_source, own_index = jax.tree.map(lambda leaf: leaf[at : at + 1], (own_sources, index))
             return next(iter(rows(own_source, own_index, "train")))
 
         with plain.reading() as rows:
             networks = [read(rows, at) for at in range(len(points))]
         stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *networks)
         batches = self.placement.compiled(batch, shared=1, once=True)(sources, stacked, self.data)
-        return masks_of(plain, points, Model(state.params, state.model), sources, batches, self._pruning_keys(points))
+        models, batches = self.placement.read((Model(state.params, state.model), batches))
+        return masks_of(plain, points, models, own_sources, batches, self._pruning_keys(points))
 
     @staticmethod
     def _pruning_keys(points: Sequence[Point]) -> Key[Array, " n"]:
