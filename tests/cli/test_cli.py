@@ -90,7 +90,7 @@ def test_every_study_is_a_command(here):
             "scales alpha, such as 1 100",
         ),
         (("sweep", "--devices", "0"), "devices = 0", "at least 1"),
-        (("sweep", "--devices", "1000"), "devices = 1000", "the number of devices of this host"),
+        (("sweep", "--devices", "1000"), "devices = 1000", "the devices that this process has"),
         (("sweep", "--workers", "-1"), "workers = -1", "at least 0"),
         ((*CONSTANTS, "--rho", "-1"), "rho = -1.0", ">= 0"),
         ((*CONSTANTS[:-1], "4"), "pl = 4.0", "at most 1"),

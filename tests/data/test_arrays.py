@@ -92,6 +92,11 @@ WRONG[3, 1] = np.nan
         ({"inputs": FLOATS, "targets": WRONG}, "targets of example 3"),
         ({"inputs": FLOATS * 1e300, "targets": LABELS}, "infinite in float32"),
         (
+            {"inputs": FLOATS + 1.7e9, "targets": LABELS},
+            r"inputs from 1699999999 to .* lose their differences in float32; subtract the mean and divide by",
+        ),
+        ({"inputs": FLOATS, "targets": FLOATS * 1e-300}, "targets from .*e-30. to .* lose their differences"),
+        (
             {"inputs": FLOATS, "targets": LABELS + 1},
             "used as classes, but these are 3 numbers from 1 to 3, and 0 to k - 1 are needed",
         ),

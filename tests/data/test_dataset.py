@@ -125,6 +125,15 @@ def test_arrays_of_several_lengths_are_refused():
         in_memory(targets={"tags": LABELS, "weights": LABELS[:3]})
 
 
+def test_what_are_no_arrays_of_numbers_is_refused():
+    listed = in_memory()
+    object.__setattr__(listed, "inputs", [[0, 1]] * 12)  # tests check the types of arguments
+    with pytest.raises(ValueError, match=r"inputs of small must be arrays of examples \(numpy\.asarray\), got a int"):
+        listed.__post_init__()
+    with pytest.raises(ValueError, match=r"targets of small must be numbers, got <U1: numpy\.unique"):
+        in_memory(targets=np.array(["a", "b"] * 6))
+
+
 def test_a_label_may_be_missing_where_an_example_has_several():
     tags = np.array([[0, 1, -1], [2, -1, -1]], np.int32)
     tagged = Dataset("tagged", np.zeros((2, 3), np.int32), tags, 3)

@@ -38,6 +38,8 @@ def test_there_is_no_reading_where_nothing_can_be_paired():
 def test_metrics_of_a_table_are_those_that_it_has_and_the_loss():
     results, own = results_table(growing, metric="episode_return"), METRICS["episode_return"]
     assert metrics_in(results, (own, ACCURACY)) == (own, LOSS)
+    # Its values may all be NaN, as a ROC-AUC of one class.
+    assert metrics_in(results.assign(best_valid_episode_return=np.nan), (own, ACCURACY)) == (own, LOSS)
     nats = Metric("loss", False, "nats")
     assert metrics_in(results, (nats,)) == (nats,)
     assert metrics_in(results.drop(columns="best_valid_loss"), (own,)) == (own,)

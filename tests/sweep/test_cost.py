@@ -67,7 +67,8 @@ def test_memory_is_at_least_what_xla_says_and_not_much_more():
     plan = choose_plan(cell.problem(), 6)
     program = Program(cell.problem(), cell.with_radius, plan)
     program.prepare(cell.points)
-    memory = program.loop._prepared.memory_analysis()
+    (compiled,) = program.loop._prepared.values()
+    memory = compiled.memory_analysis()
     needed = memory.temp_size_in_bytes + memory.argument_size_in_bytes
     (found,) = cost_of(spec, Execution(), calibrate=False).cells
     assert 0.5 < found.memory / needed < 4

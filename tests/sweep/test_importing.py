@@ -1,12 +1,16 @@
 """A network that was trained elsewhere is judged and measured as one that was trained here."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import widebasin
+from widebasin.models import Applied
 from widebasin.sweep.importing import import_network
 from widebasin.sweep.spec import resolve, single_spec
 from widebasin.workloads import WORKLOADS
@@ -77,6 +81,21 @@ def test_running_statistics_are_its_state(tmp_path):
     assert losses[0] != losses[1]
 
 
+@pytest.mark.parametrize("names", [("b", "a"), ("params.b", "params.a"), ("params['b']", "params['a']")])
+def test_names_decide_with_and_without_what_all_have_in_front(names, tmp_path, monkeypatch):
+    """Arrays of equal shapes, in another order than the model's."""
+
+    def build(width, key):
+        del key
+        return Applied({"a": jnp.zeros((64, 10)), "b": jnp.zeros((64, 10))}, lambda p, x: width * x @ (p["a"] - p["b"]))
+
+    monkeypatch.setitem(WORKLOADS, "two", replace(WORKLOADS["digits-mlp"], name="two", build=build))
+    np.savez(tmp_path / "mine.npz", **{names[0]: np.full((64, 10), 2.0), names[1]: np.ones((64, 10))})
+    import_network(spec_of("two", width=1), tmp_path / "mine.npz", tmp_path / "r")
+    a, b = jax.tree.leaves(widebasin.load_network(tmp_path / "r").model)
+    assert (float(a.mean()), float(b.mean())) == (1.0, 2.0)
+
+
 def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
     spec = spec_of(width=3)
     params, _ = WORKLOADS["digits-mlp"].network(3).initialize(jax.random.key(0))
@@ -91,7 +110,9 @@ def test_other_arrays_are_refused_and_nothing_is_written(tmp_path):
         (larger, r"has .*weights.* of shape \[12, 64\], but weights.* of the model has \[9, 64\]"),
         (swapped, "has .* in another position than the model"),
         (jax.tree.leaves(params)[1:], r"has 5 parameters, but the model has 6 \("),
-        (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite: the network has diverged"),
+        (jax.tree.map(lambda leaf: leaf * np.nan, params), "are not finite in float32: the network has diverged"),
+        (jax.tree.map(lambda leaf: np.full(leaf.shape, 1e300), params), "are not finite in float32"),
+        (jax.tree.map(lambda leaf: leaf * 1j, params), "has .* of complex numbers; the model has float32"),
         (tmp_path / "none.npz", "does not exist"),
         (tmp_path / "mine.pt", r"must be a file \.npz"),
     ):

@@ -190,7 +190,7 @@ def test_devices_that_cannot_share_the_work_are_refused_with_the_reason():
     alone = Execution(devices=2, networks_at_once=1)
     assert plan(alone, seeds=3, batch_size=50).devices == 2
     available = jax.local_device_count()
-    with pytest.raises(UsageError, match=f"must be at most {available}, the number of devices of this host"):
+    with pytest.raises(UsageError, match=f"must be at most {available}, the devices that this process has"):
         plan(replace(alone, devices=available + 1))
     with pytest.raises(UsageError, match="devices = 0: must be a whole number of at least 1"):
         Execution(devices=0).check()

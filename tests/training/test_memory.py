@@ -24,7 +24,8 @@ def occupied(problem, networks=2):
     own = dict.fromkeys(problem.axes, 0.1)
     settings = own | {"rho": 0.05, "label_noise": 0.0, "weight_decay": 1e-4, "learning_rate": 0.1}
     program.prepare([Point.of(seed, **settings) for seed in range(networks)])
-    memory = program.loop._prepared.memory_analysis()
+    (compiled,) = program.loop._prepared.values()
+    memory = compiled.memory_analysis()
     given = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return (given + memory.temp_size_in_bytes - bytes_of(problem.data)) / networks
 

@@ -9,7 +9,7 @@ import pytest
 from training.tasks import DIGITS, Normalized
 
 from widebasin import curvature
-from widebasin.models import BATCH_AXIS, MLP
+from widebasin.models import BATCH_AXIS, MLP, Applied
 from widebasin.training import Network, computing_in
 
 INPUTS = jnp.asarray(DIGITS.dataset.inputs[:20])
@@ -164,3 +164,13 @@ def test_arrays_that_would_neither_be_trained_nor_kept_are_refused():
 
     with pytest.raises(ValueError, match=r"the model's order is an array of int32"):
         Network(Shuffled)
+
+
+def test_parameters_are_float32_and_there_are_some():
+    def halved(key):
+        return Applied({"a": jax.random.normal(key, (4, 2), jnp.bfloat16)}, lambda params, inputs: inputs @ params["a"])
+
+    with pytest.raises(ValueError, match=r"'a'\] is an array of bfloat16: .* give the recipe precision='bfloat16'"):
+        Network(halved)
+    with pytest.raises(ValueError, match="the model has no parameters"):
+        Network(lambda key: Applied({}, lambda params, inputs: inputs))

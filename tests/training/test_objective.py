@@ -91,6 +91,10 @@ def test_the_first_metric_judges_unless_another_is_named():
     assert Objective(cross_entropy, several, judge=LOSS).all_metrics == (LOSS, ACCURACY, top)
     with pytest.raises(ValueError, match="judge must be one of accuracy, loss, got 'top3'"):
         Objective(cross_entropy, {ACCURACY: accuracy}, judge=top)
+    named = Objective(cross_entropy, {ACCURACY: accuracy})
+    object.__setattr__(named, "judge", "accuracy")  # tests check the types of arguments
+    with pytest.raises(ValueError, match="one of accuracy, loss, got 'accuracy', which is no Metric"):
+        named.__post_init__()
 
 
 def test_two_metrics_of_one_name_are_refused():
@@ -99,6 +103,34 @@ def test_two_metrics_of_one_name_are_refused():
         Objective(cross_entropy, {ACCURACY: accuracy}, {ACCURACY: lambda outputs, targets: 0.0})
     with pytest.raises(ValueError, match="none may be loss, got loss twice"):
         Objective(cross_entropy, {Metric("loss", True): accuracy})
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        (lambda outputs, target: outputs[:1], r"\(1,\)"),
+        (lambda outputs, target: outputs, r"\(3,\)"),
+        (lambda outputs, target: (outputs.sum(), outputs), r"\(\) and \(3,\)"),
+        (lambda outputs, target: (outputs[0], outputs[1], outputs[2]), r"\(\) and \(\) and \(\)"),
+        (lambda outputs, target: {"sum": outputs[0]}, r"\(\)"),
+    ],
+)
+def test_the_value_of_an_example_is_a_number(value, shape):
+    """Of shape (1,) it would be multiplied by the number of examples, in silence."""
+    outputs, targets = jnp.zeros((5, 3)), jnp.zeros(5, jnp.int32)
+    top = Metric("top3", True)
+    for name, objective in (("loss", Objective(value)), ("top3", Objective(cross_entropy, {top: value}))):
+        with pytest.raises(ValueError, match=f"the {name} of an example must be a number, or .* has shape {shape}: g"):
+            objective.of_examples(outputs, targets)
+
+
+def test_the_value_of_a_data_set_is_a_number():
+    top = Metric("top3", True)
+    for value in (0.25, np.float32(0.25), np.array(0.25), jnp.array(0.25)):
+        assert Objective(cross_entropy, {}, {top: lambda o, t, v=value: v}).of_whole(np.ones(3), None) == {"top3": 0.25}
+    for value, got in ((None, "a NoneType"), (np.array([0.5]), r"a ndarray of shape \(1,\)"), ("0.5", "a str")):
+        with pytest.raises(ValueError, match=f"top3 of a data set must be a number, and is {got}"):
+            Objective(cross_entropy, {}, {top: lambda o, t, v=value: v}).of_whole(np.ones(3), None)
 
 
 # Labels of which some are missing -------------------------------------------------------------------------------------

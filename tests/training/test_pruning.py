@@ -10,10 +10,11 @@ import optax
 import pytest
 from training.tasks import DIGITS, NORMALIZED, leaves, point, program_of, trained
 
+from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.models import ViT
 from widebasin.sparsity import prunable, pruned_per_layer
-from widebasin.training import Network, Plan, pruned_parameters
+from widebasin.training import Network, Plan, Program, pruned_parameters
 from widebasin.training.loops import Dispatched
 from widebasin.training.pruning import kernels
 
@@ -47,6 +48,23 @@ def test_counts_are_exact_and_biases_stay(of_group):
     for one, mask in zip(GROUP, of_group, strict=True):
         counted = pruned_parameters(DIGITS.network.shapes, one["sparsity"], one["pruner"])
         assert sum(np.sum(~leaf) for leaf in mask) == counted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prepared", "then"), [((DENSE,), (DENSE, RANDOM)), ((DENSE, RANDOM), (DENSE,))], ids=["dense", "pruned"]
+)
+def test_a_program_that_is_prepared_for_one_kind_of_group_trains_the_other(prepared, then):
+    """Only groups with a pruned network have masks."""
+    plan = Plan(2, "scan", "cpu")
+    program = Program(DIGITS, sam.METHODS["sam"].with_radius, plan)
+    program.prepare(prepared)
+    state, source, hyperparameters = program.start(then)
+    for last in (False, True):
+        state, _ = program.epoch(state, source, hyperparameters, last)
+    alone, _ = trained(DIGITS, "sam", then, plan)
+    for mine, theirs in zip(leaves(state), leaves(alone), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @jax.jit

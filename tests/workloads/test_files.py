@@ -136,17 +136,33 @@ def test_a_model_that_is_none_is_an_error_of_the_width(mine, old, new, words):
         ),
         ("objective=CLASSIFICATION", "objective=REGRESSION", r"outputs of shape \(2,\) .* targets .* have shape \(\)"),
         ("np.arange(600) % 2", "np.arange(600) * 0", "all targets of two spirals are of class 0: nothing to learn"),
+        (
+            "objective=CLASSIFICATION",
+            "objective=Objective(lambda outputs, target: outputs)",
+            r"mine\.py: the loss of an example must be a number, .* has shape \(2,\)",
+        ),
         ("train=300", "train=600", "trains on 600.* there are 600 here: complete the data, or take smaller sizes"),
     ],
-    ids=["load", "outputs", "regression", "one class", "sizes"],
+    ids=["load", "outputs", "regression", "one class", "no number", "sizes"],
 )
 def test_data_and_model_that_do_not_fit_are_found_before_training(mine, old, new, words):
     assert old in TEMPLATE
-    text = TEMPLATE.replace("import CLASSIFICATION, Recipe", "import CLASSIFICATION, REGRESSION, Recipe")
+    text = TEMPLATE.replace("import CLASSIFICATION, Recipe", "import CLASSIFICATION, REGRESSION, Objective, Recipe")
     mine.write_text(text.replace(old, new))
     workload = workload_named(str(mine))
     with pytest.raises(DataError, match=words):
         workload.problem(4, workload.recipe)
+
+
+def test_inputs_that_are_not_finite_are_said_once(mine, caplog):
+    found = re.search(r"^ *inputs \+= .*$", TEMPLATE, re.MULTILINE)
+    assert found
+    mine.write_text(TEMPLATE.replace(found[0], f"{found[0]}\n    inputs[[3, 5]] = np.nan"))
+    workload = workload_named(str(mine))
+    for width in (2, 4):
+        workload.problem(width, workload.recipe)
+    (said,) = [one.getMessage() for one in caplog.records if "NaN" in one.getMessage()]
+    assert "inputs of example 3 (and 1 others) are NaN or infinite" in said
 
 
 @pytest.mark.parametrize(

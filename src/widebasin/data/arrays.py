@@ -16,6 +16,8 @@ CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
 FEW = 10
 # float32 has all whole numbers up to here.
 LARGEST_LABEL = 1 << 24
+# Rounding to float32 may change a value by so many standard deviations of its feature.
+TOLERANCE = 0.01
 TO_CLASSIFY, TO_REGRESS = (f"say FILE.npz:{task}, or arrays(path, task={task!r}) in Python" for task in TASKS)
 LOGGER = logging.getLogger("widebasin")
 
@@ -139,7 +141,21 @@ def _floats(path: Path, name: str, values: np.ndarray, needed: str) -> np.ndarra
         raise DataError(
             f"{path}: {name} of example {wrong[0]} (and {wrong.size - 1:,} others) have NaN or are infinite in float32"
         )
+    if values.dtype.itemsize > floats.dtype.itemsize:
+        _refuse_merged(path, name, values.reshape(len(values), -1), floats.reshape(len(values), -1))
     return floats
+
+
+def _refuse_merged(path: Path, name: str, values: np.ndarray, floats: np.ndarray) -> None:
+    """Raises ``DataError`` if float32 does not tell apart what is different in float64."""
+    lost = np.abs(values - floats).max(0) > TOLERANCE * values.std(0)
+    lost &= values.max(0) > values.min(0)
+    if lost.any():
+        low, high = values[:, lost.argmax()].min(), values[:, lost.argmax()].max()
+        raise DataError(
+            f"{path}: {name} from {low:.10g} to {high:.10g} lose their differences in float32; subtract the mean and "
+            "divide by the standard deviation before they are saved"
+        )
 
 
 def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None) -> int | None:

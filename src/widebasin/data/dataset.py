@@ -69,11 +69,19 @@ class Dataset:
     training_classes: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` unless all arrays have as many examples, and labels are below the number of classes.
+        """Raises ``ValueError`` unless all are arrays of as many examples, and labels are below the number of classes.
 
         A label below 0 would be read as one of the last, and one beyond the outputs makes the loss NaN; -1 is allowed
         where targets have more than one axis.
         """
+        for name, tree in (("inputs", self.inputs), ("targets", self.targets)):
+            for leaf in jax.tree.leaves(tree):
+                if not np.ndim(leaf):
+                    got = f"a {type(leaf).__name__}"
+                    raise ValueError(f"{name} of {self.name} must be arrays of examples (numpy.asarray), got {got}")
+                if leaf.dtype.kind in "USO":
+                    remedy = "numpy.unique(..., return_inverse=True)[1] numbers texts"
+                    raise ValueError(f"{name} of {self.name} must be numbers, got {leaf.dtype}: {remedy}")
         lengths = {
             f"{name}{jax.tree_util.keystr(path)}": len(leaf)
             for name, tree in (("inputs", self.inputs), ("targets", self.targets))

@@ -29,12 +29,16 @@ class Reading:
 
 
 def metrics_in(results: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The metrics, followed by the loss, that a table of results has values of on both splits at both epochs."""
+    """The metrics, followed by the loss, that a table of results has values of on both splits at both epochs.
+
+    The first one, by which networks are judged, is there even if no network has a value of it.
+    """
     every = metrics if LOSS.name in {metric.name for metric in metrics} else (*metrics, LOSS)
     return tuple(
         metric
         for metric in every
-        if all(_known(results, Design(metric, ()).column(part, at)) for part in SELECTIONS for at in EPOCHS)
+        if metric is every[0]
+        or all(_known(results, Design(metric, ()).column(part, at)) for part in SELECTIONS for at in EPOCHS)
     )
 
 

@@ -224,7 +224,9 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     first, last = gain_interval(one.rows.iloc[0]), gain_interval(one.rows.iloc[-1])
     counts = one.rows["num_params"]
     if not np.isfinite(one.rows["gain"]).any():
-        return f"{subject} is finite at none of the sizes: networks compared have diverged."
+        diverged = one.rows[["baseline_diverged", "diverged"]].to_numpy().any()
+        why = "networks compared have diverged" if diverged else f"no network has a finite {wording.metric.title}"
+        return f"{subject} is finite at none of the sizes: {why}."
     # The unit stands after the first number.
     unit = unit_after(wording.metric)
     units = (unit, "") if np.isfinite(first.mean) else ("", unit)

@@ -142,8 +142,13 @@ def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: 
         if argument == "state":
             remedy = "give its running statistics, in their order: import_network(..., state=...) from Python"
         raise UsageError(argument, name, f"has {len(found)} {what}, but {has}; {remedy}")
-    by_name: Mapping[str, Any] = {_plain(one): array for one, array in found}
     places = [place for place, _ in wanted]
+    first = {place.partition(".")[0] for place in places}
+    shorter = {place.partition(".")[2]: place for place in places}
+    # The attribute that has all of them, as params of Applied, need not be named.
+    common = shorter if len(first) == 1 and all(shorter) else {}
+    found = [(common.get(_plain(one), one), array) for one, array in found]
+    by_name: Mapping[str, Any] = {_plain(one): array for one, array in found}
     named = len(by_name) == len(found) and set(by_name) == set(places)
     if not named:
         moved = [
@@ -160,7 +165,12 @@ def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: 
         if tuple(np.shape(chosen)) != tuple(leaf.shape):
             remedy = f"has {source} of shape {list(np.shape(chosen))}, but {place} of the model has {list(leaf.shape)}"
             raise UsageError(argument, name, f"{remedy}; give arrays of the same model and width")
-        if not np.isfinite(np.asarray(chosen, np.float64)).all():
-            raise UsageError(argument, name, f"has {source} with values that are not finite: the network has diverged")
-        arrays.append(np.asarray(chosen).astype(leaf.dtype))
+        if np.iscomplexobj(chosen):
+            raise UsageError(argument, name, f"has {source} of complex numbers; the model has {leaf.dtype}")
+        with np.errstate(over="ignore"):
+            array = np.asarray(chosen).astype(leaf.dtype)
+        if not np.isfinite(array.astype(np.float64)).all():
+            what = f"has {source} with values that are not finite in {leaf.dtype}: the network has diverged"
+            raise UsageError(argument, name, what)
+        arrays.append(array)
     return jax.tree_util.tree_unflatten(structure, arrays)

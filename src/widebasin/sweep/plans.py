@@ -82,7 +82,7 @@ def _check_available(devices: int) -> None:
     """Raises ``UsageError`` if this host has fewer devices."""
     available = jax.local_device_count()
     if devices > available:
-        raise UsageError("devices", devices, f"must be at most {available}, the number of devices of this host")
+        raise UsageError("devices", devices, f"must be at most {available}, the devices that this process has")
 
 
 def plan_here(cell: Cell, plan: Plan, execution: Execution) -> Plan:

@@ -87,7 +87,8 @@ class Scanned(Loop):
     def __init__(self, problem: Problem, method_at: Callable[[Any], Method], placement: Placement) -> None:
         super().__init__(problem, method_at, placement)
         self._epoch = placement.compiled(self._epoch_one, shared=3, donate=True)
-        self._prepared: Any = None
+        # By the structure of the hyperparameters: only groups with a pruned network have masks.
+        self._prepared: dict[Any, Any] = {}
         # Devices that train one network together communicate, and what they say must not meet what comes next.
         self.ahead = 1 if placement.many or placement.plan.devices_of_all == 1 else 0
 
@@ -96,7 +97,7 @@ class Scanned(Loop):
         state, index = self._begun(state, source, hyperparameters, data)
         first, last = np.asarray(0, np.int32), np.asarray(False)
         lowered = self._epoch.lower(state, index, source, hyperparameters, data, first, last)
-        self._prepared = lowered.compile()
+        self._prepared[jax.tree.structure(hyperparameters)] = lowered.compile()
 
     def begin_epoch(
         self,
@@ -108,7 +109,7 @@ class Scanned(Loop):
         last: bool,
     ) -> tuple[TrainingState, Callable[[], dict[str, np.ndarray]]]:
         """See ``Loop``; the devices may still be at it."""
-        epoch = self._epoch if self._prepared is None else self._prepared
+        epoch = self._prepared.get(jax.tree.structure(hyperparameters), self._epoch)
         state, index = self._begun(state, source, hyperparameters, data)
         first = np.asarray(number * self.problem.steps_per_epoch, np.int32)
         state, metrics, collected = epoch(state, index, source, hyperparameters, data, first, np.asarray(last))

@@ -74,6 +74,10 @@ class Network:
         self.stateful = bool(self.state_shapes)
         self.takes_key = "key" in _parameters_of_call(self.static)
         self.num_params = count_parameters(model)
+        if not self.num_params:
+            raise ValueError(
+                "the model has no parameters, which are its floating-point arrays: there is nothing to train"
+            )
         self.dtype = jnp.dtype(jnp.bfloat16) if precision == "bfloat16" else None
 
     def initialize(self, key: Key[Array, ""]) -> tuple[PyTree, list[Array]]:
@@ -209,6 +213,11 @@ def _refuse_other_arrays(model: PyTree) -> None:
             raise ValueError(
                 f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: arrays of a model "
                 "are its parameters and must be floating-point; keep constants in a tuple, other arrays in its state"
+            )
+        if _is_shape(leaf) and leaf.dtype.itemsize < 4:
+            raise ValueError(
+                f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: parameters are "
+                "kept in float32; to compute in bfloat16, give the recipe precision='bfloat16'"
             )
 
 

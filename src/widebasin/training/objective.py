@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from widebasin.statistics import ACCURACY, LOSS, MEAN_AVERAGE_PRECISION, ROC_AUC, Metric
 from widebasin.statistics.ranking import mean_average_precision, mean_roc_auc
@@ -47,7 +47,8 @@ class Objective:
                 f"metrics must have different names, and none may be {LOSS.name}, got {', '.join(sorted(twice))} twice"
             )
         if self.judge is not None and self.judge not in known:
-            raise ValueError(f"judge must be one of {', '.join(one.name for one in known)}, got {self.judge.name!r}")
+            got = f"{self.judge.name!r}" if isinstance(self.judge, Metric) else f"{self.judge!r}, which is no Metric"
+            raise ValueError(f"judge must be one of {', '.join(one.name for one in known)}, got {got}")
 
     @property
     def all_metrics(self) -> tuple[Metric, ...]:
@@ -55,6 +56,44 @@ class Objective:
         known = (*self.metrics, *self.of_dataset) or (LOSS,)
         judge = self.judge or known[0]
         return (judge, *(metric for metric in known if metric != judge))
+
+    def of_examples(self, outputs: PyTree, targets: PyTree) -> dict[str, tuple[Any, Any]]:
+        """Name -> the values of the loss or a metric for every example, and their weights; 1, a number, if it has none.
+
+        Args:
+            outputs: of the examples, along the first axis.
+            targets: likewise.
+
+        Raises:
+            ValueError: if one gives neither a number nor a pair of numbers for an example.
+        """
+        functions = {LOSS.name: self.loss} | {metric.name: function for metric, function in self.metrics.items()}
+        found = {name: jax.vmap(function)(outputs, targets) for name, function in functions.items()}
+        for name, value in found.items():
+            if [np.ndim(one) for one in (value if isinstance(value, tuple) else (value,))] not in ([1], [1, 1]):
+                shapes = " and ".join(str(leaf.shape[1:]) for leaf in jax.tree.leaves(value)) or "none"
+                raise ValueError(
+                    f"the {name} of an example must be a number, or the pair (sum of values, sum of weights), and has "
+                    f"shape {shapes}: give its sum or mean"
+                )
+        return {name: value if isinstance(value, tuple) else (value, 1) for name, value in found.items()}
+
+    def of_whole(self, outputs: PyTree, targets: PyTree) -> dict[str, float]:
+        """Name -> the value of a metric of whole data sets, of the outputs and targets of all examples.
+
+        Raises:
+            ValueError: if one gives no number.
+        """
+        found = {}
+        for metric, function in self.of_dataset.items():
+            value = function(outputs, targets)
+            if np.ndim(value) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
+                shape = f" of shape {np.shape(value)}" if np.ndim(value) else ""
+                raise ValueError(
+                    f"{metric.name} of a data set must be a number, and is a {type(value).__name__}{shape}"
+                )
+            found[metric.name] = float(value)
+        return found
 
 
 def cross_entropy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:

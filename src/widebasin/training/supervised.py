@@ -194,10 +194,7 @@ class Supervised(Problem):
 
         A weight is 1, not an array, where every example has weight 1.
         """
-        functions = {LOSS.name: self.objective.loss}
-        functions |= {metric.name: function for metric, function in self.objective.metrics.items()}
-        found = {name: jax.vmap(function)(outputs, batch.targets) for name, function in functions.items()}
-        pairs = {name: value if isinstance(value, tuple) else (value, 1) for name, value in found.items()}
+        pairs = self.objective.of_examples(outputs, batch.targets)
         if batch.counted is None:
             return pairs
         return {
@@ -259,7 +256,7 @@ class Supervised(Problem):
         outputs, targets = jax.tree.map(lambda leaf: leaf[counted], (outputs, targets))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs)):
             return {metric.name: float("nan") for metric in self.objective.of_dataset}
-        return {metric.name: float(of(outputs, targets)) for metric, of in self.objective.of_dataset.items()}
+        return self.objective.of_whole(outputs, targets)
 
     # What a seed decides, for those who want the examples of a trained network ----------------------------------------
     def examples_of(self, point: Point) -> Examples:

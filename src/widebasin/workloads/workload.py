@@ -383,6 +383,7 @@ class SupervisedWorkload(Workload):
             sizes = dataclasses.replace(sizes, train=settings.train_examples)
         self._check_examples(dataset, sizes)
         self._check_outputs(width, settings)
+        self._say_if_not_finite()
         of_problem: dict[str, Any] = {
             "build": self._build(width, settings),
             "dataset": dataset,
@@ -416,11 +417,8 @@ class SupervisedWorkload(Workload):
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
     def _check_outputs(self, width: int, settings: Settings) -> None:
-        """Raises ``DataError`` where a loss of ours would take outputs for what they are not, in silence."""
+        """Raises ``DataError`` where a loss takes outputs for what they are not, in silence, or gives no number."""
         dataset, network = self.dataset, self.network(width, settings)
-        classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION, TAGGING)
-        if not classifies and self.objective not in (REGRESSION, BINARY_TASKS):
-            return
         inputs = np.zeros((1, *(dataset.image_size,) * 2, 3), np.uint8) if dataset.files else _one(dataset.inputs)
 
         def outputs(params: Any, state: Any, inputs: Any) -> Any:
@@ -429,6 +427,10 @@ class SupervisedWorkload(Workload):
 
         with computing_in("float32"):
             found = jax.eval_shape(outputs, network.shapes, network.state_shapes, inputs)
+            classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION, TAGGING)
+            if not classifies and self.objective not in (REGRESSION, BINARY_TASKS):
+                self._check_own_objective(found)
+                return
         shape = found.shape[1:] if isinstance(found, jax.ShapeDtypeStruct) else ()
         wanted = np.shape(_one(dataset.targets))[1:]
         which = f"the model of width {width} of {self.name} gives outputs of shape {shape} for an example"
@@ -448,6 +450,34 @@ class SupervisedWorkload(Workload):
                     f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape "
                     f"{(*wanted, classes)}"
                 )
+
+    def _check_own_objective(self, outputs: Any) -> None:
+        """Raises ``DataError`` where the loss or a metric of an example is no number."""
+        from widebasin.workloads.files import line_of
+
+        try:
+            jax.eval_shape(self.objective.of_examples, outputs, _one(self.dataset.targets))
+        except ValueError as error:
+            if line_of(error):  # their own, which is shown with its line
+                raise
+            raise DataError(f"{self.name}: {error}") from error
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 (a workload lives as long as the process)
+    def _say_if_not_finite(self) -> None:
+        """Logs a warning if inputs are NaN or infinite: a network then diverges with the first of them."""
+        dataset = self.dataset
+        floating = [leaf for leaf in jax.tree.leaves(dataset.inputs) if np.issubdtype(leaf.dtype, np.floating)]
+        wrong = np.zeros(len(dataset), bool)
+        for leaf in floating:
+            wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+        if wrong.any():
+            first, others = int(wrong.argmax()), int(wrong.sum()) - 1
+            LOGGER.warning(
+                shown(
+                    f"{dataset.name}: inputs of example {first} (and {others:,} others) are NaN or infinite; networks "
+                    "that train on them diverge, unless the model replaces them"
+                )
+            )
 
 
 def say_if_few(dataset: Dataset, sizes: SplitSizes) -> None:
