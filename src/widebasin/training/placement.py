@@ -147,13 +147,15 @@ class Placement:
 
         return jax.tree.map(put, tree)
 
-    def read(self, tree: PyTree) -> PyTree:
-        """Arrays with a leading axis over networks, on the host if devices share the networks.
+    def together(self, tree: PyTree) -> PyTree:
+        """Arrays with a leading axis over networks, on one device if several share the networks.
 
         There a row can be taken. On devices that share the rows, taking one is a program in which they wait for each
         other, and two such programs of two threads can wait for ever.
         """
-        return jax.device_get(tree) if self.many and self.mesh is not None else tree
+        if self.mesh is None or not self.many:
+            return tree
+        return jax.device_put(jax.device_get(tree), self.mesh.devices.flat[0])
 
     def put_together(self, batch: PyTree) -> PyTree:
         """A batch of one network, on the devices that split it, of the parts that the hosts have of it."""
