@@ -17,7 +17,7 @@ FEW = 10
 # float32 has all whole numbers up to here.
 LARGEST_LABEL = 1 << 24
 # Rounding to float32 may change a value by so many standard deviations of its feature.
-TOLERANCE = 0.01
+TOLERANCE = 0.1
 TO_CLASSIFY, TO_REGRESS = (f"say FILE.npz:{task}, or arrays(path, task={task!r}) in Python" for task in TASKS)
 LOGGER = logging.getLogger("widebasin")
 
