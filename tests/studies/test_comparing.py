@@ -56,6 +56,10 @@ def test_seeds_in_common_count_alone(folders, tmp_path):
     differences = compare((folders[0], third), Options()).differences
     assert differences["seeds"].tolist() == [2, 2]
     assert differences["difference"].tolist() == pytest.approx([3.0, 6.0])
+    # Two equal differences have no interval.
+    same = folder_of(tmp_path / "same", fewer, RESULTS.query("seed > 0"))
+    table = compare((folders[0], same), Options()).answer.tables[1]
+    assert [row[table.columns.index("95% interval")] for row in table.rows] == ["—", "—"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from widebasin.report.tables import Table, gain_decimals, gains_table
 from widebasin.report.wording import Wording
 from widebasin.statistics import BASELINE
 from widebasin.statistics.gains import gain_table, paired_gains
-from widebasin.statistics.intervals import t_interval
+from widebasin.statistics.intervals import NONE, t_interval
 from widebasin.statistics.trends import slope_difference
 from widebasin.studies.answering import flags, write_page
 from widebasin.studies.answers.overparam import GAIN
@@ -245,7 +245,8 @@ def _one_setting_each(paired: pd.DataFrame) -> bool:
 def _differences_table(differences: pd.DataFrame, wording: Wording, labels: Sequence[str], digits: int) -> Table:
     rows = []
     for row in differences.to_dict("records"):
-        interval = f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if row["seeds"] > 1 else "—"
+        # Of one seed, or two equal differences, there is none.
+        interval = f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if np.isfinite(row["low"]) else NONE
         rows.append(
             (
                 f"{row['num_params']:,}",
