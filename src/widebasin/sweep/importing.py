@@ -38,8 +38,8 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         spec: the spec of one network: its workload, which builds the model and loads the data, its width, and the
             recipe it was trained with; stability depends on its batch size and learning rate.
         given: its parameters: a pytree of arrays, such as an Equinox model or the variables of Flax; or an npz file.
-            Arrays are matched by name (the path in the tree, joined by dots) if all names are those of the model,
-            otherwise by order; shapes must match the model.
+            Arrays are matched by name (the path in the tree, joined by dots, with or without the first part if all of
+            the model's have the same) if all names are those of the model, otherwise by order; shapes must match.
         path: the folder; must not contain a sweep.
         state: likewise, arrays that are not parameters: running statistics of batch normalization. Required if the
             model has any.
