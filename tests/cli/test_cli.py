@@ -109,7 +109,7 @@ def test_a_mistake_exits_with_2_and_names_value_and_remedy_before_training(here,
 @pytest.mark.slow
 def test_a_mistake_is_one_red_line_and_no_traceback(tmp_path):
     done = widebasin("sweep", "--rhos", "-0.1", check=2, cwd=tmp_path)
-    assert done.stderr == "widebasin: rhos = -0.1: must be a finite number >= 0\n"
+    assert done.stderr == "widebasin: rhos = -0.1: must be a finite number >= 0, at most 3.4e+38\n"
     assert done.stdout == ""
 
 
