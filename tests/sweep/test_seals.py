@@ -139,6 +139,9 @@ def test_a_plan_changed_by_hand_is_refused(copy):
     for read in (copy.results, lambda: run(SPEC, copy.path)):
         with pytest.raises(SweepError, match=r"run\.json .*does not match its digest"):
             read()
+    path.unlink()
+    with pytest.raises(SweepError, match=r"run\.json is empty or missing; choose another --out"):
+        copy.results()
 
 
 @pytest.mark.parametrize(

@@ -358,10 +358,12 @@ class ResultsFolder:
         try:
             record = unsealed(self._bytes("run.json"))
         except ValueError as error:
-            version = _format(self._bytes("run.json"))
+            content = self._bytes("run.json")
+            version = _format(content)
             if version not in (None, RECORD_FORMAT):
                 raise DamagedResults(self._of_format(version)) from error
-            raise DamagedResults(f"{path} is damaged or was changed ({error}); {self.remedy}") from error
+            what = f"is damaged or was changed ({error})" if content else "is empty or missing"
+            raise DamagedResults(f"{path} {what}; {self.remedy}") from error
         if record.get("format") != RECORD_FORMAT:
             raise DamagedResults(self._of_format(record.get("format")))
         if not all(record.get(name) for name in ("stages", "plans", "environments")):
