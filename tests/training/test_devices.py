@@ -30,24 +30,9 @@ def test_networks_that_share_devices_never_wait_for_each_other(tmp_path):
     """No program has a collective: one of a thread and one of another, which compiles ahead, could wait for ever."""
     flags = f"--xla_dump_to={tmp_path / 'programs'} --xla_dump_hlo_as_text"
     environment = os.environ | {"XLA_FLAGS": xla_flags(2, flags), "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    grid = [
-        "--widths",
-        "4",
-        "8",
-        "--rhos",
-        "0.1",
-        "--sparsity",
-        "0",
-        "0.5",
-        "--pruners",
-        "random",
-        "snip",
-        "--seeds",
-        "2",
-        "--epochs",
-        "1",
-    ]
-    widebasin("sweep", *grid, "--quiet", "--out", tmp_path / "r", env=environment, check=0)
+    grid = {"widths": "4 8", "rhos": "0.1", "sparsity": "0 0.5", "pruners": "random snip", "seeds": "2", "epochs": "1"}
+    words = [word for flag, values in grid.items() for word in (f"--{flag}", *values.split())]
+    widebasin("sweep", *words, "--quiet", "--out", tmp_path / "r", env=environment, check=0)
     programs = [path.read_text() for path in (tmp_path / "programs").glob("*after_optimizations.txt")]
     assert sum("num_partitions=2" in program for program in programs) > 4
     collectives = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\(")

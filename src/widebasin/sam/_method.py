@@ -111,9 +111,9 @@ class Method(abc.ABC):
                 parameters are argument 0); by default all others. Needed for ``m`` and for methods that use single
                 examples. Keyword arguments never contain examples.
             axis_name: inside ``jax.shard_map``, the mesh axis over which the examples are split (or that of
-                ``jax.vmap``). Every gradient for a
-                group of ``m`` examples is then averaged over the devices that share the group; the final values and
-                gradients over all devices. Not needed under ``jax.jit`` with sharded arrays.
+                ``jax.vmap``). Every gradient for a group of ``m`` examples is then averaged over the devices that share
+                the group; the final values and gradients over all devices. Not needed under ``jax.jit`` with sharded
+                arrays.
             merge_aux: from ``aux`` with a leading axis over groups to ``aux``; averages by default. Used if ``m`` makes
                 several groups.
             example_losses: ``(params, *args) -> losses of the examples``, in their order, whose mean is the loss; for

@@ -354,11 +354,10 @@ class ResultsFolder:
         Raises:
             SweepError: if it is damaged, was changed, or has another format.
         """
-        path = self.path / "run.json"
+        path, content = self.path / "run.json", self._bytes("run.json")
         try:
-            record = unsealed(self._bytes("run.json"))
+            record = unsealed(content)
         except ValueError as error:
-            content = self._bytes("run.json")
             version = _format(content)
             if version not in (None, RECORD_FORMAT):
                 raise DamagedResults(self._of_format(version)) from error

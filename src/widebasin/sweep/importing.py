@@ -168,9 +168,9 @@ def _fitted(argument: str, name: str, found: Sequence[tuple[str, Any]], shapes: 
         if np.iscomplexobj(chosen):
             raise UsageError(argument, name, f"has {source} of complex numbers; the model has {leaf.dtype}")
         with np.errstate(over="ignore"):
-            array = np.asarray(chosen).astype(leaf.dtype)
-        if not np.isfinite(array.astype(np.float64)).all():
+            kept = np.asarray(chosen).astype(leaf.dtype)
+        if not np.isfinite(kept).all():
             what = f"has {source} with values that are not finite in {leaf.dtype}: the network has diverged"
             raise UsageError(argument, name, what)
-        arrays.append(array)
+        arrays.append(kept)
     return jax.tree_util.tree_unflatten(structure, arrays)

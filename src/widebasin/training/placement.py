@@ -147,10 +147,10 @@ class Placement:
 
         return jax.tree.map(put, tree)
 
-    def together(self, tree: PyTree) -> PyTree:
-        """Arrays with a leading axis over networks, on one device if several share the networks.
+    def on_one_device(self, tree: PyTree) -> PyTree:
+        """Arrays with a leading axis over networks, on one device where several share the networks.
 
-        There a row can be taken. On devices that share the rows, taking one is a program in which they wait for each
+        There, rows can be taken. On devices that share the rows, taking one is a program in which they wait for each
         other, and two such programs of two threads can wait for ever.
         """
         if self.mesh is None or not self.many:

@@ -159,7 +159,7 @@ class Program:
         )
         # The host reads what is on the disk, network by network.
         index = jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], index)
-        own_sources = self.placement.together(sources)
+        own_sources = self.placement.on_one_device(sources)
 
         def read(rows: Callable[..., Any], at: int) -> PyTree:
             own_source, own_index = jax.tree.map(lambda leaf: leaf[at : at + 1], (own_sources, index))
@@ -169,7 +169,7 @@ class Program:
             networks = [read(rows, at) for at in range(len(points))]
         stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *networks)
         batches = self.placement.compiled(batch, shared=1, once=True)(sources, stacked, self.data)
-        models, batches = self.placement.together((Model(state.params, state.model), batches))
+        models, batches = self.placement.on_one_device((Model(state.params, state.model), batches))
         return masks_of(plain, points, models, own_sources, batches, self._pruning_keys(points))
 
     @staticmethod

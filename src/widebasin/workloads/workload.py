@@ -419,6 +419,7 @@ class SupervisedWorkload(Workload):
     def _check_outputs(self, width: int, settings: Settings) -> None:
         """Raises ``DataError`` where a loss takes outputs for what they are not, in silence, or gives no number."""
         dataset, network = self.dataset, self.network(width, settings)
+        classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION, TAGGING)
         inputs = np.zeros((1, *(dataset.image_size,) * 2, 3), np.uint8) if dataset.files else _one(dataset.inputs)
 
         def outputs(params: Any, state: Any, inputs: Any) -> Any:
@@ -427,7 +428,6 @@ class SupervisedWorkload(Workload):
 
         with computing_in("float32"):
             found = jax.eval_shape(outputs, network.shapes, network.state_shapes, inputs)
-            classifies = self.objective in (CLASSIFICATION, SQUARED_CLASSIFICATION, TAGGING)
             if not classifies and self.objective not in (REGRESSION, BINARY_TASKS):
                 self._check_own_objective(found)
                 return
@@ -466,10 +466,10 @@ class SupervisedWorkload(Workload):
     def _say_if_not_finite(self) -> None:
         """Logs a warning if inputs are NaN or infinite: a network then diverges with the first of them."""
         dataset = self.dataset
-        floating = [leaf for leaf in jax.tree.leaves(dataset.inputs) if np.issubdtype(leaf.dtype, np.floating)]
         wrong = np.zeros(len(dataset), bool)
-        for leaf in floating:
-            wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+        for leaf in jax.tree.leaves(dataset.inputs):
+            if np.issubdtype(leaf.dtype, np.floating):
+                wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
         if wrong.any():
             first, others = int(wrong.argmax()), int(wrong.sum()) - 1
             LOGGER.warning(
