@@ -27,7 +27,7 @@ TESTS = Path(__file__).parents[1]
 
 @pytest.mark.slow
 def test_networks_that_share_devices_never_wait_for_each_other(tmp_path):
-    """No program has a collective: one of a thread and one of another, which compiles ahead, could wait for ever."""
+    """No program has a collective, as a thread that compiles ahead runs programs beside those that train."""
     flags = f"--xla_dump_to={tmp_path / 'programs'} --xla_dump_hlo_as_text"
     environment = os.environ | {"XLA_FLAGS": xla_flags(2, flags), "JAX_ENABLE_COMPILATION_CACHE": "false"}
     grid = {"widths": "4 8", "rhos": "0.1", "sparsity": "0 0.5", "pruners": "random snip", "seeds": "2", "epochs": "1"}

@@ -151,7 +151,7 @@ class Placement:
         """Arrays with a leading axis over networks, on one device where several share the networks.
 
         There, rows can be taken. On devices that share the rows, taking one is a program in which they wait for each
-        other, and two such programs of two threads can wait for ever.
+        other, and a process in which two threads ran such programs at once was seen to abort.
         """
         if self.mesh is None or not self.many:
             return tree
