@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Many tests compile the same small programs, some in processes of their own.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+# As the command does: tracing makes many objects and hardly any garbage.
+gc.set_threshold(50_000)
 
 MANY_PROGRAMS = 3_000
 

@@ -328,3 +328,8 @@ def test_minibatches_that_do_not_divide_a_rollout_are_refused():
         ValueError, match=r"batch_size must divide the 24 decisions of a rollout \(4 environments x 6 steps\)"
     ):
         replace(PROBLEM, recipe=replace(RECIPE, batch_size=7))
+
+
+def test_an_ascent_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="ascent must be"):
+        replace(PROBLEM, ascent="up")

@@ -130,7 +130,17 @@ def test_a_state_too_large_for_a_device_of_an_accelerator_is_split_over_those_of
     assert not choose_plan(DIGITS, 1).sharded
 
 
-@pytest.mark.parametrize(("at_once", "loop", "named"), [(0, "scan", "networks_at_once"), (1, "skan", "skan")])
-def test_impossible_plans_are_refused(at_once, loop, named):
+@together(
+    "impossible, named",
+    [
+        ({"networks_at_once": 0}, "networks_at_once must be at least 1, got 0"),
+        ({"loop": "skan"}, "loop must be one of scan, step, got 'skan'"),
+        ({"devices": 0}, "devices must be at least 1 and workers at least 0, got 0 and 0"),
+        ({"workers": -1}, "devices must be at least 1 and workers at least 0, got 1 and -1"),
+        ({"microbatch": 0}, "microbatch must be at least 1, got 0"),
+        ({"hosts": 0}, "hosts must be at least 1, got 0"),
+    ],
+)
+def test_impossible_plans_are_refused(impossible, named):
     with pytest.raises(ValueError, match=named):
-        Plan(at_once, loop, "cpu")
+        Plan(**{"networks_at_once": 1, "loop": "scan", "platform": "cpu"} | impossible)

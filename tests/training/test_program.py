@@ -13,7 +13,7 @@ from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, pro
 
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
-from widebasin.training import Plan, Program, supervised, train
+from widebasin.training import Plan, Point, Program, supervised, train
 
 RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")
@@ -216,3 +216,24 @@ def test_dispatched_steps_of_two_kinds_agree_with_scanned_ones():
 def test_a_point_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         program_of(REGRESSING, "sam", Plan(1, "scan", "cpu")).start([point(0).moved(**changes)])
+
+
+def test_no_network_and_networks_without_a_value_are_refused():
+    program = program_of(REGRESSING, "sam", Plan(1, "scan", "cpu"))
+    with pytest.raises(ValueError, match="points is empty: give one point per network"):
+        program.start([])
+    with pytest.raises(ValueError, match="has no value for learning_rate and weight_decay: pass it to Point"):
+        program.start([Point.of(0, rho=0.1)])
+
+
+def test_a_batch_larger_than_the_training_set_is_refused():
+    problem = replace(REGRESSING, recipe=replace(REGRESSING.recipe, batch_size=301))
+    with pytest.raises(ValueError, match="batch_size = 301 is larger than the training set"):
+        Program(problem, sam.METHODS["sam"].with_radius, Plan(1, "scan", "cpu"))
+
+
+def test_a_loop_in_one_program_evaluates_only_after_an_epoch():
+    program = program_of(REGRESSING, "sam", Plan(1, "scan", "cpu"))
+    state, _, _ = program.start([point(0)])
+    with pytest.raises(ValueError, match=r"loop = 'scan' evaluates only after an epoch: give Plan\(..., 'step', ...\)"):
+        program.judged([point(0)], state.params, state.model)

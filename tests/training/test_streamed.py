@@ -25,6 +25,9 @@ from widebasin.training import (
     streamed,
     train,
 )
+from widebasin.training.problem import Share
+from widebasin.training.streamed import Images, _shared
+from widebasin.training.supervised import Positions
 
 SIZE = 8
 # Images are decoded by this process, or by two others.
@@ -242,3 +245,23 @@ def test_a_batch_of_streamed_images_is_split_over_devices(task, program):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
     for name, values in alone_metrics[0].items():
         np.testing.assert_allclose(metrics[0][name], values, rtol=1e-5)
+
+
+def test_hosts_read_every_example_of_a_batch_once_and_what_fills_a_block_does_not_count():
+    """10 examples on two hosts of 5 devices: 5 each. On two hosts of 2 devices: 6 each, of which two do not count."""
+    positions = np.arange(100, 110).reshape(1, 1, 10)
+    batches = Images(Positions(positions), positions.astype(np.uint32) * 7)
+    hosts = [_shared(batches, Share(host, 2, 5)) for host in range(2)]
+    for whole, *parts in zip(*map(jax.tree.leaves, (batches, *hosts)), strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
+
+    blocks = Images(Positions(positions, np.ones((1, 1, 10), bool)))
+    hosts = [_shared(blocks, Share(host, 2, 2)).chosen for host in range(2)]
+    assert [host.positions.shape for host in hosts] == [(1, 1, 6)] * 2
+    read = np.concatenate([host.positions[host.counted] for host in hosts])
+    np.testing.assert_array_equal(read, positions.ravel())
+
+
+def test_several_networks_at_once_are_refused(task):
+    with pytest.raises(ValueError, match="cannot be used for images from disk, which need one network at a time"):
+        program_of(task, "sam", Plan(2, "scan", "cpu"))
