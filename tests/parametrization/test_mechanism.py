@@ -80,13 +80,13 @@ def by_width(parametrization, widths):
 QUICK = (32, 128, 512)
 
 
-@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 256, 2048, 4096), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 256, 2048), marks=pytest.mark.slow)], ids=max)
 def test_under_mup2_the_effect_of_every_layer_stays_within_a_factor_of_two(widths):
     found = by_width(MUP2, widths)
     assert (found.max(0) / found.min(0)).max() < 2
 
 
-@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 4096), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("widths", [QUICK, pytest.param((32, 2048), marks=pytest.mark.slow)], ids=max)
 def test_else_the_effects_of_layers_drift_apart(widths):
     """Of the first layer it vanishes, of the last it takes over: the ascent is that of the last layer alone."""
     grown = np.log(widths[-1] / widths[0])

@@ -251,13 +251,16 @@ def test_radii_of_a_method_are_one_too():
         STUDY.check(spec)
 
 
+BOTH = ("--parametrization", "standard", "mup2")
+
+
 @pytest.mark.slow
 def test_the_study_is_run_and_answered(tmp_path):
-    text = studied("coordinate-check", tmp_path, "--widths", "4", "8", "--base-width", "4")
+    text = studied("coordinate-check", tmp_path, "--widths", "4", "8", "--base-width", "4", *BOTH)
     assert "standard: the size of activations at initialization changes most in layer" in text
     assert "mup2: the effect of the perturbation after training changes most in layer" in text
     table = ResultsFolder(tmp_path / "out").measurements("coordinates")
-    assert len(table) == 2 * 3 * 2 * 3
+    assert len(table) == 2 * 2 * 2 * 3
     # At the base width all parametrizations are the same.
     base = table[table["width"] == 4].pivot_table(index=["seed", "layer"], columns="parametrization", values="update")
     np.testing.assert_allclose(base["mup2"], base["standard"], rtol=1e-4)

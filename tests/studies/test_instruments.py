@@ -306,7 +306,7 @@ def test_a_solution_is_its_outputs_and_its_parameters(trained):
 
 @pytest.mark.slow
 def test_constants_of_least_squares_are_those_of_the_data(tmp_path):
-    spec = Spec(workload="least-squares", widths=(20, 400), methods=("sgd",), seeds=1, epochs=600)
+    spec = Spec(workload="least-squares", widths=(20, 400), methods=("sgd",), seeds=1, epochs=200)
     folder = run(spec, tmp_path, execution=Execution(keep_parameters=True))
     (narrow,) = constants_instrument().rows(load_network(folder.path, width=20))
     assert narrow["kind"] == "none"

@@ -32,18 +32,13 @@ GROWN = {
         {"methods": ("sgd", "sam")},
     ),
     "residual network": (
-        Spec(workload="digits-resnet", widths=(2, 3), rhos=(0.05, 0.1), seeds=2, epochs=1, train_examples=128),
-        {"widths": (2,), "rhos": (0.05,), "seeds": 1},
-        {"widths": (2,)},
+        Spec(workload="digits-resnet", widths=(2,), rhos=(0.05, 0.1), seeds=2, epochs=1, train_examples=128),
+        {"rhos": (0.05,), "seeds": 1},
     ),
     "pruned": (
         Spec(widths=(4, 6), sparsity=(0.0, 0.5, 0.8), pruners=("random", "snip"), rhos=(0.1,), seeds=2, epochs=2),
         {"widths": (6,), "sparsity": (0.0, 0.5), "pruners": ("random",), "seeds": 1},
         {"sparsity": (0.0, 0.8, 0.5)},
-    ),
-    "attention": (
-        Spec(workload="digits-vit", widths=(8,), rhos=(0.05, 0.1), seeds=2, epochs=1, train_examples=128),
-        {"rhos": (0.1,), "seeds": 1},
     ),
 }
 

@@ -1,6 +1,7 @@
 """One sweep on several hosts together, by the command: numbers, kills, errors of one host that the others hear of."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -91,16 +92,20 @@ def test_a_sweep_on_two_hosts_is_that_of_one_process(two, tmp_path):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("killed", "by"), [(1, "SIGKILL"), (2, "SIGTERM")])
-def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path, killed, by):
-    folder = tmp_path / "results"
-    found = together(*SWEEP, "--out", folder, killed=killed, by=by)
-    code, _, said = found[2 - killed]
-    assert found[killed - 1][0] == -getattr(signal, by)
+def killed(folder, host, by):
+    """A sweep on two hosts of which one is killed by a signal, which ends the other one with the remedy."""
+    found = together(*SWEEP, "--out", folder, killed=host, by=by)
+    code, _, said = found[2 - host]
+    assert found[host - 1][0] == -getattr(signal, by)
     assert code != 0
     assert "run the same command on every host to continue from the last checkpoint" in said
     assert list(folder.glob("cells/*/group-0.checkpoint/*.seal"))
+
+
+@pytest.mark.slow
+def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_path):
+    folder = tmp_path / "results"
+    killed(folder, host=1, by="SIGKILL")
     (code, _, said), (other, *_) = together(*SWEEP, "--out", folder)
     assert (code, other) == (0, 0), said
     for ours, uninterrupted in zip(tables(folder), tables(two), strict=True):
@@ -112,12 +117,20 @@ def test_killing_a_host_ends_the_other_and_the_same_command_continues(two, tmp_p
 
 
 @pytest.mark.slow
-def test_a_sweep_begun_on_two_hosts_is_continued_by_one_process(two, tmp_path):
+def test_a_sweep_begun_on_two_hosts_is_continued_by_one_process_unless_its_checkpoint_is_damaged(two, tmp_path):
     folder = tmp_path / "results"
-    together(*SWEEP, "--out", folder, killed=2)
+    killed(folder, host=2, by="SIGTERM")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
     widebasin(*SWEEP, "--out", folder, check=0)
     for ours, uninterrupted in zip(tables(folder), tables(two), strict=True):
         assert closest(ours, uninterrupted) < 1e-6
+    # A damaged checkpoint ends all hosts with the same reason.
+    latest = max(damaged.glob("cells/*/group-0.checkpoint/*.seal"))
+    latest.write_text(latest.read_text().replace("sha256", "sha"))
+    found = together(*SWEEP, "--out", damaged)
+    assert [code for code, *_ in found] == [1, 1]
+    assert all("has a damaged seal" in said for *_, said in found)
 
 
 @pytest.mark.slow
@@ -128,17 +141,6 @@ def test_an_error_of_the_first_host_ends_the_others_with_its_reason(tmp_path):
     assert "contains other files (mine.txt)" in why
     assert "host 1 has ended: out = " in heard
     assert "contains other files (mine.txt)" in heard
-
-
-@pytest.mark.slow
-def test_a_damaged_checkpoint_ends_all_hosts_with_the_same_reason(tmp_path):
-    folder = tmp_path / "results"
-    together(*SWEEP, "--out", folder, killed=2)
-    latest = max(folder.glob("cells/*/group-0.checkpoint/*.seal"))
-    latest.write_text(latest.read_text().replace("sha256", "sha"))
-    found = together(*SWEEP, "--out", folder)
-    assert [code for code, *_ in found] == [1, 1]
-    assert all("has a damaged seal" in said for *_, said in found)
 
 
 @pytest.mark.slow

@@ -99,17 +99,16 @@ def test_a_sweep_killed_at_any_moment_and_started_again_gives_the_same_bits(unin
 
 
 AGENTS = (
-    *("sweep", "--workload", "cartpole-ppo", "--widths", "4", "--rhos", "0.05", "--seeds", "2", "--epochs", "6"),
+    *("sweep", "--workload", "cartpole-ppo", "--widths", "4", "--rhos", "0.05", "--seeds", "2", "--epochs", "4"),
     *("--quiet", "--checkpoint-seconds", "0"),
 )
 
 
 @pytest.mark.slow
-def test_a_sweep_of_agents_killed_twice_gives_the_same_bits(tmp_path):
+def test_a_sweep_of_agents_that_was_killed_has_the_same_bits(tmp_path):
     """Environments and the accounts of their episodes go on where they were."""
     widebasin(*AGENTS, "--out", tmp_path / "whole", check=0)
-    for event, count in (("epoch", 3), ("sealed", 2)):
-        killed(event, count, *AGENTS, "--out", tmp_path / "killed")
+    killed("epoch", 3, *AGENTS, "--out", tmp_path / "killed")
     widebasin(*AGENTS, "--out", tmp_path / "killed", check=0)
     for mine, theirs in zip(tables(tmp_path / "killed"), tables(tmp_path / "whole"), strict=True):
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)

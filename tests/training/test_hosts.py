@@ -48,16 +48,11 @@ def images(tmp_path_factory):
     return write_folders(tmp_path_factory.mktemp("images"), train=9, val=3)
 
 
-@pytest.fixture(scope="module")
-def alone(images, tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("alone") / "found", images, 1)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
-def test_networks_are_the_same_on_several_hosts(alone, images, tmp_path, count):
+def test_networks_are_the_same_on_several_hosts(images, tmp_path):
     """Batch normalization, groups of m, pruning, images from disk, a sharded state: parameters, statistics, metrics."""
-    (one, (host,)), (several, hosts) = alone, trained(tmp_path / "found", images, count)
+    count = 4
+    (one, (host,)), (several, hosts) = (trained(tmp_path / str(some), images, some) for some in (1, count))
     for name in RUNS:
         assert one[name].keys() == several[name].keys()
         for what, value in one[name].items():

@@ -223,17 +223,17 @@ def test_a_sweep_of_agents_keeps_networks_that_act_as_they_were_judged(tmp_path)
 
 
 @pytest.mark.slow
-def test_nine_of_ten_agents_balance_the_pole_within_100_000_steps():
+def test_agents_balance_the_pole_within_100_000_steps():
     """Looked at after every rollout: an agent that has learnt it loses and regains the balance."""
     workload = replace(WORKLOAD, ppo=replace(WORKLOAD.ppo, rollouts=1))
     recipe = replace(workload.recipe, epochs=WORKLOAD.ppo.rollouts * WORKLOAD.recipe.epochs)
     assert recipe.epochs * workload.train_examples < 100_500
     problem = workload.problem(64, recipe)
     rates = {"learning_rate": recipe.learning_rate, "weight_decay": 0.0}
-    points = [Point.of(seed, rho=0.0, **rates) for seed in range(10)]
-    found = train(Program(problem, sam.METHODS["sgd"].with_radius, Plan(10, "scan", "cpu")), points)
+    points = [Point.of(seed, rho=0.0, **rates) for seed in range(4)]
+    found = train(Program(problem, sam.METHODS["sgd"].with_radius, Plan(4, "scan", "cpu")), points)
     reached = np.nanmax(found.history["valid_return"], axis=1)
-    assert (reached >= 475).sum() >= 9, reached
+    assert (reached >= 475).all(), reached
     assert not found.diverged_epoch.any()
     for part in ("train", "valid", "test"):
         returns = found.history[f"{part}_return"].astype(float)
@@ -248,8 +248,9 @@ def test_an_agent_learns_to_play_breakout():
     assert workload.references()["random actions"] < 0.6
     assert WORKLOADS["minatar-ppo:breakout"].environment == workload.environment
     points = [Point.of(0, rho=0.0, learning_rate=workload.recipe.learning_rate, weight_decay=0.0)]
-    program = Program(workload.problem(64, workload.recipe), sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
-    assert train(program, points).history["test_return"][0, -1] >= 5
+    recipe = replace(workload.recipe, epochs=workload.quick["epochs"])
+    program = Program(workload.problem(64, recipe), sam.METHODS["sgd"].with_radius, Plan(1, "scan", "cpu"))
+    assert train(program, points).history["test_return"][0, -1] >= 2.5
 
 
 def atari_agents():
