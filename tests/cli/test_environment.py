@@ -131,3 +131,18 @@ def test_without_a_home_the_cache_is_in_a_temporary_folder_and_it_is_said_once(m
         assert places.cache_folder("data").parent.parent.name != f"widebasin-{os.getuid()}"
     finally:
         places._without_home.cache_clear()
+
+
+@pytest.mark.slow
+def test_a_platform_that_jax_does_not_have_is_said_before_any_work(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "widebasin", *TINY, "--out", "r"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "abacus"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("widebasin: JAX_PLATFORMS = 'abacus': JAX has no such platform here (Unable to")
+    assert not list(tmp_path.iterdir())

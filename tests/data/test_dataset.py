@@ -128,7 +128,9 @@ def test_arrays_of_several_lengths_are_refused():
 def test_what_are_no_arrays_of_numbers_is_refused():
     listed = in_memory()
     object.__setattr__(listed, "inputs", [[0, 1]] * 12)  # tests check the types of arguments
-    with pytest.raises(ValueError, match=r"inputs of small must be arrays of examples \(numpy\.asarray\), got a int"):
+    with pytest.raises(
+        ValueError, match=r"inputs of small must be arrays of examples \(numpy\.asarray\), got one of type int"
+    ):
         listed.__post_init__()
     with pytest.raises(ValueError, match=r"targets of small must be numbers, got <U1: numpy\.unique"):
         in_memory(targets=np.array(["a", "b"] * 6))

@@ -265,7 +265,7 @@ def test_what_convolves_is_found_in_any_library():
             lambda: Applied({"params": INPUTS, "batch_stats": INPUTS}, len),
             "batch_stats besides params, .* use from_linen",
         ),
-        (lambda: Network(lambda key: {"w": jnp.zeros(3)}), "build must return a model .* got a dict"),
+        (lambda: Network(lambda key: {"w": jnp.zeros(3)}), "build must return a model .* got one of type dict"),
         (lambda: Network(lambda key: None), "build must return a model .* got None: end it with return"),
     ],
 )

@@ -101,5 +101,5 @@ def test_a_choice_of_nothing_is_refused():
 
 
 def test_a_choice_that_is_no_boolean_is_refused():
-    with pytest.raises(TypeError, match="which must return True or False for every leaf, got a int: 1"):
+    with pytest.raises(TypeError, match="which must return True or False for every leaf, got 1, of type int"):
         pruned_in_total([np.ones((2, 2))], 0.5, lambda params: [1])

@@ -9,9 +9,13 @@ import sys
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from sweep.commands import widebasin
 from sweep.test_interruption import tables
+from together import together
 
+from widebasin.studies import Options, running
+from widebasin.studies.running import train_and_answer
 from widebasin.sweep import SweepError, UsageError, resolve, workers
 from widebasin.sweep.beginning import begin_or_continue
 from widebasin.sweep.cells import cells
@@ -344,6 +348,33 @@ def test_a_finished_sweep_needs_no_worker_and_overwriting_deletes_another_one(tm
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     folder = run(other, tmp_path / "r", execution=once, overwrite=True)
     assert set(folder.results()["width"]) == {2, 4}
+
+
+class Stopped(Exception):
+    pass
+
+
+@together(
+    ("execution", "cpu_only"),
+    [
+        (Execution(), False),
+        (Execution(shard="1/2"), False),
+        (Execution(executor="local"), False),
+        (Execution(processes=2), True),
+        (Execution(executor="slurm", processes=2), True),
+    ],
+)
+def test_accelerators_are_left_to_the_processes_before_jax_is_used(execution, cpu_only, monkeypatch, tmp_path):
+    done = []
+
+    def resolved(spec):
+        raise Stopped
+
+    monkeypatch.setattr(running, "use_cpu_only", lambda: done.append("cpu only"))
+    monkeypatch.setattr(running, "resolve", resolved)
+    with pytest.raises(Stopped):
+        train_and_answer(Spec(), Options(), execution, tmp_path / "r", overwrite=False, console=Console(), quiet=True)
+    assert done == ["cpu only"] * cpu_only
 
 
 # Slurm ----------------------------------------------------------------------------------------------------------------

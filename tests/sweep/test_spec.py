@@ -46,6 +46,7 @@ BAD = [
     (Spec(batch_size=0), "batch_size", "at least 1"),
     (Spec(batch_size=1001), "batch_size", "at most 1000"),
     (Spec(momentum=1.0), "momentum", "[0, 1)"),
+    (Spec(optimizer="adam", momentum=0.5), "momentum", "left out with --optimizer adam: only sgd and nesterov use it"),
     (Spec(schedule="cosin"), "schedule", "'cosine'"),
     (Spec(m=0), "m", "divisor of the batch size 100"),
     (Spec(m=30), "m", "divisor of the batch size 100"),

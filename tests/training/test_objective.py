@@ -128,8 +128,8 @@ def test_the_value_of_a_data_set_is_a_number():
     top = Metric("top3", True)
     for value in (0.25, np.float32(0.25), np.array(0.25), jnp.array(0.25)):
         assert Objective(cross_entropy, {}, {top: lambda o, t, v=value: v}).of_whole(np.ones(3), None) == {"top3": 0.25}
-    for value, got in ((None, "a NoneType"), (np.array([0.5]), r"a ndarray of shape \(1,\)"), ("0.5", "a str")):
-        with pytest.raises(ValueError, match=f"top3 of a data set must be a number, and is {got}"):
+    for value, got in ((None, "NoneType"), (np.array([0.5]), r"ndarray of shape \(1,\)"), ("0.5", "str")):
+        with pytest.raises(ValueError, match=f"top3 of a data set must be a number, and is of type {got}"):
             Objective(cross_entropy, {}, {top: lambda o, t, v=value: v}).of_whole(np.ones(3), None)
 
 

@@ -105,7 +105,7 @@ def test_a_mistake_in_the_file_is_shown_with_its_line(mine, old, new, words):
         (
             "    return Applied(params, apply)",
             "    return params",
-            "build must return a model .* got a dict; for parameters",
+            "build must return a model .* got one of type dict; for parameters",
         ),
         (
             "Applied(params, apply)",

@@ -77,7 +77,7 @@ class Dataset:
         for name, tree in (("inputs", self.inputs), ("targets", self.targets)):
             for leaf in jax.tree.leaves(tree):
                 if not np.ndim(leaf):
-                    got = f"a {type(leaf).__name__}"
+                    got = f"one of type {type(leaf).__name__}"
                     raise ValueError(f"{name} of {self.name} must be arrays of examples (numpy.asarray), got {got}")
                 if leaf.dtype.kind in "USO":
                     remedy = "numpy.unique(..., return_inverse=True)[1] numbers texts"

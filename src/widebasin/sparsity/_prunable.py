@@ -40,7 +40,7 @@ def layers_to_prune(params: PyTree, which: Which) -> list[bool]:
     def chosen(choice: Any, branch: PyTree) -> PyTree:
         if not isinstance(choice, bool):
             raise TypeError(
-                f"which must return True or False for every leaf, got a {type(choice).__name__}: {choice!r}"
+                f"which must return True or False for every leaf, got {choice!r}, of type {type(choice).__name__}"
             )
         return jax.tree.map(lambda _: choice, branch)
 

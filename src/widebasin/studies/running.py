@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from widebasin.sweep.accelerators import Accelerators
 from widebasin.sweep.axes import AXES, PARAMETRIZED, own_of
 from widebasin.sweep.cells import contains, file_name, title
 from widebasin.sweep.cost import Cost, cost_of
+from widebasin.sweep.executors.registry import named
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.hosts import check_alike, follow, leading
 from widebasin.sweep.importing import import_network
@@ -30,7 +32,7 @@ from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
 from widebasin.sweep.trackers import listeners_of
 from widebasin.sweep.trials import entry_of, own_radii
-from widebasin.training.compilation import keep_compiled_programs, use_every_core
+from widebasin.training.compilation import check_platform, keep_compiled_programs, use_cpu_only, use_every_core
 from widebasin.training.hosts import join
 
 # Where results go by default.
@@ -71,6 +73,8 @@ def train_and_answer(
         if not isinstance(flag, bool):
             raise UsageError(name, flag, "must be True or False")
     options.check()
+    if named(execution).name != "local":
+        use_cpu_only()
     resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
@@ -141,6 +145,10 @@ def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
     else:
         meet(execution)
     keep_compiled_programs()
+    try:
+        check_platform()
+    except ValueError as error:
+        raise UsageError("JAX_PLATFORMS", os.environ["JAX_PLATFORMS"], str(error)) from error
     resolved = resolve(spec)
     asked = study_of(resolved)
     asked.check(resolved)

@@ -282,6 +282,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
         _check_axis(axis, given[axis.flag])
     given["radii"] = checked_radii(given["radii"], given["methods"], BASELINE)
     _check_names(given)
+    _check_momentum(spec.momentum, given["optimizer"], workload)
     for width in given["widths"]:
         try:
             workload.check_width(width)
@@ -376,6 +377,16 @@ def _check_names(given: Mapping[str, Any]) -> None:
     ):
         if given[argument] not in known:
             raise nearest_name(argument, str(given[argument]), known)
+
+
+def _check_momentum(momentum: float | None, optimizer: str, workload: "Workload") -> None:
+    """Checks that a momentum that is asked for is used; the recipe's own is there for every optimizer."""
+    from widebasin.training import OPTIMIZERS
+
+    if momentum in (None, workload.recipe.momentum) or OPTIMIZERS[optimizer].has_momentum:
+        return
+    users = " and ".join(name for name, one in OPTIMIZERS.items() if one.has_momentum)
+    raise UsageError("momentum", momentum, f"must be left out with --optimizer {optimizer}: only {users} use it")
 
 
 def _base_width(given: Mapping[str, Any]) -> int | None:

@@ -30,7 +30,7 @@ from widebasin.sweep.folder import WORKERS, ResultsFolder
 from widebasin.sweep.here import check_others, train_here
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.spec_file import differences
-from widebasin.training.compilation import keep_compiled_programs, use_cpu_only, use_every_core
+from widebasin.training.compilation import keep_compiled_programs, use_every_core
 from widebasin.training.hosts import sendable
 
 # Seconds between two looks at the events and at which workers have ended.
@@ -115,7 +115,6 @@ def train_in_workers(
         SweepError: if all workers have ended before the sweep was finished.
         Exception: of a worker, if the sweep could not be finished because of it.
     """
-    use_cpu_only()
     folder, spec = job.folder(), job.resolved()
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
     with folder.locked():

@@ -47,9 +47,28 @@ def use_every_core() -> None:
 
 
 def use_cpu_only() -> None:
-    """Leaves accelerators to other processes, unless JAX has begun already or the user has named a platform."""
+    """Leaves accelerators to other processes, unless the user has named a platform.
+
+    Call it before JAX is first used; where it has begun already, as in a notebook, it changes nothing.
+    """
     if "JAX_PLATFORMS" not in os.environ:
         jax.config.update("jax_platforms", "cpu")
+
+
+def check_platform() -> None:
+    """Begins to use JAX.
+
+    Raises:
+        ValueError: if the platform that the user has named is not here.
+    """
+    try:
+        jax.default_backend()
+    # JAX asserts that a platform which it knows, but no package provides, is there.
+    except (RuntimeError, AssertionError) as error:
+        if "JAX_PLATFORMS" not in os.environ:
+            raise
+        reason = f" ({str(error).partition(' (set JAX')[0].rstrip('.')})" if str(error) else ""
+        raise ValueError(f"JAX has no such platform here{reason}: unset it, or install what it needs") from error
 
 
 def cores() -> int:

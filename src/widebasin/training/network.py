@@ -204,7 +204,7 @@ def _in_double_precision(build: Callable[[Key[Array, ""]], eqx.Module]) -> Calla
 
 
 def _kind(model: Any) -> str:
-    return "None: end it with return" if model is None else f"a {type(model).__name__}"
+    return "None: end it with return" if model is None else f"one of type {type(model).__name__}"
 
 
 def _refuse_other_arrays(model: PyTree) -> None:

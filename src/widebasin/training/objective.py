@@ -90,7 +90,7 @@ class Objective:
             if np.ndim(value) or not isinstance(value, (int, float, np.number, np.ndarray, jax.Array)):
                 shape = f" of shape {np.shape(value)}" if np.ndim(value) else ""
                 raise ValueError(
-                    f"{metric.name} of a data set must be a number, and is a {type(value).__name__}{shape}"
+                    f"{metric.name} of a data set must be a number, and is of type {type(value).__name__}{shape}"
                 )
             found[metric.name] = float(value)
         return found

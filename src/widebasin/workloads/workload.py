@@ -324,7 +324,7 @@ class SupervisedWorkload(Workload):
         if not isinstance(dataset, Dataset):
             line = getattr(getattr(inspect.unwrap(self.load), "__code__", None), "co_firstlineno", None)
             where = f" (from line {line} on)" if line else ""
-            given = "None: end it with return" if dataset is None else f"a {type(dataset).__name__}"
+            given = "None: end it with return" if dataset is None else f"one of type {type(dataset).__name__}"
             raise DataError(f"load of {self.name}{where} must return a Dataset, and returns {given}")
         return dataset
 
