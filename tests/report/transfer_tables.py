@@ -37,11 +37,12 @@ def transfer_table(
 ) -> pd.DataFrame:
     """0.9 at the optimum of SGD, more for SAM; ``spread`` is how far the optimum moves from seed to seed, in log2."""
     sign = METRICS[metric].sign
+    grid = {"seeds": range(5)} | grid
 
     def value(kind: str, rate: float) -> Callable[[Network], float]:
         def test(network: Network) -> float:
             best_rate, best_radius = optimum(kind, network.width)
-            moved = spread * (network.seed - 1)
+            moved = spread * (network.seed - 2)
             away = np.log2(rate) - best_rate - moved
             reached = 0.9 - LOSS_RATE * away**2 + 0.001 * network.seed
             if network.method != "sgd":

@@ -317,6 +317,11 @@ def test_differences_from_a_method_are_paired_by_seed():
     for name in ("mean", "standard_error", "low", "high"):
         np.testing.assert_allclose(getattr(differences["looksam"], name), getattr(expected, name), rtol=1e-9)
     assert differences_from(paired_of(results), "asam") == {}
+    # None is left out: with a network that diverged there is no difference.
+    gone = results.assign(
+        test_accuracy=results["test_accuracy"].mask((results["method"] == "looksam") & (results["seed"] == 1))
+    )
+    assert np.isnan(differences_from(paired_of(gone), "sam")["looksam"].mean)
 
 
 def test_a_network_that_is_there_twice_is_refused():

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -112,4 +113,10 @@ def test_two_equal_values_say_nothing_of_their_spread():
     points = 100 * np.subtract(*accuracies.T)
     assert points[0] != points[1]
     assert t_interval(points).words("+.1f") == "two equal values, no interval"
+    for examples, more in itertools.product((600, 1_000, 10_000), (1, 2, 5)):
+        base = np.arange(examples // 2, examples - more, examples // 50)
+        gains = 100 * (
+            ((base + more) / examples).astype(np.float32).astype(float) - (base / examples).astype(np.float32)
+        )
+        assert not any(t_interval(pair).certain for pair in itertools.pairwise(gains))
     assert t_interval([0.3, 0.3, 0.3]).above()

@@ -179,7 +179,7 @@ def test_methods_are_ranked_by_gain_with_their_cost():
     ("test", "sentence"),
     [
         (lambda n: 0.5 - 0.1 * (n.method == "sam") - 0.2 * (n.method == "looksam"), "SAM comes nearest: -10.0 ± 0.0"),
-        (lambda n: 0.5, "comes nearest: +0.00 ± 0.00 points"),
+        (lambda n: 0.5, "LookSAM and SAM come nearest: +0.00 points each"),
         (lambda n: float("nan"), "No method has a finite gain."),
     ],
 )

@@ -188,6 +188,24 @@ def test_slope_change_between_the_ends_of_label_noise(per_noise, verdict):
     assert verdict in sentence
 
 
+def test_a_slope_over_the_seeds_without_a_diverged_network_has_no_verdict():
+    """Of five seeds two are left, whose gains grow; the ends are over all."""
+    table = results_table(
+        linear(0.02, spread=0.001),
+        widths=(10, 30, 100),
+        seeds=range(5),
+        rhos=(0.1,),
+        diverged=lambda n: n.width == 30 and n.method == "sam" and n.seed > 1,
+    )
+    first, *_ = found(table, radii=(0.1,))
+    assert first.startswith("The gain of SAM over SGD goes from +0.0 ± 0.0 points at 1,000 parameters")
+    assert first.endswith("over 2 of 5 seeds, those without a diverged network).")
+    both = [table, results_table(linear(0.06, spread=0.001), widths=(10, 30, 100), seeds=range(5), rhos=(0.1,))]
+    noisy = pd.concat([one.assign(label_noise=noise) for one, noise in zip(both, (0.0, 0.2), strict=True)])
+    (change,) = changed(noisy.reset_index(drop=True))
+    assert change.endswith("over 2 of 5 seeds, those without a diverged network): no verdict.")
+
+
 def test_no_slope_change_without_two_settings_or_two_widths():
     for options in ({}, {"label_noise": (0.0, 0.2), "widths": (10,)}):
         table = results_table(growing, **options)
@@ -197,9 +215,9 @@ def test_no_slope_change_without_two_settings_or_two_widths():
 @pytest.mark.parametrize(
     ("slope", "share", "verdict"),
     [
-        (0.005, ", 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5)", "it grows more slowly"),
-        (0.03, "; the difference is +1.0 (95% interval +1.0 to +1.0)", "it grows faster"),
-        (-0.01, "; the difference is -3.0 (95% interval -3.0 to -3.0)", "it grows more slowly"),
+        (0.005, ", 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5)", "less steep"),
+        (0.03, "; the difference is +1.0 (95% interval +1.0 to +1.0)", "steeper"),
+        (-0.01, "; the difference is -3.0 (95% interval -3.0 to -3.0)", "less steep"),
     ],
 )
 def test_how_much_of_the_growth_is_left_in_another_parametrization(slope, share, verdict):
@@ -217,7 +235,7 @@ def test_how_much_of_the_growth_is_left_in_another_parametrization(slope, share,
     wording = wording_of(table)
     (sentence,) = growth_left(gains_of(table), paired_of(table), wording)
     assert sentence == (
-        "The gain of SAM grows by +2.0 points per tenfold parameters with standard parametrization and by "
+        "The slope of the gain of SAM is +2.0 points per tenfold parameters with standard parametrization and "
         f"{100 * slope:+.1f} with mup2{share}: {verdict}. The chosen radius goes from 0.1 to 0.2 with standard, and "
         "from 0.1 to 0.1 with mup2."
     )

@@ -70,7 +70,7 @@ def judged():
 
 
 def test_a_verdict_above_1_by_less_than_the_tolerance_is_undecided(judged):
-    found = answer(None, judged, Measures())
+    found = answer(resolve(Spec()), judged, Measures())
     assert any("1 of 2 verdicts are stable, 1 undecided (above 1" in finding for finding in found.findings)
     spec = resolve(Spec())
     rows = Answered(found, "measure.html", judged, STUDY, spec).numbers()["stability"]

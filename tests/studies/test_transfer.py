@@ -95,8 +95,8 @@ def test_edges_and_diverged_networks_are_told():
     assert (
         "the largest learning rate of SGD (0.2) at width 10; the smallest learning rate of SGD (0.1) at width 1" in text
     )
-    assert "At width 100, 1 of 3 networks of SGD diverge with the learning rate of width 10, so there is no" in text
-    assert "6 of 72 networks of the grid diverged, at learning rates from 0.2 to 0.2" in text
+    assert "At width 100, 1 of 5 networks of SGD diverge with the learning rate of width 10, so there is no" in text
+    assert "6 of 120 networks of the grid diverged, at learning rates from 0.2 to 0.2" in text
 
 
 def test_one_seed_has_findings_without_intervals():
@@ -110,7 +110,7 @@ def test_simple_models_and_networks_at_chance_are_told_with_several_learning_rat
     results.loc[results["learning_rate"] == 0.4, "train_accuracy"] = 0.1
     known = tables(results, chance=0.1, references={"logistic regression": 0.9})
     answer = with_references(with_chance(answered(results), known, Options(), TRANSFER.compares), known)
-    assert "36 of 144 networks ended at chance" in answer.findings[-2]
+    assert "60 of 240 networks ended at chance" in answer.findings[-2]
     assert "logistic regression 90.0%" in answer.findings[-1]
     assert len(answer.tables[-1].rows) == 2 * (1 + len(RADII))
 

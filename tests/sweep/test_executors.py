@@ -23,6 +23,7 @@ from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, Group
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of
 from widebasin.sweep.executors.processes import Processes
+from widebasin.sweep.executors.ray import Ray
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.leases import Leases
 from widebasin.sweep.run import run
@@ -360,7 +361,7 @@ class Stopped(Exception):
         (Execution(), False),
         (Execution(shard="1/2"), False),
         (Execution(executor="local"), False),
-        (Execution(processes=2), True),
+        (Execution(processes=2), False),  # refused on accelerators, which it has to see for that
         (Execution(executor="slurm", processes=2), True),
     ],
 )
@@ -497,6 +498,12 @@ def test_ray_goes_on_when_a_node_is_lost(tmp_path):
     assert done.stdout.startswith("lost")
     equal(tmp_path / "shared", expected.path)
     assert not list((tmp_path / "shared").rglob("*lease*"))
+
+
+def test_a_task_takes_its_share_of_cores_and_gpus_alone():
+    assert Ray(cpus=2.5)._variables() == {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    assert Ray(gpus=2.0)._variables() == {"JAX_NUM_CPU_DEVICES": "1"}
+    assert Ray(gpus=0.25)._variables()["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.225"
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path):

@@ -1,5 +1,6 @@
 """Several processes on one results folder: leases, kills, a group that fails everywhere."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,13 +15,13 @@ from sweep.test_interruption import KILLED, SWEEP, tables
 
 from widebasin.studies import Options, running
 from widebasin.studies.running import train_and_answer
-from widebasin.sweep import SweepError, UsageError, resolve
+from widebasin.sweep import SweepError, UsageError, leases, resolve
 from widebasin.sweep.beginning import begin_or_continue
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import GroupFinished
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder, process_name
-from widebasin.sweep.leases import LeaseLost, Leases
+from widebasin.sweep.leases import LeaseLost, Leases, machine
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
 from widebasin.training import Program
@@ -63,7 +64,7 @@ def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, 
     folder = ResultsFolder(tmp_path)
     path = path_of(folder)
     path.parent.mkdir(parents=True)
-    path.write_text(f"{ended()} 1" if ends == "vanished" else "process 7 on elsewhere 1")
+    path.write_text(f"{ended()} {machine()}-1" if ends == "vanished" else "process 7 on elsewhere 1")
     if ends == "paused":
         os.utime(path, (0, 0))
     assert Leases(folder, 60).holders() == []
@@ -71,6 +72,49 @@ def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, 
         check()
         assert path.read_text().startswith(process_name())
     assert not path.exists()
+
+
+def test_a_machine_of_the_same_name_is_another_one(tmp_path):
+    """The number of its process may be that of none here, or of another one."""
+    folder = ResultsFolder(tmp_path)
+    path = path_of(folder)
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{ended()} 0a1b2c3d-1")
+    with Leases(folder, 60).of(*PLACE) as check:
+        assert check is None
+    assert len(Leases(folder, 60).holders()) == 1
+
+
+class Twice(threading.Event):
+    """Over at the third look."""
+
+    looks = 0
+
+    def wait(self, timeout=None):
+        self.looks += 1
+        return self.looks > 2
+
+
+def test_a_file_system_that_does_not_answer_once_ends_no_lease(tmp_path, monkeypatch):
+    folder = ResultsFolder(tmp_path)
+    path, mine, genuine = path_of(folder), Leases(folder, 60), leases._owner_of
+    answers = iter([OSError(errno.ESTALE, "stale")])
+
+    def owner(path):
+        for error in answers:
+            raise error
+        return genuine(path)
+
+    with mine.of(*PLACE) as check:
+        os.utime(path, (0, 0))
+        monkeypatch.setattr(leases, "_owner_of", owner)
+        lost = threading.Event()
+        mine._renew(path, Twice(), lost)
+        assert path.stat().st_mtime > 0
+        assert not lost.is_set()
+        answers = iter([OSError(errno.ESTALE, "stale")])
+        check()
+        check()
 
 
 def test_a_live_lease_of_another_machine_is_respected_and_one_that_is_lost_is_noticed(tmp_path):

@@ -4,7 +4,8 @@ import jax
 import pytest
 from compiling import FLAGS
 
-from widebasin.training.compilation import _known, compiler_options, keep_compiled_programs, use_every_core
+from widebasin.training import compilation
+from widebasin.training.compilation import _known, compiler_options, cores, keep_compiled_programs, use_every_core
 
 CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
@@ -64,3 +65,12 @@ def test_options_are_those_that_xla_knows_and_the_user_has_not_set(nothing_chose
 def test_accelerators_compile_as_xla_does(nothing_chosen, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiler_options() is None
+
+
+def test_the_cores_of_a_container_are_its_share_of_time(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(compilation, "CORES_OF_CONTAINER", tmp_path / "cpu.max")
+    assert cores() == 64
+    for limit, number in (("200000 100000", 2), ("250000 100000", 3), ("50000 100000", 1), ("max 100000", 64)):
+        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+        assert cores() == number

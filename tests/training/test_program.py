@@ -14,6 +14,7 @@ from training.tasks import CONVOLUTIONAL, DIGITS, REGRESSING, leaves, point, pro
 from widebasin import sam
 from widebasin.data import epoch_batches, key_for
 from widebasin.training import Plan, Point, Program, supervised, train
+from widebasin.training.placement import Placement
 
 RADII = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.0, 0.1, 0.3) for seed in (0, 1)]
 BATCHED, ALONE = Plan(len(RADII), "scan", "cpu"), Plan(1, "scan", "cpu")
@@ -237,3 +238,17 @@ def test_a_loop_in_one_program_evaluates_only_after_an_epoch():
     state, _, _ = program.start([point(0)])
     with pytest.raises(ValueError, match=r"loop = 'scan' evaluates only after an epoch: give Plan\(..., 'step', ...\)"):
         program.judged([point(0)], state.params, state.model)
+
+
+def test_networks_are_built_one_by_one_on_a_cpu_wherever_the_plan_was_made(monkeypatch):
+    """Batched factorizations would wait for each other for ever."""
+    asked = []
+    genuine = Placement.compiled
+
+    def compiled(self, one, *arguments, **named):
+        asked.append((one.__name__, named.get("in_turn", False)))
+        return genuine(self, one, *arguments, **named)
+
+    monkeypatch.setattr(Placement, "compiled", compiled)
+    Program(REGRESSING, sam.METHODS["sam"].with_radius, Plan(2, "scan", "gpu"))
+    assert ("_initialize_one", True) in asked

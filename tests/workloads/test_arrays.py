@@ -86,7 +86,8 @@ def test_floats_are_regressed_on_whatever_their_shape(tmp_path, inputs, targets,
 def test_the_task_stands_behind_the_file(tmp_path, words, targets, model, metric):
     workload = WORKLOADS[write(tmp_path / f"{len(words)}.npz", targets=targets) + words]
     assert (workload.model, workload.metrics[0].name) == (model, metric)
-    assert workload.description.endswith("regression" if metric == "loss" else "3 classes")
+    unit = f"regression in units of the target's standard deviation, {targets.std():.4g}"
+    assert workload.description.endswith(unit if metric == "loss" else "3 classes")
 
 
 @pytest.mark.parametrize(("data", "augmented"), [("fashion-mnist", False), ("cifar100", True)])

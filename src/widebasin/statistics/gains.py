@@ -120,18 +120,18 @@ def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval
         reference: the reference method.
 
     Returns:
-        Method -> difference of the gains; empty if the reference is missing. Methods without a common seed are left
-        out.
+        Method -> difference of the gains over the seeds that both have, NaN if a network of these diverged; empty if
+        the reference is missing. Methods without a common seed are left out.
 
     Raises:
         ValueError: if a method has a seed twice.
     """
     check_once(paired, ["method", "seed"], ONE_SETTING)
-    by_seed = paired.pivot(index="seed", columns="method", values="gain")
-    if reference not in by_seed:
+    by_seed = {str(method): rows.set_index("seed")["gain"] for method, rows in paired.groupby("method")}
+    if (ours := by_seed.pop(reference, None)) is None:
         return {}
-    differences = {m: (by_seed[m] - by_seed[reference]).dropna() for m in by_seed if m != reference}
-    return {str(m): t_interval(values) for m, values in differences.items() if len(values)}
+    common = {method: gains.index.intersection(ours.index) for method, gains in by_seed.items()}
+    return {m: t_interval(by_seed[m][seeds] - ours[seeds]) for m, seeds in common.items() if len(seeds)}
 
 
 def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 CONFIDENCE = 0.95
-# Two values that differ by less than about this share are equal but for rounding: metrics are kept in 32 bits.
-ROUNDING = 1e-5
+# Two values that differ by less than about this share are equal but for rounding: metrics are kept in 32 bits, and a
+# gain is the difference of two, of which their rounding is a larger share.
+ROUNDING = 1e-3
 # In place of a number that there is none of.
 NONE = "—"
 

@@ -29,6 +29,16 @@ def slopes_by_seed(paired: pd.DataFrame) -> pd.Series:
     return pd.Series(slopes, dtype=float)
 
 
+def seeds_compared(*tables: pd.DataFrame) -> int:
+    """Number of seeds that every table has at two or more sizes: those with a slope, and those of which a gain is lost.
+
+    Args:
+        tables: rows of ``paired_gains`` of one method in one setting each except for the width.
+    """
+    sizes = [paired.groupby("seed")["num_params"].nunique() for paired in tables]
+    return len(set.intersection(*(set(of_seeds[of_seeds > 1].index) for of_seeds in sizes)))
+
+
 def slope_per_decade(paired: pd.DataFrame) -> Interval | None:
     """How fast the gain grows with the network: ``slopes_by_seed``, mean and t interval over seeds.
 

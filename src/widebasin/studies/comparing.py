@@ -17,10 +17,10 @@ from widebasin.report.wording import Wording
 from widebasin.statistics import BASELINE
 from widebasin.statistics.gains import gain_table, paired_gains
 from widebasin.statistics.intervals import NONE, t_interval
-from widebasin.statistics.trends import slope_difference
+from widebasin.statistics.trends import seeds_compared, slope_difference
 from widebasin.studies.answering import flags, write_page
 from widebasin.studies.answers.overparam import GAIN
-from widebasin.studies.findings import selection_note, trends, unit_after
+from widebasin.studies.findings import selection_note, slope_verdict, slope_words, trends, unit_after
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables, tables_of
 from widebasin.sweep import UsageError, spec_toml
@@ -274,13 +274,16 @@ def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digit
     for method in dict.fromkeys(paired["method"]):
         mine = paired[paired["method"] == method]
         for other in labels[1:]:
-            change = slope_difference(mine[mine[SWEEP] == labels[0]], mine[mine[SWEEP] == other])
+            both = mine[mine[SWEEP] == labels[0]], mine[mine[SWEEP] == other]
+            change = slope_difference(*both)
             if change is not None:
-                verdict = "steeper" if change.above() else "less steep" if change.below() else "no different"
-                verdict += " beyond the spread of the seeds" if change.certain else ", as far as one seed tells"
+                compared = seeds_compared(*both)
+                seeds = "beyond the spread of the seeds"
+                verdict = slope_verdict(
+                    change, f"steeper {seeds}", f"less steep {seeds}", f"no different {seeds}", "no verdict", compared
+                )
                 sentences.append(
                     f"The slope of the gain of {wording.method(method)} in {other} less that in {labels[0]}: "
-                    f"{change.mean:+.{digits}f}{unit_after(wording.metric)} per tenfold parameters "
-                    f"({change.words(f'+.{digits}f')}): {verdict}."
+                    f"{slope_words(change, wording.metric, digits, compared)}: {verdict}."
                 )
     return sentences

@@ -10,10 +10,10 @@ from widebasin.parametrization import STANDARD
 from widebasin.report.tables import gain_decimals
 from widebasin.report.wording import Wording
 from widebasin.statistics import Metric
-from widebasin.statistics.gains import differences_from, edges_chosen, gain_interval
+from widebasin.statistics.gains import TIE, differences_from, edges_chosen, gain_interval
 from widebasin.statistics.intervals import Interval
 from widebasin.statistics.transfer import PARAMETRIZATION
-from widebasin.statistics.trends import slope_difference, slope_per_decade
+from widebasin.statistics.trends import seeds_compared, slope_difference, slope_per_decade
 from widebasin.studies.study import Options
 from widebasin.sweep import Resolved
 from widebasin.sweep.description import Description
@@ -98,31 +98,31 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
     sentences = []
     for method in dict.fromkeys(gains["method"]):
         mine = paired[paired["method"] == method]
-        change = slope_difference(mine[mine[column] == low], mine[mine[column] == high])
+        both = mine[mine[column] == low], mine[mine[column] == high]
+        change = slope_difference(*both)
         if change is None:
             continue
+        compared = seeds_compared(*both)
         name = column.replace("_", " ")
         ends = wording.value(column, low), wording.value(column, high)
         at = tuple(f"when {name} {end}" if isinstance(low, str) else f"at {end}" for end in ends)
-        verdict = _verdict(
+        verdict = slope_verdict(
             change,
             f"it grows faster {at[1]}",
             f"it grows faster {at[0]}",
             "no difference beyond the spread of the seeds",
             "no verdict",
+            compared,
         )
         sentences.append(
             f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {wording.method(method)} changes by "
-            f"{_slope(change, wording.metric, digits)}: {verdict}."
+            f"{slope_words(change, wording.metric, digits, compared)}: {verdict}."
         )
     return sentences
 
 
 def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> list[str]:
-    """How much of the growth of gain and radius in the standard parametrization is left in the others.
-
-    Growth of the gain: its slope per tenfold parameters. Growth of the radius: its factor from the smallest network to
-    the largest.
+    """How slopes of the gain and the growth of the radius differ from those in the standard parametrization.
 
     Args:
         gains: rows of ``gain_table``.
@@ -130,9 +130,9 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
         wording: the wording of both tables.
 
     Returns:
-        One sentence per method and other parametrization, with the share that is left where the growth is between none
-        and that of the standard one; none if the standard one is missing, or if another column of the setting has
-        several values.
+        One sentence per method and other parametrization, with the share of the slope that is left where the standard
+        one is above 0 beyond the seeds and the other between 0 and it; none if the standard one is missing, or if
+        another column of the setting has several values.
     """
     kinds = list(dict.fromkeys(gains[PARAMETRIZATION])) if PARAMETRIZATION in gains else []
     if STANDARD not in kinds or wording.design.varying(gains) != [PARAMETRIZATION]:
@@ -146,16 +146,20 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
         standard = slope_per_decade(slopes.get_group(STANDARD))
         for kind in (kind for kind in kinds if kind != STANDARD):
             own = slope_per_decade(slopes.get_group(kind))
-            change = slope_difference(slopes.get_group(STANDARD), slopes.get_group(kind))
+            both = slopes.get_group(STANDARD), slopes.get_group(kind)
+            change = slope_difference(*both)
             if standard is None or own is None or change is None:
                 continue
-            share = f", {own.mean / standard.mean:.0%} of it" if 0 < standard.mean >= own.mean >= 0 else ""
-            verdict = _verdict(change, "it grows faster", "it grows more slowly", "no difference beyond the seeds", "")
+            compared = seeds_compared(*both)
+            share = (
+                f", {own.mean / standard.mean:.0%} of it" if standard.above() and standard.mean >= own.mean >= 0 else ""
+            )
+            verdict = slope_verdict(change, "steeper", "less steep", "no difference beyond the seeds", "", compared)
             grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
             sentences.append(
-                f"The gain of {wording.method(method)} grows by {standard.mean:+.{digits}f}{unit} per tenfold "
-                f"parameters with {STANDARD} parametrization and by {own.mean:+.{digits}f} with {kind}{share}; the "
-                f"difference is {change.mean:+.{digits}f} ({change.words(f'+.{digits}f')})"
+                f"The slope of the gain of {wording.method(method)} is {standard.mean:+.{digits}f}{unit} per tenfold "
+                f"parameters with {STANDARD} parametrization and {own.mean:+.{digits}f} with {kind}{share}; the "
+                f"difference is {change.mean:+.{digits}f} ({change.words(f'+.{digits}f')}{_left(change, compared)})"
                 + (f": {verdict}" if verdict else "")
                 + f". The chosen radius goes from {grown[0]} with {STANDARD}, and from {grown[1]} with {kind}."
             )
@@ -176,10 +180,12 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
     intervals = {row["method"]: gain_interval(row) for row in ranked.to_dict("records")}
     better = [wording.method(method) for method, gain in intervals.items() if gain.above()]
     best = ranked["method"].iloc[0]
+    highest = intervals[best].mean
+    equal = [wording.method(m) for m, gain in intervals.items() if gain.mean >= highest - TIE * abs(highest)]
     sentences = [
         f"{len(better)} of {len(gains)} methods gain over {wording.baseline} beyond the spread of the seeds"
         + (f": {_and(better)}." if better else "."),
-        _best_sentence(wording.method(best), intervals[best], wording, digits),
+        _best_sentence(equal, intervals[best], wording, digits),
     ]
     differences = differences_from(paired, reference)
     if differences:
@@ -201,14 +207,17 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
     return sentences
 
 
-def _best_sentence(method: str, gain: Interval, wording: Wording, digits: int) -> str:
-    """The sentence on the method with the highest gain."""
+def _best_sentence(methods: Sequence[str], gain: Interval, wording: Wording, digits: int) -> str:
+    """The sentence on the method with the highest gain, or on those that share it."""
     if not np.isfinite(gain.mean):
         return "No method has a finite gain."
-    size = f"{_with_error(gain, digits)}{unit_after(wording.metric)}"
+    shared = len(methods) > 1
+    size = f"{gain.mean:+.{digits}f}" if shared else _with_error(gain, digits)
+    size += f"{unit_after(wording.metric)}{' each' if shared else ''}"
     if gain.mean > 0:
-        return f"{method} gains most: {size}."
-    return f"No method gains over {wording.baseline} in the mean; {method} comes nearest: {size}."
+        return f"{_and(methods)} gain{'' if shared else 's'} most: {size}."
+    nearest = f"{_and(methods)} come{'' if shared else 's'} nearest"
+    return f"No method gains over {wording.baseline} in the mean; {nearest}: {size}."
 
 
 def edges(
@@ -237,26 +246,45 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     slope = slope_per_decade(one.paired)
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
-    verdict = _verdict(
+    compared = seeds_compared(one.paired)
+    verdict = slope_verdict(
         slope,
         "grows with the number of parameters:",
         "shrinks with the number of parameters:",
         "shows no trend beyond the spread of the seeds:",
         "goes",
+        compared,
     )
-    return f"{subject} {verdict} {course}; slope {_slope(slope, wording.metric, digits)}."
+    return f"{subject} {verdict} {course}; slope {slope_words(slope, wording.metric, digits, compared)}."
 
 
-def _verdict(change: Interval, up: str, down: str, neither: str, unknown: str) -> str:
-    """The verdict of an interval: its sign if it excludes 0; without an interval, unknown."""
-    if not change.certain:
+def slope_verdict(change: Interval, up: str, down: str, neither: str, unknown: str, compared: int) -> str:
+    """The verdict of an interval of slopes: its sign if it excludes 0.
+
+    It is unknown without an interval, and if seeds of those ``compared`` are missing because a network diverged: what
+    is left is no fair sample.
+    """
+    if not change.certain or change.count < compared:
         return unknown
     return up if change.above() else down if change.below() else neither
 
 
-def _slope(slope: Interval, metric: Metric, digits: int) -> str:
-    doubt = slope.words(f"+.{digits}f")
+def slope_words(slope: Interval, metric: Metric, digits: int, compared: int) -> str:
+    """A slope of the gain, or a difference of slopes, with its interval, and over which of the seeds it is.
+
+    Args:
+        slope: the interval over seeds without a network that diverged.
+        metric: of the gain.
+        digits: after the point.
+        compared: number of seeds with and without, see ``seeds_compared``.
+    """
+    doubt = slope.words(f"+.{digits}f") + _left(slope, compared)
     return f"{slope.mean:+.{digits}f}{unit_after(metric)} per tenfold parameters ({doubt})"
+
+
+def _left(slope: Interval, compared: int) -> str:
+    """Over which of the seeds a slope is, where it is not over all."""
+    return f", over {slope.count} of {compared} seeds, those without a diverged network" * (slope.count < compared)
 
 
 def unit_after(metric: Metric) -> str:

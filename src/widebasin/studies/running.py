@@ -73,7 +73,9 @@ def train_and_answer(
         if not isinstance(flag, bool):
             raise UsageError(name, flag, "must be True or False")
     options.check()
-    if named(execution).name != "local":
+    execution.check()
+    # Those of processes on this machine could not be told apart by them: the executor refuses, see there.
+    if named(execution).name not in ("local", "processes"):
         use_cpu_only()
     resolved, execution = _resolved(spec, execution)
     if extend_radii:

@@ -1,10 +1,12 @@
 """Leases: which process trains which group of networks, if several share a results folder."""
 
 import contextlib
+import functools
 import os
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,7 +40,7 @@ class Leases:
 
     def __init__(self, folder: ResultsFolder, seconds: float) -> None:
         self.folder, self.seconds = folder, seconds
-        self._owner = f"{process_name()} {os.urandom(8).hex()}"
+        self._owner = f"{process_name()} {machine()}-{os.urandom(8).hex()}"
 
     @contextlib.contextmanager
     def of(self, cell: str, number: int) -> Iterator[Callable[[], None] | None]:
@@ -65,8 +67,11 @@ class Leases:
         renewing.start()
 
         def check() -> None:
-            if lost.is_set() or _owner_of(path) != self._owner:
-                raise LeaseLost(f"{path} was taken over by {_owner_of(path) or 'another process'}")
+            owner = self._owner
+            with contextlib.suppress(OSError):  # a file system that does not answer now may do so the next time
+                owner = _owner_of(path)
+            if lost.is_set() or owner != self._owner:
+                raise LeaseLost(f"{path} was taken over by {owner or 'another process'}")
 
         try:
             yield check
@@ -97,7 +102,7 @@ class Leases:
 
     def _expired(self, path: Path) -> bool:
         """Whether a lease was not renewed in time, or its process has ended; true if there is none."""
-        return _age(path, self._now(path)) > self.seconds or has_ended(_process(_owner_of(path)))
+        return _age(path, self._now(path)) > self.seconds or _ended(_owner_of(path))
 
     @staticmethod
     def _now(path: Path) -> float:
@@ -110,18 +115,18 @@ class Leases:
 
     def _renew(self, path: Path, over: threading.Event, lost: threading.Event) -> None:
         while not over.wait(self.seconds / RENEWALS):
-            if _owner_of(path) != self._owner:
-                lost.set()
-                return
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # see ``of``
+                if _owner_of(path) != self._owner:
+                    lost.set()
+                    return
                 path.touch()
 
     def holders(self) -> list[str]:
         """The processes whose leases have not expired."""
         paths = sorted(self._cells.glob("*/group-*.lease"))
         now = self._now(paths[0]) if paths else 0.0
-        owners = {_process(_owner_of(path)) for path in paths if _age(path, now) <= self.seconds}
-        return sorted(owner for owner in owners if owner and not has_ended(owner))
+        owners = {_owner_of(path) for path in paths if _age(path, now) <= self.seconds}
+        return sorted({_process(owner) for owner in owners if owner and not _ended(owner)})
 
     def tidy(self) -> None:
         """Deletes what killed processes left behind; for when all groups are trained."""
@@ -140,9 +145,23 @@ def _age(path: Path, now: float) -> float:
         return float("inf")
 
 
+@functools.cache
+def machine() -> str:
+    """What tells this machine, since it was started, from others of the same name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return f"{uuid.getnode():x}"
+
+
 def _process(owner: str) -> str:
-    """The process of an owner, without what tells it from an earlier one of the same number."""
+    """The process of an owner, without what tells it from others of its number and of its machine's name."""
     return owner.rpartition(" ")[0]
+
+
+def _ended(owner: str) -> bool:
+    """Whether an owner is known to have ended: a process of this machine that is not there any more."""
+    return owner.rpartition(" ")[2].startswith(f"{machine()}-") and has_ended(_process(owner))
 
 
 def _owner_of(path: Path) -> str:

@@ -2,13 +2,18 @@
 
 import contextlib
 import functools
+import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from widebasin.data.places import cache_folder
+
+# The time on all cores that a container may use in a period, "max" for no limit, and the period, both in microseconds.
+CORES_OF_CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 
 
 def keep_compiled_programs() -> None:
@@ -51,7 +56,7 @@ def use_cpu_only() -> None:
 
     Call it before JAX is first used; where it has begun already, as in a notebook, it changes nothing.
     """
-    if "JAX_PLATFORMS" not in os.environ:
+    if not jax.config.jax_platforms:
         jax.config.update("jax_platforms", "cpu")
 
 
@@ -72,8 +77,13 @@ def check_platform() -> None:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Number of cores that this process may use, also where a container has a share of the machine's time."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        time, period = CORES_OF_CONTAINER.read_text().split()
+        return max(1, min(mine, math.ceil(int(time) / int(period))))
+    except (OSError, ValueError):  # no container of Linux, or one without a limit
+        return mine
 
 
 @functools.cache

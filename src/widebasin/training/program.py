@@ -66,7 +66,7 @@ class Program:
             self.loop = loop(problem, method_at, self.placement)
             # Two programs: how examples are split does not depend on the width, and is compiled once for all of a
             # sweep.
-            in_turn = plan.platform == "cpu"
+            in_turn = jax.default_backend() == "cpu"  # where it trains now, not where its plan was made
             self._initialize = self.placement.compiled(self._initialize_one, once=True, in_turn=in_turn)
             self._source = self.placement.compiled(self._source_one, shared=1, once=True)
             self._pruned = self.placement.compiled(_pruned_one, once=True)

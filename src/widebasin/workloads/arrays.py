@@ -87,7 +87,8 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         raise ValueError(f"the model after {separator} must be {known}, got {chosen.removeprefix(':')!r}")
     if source is None:
         refuse_absent(path + ENDING)
-    dataset = _with_flat_targets(_standardized(arrays(path + ENDING, task)) if source is None else source.load())
+    read = arrays(path + ENDING, task) if source is None else source.load()
+    dataset = _with_flat_targets(_standardized(read) if source is None else read)
     if dataset.files is not None:
         raise ValueError(f"the photographs of {path} do not fit in memory; use {path}-resnet50")
     shape = dataset.inputs.shape[1:]
@@ -96,7 +97,7 @@ def arrays_workload(name: str) -> SupervisedWorkload:
         raise ValueError(f"{model} needs images (height, width, channels), but inputs have shape {shape}; use mlp")
     if model in ("vgg11", "vit") and shape[0] != shape[1]:
         raise ValueError(f"{model} needs square images, but inputs have shape {shape}; use resnet18 or mlp")
-    taken = "regression" if dataset.num_classes is None else f"{dataset.num_classes} classes"
+    taken = f"regression {_unit(read)}" if dataset.num_classes is None else f"{dataset.num_classes} classes"
     augment = crop_and_flip if source is not None and source.name in CROPPED else None
     return first_try(name, dataset, model, f"{dataset.name}, {model}, {taken}", augment)
 
@@ -172,6 +173,16 @@ def _standardized(dataset: Dataset) -> Dataset:
     if dataset.num_classes is None:
         dataset = replace(dataset, targets=_scaled(targets, *_moments(targets[:pool], False)))
     return dataset
+
+
+def _unit(dataset: Dataset) -> str:
+    """The unit of standardized targets, in words."""
+    deviations = _moments(dataset.targets[: len(dataset) - dataset.fixed_test], False)[1].ravel()
+    return "in units of " + (
+        f"the target's standard deviation, {deviations[0]:.4g}"
+        if deviations.size == 1
+        else "the standard deviation of each target"
+    )
 
 
 def _moments(values: np.ndarray, images: bool, scale: int = 1) -> tuple[np.ndarray, np.ndarray]:

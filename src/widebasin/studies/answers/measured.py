@@ -49,13 +49,12 @@ def instruments(spec: Resolved, measures: Measures) -> Sequence[Instrument]:
 
 def answer(spec: Resolved, tables: Tables, measures: Measures) -> Answer:
     """Tables, findings and figures of the measurements."""
-    del spec
     found, wording = tables.measured, tables.wording
     return Answer(
         title=f"Measured: {tables.description.title}",
         question=STUDY.question,
         setting=setting_sentence(tables.description),
-        findings=tuple(_findings(found)),
+        findings=tuple(_findings(found, layered=spec.base_width is not None)),
         tables=tuple(_tables(found, wording, measures)),
         pictures=tuple(_pictures(found, wording)),
     )
@@ -133,7 +132,14 @@ def _layers_table(layers: pd.DataFrame, wording: Wording) -> Table:
     return Table("Layers", columns, tuple(rows), "Of each layer's own block of the Hessian; first seed.")
 
 
-def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
+def _findings(found: Mapping[str, pd.DataFrame], layered: bool) -> list[str]:
+    """The sentences.
+
+    Args:
+        found: instrument -> its table.
+        layered: whether networks were trained with learning rates of single layers.
+    """
+    rate = ", with one learning rate for all layers, where training in muP and muP² had one for each" * layered
     measured, judged = found["curvature"], found["stability"]
     diverged = int(measured["sharpness"].isna().sum())
     judged = judged.dropna(subset="second_moment")
@@ -144,15 +150,15 @@ def _findings(found: Mapping[str, pd.DataFrame]) -> list[str]:
         stable = int((judged["stable"].astype(bool) & ~undecided(judged)).sum())
         sentences.append(
             f"By condition (6), {stable} of {len(judged)} verdicts are stable{undecided_words(judged)}, at batch size "
-            "1, without momentum, at the first learning rate of the schedule."
+            f"1, without momentum, at the first learning rate of the schedule{rate}."
         )
     at_batch_size = found["batch-stability"].dropna(subset="second_moment")
     for size, alike in at_batch_size.groupby("batch_size"):
         stable = int((alike["stable"].astype(bool) & ~undecided(alike)).sum())
         sentences.append(
             f"At the batch size of training, {size:g}, {stable} of {len(alike)} verdicts are stable"
-            f"{undecided_words(alike)}. Where one is, plain SGD with such batches stays near the minimum; elsewhere it "
-            "may leave."
+            f"{undecided_words(alike)}{rate}. Where one is, plain SGD with such batches stays near the minimum; "
+            "elsewhere it may leave."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = sum(int((~table["converged"].astype(bool)).sum()) for table in (sound, judged, at_batch_size))

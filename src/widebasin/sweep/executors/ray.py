@@ -15,6 +15,8 @@ from widebasin.sweep.executors.executor import Job, option
 
 # What decides how a process computes and where its data are.
 HANDED_ON = ("JAX_", "XLA_", "WIDEBASIN_")
+# Of the memory of a GPU, what tasks that share it take together.
+SHARE_OF_MEMORY = 0.9
 # Seconds to wait for a cluster to answer.
 PATIENCE = 10.0
 
@@ -45,14 +47,15 @@ class Ray:
 
         with self._connected():
             most = self._room(ray.cluster_resources())
-            variables = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
+            handed_on = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
+            variables = self._variables() | handed_on
             options: dict[str, Any] = {
                 "num_cpus": self.cpus,
                 "num_gpus": self.gpus,
                 "max_retries": self.retries,
                 "max_calls": 1,  # a process that has used JAX cannot be given other devices
                 "scheduling_strategy": "SPREAD",
-                "runtime_env": {"env_vars": {"JAX_NUM_CPU_DEVICES": str(max(1, int(self.cpus)))} | variables},
+                "runtime_env": {"env_vars": variables},
             }
             if self.memory:
                 options["memory"] = int(self.memory * 2**30)
@@ -65,6 +68,15 @@ class Ray:
                 train_in_workers(job, job.execution.processes or most, start, tell)
             except RayError as error:
                 raise SweepError(f"Ray: {str(error).splitlines()[0]}") from error
+
+    def _variables(self) -> dict[str, str]:
+        """What makes a task take its share alone: Ray hides neither GPUs from tasks without, nor a GPU's memory."""
+        variables = {"JAX_NUM_CPU_DEVICES": str(max(1, int(self.cpus)))}
+        if not self.gpus:
+            variables["JAX_PLATFORMS"] = "cpu"
+        elif self.gpus < 1:
+            variables["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{SHARE_OF_MEMORY * self.gpus:.3f}"
+        return variables
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
