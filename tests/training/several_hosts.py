@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from training.tasks import DIGITS, FEW, NORMALIZED, point, residual
+from training.tasks import DIGITS, FEW, NORMALIZED, point
 from training.test_streamed import task_of
 
 from widebasin import sam
@@ -29,7 +29,6 @@ from widebasin.training.hosts import join
 RECIPE = Recipe(epochs=3, batch_size=20, learning_rate=0.1, precision="float64")
 DENSE = replace(DIGITS, recipe=RECIPE, sizes=FEW)
 WIDE = replace(DENSE, build=lambda key: MLP((64, 128, 128, 10), key=key))
-RESIDUAL = residual(RECIPE)
 
 
 class NormalizedPixels(eqx.Module):
@@ -62,7 +61,6 @@ def runs(images):
             "scan",
             False,
         ),
-        "residual": (RESIDUAL, sam.SAM, ours, "step", False),
         "images, m = 2": (pictures, lambda rho: sam.SAM(rho, m=2), point(rho=0.1, learning_rate=0.02), "step", False),
         "images, pruned": (pictures, sam.SAM, pruned, "step", False),
         "sharded": (WIDE, sam.SAM, ours, "scan", True),

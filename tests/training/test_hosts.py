@@ -13,7 +13,7 @@ from data.image_folders import write_folders
 from widebasin.training.problem import Share
 
 TESTS = Path(__file__).parents[1]
-RUNS = ("normalized, m = 10", "residual", "images, m = 2", "images, pruned", "sharded")
+RUNS = ("normalized, m = 10", "images, m = 2", "images, pruned", "sharded")
 
 
 def free_port():

@@ -56,7 +56,7 @@ def use_cpu_only() -> None:
 
     Call it before JAX is first used; where it has begun already, as in a notebook, it changes nothing.
     """
-    if not jax.config.jax_platforms:
+    if not jax.config.values["jax_platforms"]:
         jax.config.update("jax_platforms", "cpu")
 
 
