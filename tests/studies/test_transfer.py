@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from report.transfer_tables import RADII, RATES, transfer_table
 from studies.described import description
@@ -112,6 +113,10 @@ def test_simple_models_and_networks_at_chance_are_told_with_several_learning_rat
     answer = with_references(with_chance(answered(results), known, Options(), TRANSFER.compares), known)
     assert "60 of 240 networks ended at chance" in answer.findings[-2]
     assert "logistic regression 90.0%" in answer.findings[-1]
+    # Equal is no better, though these are kept in 32 bits.
+    reached = np.float32(0.9) - (results.index % 2).to_numpy(np.float32)
+    equal = tables(results.assign(test_accuracy=reached), chance=0.1, references={"logistic regression": 0.9})
+    assert "0 of 240 networks are better than that" in with_references(answered(results), equal).findings[-1]
     assert len(answer.tables[-1].rows) == 2 * (1 + len(RADII))
 
 

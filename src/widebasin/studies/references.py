@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from widebasin.report.page import Answer
 from widebasin.statistics import RETURN
 from widebasin.studies.tables import Tables
@@ -18,7 +20,8 @@ def with_references(answer: Answer, tables: Tables) -> Answer:
     if not references:
         return answer
     metric = tables.description.metric
-    best = max(references.values(), key=lambda value: metric.sign * value)
+    # In 32 bits, as the metrics of networks are kept: an equal value is no better one.
+    best = float(np.float32(max(references.values(), key=lambda value: metric.sign * value)))
     reached = tables.results[tables.design.column("test")].astype(float)
     above = int((metric.sign * (reached - best) > 0).sum())
     listed = ", ".join(f"{name} {metric.scale * value:.1f}{metric.unit}" for name, value in references.items())
