@@ -215,9 +215,9 @@ def test_no_slope_change_without_two_settings_or_two_widths():
 @pytest.mark.parametrize(
     ("slope", "share", "verdict"),
     [
-        (0.005, ", 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5)", "less steep"),
-        (0.03, "; the difference is +1.0 (95% interval +1.0 to +1.0)", "steeper"),
-        (-0.01, "; the difference is -3.0 (95% interval -3.0 to -3.0)", "less steep"),
+        (0.005, ", 25% of it; the difference is -1.5 (95% interval -1.5 to -1.5)", "lower beyond the seeds"),
+        (0.03, "; the difference is +1.0 (95% interval +1.0 to +1.0)", "higher beyond the seeds"),
+        (-0.01, "; the difference is -3.0 (95% interval -3.0 to -3.0)", "lower beyond the seeds"),
     ],
 )
 def test_how_much_of_the_growth_is_left_in_another_parametrization(slope, share, verdict):

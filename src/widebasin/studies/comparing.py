@@ -280,7 +280,7 @@ def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digit
                 compared = seeds_compared(*both)
                 seeds = "beyond the spread of the seeds"
                 verdict = slope_verdict(
-                    change, f"steeper {seeds}", f"less steep {seeds}", f"no different {seeds}", "no verdict", compared
+                    change, f"higher {seeds}", f"lower {seeds}", f"no different {seeds}", "no verdict", compared
                 )
                 sentences.append(
                     f"The slope of the gain of {wording.method(method)} in {other} less that in {labels[0]}: "

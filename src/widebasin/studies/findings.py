@@ -154,7 +154,14 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             share = (
                 f", {own.mean / standard.mean:.0%} of it" if standard.above() and standard.mean >= own.mean >= 0 else ""
             )
-            verdict = slope_verdict(change, "steeper", "less steep", "no difference beyond the seeds", "", compared)
+            verdict = slope_verdict(
+                change,
+                "higher beyond the seeds",
+                "lower beyond the seeds",
+                "no difference beyond the seeds",
+                "",
+                compared,
+            )
             grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
             sentences.append(
                 f"The slope of the gain of {wording.method(method)} is {standard.mean:+.{digits}f}{unit} per tenfold "

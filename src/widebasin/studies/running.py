@@ -74,7 +74,7 @@ def train_and_answer(
             raise UsageError(name, flag, "must be True or False")
     options.check()
     execution.check()
-    # Those of processes on this machine could not be told apart by them: the executor refuses, see there.
+    # Processes on this machine would all take the same accelerators: they refuse where there are any, see there.
     if named(execution).name not in ("local", "processes"):
         use_cpu_only()
     resolved, execution = _resolved(spec, execution)
