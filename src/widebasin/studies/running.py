@@ -135,12 +135,11 @@ def meet(execution: Execution) -> None:
 
 
 def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
-    """Checks the spec, resolves how it is trained, and sets up JAX for it.
+    """Checks the spec, resolves how it is trained, and sets up JAX for it; the execution has been checked.
 
     Raises:
         UsageError: if it cannot be trained or its study cannot be answered.
     """
-    execution.check()
     look_in(execution.data_dir)
     if execution.hosts is None:
         use_every_core()
@@ -169,6 +168,7 @@ def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = N
     """
     if execution.hosts is not None:
         raise UsageError("hosts", execution.hosts, "must be left out where nothing is trained")
+    execution.check()
     resolved, execution = _resolved(spec, execution)
     if accelerators is not None:
         accelerators.check(resolved.precision)
