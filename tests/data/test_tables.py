@@ -58,6 +58,7 @@ def column(values):
     [
         ([0, 1, 2] * 4, None, ("0", "1", "2"), ""),
         ([3, 8, 5] * 4, None, ("3", "5", "8"), "integers, used as 3 classes in this order: '3', '5', '8'; if they"),
+        ([2**60, 2**60 + 1] * 9, None, (str(2**60), str(2**60 + 1)), "integers, used as 2 classes in this order"),
         (["u", "v"] * 12, None, ("u", "v"), "texts, used as 2 classes in this order: 'u', 'v'"),
         (["u", "v"], None, ("u", "v"), "fewer than 10 examples per class"),
         (["true", "false"] * 12, None, ("False", "True"), "texts, used as 2 classes"),
@@ -113,6 +114,7 @@ BAD = {
     + "".join(f"n{number},{number % 2}\n" for number in range(51)): "column a has 51 different texts, such as 'n0'",
     b"a,y\n\xe9,0\n1,1\n": "column a is not UTF-8 text",
     b"\xe9,y\n2,0\n1,1\n": "the first line is not UTF-8 text",
+    "a,y\n1,0\n2,1\n".encode("utf-16"): "is UTF-16 text; save the file in UTF-8",
     b"\x00\x01\x02\xff" * 50: "t.csv",
 }
 

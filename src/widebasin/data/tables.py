@@ -1,5 +1,6 @@
 """Tables in CSV and parquet files."""
 
+import codecs
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,8 +130,11 @@ def _csv(path: Path) -> Any:
     from pyarrow import csv
 
     with explained(path, "cannot be read as comma-separated values"), path.open("rb") as stream:
-        if not stream.read(1).strip():
+        first = stream.read(2)
+        if not first[:1].strip():
             raise DataError(f"{path}: is empty")
+        if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError(f"{path}: is UTF-16 text; save the file in UTF-8")
         stream.seek(0)
         read = csv.read_csv(
             stream,
@@ -307,15 +311,16 @@ def _target(path: Path, name: str, column: Any, task: str | None) -> _Target:
         _say(path, name, f"texts, used as {_classes(found.names)}", len(found.codes) < FEW * len(found.names))
         return _labels(path, name, found)
     values = _floats(path, name, column)
-    different, codes = np.unique(values, return_inverse=True)
+    integers = types.is_integer(column.type)
+    # Not as floats, which do not tell large integers, such as identifiers, apart.
+    different, codes = np.unique(column.to_numpy() if integers else values, return_inverse=True)
     whole = bool((different == np.round(different)).all())
     if task == CLASSIFICATION and not whole:
         part = different[different != np.round(different)][0]
         raise DataError(f"{path}: the target {name} has numbers such as {part:g}, which are not labels")
-    integers = types.is_integer(column.type)
     few = len(different) <= MOST_CLASSES
     if task == CLASSIFICATION or (task is None and integers and few):
-        found = _Categories([f"{value:.0f}" for value in different], codes)
+        found = _Categories([str(int(value)) for value in different], codes)
         if task is None and not np.array_equal(different, np.arange(len(different))):
             _say(path, name, f"integers, used as {_classes(found.names)}; {_instead(path, name, REGRESSION)}")
         return _labels(path, name, found)
