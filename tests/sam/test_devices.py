@@ -170,11 +170,16 @@ def test_an_example_on_one_device_that_is_not_finite_holds_the_state_on_all(chec
     jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
-def test_the_axis_may_be_that_of_vmap():
-    params, ((x, y), *_) = problem()
-    whole = sam.value_and_grad(loss, rho=0.3)(params, x, y)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(4, -1, *leaf.shape[1:]), (x, y))
-    split = jax.vmap(
-        lambda *part: sam.value_and_grad(loss, rho=0.3, axis_name="parts")(params, *part), axis_name="parts"
-    )
-    jax.tree.map(lambda one, all_: np.testing.assert_allclose(one[0], all_, rtol=1e-5), split(*parts), whole)
+@together("compiled", [lambda function: function, jax.jit], ids=["as it is", "jit"])
+def test_the_axis_may_be_that_of_vmap(compiled):
+    """Also within a compiled program, and where the pass at the ascent point is in a branch of one."""
+    w, x = jnp.array([1.0, 2.0]), jnp.arange(8.0).reshape(4, 2)
+
+    def square(w, x):
+        return jnp.mean((x @ w) ** 2)
+
+    method = sam.SAMEveryK(0.3, 2)
+    whole = method.value_and_grad(square)(w, method.init(w), x)[1]
+    function = method.value_and_grad(square, axis_name="parts")
+    split = compiled(jax.vmap(lambda part: function(w, method.init(w), part)[1], axis_name="parts"))
+    np.testing.assert_allclose(split(x.reshape(2, 2, 2)), [whole, whole], rtol=1e-5)

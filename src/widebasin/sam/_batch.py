@@ -66,10 +66,8 @@ class Devices:
         def vary(leaf: Any) -> Any:
             if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 return leaf
-            try:
-                return jax.lax.pcast(leaf, self.axis_name, to="varying")
-            except ValueError:  # it varies already, which versions of JAX let one ask in different ways
-                return leaf
+            varying = self._made_varying(leaf)
+            return leaf if varying is None else varying
 
         return jax.tree.map(vary, tree)
 
@@ -78,22 +76,25 @@ class Devices:
 
         Its gradient would be averaged twice. With ``check_vma=False`` this cannot be detected, and it is averaged once.
         """
-        try:
-            probe = jax.lax.pcast(jnp.zeros(()), self.axis_name, to="varying")
-        except ValueError:  # the axis is that of ``jax.vmap``, which does not tell
+        probe = self._made_varying(jnp.zeros(()))
+        if probe is None:  # the axis is that of ``jax.vmap``, which does not tell
             return
-        if self._varies(probe) and not self._varies(loss):
+        if self._made_varying(probe) is None and self._made_varying(loss) is not None:
             raise ValueError(
                 f"the loss is the same on all devices of {self.axis_name!r}: either average it inside loss_fn or give "
                 f"axis_name={self.axis_name!r}, not both"
             )
 
-    def _varies(self, leaf: Any) -> bool:
+    def _made_varying(self, leaf: Any) -> Array | None:
+        """The same values as different ones per device; ``None`` if they are already, or for the axis of ``vmap``.
+
+        Versions of JAX let one ask in different ways, but all refuse the cast; in a trace within ``jax.vmap`` the
+        refusal is a failed assertion.
+        """
         try:
-            jax.lax.pcast(leaf, self.axis_name, to="varying")
-        except ValueError:
-            return True
-        return False
+            return jax.lax.pcast(leaf, self.axis_name, to="varying")
+        except (ValueError, AssertionError):
+            return None
 
     def mean(self, tree: PyTree) -> PyTree:
         """Average over the devices that share a group."""
