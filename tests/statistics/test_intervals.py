@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_columns, interval_of, t_interval
+from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_columns, interval_of, rounding_of, t_interval
 
 # Thousandths: scipy refuses a scale that underflows.
 numbers = st.integers(-(10**6), 10**6).map(lambda n: n / 1000)
@@ -102,21 +102,25 @@ def test_an_interval_survives_a_row_of_a_table():
     )
 
 
-def test_two_equal_values_say_nothing_of_their_spread():
-    one = t_interval([0.1 + 0.2, 0.3])
-    assert (one.mean, one.standard_error, one.count) == (pytest.approx(0.3), 0.0, 2)
-    assert not one.certain
-    assert not one.above()
-    assert one.words("+.1f") == "two equal values, no interval"
+def test_equal_values_say_nothing_of_their_spread():
+    for count in (2, 3, 9):
+        one = t_interval([0.1 + 0.2, *[0.3] * (count - 1)])
+        assert (one.mean, one.standard_error, one.count) == (pytest.approx(0.3), 0.0, count)
+        assert not one.certain
+        assert not one.above()
+        assert one.words("+.1f") == "equal values, no interval"
     # But for the rounding of accuracies in 32 bits, of which these are differences in points.
     accuracies = np.array([[0.8666667, 0.8], [0.7666667, 0.7]], np.float32).astype(float)
     points = 100 * np.subtract(*accuracies.T)
     assert points[0] != points[1]
-    assert t_interval(points).words("+.1f") == "two equal values, no interval"
+    assert t_interval(points, rounding=rounding_of(100 * accuracies)).words("+.1f") == "equal values, no interval"
     for examples, more in itertools.product((600, 1_000, 10_000), (1, 2, 5)):
         base = np.arange(examples // 2, examples - more, examples // 50)
         gains = 100 * (
             ((base + more) / examples).astype(np.float32).astype(float) - (base / examples).astype(np.float32)
         )
-        assert not any(t_interval(pair).certain for pair in itertools.pairwise(gains))
-    assert t_interval([0.3, 0.3, 0.3]).above()
+        rounding = rounding_of([100.0, np.nan])
+        assert not any(t_interval(pair, rounding=rounding).certain for pair in itertools.pairwise(gains))
+    # One test example more of a million, or hundredths of a point, are no rounding.
+    assert t_interval([15.0, 15.02]).standard_error == pytest.approx(0.01)
+    assert t_interval([98.1, 98.1001]).certain

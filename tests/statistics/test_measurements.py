@@ -109,6 +109,8 @@ def test_the_ratio_is_the_geometric_mean_with_scipys_interval_of_the_logarithms(
     error = np.std(differences, ddof=1) / np.sqrt(3)
     quantile = stats.t.ppf(0.975, 2)
     expected = np.exp([differences.mean() + sign * quantile * error for sign in (0, -1, 1)])
+    if np.ptp(differences) < 1e-6:
+        expected[1:] = np.nan
     row = ratio(table, rho=0.05)
     np.testing.assert_allclose([row[f"sharpness{end}"] for end in ("", "_low", "_high")], expected, rtol=1e-6)
     assert row["pairs"] == 3

@@ -23,7 +23,7 @@ def value(decay, at):
     def test(network):
         if network.method == "sgd":
             return 0.5
-        gain = (SLOPES[decay, at] + 0.1 * network.seed) * np.log10(network.num_params)
+        gain = (SLOPES[decay, at] + (0.1 + 1e-4 * SLOPES[decay, at]) * network.seed) * np.log10(network.num_params)
         return 0.5 + gain / 100 - (0.0 if network.rho == BEST[at] else 0.1)
 
     return test
@@ -62,11 +62,11 @@ def test_both_epochs_are_read_from_their_own_columns_each_with_its_own_radius():
 
 
 def test_the_slopes_change_with_the_weight_decay_and_with_stopping_by_what_they_were_made_to():
-    """With a spread over seeds the change has an interval; seed by seed it is the same here, so it is a point."""
+    """With a spread over seeds the change has an interval; seed by seed it is nearly the same here."""
     findings = answered(table()).findings
     assert [finding for finding in findings if ", the slope of the gain of SAM changes by " in finding] == [
         f"{where}: from {what}, the slope of the gain of SAM changes by {change:+.1f} points per tenfold parameters "
-        f"(95% interval {change:+.1f} to {change:+.1f}): it grows faster {faster}."
+        f"(95% interval {change:+.1f} to {change:+.1f}): it is higher {faster}."
         for where, what, change, faster in (
             ("Stopped at the last epoch", "weight decay 0 to 0.003", 3.0, "at 0.003"),
             ("Stopped early", "weight decay 0 to 0.003", 1.5, "at 0.003"),
@@ -103,7 +103,7 @@ def test_one_weight_decay_leaves_the_question_of_stopping():
     findings = answered(table()[lambda rows: rows["weight_decay"] == 0.0]).findings
     assert [f for f in findings if "changes by" in f] == [
         "With weight decay 0: from stopped at the last epoch to early, the slope of the gain of SAM changes by +2.0 "
-        "points per tenfold parameters (95% interval +2.0 to +2.0): it grows faster when stopped early."
+        "points per tenfold parameters (95% interval +2.0 to +2.0): it is higher when stopped early."
     ]
 
 

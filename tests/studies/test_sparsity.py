@@ -27,7 +27,7 @@ def part(pruner, sparsity, widths, num_params=None, noise=lambda seed: 0.1 * see
         which = pruner, network.width
         if network.method == "sgd":
             return 0.5 + 0.02 * network.seed
-        gain = scale * (GAINS[which] + noise(network.seed))
+        gain = scale * (GAINS[which] + noise(network.seed) * (1 + 1e-5 * network.width))
         return 0.5 + 0.02 * network.seed + gain / 100 - (0.0 if network.rho == BEST[which] else 0.1)
 
     table = results_table(test, widths=widths, **options).assign(pruner=pruner, sparsity=sparsity)
@@ -88,7 +88,7 @@ def test_small_gains_have_two_decimals_everywhere():
 def test_a_pruned_network_that_gains_less_is_said_to():
     results = compared()
     sam = (results["pruner"] == "random") & (results["method"] == "sam")
-    results.loc[sam, ["test_accuracy", "best_test_accuracy"]] -= 0.02
+    results.loc[sam, ["test_accuracy", "best_test_accuracy"]] -= 0.02 + 1e-5 * results.loc[sam, ["seed"]].to_numpy()
     first = answered(results).findings[0]
     assert "at 0 of 1 sizes, and less at 1, beyond" in first
     assert "Difference of the gains: -2.0 points (95% interval -2.0 to -2.0)" in first
@@ -136,7 +136,7 @@ def test_every_sparsity_has_its_line_by_radius():
     expected = [[0.05, 53.1], [0.2, 43.1]]
     assert pruned.keys() == {"1,000", "25,000"}
     for count in ("1,000", "25,000"):
-        np.testing.assert_allclose(pruned[count], expected)
+        np.testing.assert_allclose(pruned[count], expected, rtol=1e-5)
     assert by_radius["by-radius-network-dense"].keys() == {"1,000", "100,000"}
 
 
@@ -153,7 +153,7 @@ def test_where_every_width_is_pruned_lines_run_over_widths_at_one_sparsity():
         "sparsity 50%, pruned at random": (500, 50_000),
         "sparsity 75%, pruned at random": (250, 25_000),
     }.items():
-        np.testing.assert_allclose(gain[f"SAM, {name}"], np.c_[counts, [1.1, 4.1]])
+        np.testing.assert_allclose(gain[f"SAM, {name}"], np.c_[counts, [1.1, 4.1]], rtol=1e-4)
     by_radius = [one for one in answer.pictures if one.name.startswith("by-radius")]
     assert [one.name for one in by_radius] == [
         "by-radius-sparsity-0-network-dense",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.statistics.design import ONE_SETTING, Design, check_once
-from widebasin.statistics.intervals import Interval, t_interval
+from widebasin.statistics.intervals import Interval, rounding_of, t_interval
 
 SELECTIONS = ("valid", "test")
 EPOCHS = ("final", "best")
@@ -131,7 +131,19 @@ def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval
     if (ours := by_seed.pop(reference, None)) is None:
         return {}
     common = {method: gains.index.intersection(ours.index) for method, gains in by_seed.items()}
-    return {m: t_interval(by_seed[m][seeds] - ours[seeds]) for m, seeds in common.items() if len(seeds)}
+    rounding = rounding_of_gains(paired)
+    return {
+        m: t_interval(by_seed[m][seeds] - ours[seeds], rounding=rounding) for m, seeds in common.items() if len(seeds)
+    }
+
+
+def rounding_of_gains(paired: pd.DataFrame) -> float:
+    """How far apart equal gains, or differences of gains, can be.
+
+    Args:
+        paired: rows of ``paired_gains``.
+    """
+    return rounding_of(paired[["baseline_value", "value"]])
 
 
 def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
@@ -146,7 +158,7 @@ def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at:
     paired = _paired(results, design, select, at, ("train_loss", "diverged"))
     rows = []
     for key, group in paired.groupby([*design.setting, "method", "rho"], sort=False):
-        gain = t_interval(group["gain"])
+        gain = t_interval(group["gain"], rounding=rounding_of_gains(group))
         rows.append(
             dict(zip([*design.setting, "method", "rho_star"], key, strict=True))
             | {

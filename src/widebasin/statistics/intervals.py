@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 CONFIDENCE = 0.95
-# Two values that differ by less than about this share are equal but for rounding: metrics are kept in 32 bits, and a
-# gain is the difference of two, of which their rounding is a larger share.
-ROUNDING = 1e-3
+# Rounding of means over examples that are computed and kept in 32 bits, as a share of the largest.
+ROUNDING = 2**-20
 # In place of a number that there is none of.
 NONE = "—"
 
@@ -27,7 +26,7 @@ class Interval:
     Attributes:
         mean: mean of the values.
         standard_error: sample standard deviation over sqrt(count); NaN for one value.
-        low: lower end of the Student t interval; NaN for one value, and for two equal values.
+        low: lower end of the Student t interval; NaN for one value, and for equal values.
         high: upper end.
         count: number of values.
         confidence: probability that the interval covers the true mean.
@@ -42,7 +41,7 @@ class Interval:
 
     @property
     def certain(self) -> bool:
-        """Whether there is an interval: not for one value, two equal values or values that are not finite."""
+        """Whether there is an interval: not for one value, equal values or values that are not finite."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     @property
@@ -68,7 +67,7 @@ class Interval:
             return f"{self.name} {self.ends(form)}"
         if self.count == 1:
             return "one seed, no interval"
-        return "two equal values, no interval" if self.standard_error == 0 else "no interval"
+        return "equal values, no interval" if self.standard_error == 0 else "no interval"
 
     def with_error(self, digits: int) -> str:
         """``+4.0 ± 1.0``: the mean with its sign, and its standard error if there is one."""
@@ -86,11 +85,28 @@ class Interval:
 NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0)
 
 
-def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Interval:
+def rounding_of(numbers: Any) -> float:
+    """How far apart two equal differences of metrics can be, which are kept in 32 bits: 2**-20 of the largest metric.
+
+    Args:
+        numbers: the metrics, an array or a table.
+    """
+    sizes = np.abs(np.asarray(numbers, np.float64))
+    return ROUNDING * float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+
+
+def t_interval(
+    values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE, rounding: float | None = None
+) -> Interval:
     """Mean and Student t interval: ``mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)``.
 
-    Two equal values (but for rounding), which may occur by chance for accuracies on few examples, have no interval: it
-    would have zero width and look certain.
+    Equal values, which may occur by chance for accuracies on few examples, have no interval: it would have zero width
+    and look certain.
+
+    Args:
+        values: the values.
+        confidence: probability that the interval covers the true mean.
+        rounding: values that are no further apart are equal; by default ``rounding_of`` the values.
 
     Raises:
         ValueError: if there are no values.
@@ -103,7 +119,8 @@ def t_interval(values: Sequence[float] | np.ndarray | pd.Series, confidence: flo
         return Interval(mean, float("nan"), float("nan"), float("nan"), count, confidence)
     with np.errstate(invalid="ignore"):
         error = float(array.std(ddof=1) / np.sqrt(count))
-    if count == 2 and error <= ROUNDING * np.abs(array).max():
+        apart = np.ptp(array)
+    if apart <= (rounding_of(array) if rounding is None else rounding):
         return Interval(mean, 0.0, float("nan"), float("nan"), count, confidence)
     from scipy import special  # takes a quarter of a second, and processes that only train need none
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.statistics.design import APART, ONE_SETTING, Design, check_once
-from widebasin.statistics.intervals import NO_INTERVAL, Interval, interval_columns, t_interval
+from widebasin.statistics.intervals import NO_INTERVAL, ROUNDING, Interval, interval_columns, t_interval
 
 
 def means_over_seeds(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[st
         row: dict[str, Any] = dict(zip(by, key, strict=True)) | {"pairs": len(group)}
         for column in columns:
             logs = _log_ratios(group[column], group[f"{column}_baseline"])
-            one = t_interval(logs) if logs.size else NO_INTERVAL
+            one = t_interval(logs, rounding=ROUNDING) if logs.size else NO_INTERVAL
             row |= {column: np.exp(one.mean), f"{column}_low": np.exp(one.low), f"{column}_high": np.exp(one.high)}
         rows.append(row)
     numbers = [f"{column}{end}" for column in columns for end in ("", "_low", "_high")]
@@ -144,7 +144,7 @@ def _exponent(table: pd.DataFrame, against: str, column: str) -> Interval | None
             slopes.append(
                 np.polyfit(np.log10(sound[against].astype(float)), np.log10(sound[column].astype(float)), 1)[0]
             )
-    return t_interval(slopes) if slopes else None
+    return t_interval(slopes, rounding=ROUNDING) if slopes else None
 
 
 def _log_ratios(values: pd.Series, reference: pd.Series) -> np.ndarray:

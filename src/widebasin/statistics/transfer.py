@@ -12,7 +12,7 @@ import pandas as pd
 
 from widebasin.statistics.design import ONE_SETTING, Design
 from widebasin.statistics.gains import TIE, best_trials, selection_scores
-from widebasin.statistics.intervals import CONFIDENCE, Interval, t_interval
+from widebasin.statistics.intervals import CONFIDENCE, Interval, rounding_of, t_interval
 
 LEARNING_RATE, RADIUS, PARAMETRIZATION = "learning_rate", "rho", "parametrization"
 SETTINGS = (LEARNING_RATE, RADIUS)
@@ -186,7 +186,8 @@ def transfer_costs(results: pd.DataFrame, design: Design, select: str = "valid",
             own_trial = tuple(one[name] for name in TRIAL)
             own, moved = (trials.loc[[(*at_width, *trial)]].set_index("seed") for trial in (own_trial, small))
             both = moved.join(own["value"].rename("own_value"), how="inner")
-            cost = t_interval(design.metric.sign * (both["own_value"] - both["value"]))
+            costs = design.metric.sign * (both["own_value"] - both["value"])
+            cost = t_interval(costs, rounding=rounding_of(both[["own_value", "value"]]))
             rows.append(
                 dict(zip(keys, at_width, strict=True))
                 | {

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.statistics.design import ONE_SETTING, check_once
+from widebasin.statistics.gains import rounding_of_gains
 from widebasin.statistics.intervals import Interval, t_interval
 
 
@@ -46,7 +47,7 @@ def slope_per_decade(paired: pd.DataFrame) -> Interval | None:
         ``None`` if there are fewer than two widths, or no seed is left.
     """
     slopes = slopes_by_seed(paired)
-    return t_interval(slopes) if len(slopes) else None
+    return t_interval(slopes, rounding=_rounding(paired)) if len(slopes) else None
 
 
 def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
@@ -60,4 +61,10 @@ def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | No
         The interval of the second slopes minus the first; ``None`` if no seed has both.
     """
     differences = (slopes_by_seed(other) - slopes_by_seed(paired)).dropna()
-    return t_interval(differences) if len(differences) else None
+    return t_interval(differences, rounding=_rounding(pd.concat([paired, other]))) if len(differences) else None
+
+
+def _rounding(paired: pd.DataFrame) -> float:
+    """How far apart equal slopes can be: the rounding of gains over the range of log10(parameters)."""
+    sizes = np.log10(paired["num_params"].astype(float))
+    return rounding_of_gains(paired) / (sizes.max() - sizes.min())

@@ -15,7 +15,7 @@ from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table, gain_decimals, gains_table
 from widebasin.report.wording import Wording
 from widebasin.statistics import BASELINE
-from widebasin.statistics.gains import gain_table, paired_gains
+from widebasin.statistics.gains import gain_table, paired_gains, rounding_of_gains
 from widebasin.statistics.intervals import NONE, t_interval
 from widebasin.statistics.trends import seeds_compared, slope_difference
 from widebasin.studies.answering import flags, write_page
@@ -205,7 +205,7 @@ def _differences(paired: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
                 values = (by_seed[other] - by_seed[labels[0]]).loc[sorted(set.intersection(*seeds))]
                 # Without the seeds that diverged it would be a difference of survivors.
                 if len(values) and np.isfinite(values).all():
-                    one = t_interval(values)
+                    one = t_interval(values, rounding=rounding_of_gains(group))
                     found = {"difference": one.mean, "low": one.low, "high": one.high, "seeds": one.count}
                     rows.append({"num_params": size, "method": method, SWEEP: other} | found)
     return pd.DataFrame(rows, columns=[*columns, SWEEP, "difference", "low", "high", "seeds"])
@@ -245,7 +245,7 @@ def _one_setting_each(paired: pd.DataFrame) -> bool:
 def _differences_table(differences: pd.DataFrame, wording: Wording, labels: Sequence[str], digits: int) -> Table:
     rows = []
     for row in differences.to_dict("records"):
-        # Of one seed, or two equal differences, there is none.
+        # Of one seed, or equal differences, there is none.
         interval = f"{row['low']:.{digits}f} to {row['high']:.{digits}f}" if np.isfinite(row["low"]) else NONE
         rows.append(
             (

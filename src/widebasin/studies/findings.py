@@ -108,8 +108,8 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
         at = tuple(f"when {name} {end}" if isinstance(low, str) else f"at {end}" for end in ends)
         verdict = slope_verdict(
             change,
-            f"it grows faster {at[1]}",
-            f"it grows faster {at[0]}",
+            f"it is higher {at[1]}",
+            f"it is lower {at[1]}",
             "no difference beyond the spread of the seeds",
             "no verdict",
             compared,

@@ -82,7 +82,7 @@ def _findings(functions: pd.DataFrame, measured: pd.DataFrame, wording: Wording)
         if len(widths) > 1:
             difference = (by_width[widths[-1]] - by_width[widths[0]]).dropna()
             change = t_interval(difference) if len(difference) else NO_INTERVAL
-            verdict = "no verdict from one seed"
+            verdict = "no verdict from one seed" if change.count == 1 else "no verdict"
             if change.certain:
                 verdict = (
                     f"{wording.method(method)} and {base} end further apart in the wide network"

@@ -11,7 +11,7 @@ from widebasin.report import figures
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table, gain_decimals, gains_table
 from widebasin.report.wording import Wording
-from widebasin.statistics.gains import gain_table, paired_gains, radius_table
+from widebasin.statistics.gains import gain_table, paired_gains, radius_table, rounding_of_gains
 from widebasin.statistics.intervals import NONE, Interval, interval_name, t_interval
 from widebasin.studies.answers.overparam import gain_answer
 from widebasin.studies.findings import selection_note, unit_after
@@ -88,7 +88,7 @@ def _equal_counts(gains: pd.DataFrame, paired: pd.DataFrame) -> list[dict[str, A
         common = by_seed[0].index.intersection(by_seed[1].index)
         if len(common):
             # NaN if one of the networks diverged: none is left out.
-            difference = t_interval(by_seed[0][common] - by_seed[1][common])
+            difference = t_interval(by_seed[0][common] - by_seed[1][common], rounding=rounding_of_gains(paired))
             rows.append({"pruned": pruned, "dense": small, "difference": difference})
     return rows
 
