@@ -55,9 +55,33 @@ def test_classes_that_do_not_occur_are_given_by_their_number(write):
     assert arrays(write(inputs=FLOATS, targets=LABELS * 2, num_classes=7)).num_classes == 7
 
 
-def test_a_class_may_occur_in_the_test_set_only(write):
-    path = write(inputs=FLOATS, targets=LABELS, test_inputs=FLOATS[:1], test_targets=np.array([3]))
-    assert arrays(path).num_classes == 4
+@together(
+    ("targets", "test_targets", "more", "classes", "said"),
+    [
+        (LABELS, [4], {"num_classes": 5}, 3, "3, 4"),
+        (LABELS // 2 * 2, [1], {}, None, "1"),  # the last class is trained on
+        (np.array(["ant", "bee"] * 3), ["cat"], {}, 2, "'cat'"),
+        (LABELS, LABELS[:1], {}, None, None),
+    ],
+    ids=["last", "between", "text", "all"],
+)
+def test_a_class_that_occurs_in_the_test_set_only_is_said_and_left_out_of_label_noise(
+    write, caplog, targets, test_targets, more, classes, said
+):
+    caplog.clear()
+    data = arrays(
+        write(inputs=FLOATS, targets=targets, test_inputs=FLOATS[:1], test_targets=np.array(test_targets), **more)
+    )
+    assert data.training_classes == classes
+    assert data.num_classes == more.get("num_classes", 3)
+    found = [one.getMessage() for one in caplog.records if "without a training example" in one.getMessage()]
+    assert [one.rpartition(": ")[2] for one in found] == ([] if said is None else [said])
+    assert arrays(write(inputs=FLOATS, targets=LABELS, num_classes=5)).training_classes is None
+
+
+@together("shape", [(6, 8, 8, 3), (6, 3, 8, 3), (6, 2, 8, 8), (6, 3, 3, 8), (6, 1, 1, 8), (6, 1, 8)])
+def test_channels_come_last_also_where_there_are_many(write, shape):
+    assert arrays(write(inputs=np.ones(shape), targets=LABELS)).inputs.shape == shape
 
 
 WRONG = FLOATS.copy()
@@ -114,6 +138,11 @@ WRONG[3, 1] = np.nan
         ({"inputs": FLOATS[:0], "targets": LABELS[:0]}, r"inputs has shape \(0, 2\)"),
         ({"inputs": IMAGES.astype(int), "targets": LABELS}, "inputs are int64; images as uint8 or floats are needed"),
         ({"inputs": np.moveaxis(IMAGES, -1, 1), "targets": LABELS}, r"use numpy\.moveaxis\(inputs, 1, -1\)"),
+        (
+            {"inputs": np.moveaxis(IMAGES, -1, 1) / 255, "targets": LABELS},
+            r"inputs has shape \(6, 3, 4, 5\): channels come last; use numpy\.moveaxis\(inputs, 1, -1\)",
+        ),
+        ({"inputs": np.ones((6, 1, 8, 8)), "targets": LABELS}, r"\(6, 1, 8, 8\): channels come last"),
         ({"inputs": FLOATS, "targets": LABELS + 1}, r"say FILE\.npz:regression, or arrays\(path, task='regression'\)"),
         ({"inputs": FLOATS, "targets": LABELS - [2**32, 0, 0, 0, 0, 0]}, "label -4294967296 in targets is too large"),
         ({"inputs": FLOATS, "targets": LABELS, "num_classes": 2**40}, "one positive integer, of at most 16,777,216"),

@@ -27,7 +27,8 @@ def written(path, text):
 
 
 @together("ending", ["csv", "parquet"])
-def test_numbers_are_standardized_and_texts_get_an_input_each(tmp_path, ending):
+def test_numbers_are_standardized_and_texts_get_an_input_each(tmp_path, caplog, ending):
+    caplog.clear()
     path = tmp_path / f"people.{ending}"
     FRAME.to_csv(path, index=False) if ending == "csv" else FRAME.astype({"grade": "category"}).to_parquet(path)
     found = table(path)
@@ -38,6 +39,7 @@ def test_numbers_are_standardized_and_texts_get_an_input_each(tmp_path, ending):
     assert (found.target, found.classes, found.dataset.num_classes, found.deviation) == ("y", ("no", "yes"), 2, 1.0)
     assert found.dataset.targets.tolist() == [0, 1, 0, 1]
     assert (found.dataset.name, found.dataset.inputs.dtype) == ("people", np.float32)
+    assert "columns that get an input for each of their values: 'grade' (3), 'member' (2)" in caplog.messages[0]
 
 
 def test_a_csv_and_a_parquet_file_of_one_table_are_the_same_data(tmp_path):
@@ -100,6 +102,15 @@ BAD = {
     "a,a,y\n1,2,0\n": "several columns are named 'a'",
     ",a,y\n0,2,0\n": r"a column has no name; .*to_csv\(index=False\)",
     "a;y\n1;2\n": "there is only one column, 'a;y'; columns must be separated by commas",
+    "a;y\n1,5;2\n": "there is only one column, 'a;y'; columns must be separated by commas",
+    "a\ty\r\n1,5\t2\r\n".encode("utf-8-sig"): r"there is only one column, 'a\\ty'; columns must be separated by commas",
+    "Unnamed: 0,a,y\n0,7,0\n1,5,1\n": r"column Unnamed: 0 numbers the rows; .*to_csv\(index=False\)",
+    "Unnamed: 0.1,a,y\n1,7,0\n2,5,1\n": "column Unnamed: 0.1 numbers the rows",
+    "a,y\n1,0\n2,1\n?,1\n": r"column a would be numbers, but for '\?'; fill in missing .*, save the table as \.parquet",
+    'a,y\n"1,5",0\n"2,5",1\n"1,000.5",1\n1,1\n': "column a would be numbers, but for '1,5', '2,5', '1,000.5'; fill in",
+    "a,y\n"
+    + "".join(f"{n} %,{n % 2}\n" for n in range(60)): "would be numbers, but for '0 %', '1 %', '2 %' and 57 more",
+    'a,y\n1,"0,5"\n2,"1,5"\n': r"column y would be numbers, but for '0,5', '1,5'; .*, say t\.csv:y:classification",
     "1.5,2\n1,2\n": "the first line has numbers, '1.5', '2'; it must have the column names",
     "a,b,y\n1,2,0\n3,1\n": "Row #3: Expected 3 columns, got 2",
     "a,b,y\n1,2,0\n3,1,2,4\n": "Row #3: Expected 3 columns, got 4",
@@ -149,6 +160,29 @@ def test_a_target_that_is_not_there_is_refused_with_the_columns(tmp_path, text, 
 def test_a_task_that_the_target_does_not_bear_is_refused(tmp_path, task, text, message):
     with pytest.raises(DataError, match=message):
         table(written(tmp_path / "t.csv", text), task=task)
+
+
+@together(
+    ("text", "task", "inputs", "classes"),
+    [
+        ("Unnamed: 0,y\n1,0\n0,1\n", None, ("Unnamed: 0",), ("0", "1")),  # no numbers of rows: in another order
+        ("row,y\n0,0\n1,1\n", None, ("row",), ("0", "1")),
+        ("a,y\n1,0\n?,1\n", None, ("a=1", "a=?"), ("0", "1")),
+        ("a,y\n10-20,0\n2020.01.02,1\n", None, ("a=10-20", "a=2020.01.02"), ("0", "1")),
+        ("a,y\n1,0\n2,1\n3,2+\n", "classification", ("a",), ("0", "1", "2+")),
+    ],
+)
+def test_columns_that_are_kept_as_they_are(tmp_path, text, task, inputs, classes):
+    found = table(written(tmp_path / "t.csv", text), task=task)
+    assert (found.inputs, found.classes) == (inputs, classes)
+
+
+def test_numbers_that_a_parquet_file_has_as_texts_are_categories(tmp_path):
+    frame = pd.DataFrame({"code": ["0012", "3400", "0012"], "kind": pd.Categorical([1, 2, 3]), "y": ["1", "2", "2"]})
+    frame.astype({"kind": str}).astype({"kind": "category"}).to_parquet(tmp_path / "t.parquet")
+    found = table(tmp_path / "t.parquet")
+    assert found.inputs == ("code=0012", "code=3400", "kind=1", "kind=2", "kind=3")
+    assert found.classes == ("1", "2")
 
 
 def test_parquet_files_that_are_none_or_hold_other_things(tmp_path):

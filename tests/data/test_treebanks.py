@@ -151,6 +151,11 @@ def test_a_column_without_tags_and_a_damaged_file_are_refused(folder):
     there = write_treebank(folder / "ud" / "UD_English-Toy")
     with pytest.raises(DataError, match=r"en_toy-ud-train\.conllu: no word has a tag in the column xpos"):
         treebank("en_toy", "xpos")
+    for part in ("dev", "test"):
+        write_treebank(there)
+        (there / f"en_toy-ud-{part}.conllu").write_text(conllu([[("cats", None)]]))
+        with pytest.raises(DataError, match=rf"en_toy-ud-{part}\.conllu: no word has a tag in the column upos; choose"):
+            treebank("en_toy")
     (there / "en_toy-ud-dev.conllu").write_text("1\ta\n")
     with pytest.raises(DataError, match=r"en_toy-ud-dev\.conllu: line 1 has 2 columns"):
         treebank("en_toy")

@@ -1,5 +1,6 @@
 """A workload in a user's own file."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -8,8 +9,10 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from sweep.commands import widebasin
+from together import together
 
 from widebasin.data import DataError
 from widebasin.data.grammar import VOCABULARY
@@ -17,7 +20,7 @@ from widebasin.data.rings import FEATURES
 from widebasin.models import GraphConvolution, Tagger
 from widebasin.sweep import UsageError, resolve, workload_named
 from widebasin.sweep.spec import Spec
-from widebasin.workloads import WORKLOADS, registry
+from widebasin.workloads import WORKLOADS, SupervisedWorkload, registry
 from widebasin.workloads.files import code_digest, forget_files, line_of, names_file
 
 TEMPLATE = files("widebasin.workloads").joinpath("template.txt").read_text("utf-8").replace("NAME", "mine")
@@ -137,13 +140,23 @@ def test_a_model_that_is_none_is_an_error_of_the_width(mine, old, new, words):
         ("objective=CLASSIFICATION", "objective=REGRESSION", r"outputs of shape \(2,\) .* targets .* have shape \(\)"),
         ("np.arange(600) % 2", "np.arange(600) * 0", "all targets of two spirals are of class 0: nothing to learn"),
         (
+            "labels.astype(np.int32), num_classes=2",
+            "2 * labels.astype(np.int32) - 1, num_classes=None",
+            r"targets of two spirals run from -1 to 1; they must be 0 to .* - 1: use numpy\.unique\(",
+        ),
+        (
+            "labels.astype(np.int32), num_classes=2",
+            "(np.arange(600) // 400).astype(np.int32), num_classes=2, fixed_test=200",
+            "all training targets of two spirals are of class 0: nothing to learn",
+        ),
+        (
             "objective=CLASSIFICATION",
             "objective=Objective(lambda outputs, target: outputs)",
             r"mine\.py: the loss of an example must be a number, .* has shape \(2,\)",
         ),
         ("train=300", "train=600", "trains on 600.* there are 600 here: complete the data, or take smaller sizes"),
     ],
-    ids=["load", "outputs", "regression", "one class", "no number", "sizes"],
+    ids=["load", "outputs", "regression", "one class", "negative", "one class to train on", "no number", "sizes"],
 )
 def test_data_and_model_that_do_not_fit_are_found_before_training(mine, old, new, words):
     assert old in TEMPLATE
@@ -185,6 +198,43 @@ def test_models_that_do_not_fit_several_labels_are_found_before_training(name, b
     workload = replace(WORKLOADS[name], build=build)
     with pytest.raises(DataError, match=words):
         workload.problem(4, workload.recipe)
+
+
+NEITHER, EITHER = np.array([-1, -1, -1, -1], np.int8), np.array([0, 1, 0, -1], np.int8)
+
+
+@together(
+    ("name", "part", "targets", "words"),
+    [
+        ("grammar-transformer", "train", -1, "all training targets of grammar are missing: nothing to learn"),
+        ("grammar-transformer", "valid", -1, "none of the 300 validation examples of grammar has a label: add labels"),
+        ("grammar-transformer", "test", -1, "none of the 700 test examples of grammar has a label"),
+        ("grammar-transformer", "test", -2, "run from -2 to 5; they must be 0 to .* - 1, or -1 where there is none"),
+        ("rings-gcn", "test", NEITHER, "none of the 500 test examples of rings has a label"),
+        (
+            "rings-gcn",
+            "test",
+            EITHER,
+            "no task has both 0 and 1 among the 500 test examples of rings, and mean average",
+        ),
+        ("rings-gcn", "valid", EITHER, "no task has both 0 and 1 among the 300 validation examples of rings"),
+        ("rings-gcn", "whole", EITHER, "no task has both 0 and 1 among the 2,000 examples of rings, .* take more"),
+        ("rings-gcn", "train", EITHER, ""),
+    ],
+)
+def test_a_part_that_says_nothing_is_found_before_training(name, part, targets, words):
+    workload = WORKLOADS[name]
+    assert isinstance(workload, SupervisedWorkload)
+    dataset, sizes = workload.load(), workload.sizes
+    first = {"train": 0, "valid": sizes.train, "test": sizes.train + sizes.valid, "whole": 0}[part]
+    changed = dataset.targets.copy()
+    changed[first : len(dataset) if part == "whole" else first + getattr(sizes, part)] = targets
+    fixed = {} if part == "whole" else {"fixed_valid": sizes.valid, "fixed_test": sizes.test}
+    classes = None if np.min(targets) < -1 else dataset.num_classes
+    dataset = replace(dataset, targets=changed, num_classes=classes, **fixed)
+    found = replace(workload, load=lambda: dataset)
+    with pytest.raises(DataError, match=words) if words else contextlib.nullcontext():
+        found.problem(8, found.recipe)
 
 
 def test_labels_beyond_the_classes_are_an_error_at_her_line(mine):

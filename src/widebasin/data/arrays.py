@@ -1,7 +1,9 @@
 """A user's own arrays as a data set."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +36,9 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
     * ``num_classes``: number of classes, if some classes do not occur (optional).
 
     Integer targets are classes 0 to k - 1, and so are texts, numbered in sorted order; float targets mean regression. A
-    warning is logged if this may not be intended. Reading takes at most six times the memory of the arrays.
+    warning is logged if this may not be intended, or if no training example has one of the classes; label noise then
+    gives training labels none of those beyond the last that is trained on. Reading takes at most six times the memory
+    of the arrays.
 
     Args:
         path: the file.
@@ -51,7 +55,7 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
     _check_names(path, given)
     parts = ["", "test_"] if "test_inputs" in given else [""]
     inputs = [_inputs(path, f"{part}inputs", given[f"{part}inputs"]) for part in parts]
-    targets = _typed_targets(path, task, {f"{part}targets": given[f"{part}targets"] for part in parts})
+    targets, names = _typed_targets(path, task, {f"{part}targets": given[f"{part}targets"] for part in parts})
     for part, some, wanted in zip(parts, inputs, targets, strict=True):
         if len(some) != len(wanted):
             raise DataError(
@@ -66,6 +70,10 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
                     f"{other.dtype} of shape {other.shape[1:]}; they must be the same"
                 )
     num_classes = _num_classes(path, targets, given.get("num_classes"))
+    untaught = _untaught(targets, num_classes)
+    if untaught.size:
+        which = _first([names[label] if label < len(names) else label for label in untaught.tolist()])
+        LOGGER.warning(shown(f"{path}: classes without a training example, which no network can learn: {which}"))
     if task is None:
         _say_what_may_not_be_meant(path, targets, num_classes, given["targets"].dtype)
     return Dataset(
@@ -75,6 +83,7 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
         num_classes=num_classes,
         fixed_test=len(inputs[1]) if len(inputs) > 1 else 0,
         normalization=Normalization() if inputs[0].dtype == np.uint8 else None,
+        training_classes=int(targets[0].max()) + 1 if num_classes and num_classes - 1 in untaught else None,
     )
 
 
@@ -88,17 +97,21 @@ def _check_names(path: Path, given: dict[str, np.ndarray]) -> None:
 def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim < 2 or 0 in values.shape:
         raise DataError(f"{path}: {name} has shape {values.shape}; it needs an axis of examples and at least one more")
-    if values.dtype != np.uint8:
-        return _floats(path, name, values, "images as uint8 or floats")
-    if values.ndim == 4 and values.shape[1] in (1, 3) and values.shape[3] not in (1, 3):
+    first = values.ndim == 4 and values.shape[1] in (1, 3) and values.shape[3] not in (1, 3)
+    # Few rows and as many columns, such as 1 x 1, are features of a network: many channels, which do come last.
+    if first and values.shape[1] != values.shape[2]:
         raise DataError(
             f"{path}: {name} has shape {values.shape}: channels come last; use numpy.moveaxis({name}, 1, -1)"
         )
+    if values.dtype != np.uint8:
+        return _floats(path, name, values, "images as uint8 or floats")
     return values[..., None] if values.ndim == 3 else values
 
 
-def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Labels in int32 or numbers in float32, for training and test."""
+def _typed_targets(
+    path: Path, task: str | None, given: dict[str, np.ndarray]
+) -> tuple[list[np.ndarray], Sequence[str]]:
+    """Labels in int32 or numbers in float32, for training and test; and the names of labels that are texts."""
     for name, values in given.items():
         if values.ndim == 0:
             raise DataError(f"{path}: {name} is one number; one target per example is needed")
@@ -106,11 +119,11 @@ def _typed_targets(path: Path, task: str | None, given: dict[str, np.ndarray]) -
             raise DataError(f"{path}: {name} has shape {values.shape}; one target per example is needed")
     if task != REGRESSION and all(values.dtype.kind in "US" and values.ndim == 1 for values in given.values()):
         names, numbers = np.unique(np.concatenate(list(given.values())), return_inverse=True)
-        first = ", ".join(repr(name.item()) for name in names[:5]) + (", ..." if len(names) > 5 else "")
-        LOGGER.warning(shown(f"{path}: targets are texts, used as {len(names)} classes in this order: {first}"))
+        order = _first(names.tolist())
+        LOGGER.warning(shown(f"{path}: targets are texts, used as {len(names)} classes in this order: {order}"))
         lengths = [len(values) for values in given.values()]
-        return np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
-    return [_targets(path, name, values, task) for name, values in given.items()]
+        return np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1]), names.tolist()
+    return [_targets(path, name, values, task) for name, values in given.items()], ()
 
 
 def _targets(path: Path, name: str, values: np.ndarray, task: str | None) -> np.ndarray:
@@ -176,6 +189,17 @@ def _num_classes(path: Path, targets: list[np.ndarray], given: np.ndarray | None
             + f"; or, to regress on them, {TO_REGRESS}"
         )
     return classes
+
+
+def _untaught(targets: list[np.ndarray], classes: int | None) -> np.ndarray:
+    """The classes that no training example has, where the file has its own test set."""
+    if classes is None or len(targets) == 1:
+        return np.zeros(0, int)
+    return np.setdiff1d(np.arange(classes), targets[0])
+
+
+def _first(names: Sequence[Any], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def _say_what_may_not_be_meant(path: Path, targets: list[np.ndarray], classes: int | None, dtype: np.dtype) -> None:

@@ -24,6 +24,11 @@ MOST_CLASSES = 20
 MOST_NUMBERS = 1 << 30
 # Bytes of a file that are parsed at a time, of which a row must have fewer.
 BLOCK = 1 << 24
+# What pandas calls a column without a name, such as the numbers of rows that it has written.
+UNNAMED, WITHOUT = "Unnamed: ", "write the table without it, as with to_csv(index=False) in pandas"
+# A number that a CSV file may have, and one with a decimal comma, commas at thousands, or a sign such as %.
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+WRITTEN = r"^[\s$€£]*[+−-]?[\s$€£]*(\d+[.,]?\d*|[.,]\d+|\d{1,3}(,\d{3})+\.?\d*)([eE][+-]?\d+)?[\s%$€£]*$"
 LOGGER = logging.getLogger("widebasin")
 
 
@@ -61,7 +66,8 @@ def table(path: Path | str, target: str | None = None, task: str | None = None) 
 
     Raises:
         DataError: if the file cannot be read or has no table; a value is missing or infinite; a column has more than 50
-            different texts, or has dates, lists or other types; all targets are equal.
+            different texts, or has dates, lists or other types; most of the different texts of a column of a CSV file
+            are numbers, such as 1,5 or 12%; a column without a name numbers the rows; all targets are equal.
         ValueError: if the column or the task does not exist.
     """
     if task is not None and task not in TASKS:
@@ -105,25 +111,42 @@ def chosen_target(path: Path, columns: Sequence[str], target: str | None) -> str
 def _read(path: Path) -> Any:
     """Reads the table of a file with pyarrow."""
     refuse_unless_file(path)
-    read = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    read = _parquet(path) if _is_parquet(path) else _csv(path)
     names = read.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: several columns are named {_listed(twice)}; give each its own name")
     if any(not name.strip() for name in names):
-        raise DataError(
-            f"{path}: a column has no name; if it numbers the rows, write the table without it, as with "
-            "to_csv(index=False) in pandas"
-        )
+        raise DataError(f"{path}: a column has no name; if it numbers the rows, {WITHOUT}")
     if len(names) < 2:
-        raise DataError(
-            f"{path}: there is only one column, {_listed(names)}; columns must be separated by commas, and there must "
-            "be inputs besides the target"
-        )
+        raise _single(path, names[0])
     if all(map(_is_number, names)):
         raise DataError(f"{path}: the first line has numbers, {_listed(names)}; it must have the column names")
     if not read.num_rows:
         raise DataError(f"{path}: there are columns, {_listed(names)}, but no rows")
+    for name, column in zip(names, read.columns, strict=True):
+        if name.startswith(UNNAMED) and _counts(column):
+            raise DataError(f"{path}: column {name} numbers the rows; {WITHOUT}")
     return read
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _single(path: Path, name: str) -> DataError:
+    return DataError(
+        f"{path}: there is only one column, {name!r}; columns must be separated by commas, and there must be inputs "
+        "besides the target"
+    )
+
+
+def _counts(column: Any) -> bool:
+    """Whether these are whole numbers in a row, from 0 or from 1."""
+    from pyarrow import types
+
+    if not types.is_integer(column.type) or column[0].as_py() not in (0, 1):
+        return False
+    return bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def _csv(path: Path) -> Any:
@@ -135,6 +158,11 @@ def _csv(path: Path) -> Any:
             raise DataError(f"{path}: is empty")
         if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(f"{path}: is UTF-16 text; save the file in UTF-8")
+        stream.seek(0)
+        line = stream.readline(BLOCK)
+        # Decimal commas in the rows would be an error of the rows.
+        if b"," not in line and any(separator in line for separator in b";\t"):
+            raise _single(path, line.decode("utf-8-sig", "replace").strip())
         stream.seek(0)
         read = csv.read_csv(
             stream,
@@ -231,13 +259,30 @@ def _categories(path: Path, name: str, column: Any, most: int | None = MOST_CATE
     return _Categories(texts[order].tolist(), np.argsort(order)[codes])
 
 
+def _refuse_numbers_as_texts(path: Path, name: str, column: Any, otherwise: str) -> None:
+    """Raises ``DataError`` for texts of a CSV file that were meant as numbers: most of the different ones are."""
+    import pyarrow.compute
+
+    if _is_parquet(path) or not _is_text(column.type):
+        return
+    compute: Any = pyarrow.compute  # whose functions are made at run time
+    texts = compute.unique(column)
+    if 2 * compute.sum(compute.match_substring_regex(texts, WRITTEN)).as_py() <= len(texts):
+        return
+    other = texts.filter(compute.invert(compute.match_substring_regex(texts, NUMBER))).to_pylist()
+    raise DataError(
+        f"{path}: column {name} would be numbers, but for {_listed(other, 3)}; fill in missing values, and write "
+        f"decimal points, no commas and no signs such as %; {otherwise}"
+    )
+
+
 def _floats(path: Path, name: str, column: Any) -> np.ndarray:
     """A column of numbers in float64."""
     import pyarrow as pa
     from pyarrow import types
 
     kind = column.type
-    if types.is_binary(kind) and path.suffix.lower() == ".csv":
+    if types.is_binary(kind) and not _is_parquet(path):
         raise DataError(f"{path}: column {name} is not UTF-8 text; save the file in UTF-8")
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
         raise DataError(
@@ -262,14 +307,16 @@ def _standardized(path: Path, name: str, values: np.ndarray) -> tuple[np.ndarray
 
 def _inputs(path: Path, read: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """The inputs of all rows, and their names."""
-    blocks, names, constant = [], [], []
+    blocks, names, constant, encoded = [], [], [], []
     for name, column in zip(read.column_names, read.columns, strict=True):
         if _is_categorical(column.type):
+            _refuse_numbers_as_texts(path, name, column, "if they are categories, save the table as .parquet")
             found = _categories(path, name, column)
             own = [f"{name}={text}" for text in found.names]
             block = np.zeros((read.num_rows, len(own)), np.float32) if len(own) > 1 else None
             if block is not None:
                 block[np.arange(read.num_rows), found.codes] = 1
+                encoded.append(f"{name!r} ({len(own)})")
         else:
             values, own = _floats(path, name, column), [name]
             block = None if values.min() == values.max() else _standardized(path, name, values)[0][:, None]
@@ -283,6 +330,8 @@ def _inputs(path: Path, read: Any) -> tuple[np.ndarray, tuple[str, ...]]:
                 f"{path}: {read.num_rows:,} examples with all inputs are more than {MOST_NUMBERS:,} numbers; drop rows "
                 "or columns"
             )
+    if encoded:
+        LOGGER.warning(shown(f"{path}: columns that get an input for each of their values: {_some(encoded)}"))
     if constant:
         LOGGER.warning(shown(f"{path}: columns left out because all their values are equal: {_listed(constant)}"))
     if not names:
@@ -305,6 +354,8 @@ def _target(path: Path, name: str, column: Any, task: str | None) -> _Target:
     from pyarrow import types
 
     if _is_categorical(column.type):
+        if task != CLASSIFICATION:
+            _refuse_numbers_as_texts(path, name, column, _instead(path, name, CLASSIFICATION))
         if task == REGRESSION:
             raise DataError(f"{path}: the target {name} has texts, which cannot be regressed on")
         found = _categories(path, name, column, most=None)
@@ -356,7 +407,11 @@ def _say(path: Path, name: str, taken: str, few: bool = False) -> None:
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return _some(list(map(repr, names)), most)
+
+
+def _some(words: Sequence[str], most: int = 20) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def _is_number(name: str) -> bool:

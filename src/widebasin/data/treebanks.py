@@ -76,7 +76,7 @@ def treebank(
 
     Raises:
         DataError: if the treebank is not found, one of its three files is missing or invalid (see ``read_conllu``), or
-            no training word has a tag.
+            no word of a file has a tag.
         ValueError: if there is no such column, or a number is below 1.
     """
     for argument, value in (("minimum_frequency", minimum_frequency), ("length", length), ("suffix", suffix)):
@@ -176,10 +176,11 @@ def _files(folder: Path, code: str) -> dict[str, Path]:
 def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: int, suffix: int) -> Treebank:
     files = _files(folder, code)
     train, dev, test = (read_conllu(files[part], column) for part in PARTS)
-    tags = _tags(train)
-    if not tags:
-        raise DataError(f"{files['train']}: no word has a tag in the column {column}; choose another column")
-    unseen = tuple(sorted({*_tags(dev), *_tags(test)} - set(tags)))
+    tags, tags_of_dev, tags_of_test = map(_tags, (train, dev, test))
+    for part, there in zip(PARTS, (tags, tags_of_dev, tags_of_test), strict=True):
+        if not there:
+            raise DataError(f"{files[part]}: no word has a tag in the column {column}; choose another column")
+    unseen = tuple(sorted({*tags_of_dev, *tags_of_test} - set(tags)))
     words = Vocabulary.from_sentences(train.words, minimum_frequency)
     suffixes = Vocabulary.from_sentences(word_suffixes(train.words, suffix), minimum_frequency)
     sentences = [*train.words, *dev.words, *test.words]

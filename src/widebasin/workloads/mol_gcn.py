@@ -18,7 +18,6 @@ from widebasin.data import (
     ATOM_FEATURES,
     Buckets,
     DataError,
-    Dataset,
     Molecules,
     SplitSizes,
     molecule_table,
@@ -98,7 +97,6 @@ def _of(data: str) -> SupervisedWorkload:
     else:
         read = tu_graphs(found)
     dataset, sizes = read.dataset, read.sizes
-    _check_labels(data, dataset)
     say_if_few(dataset, sizes)
     buckets = graph_buckets(dataset.inputs)
     features = dataset.inputs["nodes"].shape[2]
@@ -134,22 +132,6 @@ def _of(data: str) -> SupervisedWorkload:
 
 def _properties(count: int) -> str:
     return f"{count} properties of molecules" if count > 1 else "one property of molecules"
-
-
-def _check_labels(data: str, dataset: Dataset) -> None:
-    """Raises ``ValueError`` if an official part has no known label: no metric could be computed."""
-    if not dataset.fixed_valid:
-        return
-    known = (dataset.targets != -1).reshape(len(dataset.targets), -1).any(axis=1)
-    first = len(known) - dataset.fixed_test
-    parts = {
-        "training": slice(first - dataset.fixed_valid),
-        "validation": slice(first - dataset.fixed_valid, first),
-        "test": slice(first, None),
-    }
-    for name, part in parts.items():
-        if not known[part].any():
-            raise ValueError(f"none of the {known[part].size:,} {name} molecules in {data} has a known label; add some")
 
 
 def _found(data: str) -> Path:

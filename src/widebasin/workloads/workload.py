@@ -18,10 +18,12 @@ from jaxtyping import Array, Key
 
 from widebasin.axis import Axis
 from widebasin.data import Buckets, DataError, Dataset, SplitSizes, split_fits
+from widebasin.data.splits import parts_of_every_split
 from widebasin.models import count_parameters
 from widebasin.parametrization import STANDARD, Multipliers, initialized, multipliers
 from widebasin.shown import shown
 from widebasin.statistics import ACCURACY, Metric
+from widebasin.statistics.ranking import mean_average_precision, mean_roc_auc
 from widebasin.training import (
     BINARY_TASKS,
     CLASSIFICATION,
@@ -338,10 +340,7 @@ class SupervisedWorkload(Workload):
         """See ``Workload``."""
         if not self.has_classes or self.metrics[0].name != ACCURACY.name:
             return None
-        dataset = self.dataset
-        # Those that training examples are drawn from.
-        targets = np.asarray(dataset.targets)[: len(dataset) - dataset.fixed_valid - dataset.fixed_test]
-        known = targets[targets >= 0]
+        known = _labels_to_train_on(self.dataset)
         return float(np.bincount(known).max() / len(known))
 
     @property
@@ -383,6 +382,7 @@ class SupervisedWorkload(Workload):
             sizes = dataclasses.replace(sizes, train=settings.train_examples)
         self._check_examples(dataset, sizes)
         self._check_outputs(width, settings)
+        self._check_parts(dataset, sizes)
         self._say_if_not_finite()
         of_problem: dict[str, Any] = {
             "build": self._build(width, settings),
@@ -410,10 +410,33 @@ class SupervisedWorkload(Workload):
                 + ": complete the data, or take smaller sizes"
             )
         if dataset.num_classes is not None:
-            known = np.asarray(dataset.targets)[np.asarray(dataset.targets) >= 0]
+            known = _labels_to_train_on(dataset)
             if not len(known) or np.min(known) == np.max(known):
                 which = f"are of class {known[0]}" if len(known) else "are missing"
-                raise DataError(f"all targets of {dataset.name} {which}: nothing to learn")
+                training = "training " * (dataset.fixed_valid + dataset.fixed_test > 0)
+                raise DataError(f"all {training}targets of {dataset.name} {which}: nothing to learn")
+
+    def _check_parts(self, dataset: Dataset, sizes: SplitSizes) -> None:
+        """Raises ``DataError`` where no example of a part has a label, or none tells how well tasks are ranked.
+
+        Of parts that a seed draws, all from which they are drawn are looked at.
+        """
+        if dataset.num_classes is None and self.objective not in (TAGGING, BINARY_TASKS):
+            return
+        targets, judge = np.asarray(dataset.targets), self.metrics[0]
+        ranked = self.objective.of_dataset.get(judge) in (mean_average_precision, mean_roc_auc)
+        drawn = np.arange(len(dataset) - dataset.fixed_valid - dataset.fixed_test)
+        known = parts_of_every_split(len(dataset), sizes, dataset.fixed_test, dataset.shuffled, dataset.fixed_valid)
+        for part, words in (("train", "training "), ("valid", "validation "), ("test", "test ")):
+            own = targets[known.get(part, drawn)]
+            which = f"the {len(own):,} {words * (part in known)}examples of {dataset.name}"
+            if (own < 0).all():
+                raise DataError(f"none of {which} has a label: add labels, or split the examples otherwise")
+            if ranked and part != "train" and not ((own == 0).any(0) & (own == 1).any(0)).any():
+                raise DataError(
+                    f"no task has both 0 and 1 among {which}, and {judge.title} needs both: take more examples, or "
+                    "split them otherwise"
+                )
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a workload lives as long as the process)
     def _check_outputs(self, width: int, settings: Settings) -> None:
@@ -445,6 +468,12 @@ class SupervisedWorkload(Workload):
             if len(wanted) != several or not np.issubdtype(np.asarray(dataset.targets).dtype, np.integer):
                 of = "every position of an example, and all examples as many" if several else "each example"
                 raise DataError(f"targets of {dataset.name} must be one integer for {of}, its class")
+            if (lowest := int(np.min(dataset.targets))) < -several:
+                remedy = ", or -1 where there is none" if several else ": use numpy.unique(..., return_inverse=True)[1]"
+                raise DataError(
+                    f"targets of {dataset.name} run from {lowest} to {np.max(dataset.targets)}; they must be 0 to the "
+                    f"number of classes - 1{remedy}"
+                )
             if shape[:-1] != wanted or not shape or shape[-1] < classes:
                 raise DataError(
                     f"{which}, and {dataset.name} has {classes} classes; give it an output for each, shape "
@@ -489,6 +518,12 @@ def say_if_few(dataset: Dataset, sizes: SplitSizes) -> None:
                 "test; with so few, only large differences between methods are visible"
             )
         )
+
+
+def _labels_to_train_on(dataset: Dataset) -> np.ndarray:
+    """The known labels of all examples that training examples are drawn from."""
+    targets = np.asarray(dataset.targets)[: len(dataset) - dataset.fixed_valid - dataset.fixed_test]
+    return targets[targets >= 0]
 
 
 def _one(tree: Any) -> Any:
