@@ -97,9 +97,8 @@ def test_an_interval_survives_a_row_of_a_table():
     interval = t_interval([1.0, 2.0, 4.0])
     row = {"networks": 3, **interval_columns("x", interval)}
     assert interval_of(row, "x") == interval
-    assert interval_of({"pairs": 1, "x": 2.0, "x_low": math.nan, "x_high": math.nan}, "x").words(".1f") == (
-        "one seed, no interval"
-    )
+    row = {"pairs": 4, "x_pairs": 1, "x": 2.0, "x_low": math.nan, "x_high": math.nan}
+    assert interval_of(row, "x").words(".1f") == "one seed, no interval"
 
 
 def test_equal_values_say_nothing_of_their_spread():

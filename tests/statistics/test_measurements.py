@@ -92,6 +92,8 @@ def test_a_network_that_is_there_twice_is_refused():
 
 # ratios_to_baseline ------------------------------------------------------------------------------------------------
 
+# Powers are equal, or differ beyond rounding.
+powers = st.integers(-2_000, 2_000).map(lambda thousandths: thousandths / 1_000)
 logs = st.lists(st.floats(-3, 3), min_size=3, max_size=3)
 
 
@@ -202,7 +204,7 @@ def test_no_distances_without_a_partner():
 # slope_against_radius ----------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-2, 2)), min_size=3, max_size=3))
+@given(st.lists(st.tuples(st.floats(-3, 3), powers), min_size=3, max_size=3))
 def test_a_power_law_gives_its_exponent(laws):
     """``10**c rho**p`` with another ``c`` and ``p`` for every seed: mean and interval of the exponents."""
     table = measured(
@@ -229,7 +231,7 @@ def test_what_has_no_logarithm_is_no_part_of_the_slope(bad):
 # exponent_of_width -------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-2, 2)), min_size=3, max_size=3))
+@given(st.lists(st.tuples(st.floats(-3, 3), powers), min_size=3, max_size=3))
 def test_a_power_of_the_width_is_found(laws):
     table = measured(
         lambda n: 10 ** laws[n.seed][0] * n.width ** laws[n.seed][1], widths=(3, 10, 200), methods=("sam",), rhos=(0.1,)

@@ -85,6 +85,22 @@ def test_minima_that_get_flatter_with_the_radius_are_called_so():
     assert "grows over these steps in 12 of 12" in text
 
 
+@pytest.mark.parametrize("lost", [0.0, np.nan])
+def test_minima_of_which_a_seed_has_no_sharpness_get_no_verdict(lost):
+    """Of SGD's network, and of SAM's at one radius."""
+    for method, rho in (("sgd", 0.0), ("unnormalized-sam", 0.01)):
+        tables = measured(lambda rho: 40 if rho == 0 else 0.4 * rho**-0.5, lambda rho: 60)
+        curvature = tables.measured["curvature"]
+        which = (curvature["method"] == method) & (curvature["rho"] == rho) & (curvature["seed"] == 2)
+        curvature.loc[which, ["sharpness", "s2"]] = lost
+        text = "\n".join(stability_answer(tables).findings)
+        left = "over 3 of 4 seeds, those whose networks all have one above 0"
+        assert f"times that of SGD minima (95% interval 0.1 to 0.1, {left})." in text
+        if method != "sgd":
+            assert "The sharpness of unnormalized SAM changes with the radius: times" in text
+            assert text.count(left) == 4
+
+
 def test_an_eigenvalue_above_1_by_less_than_its_tolerance_is_undecided():
     answer = stability_answer(measured(lambda rho: 40, lambda rho: 60, at_training=1.0008))
     text = "\n".join(answer.findings)
@@ -328,6 +344,16 @@ def test_distances_between_solutions_and_their_change_with_the_width():
         "100 neurons: SAM at rho 0.3 ends at 0.25 times the sharpness of gradient descent (95% interval 0.25 to 0.25)"
         in text
     )
+
+
+def test_distances_over_the_seeds_that_are_left_have_no_verdict():
+    tables = solutions(lambda width: width / 1000)
+    curvature = tables.measured["curvature"]
+    gone = (curvature["width"] == 100) & (curvature["method"] == "sam") & (curvature["seed"] == 1)
+    curvature.loc[gone, "sharpness"] = np.nan
+    text = "\n".join(SOLUTION_SPACE.answer(resolve(SOLUTION_SPACE.spec), tables, Options()).findings)
+    assert "over 2 of 3 seeds, those without a diverged network): no verdict." in text
+    assert "over 2 of 3 seeds, those whose networks both have one above 0)." in text
 
 
 def test_an_input_that_is_there_twice_counts_once():

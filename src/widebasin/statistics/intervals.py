@@ -139,7 +139,7 @@ def interval_columns(column: str, one: Interval) -> dict[str, float]:
 
 
 def interval_of(row: Mapping[Hashable, Any] | pd.Series, column: str) -> Interval:
-    """The interval for a column in a row of a ``statistics.measurements`` table, over its networks or pairs."""
+    """The interval for a column in a row of a ``statistics.measurements`` table, over the networks or pairs in it."""
     error = float(row.get(f"{column}_error", float("nan")))
-    count = int(row.get("networks", row.get("pairs", 0)))
+    count = int(row.get(f"{column}_pairs", row.get("networks", 0)))
     return Interval(float(row[column]), error, float(row[f"{column}_low"]), float(row[f"{column}_high"]), count)

@@ -20,7 +20,7 @@ from widebasin.statistics.intervals import NONE, t_interval
 from widebasin.statistics.trends import seeds_compared, slope_difference
 from widebasin.studies.answering import flags, write_page
 from widebasin.studies.answers.overparam import GAIN
-from widebasin.studies.findings import selection_note, slope_verdict, slope_words, trends, unit_after
+from widebasin.studies.findings import selection_note, slope_words, trends, unit_after, verdict_on
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables, tables_of
 from widebasin.sweep import UsageError, spec_toml
@@ -279,7 +279,7 @@ def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digit
             if change is not None:
                 compared = seeds_compared(*both)
                 seeds = "beyond the spread of the seeds"
-                verdict = slope_verdict(
+                verdict = verdict_on(
                     change, f"higher {seeds}", f"lower {seeds}", f"no different {seeds}", "no verdict", compared
                 )
                 sentences.append(

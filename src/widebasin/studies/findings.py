@@ -106,7 +106,7 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
         name = column.replace("_", " ")
         ends = wording.value(column, low), wording.value(column, high)
         at = tuple(f"when {name} {end}" if isinstance(low, str) else f"at {end}" for end in ends)
-        verdict = slope_verdict(
+        verdict = verdict_on(
             change,
             f"it is higher {at[1]}",
             f"it is lower {at[1]}",
@@ -154,7 +154,7 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             share = (
                 f", {own.mean / standard.mean:.0%} of it" if standard.above() and standard.mean >= own.mean >= 0 else ""
             )
-            verdict = slope_verdict(
+            verdict = verdict_on(
                 change,
                 "higher beyond the seeds",
                 "lower beyond the seeds",
@@ -166,7 +166,8 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             sentences.append(
                 f"The slope of the gain of {wording.method(method)} is {standard.mean:+.{digits}f}{unit} per tenfold "
                 f"parameters with {STANDARD} parametrization and {own.mean:+.{digits}f} with {kind}{share}; the "
-                f"difference is {change.mean:+.{digits}f} ({change.words(f'+.{digits}f')}{_left(change, compared)})"
+                f"difference is {change.mean:+.{digits}f} ({change.words(f'+.{digits}f')}"
+                f"{left_words(change, compared)})"
                 + (f": {verdict}" if verdict else "")
                 + f". The chosen radius goes from {grown[0]} with {STANDARD}, and from {grown[1]} with {kind}."
             )
@@ -254,7 +255,7 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
     compared = seeds_compared(one.paired)
-    verdict = slope_verdict(
+    verdict = verdict_on(
         slope,
         "grows with the number of parameters:",
         "shrinks with the number of parameters:",
@@ -265,15 +266,17 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     return f"{subject} {verdict} {course}; slope {slope_words(slope, wording.metric, digits, compared)}."
 
 
-def slope_verdict(change: Interval, up: str, down: str, neither: str, unknown: str, compared: int) -> str:
-    """The verdict of an interval of slopes: its sign if it excludes 0.
+def verdict_on(
+    found: Interval, up: str, down: str, neither: str, unknown: str, compared: int, reference: float = 0.0
+) -> str:
+    """The verdict of an interval over seeds: on which side of a reference it is, if it excludes it.
 
-    It is unknown without an interval, and if seeds of those ``compared`` are missing because a network diverged: what
-    is left is no fair sample.
+    It is unknown without an interval, and if seeds of those ``compared`` are missing, as because a network diverged:
+    what is left is no fair sample.
     """
-    if not change.certain or change.count < compared:
+    if not found.certain or found.count < compared:
         return unknown
-    return up if change.above() else down if change.below() else neither
+    return up if found.above(reference) else down if found.below(reference) else neither
 
 
 def slope_words(slope: Interval, metric: Metric, digits: int, compared: int) -> str:
@@ -285,13 +288,13 @@ def slope_words(slope: Interval, metric: Metric, digits: int, compared: int) -> 
         digits: after the point.
         compared: number of seeds with and without, see ``seeds_compared``.
     """
-    doubt = slope.words(f"+.{digits}f") + _left(slope, compared)
+    doubt = slope.words(f"+.{digits}f") + left_words(slope, compared)
     return f"{slope.mean:+.{digits}f}{unit_after(metric)} per tenfold parameters ({doubt})"
 
 
-def _left(slope: Interval, compared: int) -> str:
-    """Over which of the seeds a slope is, where it is not over all."""
-    return f", over {slope.count} of {compared} seeds, those without a diverged network" * (slope.count < compared)
+def left_words(found: Interval, compared: int, which: str = "those without a diverged network") -> str:
+    """Over how many of the seeds compared an interval is, and which, where it is not over all."""
+    return f", over {found.count} of {compared} seeds, {which}" if found.count < compared else ""
 
 
 def unit_after(metric: Metric) -> str:

@@ -14,7 +14,7 @@ from widebasin.report.wording import Wording
 from widebasin.statistics.decay import geometric_decay
 from widebasin.statistics.intervals import NONE, interval_name, interval_of
 from widebasin.statistics.measurements import means_over_seeds, ratios_to_baseline
-from widebasin.studies.findings import beyond_plain_steps, setting_sentence
+from widebasin.studies.findings import beyond_plain_steps, left_words, setting_sentence
 from widebasin.studies.instruments import EXACT, constants_instrument
 from widebasin.studies.measuring import Instrument
 from widebasin.studies.questions.convergence import STUDY
@@ -152,12 +152,15 @@ def _findings(rates: pd.DataFrame, spec: Resolved, wording: Wording) -> list[str
                 f"{start}: no network reaches a millionth of the first loss; it ends at {rows['share'].min():.2g} to "
                 f"{rows['share'].max():.2g} of it; {fall}, in {power} of {len(rows)} more like a power law."
             )
-    interpolating = rates[rates["interpolates"]]
-    ratios = ratios_to_baseline(interpolating, wording.design, ["rate"]) if len(interpolating) else interpolating
-    for row in ratios.to_dict("records"):
+    interpolating = rates.assign(rate=rates["rate"].where(rates["interpolates"]))
+    ratios = ratios_to_baseline(interpolating, wording.design, ["rate"])
+    for row in ratios[ratios["rate_pairs"] > 0].to_dict("records"):
+        rate = interval_of(row, "rate")
+        which = "those whose networks both reach a millionth"
         sentences.append(
             f"Width {row['width']}: {wording.method(row['method'])} at rho {row['rho']:g} converges "
-            f"{row['rate']:.3f} times as fast as {wording.baseline} ({interval_of(row, 'rate').words('.3f')})."
+            f"{rate.mean:.3f} times as fast as {wording.baseline} ({rate.words('.3f')}"
+            f"{left_words(rate, row['pairs'], which)})."
         )
     return sentences + _guarantees(rates, spec)
 

@@ -12,7 +12,7 @@ from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
 from widebasin.statistics.intervals import NO_INTERVAL, NONE, interval_of, t_interval
 from widebasin.statistics.measurements import distances_to_baseline, means_over_seeds, ratios_to_baseline
-from widebasin.studies.findings import setting_sentence
+from widebasin.studies.findings import left_words, setting_sentence, verdict_on
 from widebasin.studies.instruments import curvature_instrument, points_instrument, solution_instrument
 from widebasin.studies.measuring import Instrument
 from widebasin.studies.questions.solution_space import STUDY
@@ -37,8 +37,9 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     trained_on = tables.measured["points"]
     first = trained_on[(trained_on[[*design.identity]] == trained_on[[*design.identity]].iloc[0]).all(axis=1)]
     points = first["x"].to_numpy(), first["y"].to_numpy()
-    measured = tables.measured["curvature"].dropna(subset="sharpness")
-    diverged = len(tables.measured["curvature"]) - len(measured)
+    everything = tables.measured["curvature"]
+    measured = everything.dropna(subset="sharpness")
+    diverged = len(everything) - len(measured)
     identity = [*design.identity]
     solutions = tables.measured["solution"].merge(measured[identity], on=identity)
     outputs = solutions[solutions["kind"] == "output"]
@@ -51,7 +52,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         question=STUDY.question,
         setting=setting_sentence(tables.description),
         findings=(
-            *_findings(functions, measured, wording),
+            *_findings(functions, everything, wording),
             *([f"Networks that diverged, and are not compared: {diverged}."] if diverged else []),
         ),
         tables=(_table(functions, parameters, measured, wording),),
@@ -67,7 +68,8 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     )
 
 
-def _findings(functions: pd.DataFrame, measured: pd.DataFrame, wording: Wording) -> list[str]:
+def _findings(functions: pd.DataFrame, everything: pd.DataFrame, wording: Wording) -> list[str]:
+    seeds = everything["seed"].nunique()
     base = "gradient descent" if wording.baseline == SGD else wording.baseline
     sentences = []
     for (method, rho), mine in functions.groupby(["method", "rho"], sort=False):
@@ -77,29 +79,32 @@ def _findings(functions: pd.DataFrame, measured: pd.DataFrame, wording: Wording)
         for width, distances in by_width.items():
             one = t_interval(distances)
             sentences.append(
-                f"{width} neurons: the functions of {name} and of {base} are {one.mean:.3g} apart ({one.words('.3g')})."
+                f"{width} neurons: the functions of {name} and of {base} are {one.mean:.3g} apart ({one.words('.3g')}"
+                f"{left_words(one, seeds)})."
             )
         if len(widths) > 1:
             difference = (by_width[widths[-1]] - by_width[widths[0]]).dropna()
             change = t_interval(difference) if len(difference) else NO_INTERVAL
-            verdict = "no verdict from one seed" if change.count == 1 else "no verdict"
-            if change.certain:
-                verdict = (
-                    f"{wording.method(method)} and {base} end further apart in the wide network"
-                    if change.above()
-                    else f"{wording.method(method)} and {base} end nearer to each other in the wide network"
-                    if change.below()
-                    else "no difference beyond the spread of the seeds"
-                )
+            both = f"{wording.method(method)} and {base} end"
+            verdict = verdict_on(
+                change,
+                f"{both} further apart in the wide network",
+                f"{both} nearer to each other in the wide network",
+                "no difference beyond the spread of the seeds",
+                "no verdict",
+                seeds,
+            )
             sentences.append(
                 f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3g} "
-                f"({change.words('+.3g')}): {verdict}."
+                f"({change.words('+.3g')}{left_words(change, seeds)}): {verdict}."
             )
-    ratios = ratios_to_baseline(measured, wording.design, ["sharpness"])
-    for row in ratios.sort_values("width").to_dict("records"):
+    ratios = ratios_to_baseline(everything, wording.design, ["sharpness"])
+    for row in ratios[ratios["sharpness_pairs"] > 0].sort_values("width").to_dict("records"):
+        sharpness = interval_of(row, "sharpness")
         sentences.append(
             f"{row['width']} neurons: {wording.method(row['method'])} at rho {row['rho']:g} ends at "
-            f"{row['sharpness']:.2f} times the sharpness of {base} ({interval_of(row, 'sharpness').words('.2f')})."
+            f"{sharpness.mean:.2f} times the sharpness of {base} ({sharpness.words('.2f')}"
+            f"{left_words(sharpness, row['pairs'], 'those whose networks both have one above 0')})."
         )
     return sentences
 

@@ -20,7 +20,7 @@ from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
 from widebasin.statistics.intervals import NONE, interval_of
 from widebasin.statistics.measurements import means_over_seeds, ratios_to_baseline, slope_against_radius
-from widebasin.studies.findings import beyond_plain_steps, setting_sentence
+from widebasin.studies.findings import beyond_plain_steps, left_words, setting_sentence, verdict_on
 from widebasin.studies.instruments import STEPS, curvature_instrument, linearized_radius, stability_instrument
 from widebasin.studies.measuring import Instrument
 from widebasin.studies.questions.stability import STUDY
@@ -30,6 +30,8 @@ from widebasin.sweep import Resolved
 
 MULTIPLES = (1.0, 4.0, 16.0)
 QUANTITIES = {"sharpness": "sharpness", "s2": "non-uniformity s2", "s3": "s3", "s4": "s4"}
+# The seeds that are compared.
+MEASURED = "those whose networks all have one above 0"
 # A simulated factor as near to 1 as eigenvalues are found is no growth.
 NO_GROWTH = 1 + TOLERANCE
 # Below minus this share of the largest sharpness, an eigenvalue is negative beyond the tolerance.
@@ -55,7 +57,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         question=STUDY.question,
         setting=f"width {spec.widths[0]}; {setting_sentence(tables.description)}",
         findings=(
-            *_flatness(measured, wording),
+            *_flatness(everything, wording),
             _losses(means, wording),
             *_verdicts(spec, measured, judged),
             *([f"Networks that diverged, and are not measured: {diverged}."] if diverged else []),
@@ -83,9 +85,9 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
     )
 
 
-def _flatness(measured: pd.DataFrame, wording: Wording) -> list[str]:
+def _flatness(everything: pd.DataFrame, wording: Wording) -> list[str]:
     """Whether minima are flatter and more uniform: per method at the largest radius, and over radii."""
-    ratios = ratios_to_baseline(measured, wording.design, list(QUANTITIES))
+    ratios = ratios_to_baseline(everything, wording.design, list(QUANTITIES))
     sentences = []
     for method in dict.fromkeys(ratios["method"]):
         last = ratios[ratios["method"] == method].sort_values("rho").iloc[-1]
@@ -94,21 +96,25 @@ def _flatness(measured: pd.DataFrame, wording: Wording) -> list[str]:
             ratio = interval_of(last, column)
             if not np.isfinite(ratio.mean):
                 continue
-            verdict = "not different beyond the spread of the seeds"
-            verdict = "lower" if ratio.below(1.0) else "higher" if ratio.above(1.0) else verdict
+            verdict = verdict_on(
+                ratio, "higher", "lower", "not different beyond the spread of the seeds", "", last.pairs, reference=1.0
+            )
             sentences.append(
                 f"At rho {last.rho:g}, minima of {name} have a {quantity} {ratio.mean:.2g} times that of "
-                f"{wording.baseline} minima ({ratio.words('.2g')}){f': {verdict}' if ratio.certain else ''}."
+                f"{wording.baseline} minima ({ratio.words('.2g')}{left_words(ratio, last.pairs, MEASURED)})"
+                f"{f': {verdict}' if verdict else ''}."
             )
         for column, quantity in (("sharpness", "The sharpness"), ("s2", "The non-uniformity s2")):
-            slope = slope_against_radius(measured[measured["method"] == method], column)
+            mine = everything[everything["method"] == method]
+            whole = (mine[column] > 0).groupby(mine["seed"]).transform("all")
+            slope, seeds = slope_against_radius(mine[whole], column), mine["seed"].nunique()
             if slope is None:
                 continue
-            verdict = "falls" if slope.below() else "grows" if slope.above() else "shows no trend"
+            verdict = verdict_on(slope, "grows", "falls", "shows no trend", "changes", seeds)
             factor = slope.mapped(lambda exponent: 10**exponent)
             sentences.append(
-                f"{quantity} of {name} {verdict if slope.certain else 'changes'} with the radius: "
-                f"times {factor.mean:.2g} per tenfold radius ({factor.words('.2g')})."
+                f"{quantity} of {name} {verdict} with the radius: times {factor.mean:.2g} per tenfold radius "
+                f"({factor.words('.2g')}{left_words(factor, seeds, MEASURED)})."
             )
     return sentences
 
