@@ -181,6 +181,31 @@ def test_the_infimum_of_the_loss_may_be_another():
         curvature.constants(loss, points[1:], batch, lowest=4.0)
 
 
+def test_a_difference_that_is_rounding_says_nothing():
+    """``w^2 + 3`` at .0004 is 3 + 1.6e-7, rounded to 3 + 2.4e-7, which would make of 2 a bound of 1.3."""
+
+    def loss(w, example):
+        return example * jnp.sum(w**2) + 3
+
+    points, batch = [jnp.full(1, at, jnp.float32) for at in (1, 4e-4)], jnp.ones(3, jnp.float32)
+    found = curvature.constants(loss, points, batch, lowest=3.0)
+    np.testing.assert_allclose(list(found.values.values()), 2, rtol=1e-5)
+    with pytest.raises(ValueError, match="the loss is 3 at every point of trajectory, up to rounding"):
+        curvature.constants(loss, points[1:], batch, lowest=3.0)
+
+
+def test_a_minimum_in_double_precision_counts_in_the_precision_of_the_loss():
+    """NumPy's numbers, where JAX computes in float32: eigenvalues that are 0 are its rounding errors."""
+    inputs, targets = least_squares(0)
+    minimum = np.linalg.lstsq(inputs, targets)[0]
+    with jax.enable_x64(False):
+        found = curvature.constants_at_minimum(
+            squared_error, minimum, (jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32))
+        )
+    for name, value in dense_constants(inputs).items():
+        np.testing.assert_allclose(found.values[name], value, rtol=1e-4, err_msg=name)
+
+
 def test_a_trajectory_without_points_is_refused():
     with pytest.raises(ValueError, match="trajectory must have at least one point"):
         curvature.constants(squared_error, [], (jnp.ones((2, 3)), jnp.ones(2)))

@@ -120,6 +120,19 @@ def test_a_matrix_of_zeros_has_eigenvalues_zero():
     assert np.isfinite(found.residuals).all()
 
 
+@pytest.mark.parametrize("most_products", [2, 5, 21])
+def test_the_first_space_keeps_to_the_products_allowed(most_products):
+    found = curvature.eigenpairs(diagonal(np.linspace(0, 1, 400)), 1, most_products=most_products)
+    assert found.products == most_products
+    assert not found.converged
+
+
+@pytest.mark.parametrize("end", ["top", "bottom"])
+def test_the_largest_modulus_is_that_of_either_end(end):
+    found = curvature.eigenpairs(diagonal(np.linspace(-3, 1, 60)), 1, end)
+    np.testing.assert_allclose(found.modulus, 3, rtol=1e-3)
+
+
 def test_the_key_decides_where_it_starts():
     operator = diagonal(np.linspace(0, 1, 400))
     found = [

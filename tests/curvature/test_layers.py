@@ -31,6 +31,15 @@ def test_where_may_choose_by_shape(network):
     np.testing.assert_allclose(operator.dense(), network.hessian[BIAS, BIAS], atol=1e-12)
 
 
+def test_a_layer_without_parameters_is_left_out():
+    params = {"empty": jnp.zeros((0, 3)), "full": jnp.ones(2)}
+    layers = curvature.by_layer(
+        lambda params, batch: jnp.mean(batch) * jnp.sum(params["full"] ** 2), params, jnp.ones(4), key=jax.random.key(0)
+    )
+    assert list(layers) == ["['full']"]
+    np.testing.assert_allclose(layers["['full']"].top.eigenvalues, 2)
+
+
 def test_the_gauss_newton_matrix_has_the_same_blocks(network):
     def outputs(params, batch):
         return jnp.tanh(batch[0] @ params["first"]["kernel"] + params["first"]["bias"]) @ params["last"]["kernel"]

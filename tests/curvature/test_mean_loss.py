@@ -71,6 +71,25 @@ def test_rounding_errors_are_no_reason():
     curvature.hessian(lambda w, batch: jnp.mean(batch[0] @ w), w, (inputs - inputs.mean(0), targets))
 
 
+@pytest.mark.parametrize("chunk_size", [None, 16])
+def test_a_sum_is_refused_where_it_is_almost_zero(chunk_size):
+    """64 examples with residuals of 1e-5, and one that is fitted exactly: beside the minimum the loss tells."""
+    inputs = jax.random.normal(jax.random.key(0), (64, 2), jnp.float32)
+    for minimum, offset in (([1, 2], 1e-5), ([1, 2], 0), ([0, 0], 0)):
+        w = jnp.array(minimum, jnp.float32)
+        batch = (inputs, inputs @ w + jnp.float32(offset))
+        curvature.hessian(lambda w, b: 0.5 * jnp.mean((b[0] @ w - b[1]) ** 2), w, batch, chunk_size=chunk_size)
+        with pytest.raises(ValueError, match="not a mean over examples: with params moved by a tenth of their size"):
+            curvature.hessian(lambda w, b: 0.5 * jnp.sum((b[0] @ w - b[1]) ** 2), w, batch, chunk_size=chunk_size)
+
+
+def test_a_loss_that_is_finite_nowhere_else_is_taken():
+    def loss(w, batch):
+        return jnp.mean(batch) * jnp.sum(jnp.sqrt(1e-8 - w**2))
+
+    curvature.hessian(loss, jnp.zeros(3, jnp.float32), jnp.ones(4, jnp.float32))
+
+
 def test_one_example_and_traced_parameters_are_not_compared(classifier):
     first = jax.tree.map(lambda leaf: leaf[:1], classifier.batch)
     curvature.hessian(total_loss, classifier.params, first)

@@ -153,6 +153,17 @@ def test_step_sizes_that_cannot_be_are_refused(classifier, options):
         curvature.stability(example_loss, classifier.params, classifier.batch, **options)
 
 
+def test_examples_that_are_alike_are_uniform_where_negative_curvature_dominates():
+    """Eigenvalues from 0 to -10 and one of 1e-3: what is left of ``H^k - H^k`` is rounding of 10^k."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.normal(size=(12, 12)))[0]
+    matrix = jnp.asarray(basis * np.append(np.linspace(-10, 0, 11), 1e-3) @ basis.T, jnp.float32)
+    found = curvature.hessian_moments(quadratic, jnp.ones(12, jnp.float32), jnp.stack([matrix] * 3))
+    assert found.nonuniformity == {2: 0, 3: 0, 4: 0}
+    assert found.converged
+    np.testing.assert_allclose(found.sharpness, 1e-3, atol=1e-5)
+
+
 def test_an_order_below_two_is_refused(classifier):
     with pytest.raises(ValueError, match="order"):
         curvature.moment_operator(example_loss, classifier.params, classifier.batch, 1)

@@ -10,6 +10,7 @@ import pytest
 
 from widebasin import curvature
 from widebasin.curvature._flat import checked_key
+from widebasin.curvature._krylov import sound
 
 TWO = jnp.ones((2, 1), jnp.float32)
 DIAGONAL = np.linspace(1, 3, 60)
@@ -124,10 +125,51 @@ def test_half_precision_agrees_with_single_precision(name, dtype):
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, inputs))
     function = IN_HALF_PRECISION[name]
     expected = np.asarray(function(*wide))
-    tolerance = 40 * float(jnp.finfo(dtype).eps)
+    # The direction of a landscape is itself in half precision.
+    tolerance = 40 * float(jnp.finfo(dtype if name == "landscape" else jnp.float32).eps)
     np.testing.assert_allclose(
         function(params, inputs), expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16], ids=lambda dtype: dtype.__name__)
+def test_a_rise_is_not_rounded_to_half_precision(dtype):
+    """Of ``||w||^2 / 2`` at 100 ones: at most ``10 rho + rho^2 / 2``, and ``50 rho^2`` on average."""
+    w, batch, rho = jnp.ones(100, dtype), jnp.ones((4, 1), dtype), 1e-3
+
+    def loss(w, batch):
+        return 0.5 * jnp.sum(w.astype(jnp.float32) ** 2) * jnp.mean(batch)
+
+    average = curvature.average_sharpness(loss, w, batch, rho=rho, key=jax.random.key(0))
+    assert abs(average.value - 50 * rho**2) < 3 * average.standard_error < 25 * rho**2
+    worst = curvature.worst_case_sharpness(loss, w, batch, rho=rho, m=None)
+    assert worst.value == pytest.approx(10 * rho + rho**2 / 2, abs=3 * worst.rounding)
+    line = curvature.landscape(loss, w, batch, [w], span=rho, points=3)
+    np.testing.assert_allclose(line.losses, 50 * (1 + line.offsets) ** 2, rtol=1e-6)
+
+
+def test_data_in_half_precision_follow_the_parameters():
+    """``lax.mul`` takes two arrays of one type only, as convolutions do."""
+    w, batch = jnp.ones(3, jnp.bfloat16), jnp.full((2, 3), 2, jnp.bfloat16)
+    operator = curvature.hessian(
+        lambda w, batch: jnp.mean(jax.lax.mul(batch, jnp.broadcast_to(w, batch.shape)) ** 2), w, batch
+    )
+    np.testing.assert_allclose(operator.dense(), 8 / 3 * np.eye(3), rtol=1e-6)
+
+
+def test_products_are_as_precise_as_their_type():
+    """Some accelerators round the factors of float32 else."""
+    inputs = jnp.ones((4, 3), jnp.float32)
+    operator = curvature.hessian(lambda w, batch: jnp.mean((batch @ w) ** 2), jnp.ones(3, jnp.float32), inputs)
+    for function, argument in ((operator.__matmul__, inputs[0]), (sound, inputs)):
+        program = str(jax.make_jaxpr(function)(argument))
+        assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0
+
+
+def test_complex_parameters_are_refused_by_name():
+    params = {"real": jnp.ones(2), "other": jnp.ones(3, jnp.complex64)}
+    with pytest.raises(ValueError, match=r"params\['other'\] must be real, got dtype complex64"):
+        curvature.hessian(lambda params, batch: jnp.sum(params["real"]) * jnp.mean(batch), params, TWO)
 
 
 def test_a_direction_in_half_precision_has_the_norms_of_the_filters():

@@ -1,6 +1,5 @@
 """Estimates of the constants in the convergence theorem: smoothness and Polyak-Łojasiewicz."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.curvature._eigenvalues import eigenpairs
 from widebasin.curvature._example_norms import largest_example_norm
-from widebasin.curvature._flat import Flattening, batch_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, batch_size, compiled, sum_over_chunks
 from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import ExampleLoss
 from widebasin.curvature._moments import mean_hessian
@@ -72,8 +71,8 @@ def constants(
     * ``smoothness_each``: the largest ``||H_i||_2`` of any example at any point; ``beta`` is at least that.
     * ``smoothness``: the largest ``||H||_2`` of the mean loss, or the largest ``||grad f||^2 / (2 (f - lowest))`` if
       that is larger, which ``lambda`` bounds for every smooth function; ``lambda`` is at least that.
-    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points with ``f = lowest`` give
-      no information.
+    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points give no information where
+      ``f`` is ``lowest``, or above it by no more than a hundred rounding errors of either: they are left out.
 
     A rate computed from them is thus the best that the theorem could guarantee, not a guarantee.
 
@@ -107,13 +106,16 @@ def constants(
         value, length = map(
             float, _loss_and_gradient_norm(example_loss, operator.flattening, chunk_size, operator.arguments)
         )
-        if value < lowest:
+        rounding = 100 * float(jnp.finfo(operator.dtype).eps) * max(abs(value), abs(lowest))
+        if value < lowest - rounding:
             raise ValueError(f"lowest must be at most the loss at every point, got {lowest:g}, above {value:g}")
-        if value > lowest:
+        if value > lowest + rounding:
             # The square alone may leave the range of its type where the ratio does not.
             ratios.append(length / (2 * (value - lowest)) * length)
     if not ratios:
-        raise ValueError(f"the loss is {lowest:g} at every point of trajectory: pl needs a point with a larger loss")
+        raise ValueError(
+            f"the loss is {lowest:g} at every point of trajectory, up to rounding: pl needs a point with a larger loss"
+        )
     smoothness = max(*mean, *ratios)
     return Constants(
         Estimate(max(*each, smoothness), "largest seen: a lower bound"),
@@ -202,7 +204,7 @@ def least_squares_constants(inputs: Float[np.ndarray | Array, "examples features
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _loss_and_gradient_norm(
     example_loss: ExampleLoss, flattening: Flattening, chunk_size: int | None, arguments: Any
 ) -> tuple[Array, Array]:

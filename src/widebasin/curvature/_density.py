@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.curvature._flat import Where, checked_key
+from widebasin.curvature._flat import Where, checked_key, compiled
 from widebasin.curvature._krylov import begun, grown, ritz_pairs
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import LinearOperator, finite_products, hessian
@@ -88,7 +88,7 @@ def density_of(
     return SpectralDensity(nodes, weights, operator.size)
 
 
-@jax.jit
+@compiled()
 def _quadrature(basis: Array, projection: Array) -> tuple[Array, Array]:
     values, coefficients, _ = ritz_pairs(basis, projection)
     weights = coefficients[0] ** 2

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.curvature._flat import Where, checked_key
+from widebasin.curvature._flat import Where, checked_key, compiled
 from widebasin.curvature._krylov import Product, begun, euclidean_norm, grown, sound
 from widebasin.curvature._mean_loss import MeanLoss
 from widebasin.curvature._operator import LinearOperator, finite_products, hessian
@@ -29,6 +29,8 @@ class Eigenpairs:
             ``lambda``.
         converged: whether every residual, and every change when the Krylov space last grew, is within the tolerance.
         products: total number of products of the operator with a vector.
+        modulus: the largest modulus of any eigenvalue found on the way, at either end: the spectral norm, or less if it
+            was not met.
     """
 
     eigenvalues: np.ndarray
@@ -36,6 +38,7 @@ class Eigenpairs:
     residuals: np.ndarray
     converged: bool
     products: int
+    modulus: float
 
 
 def top_eigenvalues(
@@ -117,7 +120,8 @@ def eigenpairs(
         key: key for the start vector; by default a fixed one.
         tolerance: relative to the largest modulus of an eigenvalue.
         absolute: values up to this count as zero, for operators that may consist only of rounding errors.
-        most_products: maximum number of products; if it is reached, the result is not converged.
+        most_products: maximum number of products, though ``2 k`` are always taken; if it is reached, the result is not
+            converged.
         progress: called with the number of products so far.
 
     Raises:
@@ -169,7 +173,8 @@ def _growing(
     most_products: int,
 ) -> Eigenpairs:
     """Computes eigenvalues in Krylov spaces that grow until the eigenvalues converge."""
-    dimension, products, before = min(max(20, 2 * k), operator.size), 0, None
+    dimension = min(max(20, 2 * k), max(most_products - k, k), operator.size)
+    products, before = 0, None
     basis, projection = begun(start)
     while True:
         exact = dimension == operator.size
@@ -190,14 +195,15 @@ def _growing(
         vectors = vectors if within is None else _combined(vectors, within)
         residuals = np.array([_residual(product(v), v, value) for v, value in zip(vectors, chosen, strict=True)], float)
         products += len(chosen)
-        scale = max(tolerance * np.abs(values).max(), absolute, np.finfo(np.float64).tiny)
+        modulus = float(np.abs(values).max())
+        scale = max(tolerance * modulus, absolute, np.finfo(np.float64).tiny)
         still = exact or (before is not None and len(before) == k and np.all(np.abs(chosen - before) <= scale))
         converged = bool(still and len(chosen) == k and np.all(residuals <= scale))
         following = min(2 * dimension, operator.size)
         solved = following == operator.size and operator.support is None
         cost = (operator.size if solved else following - dimension) + k
         if converged or dimension == operator.size or products + cost > most_products:
-            return Eigenpairs(chosen, vectors, residuals, converged, products)
+            return Eigenpairs(chosen, vectors, residuals, converged, products, modulus)
         before, dimension = chosen, following
 
 
@@ -208,7 +214,7 @@ def _ritz_pairs(basis: Array, projection: Array) -> tuple[np.ndarray, np.ndarray
     return values, np.pad(coefficients, ((0, len(basis) - dimension), (0, 0)))
 
 
-@jax.jit
+@compiled()
 def _combined(coefficients: Array, basis: Array) -> Array:
     vectors = coefficients @ basis
     return vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,6 +1,5 @@
 """The largest spectral norm of any example's Hessian."""
 
-import functools
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from widebasin.curvature._flat import Flattening, batch_size
+from widebasin.curvature._flat import Flattening, batch_size, compiled
 from widebasin.curvature._krylov import euclidean_norm, ritz_pairs_of
 from widebasin.curvature._mean_loss import ExampleLoss
 from widebasin.curvature._moments import example_product
@@ -38,7 +37,7 @@ def largest_example_norm(
         chunk_size: examples at a time, each with its own Krylov space.
     """
     start = jax.random.normal(jax.random.key(0) if key is None else key, (mean.size,), mean.dtype)
-    dimension, products, before = min(10, mean.size), 0, None
+    dimension, products, before = min(10, max(most_products - 1, 1), mean.size), 0, None
     while True:
         found = _norms(example_loss, mean.flattening, dimension, chunk_size, start, mean.arguments)
         norms, residuals, dimensions = (finite_products(one) for one in found)
@@ -55,7 +54,7 @@ def largest_example_norm(
         before, dimension = largest, following
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@compiled(0, 1, 2, 3)
 def _norms(
     example_loss: ExampleLoss,
     flattening: Flattening,

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from widebasin.curvature._flat import compiled
+
 Product = Callable[[Float[Array, " size"]], Float[Array, " size"]]
 
 
@@ -71,7 +73,7 @@ def ritz_pairs_of(
     return ritz_pairs(*jax.lax.fori_loop(0, dimension, step, _padded(dimension, *begun(start))))
 
 
-@jax.jit
+@compiled()
 def sound(basis: Float[Array, "dimension size"]) -> Bool[Array, " dimension"]:
     """Which vectors of a basis belong to its space.
 
@@ -102,7 +104,7 @@ def _with_product(basis: Array, projection: Array, vector: Array, j: int | Array
     return basis.at[j + 1].set(vector), projection.at[:, j].set((first + second)[:-1])
 
 
-@functools.partial(jax.jit, donate_argnums=(0, 1))
+@compiled(donated=(0, 1))
 def _extended(basis: Array, projection: Array, vector: Array, j: int | Array) -> tuple[Array, Array, Array]:
     basis, projection = _with_product(basis, projection, vector, j)
     return basis, projection, basis[j + 1]

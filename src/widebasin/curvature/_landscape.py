@@ -1,6 +1,5 @@
 """The loss along one or two directions, for plots."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from widebasin.curvature._flat import Flattening, checked_chunk_size, checked_key, is_floating
+from widebasin.curvature._flat import (
+    Flattening,
+    at_least_single,
+    checked_chunk_size,
+    checked_key,
+    compiled,
+    is_floating,
+)
 from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
@@ -103,6 +109,7 @@ def landscape(
         raise ValueError(f"directions must be a list of one or two pytrees like params, got {len(directions)}")
     if not (math.isfinite(span) and span > 0) or points < 2:
         raise ValueError(f"span must be a finite number > 0 and points at least 2, got {span} and {points}")
+    params, batch = at_least_single((params, batch))
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     flattening, arrays = Flattening.of(params)
     point = flattening.vector(params)
@@ -114,7 +121,7 @@ def landscape(
     return Landscape(offsets, np.stack(jax.device_get(losses)).astype(np.float64).reshape(grid.shape[:-1]))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _loss(
     loss_fn: MeanLoss,
     flattening: Flattening,

@@ -67,7 +67,7 @@ def by_layer(
         chunk_size: see ``hessian``.
 
     Returns:
-        Name -> curvature, in the order of the parameters.
+        Name -> curvature, in the order of the parameters; a layer without any is left out.
 
     Raises:
         ValueError: as ``hessian``, ``eigenpairs`` and ``trace``.
@@ -76,7 +76,7 @@ def by_layer(
     with_paths = jax.tree_util.tree_leaves_with_path(params)
     arrays = [(jax.tree_util.keystr(path), leaf) for path, leaf in with_paths if is_floating(leaf)]
     names = [path if layers is None else layers(path) for path, _ in arrays]
-    different = list(dict.fromkeys(names))
+    different = list(dict.fromkeys(name for name, (_, leaf) in zip(names, arrays, strict=True) if leaf.size))
     found = {}
     for name, layer_key in zip(different, jax.random.split(checked_key(key), len(different)), strict=True):
         supports = [

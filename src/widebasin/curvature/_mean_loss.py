@@ -1,6 +1,5 @@
 """The mean loss over a batch: its value, one chunk at a time, and the check that it is a mean."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.curvature._flat import Flattening, NotFiniteError, batch_size, sum_over_chunks
+from widebasin.curvature._flat import Flattening, NotFiniteError, batch_size, compiled, joined, sum_over_chunks
+from widebasin.curvature._krylov import euclidean_norm
 
 MeanLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
 ExampleLoss = Callable[[PyTree, PyTree], Float[Array, ""]]
@@ -31,8 +31,8 @@ def check_mean_loss(
 ) -> None:
     """Checks that a loss is a scalar and a mean over examples, which computing in chunks requires.
 
-    Its value on the first chunk of examples is compared with the mean over two parts of it. Traced parameters or data
-    have no value to compare.
+    Its value on the first chunk of examples is compared with the mean over two parts of it; where it is almost 0, also
+    beside the parameters. Traced parameters or data have no value to compare.
 
     Raises:
         ValueError: if the loss is not a scalar, not finite, or not the mean over two parts; for parameters, as
@@ -46,22 +46,45 @@ def check_mean_loss(
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((params, batch))):
         return
     examples = count if chunk_size is None else min(count, max(chunk_size, 2))
-    values = _whole_and_parts(loss_fn, flattening, examples, flattening.vector(params), arrays, batch)
-    whole, *parts = (float(value) for value in values)
-    if not math.isfinite(whole):
-        raise NotFiniteError(f"{name} is {whole} at these params: curvature is undefined")
-    if examples == 1:
+    point = flattening.vector(params)
+    values = _whole_and_parts(loss_fn, flattening, examples, point, arrays, batch)
+    if not math.isfinite(values[0]):
+        raise NotFiniteError(f"{name} is {values[0]} at these params: curvature is undefined")
+    if examples == 1 or _compared(values, examples, name, "it is"):
         return
+    values = _whole_and_parts(loss_fn, flattening, examples, _beside(flattening, point), arrays, batch)
+    if all(map(math.isfinite, values)):
+        _compared(values, examples, name, "with params moved by a tenth of their size it is")
+
+
+def _compared(values: list[Array], examples: int, name: str, found: str) -> bool:
+    """Whether the values are so far from 0 that they show a mean.
+
+    Raises:
+        ValueError: if the first is not the mean of the others.
+    """
+    whole, first, second = map(float, values)
     half = examples // 2
-    mean = (half * parts[0] + (examples - half) * parts[1]) / examples
-    # Rounding errors of a loss that is as good as zero may differ between the whole and its parts.
+    mean = (half * first + (examples - half) * second) / examples
     eps = float(jnp.finfo(values[0].dtype).eps)
-    if not abs(whole - mean) <= eps**0.5 * max(map(abs, (whole, *parts))) + 10 * eps:
+    # Rounding errors of a loss that is as good as zero may differ between the whole and its parts.
+    relative, absolute = eps**0.5 * max(abs(whole), abs(first), abs(second)), 10 * eps
+    if not abs(whole - mean) <= relative + absolute:
         raise ValueError(
-            f"{name} is not a mean over examples: it is {whole:.6g} on {examples} of them, but {mean:.6g} as the mean "
-            "over two parts of these. Use the mean instead of the sum, and make examples independent: batch norm must "
-            "use its running statistics (inference mode)"
+            f"{name} is not a mean over examples: {found} {whole:.6g} on {examples} of them, but {mean:.6g} as the "
+            "mean over two parts of these. Use the mean instead of the sum, and make examples independent: batch norm "
+            "must use its running statistics (inference mode)"
         )
+    return relative > absolute
+
+
+@compiled(0)
+def _beside(flattening: Flattening, point: Array) -> Array:
+    """Another point: every array moved at random by about a tenth of its size."""
+    random = flattening.leaves(jax.random.normal(jax.random.key(0), point.shape, point.dtype))
+    sizes = [euclidean_norm(leaf) / max(leaf.size, 1) ** 0.5 for leaf in flattening.leaves(point)]
+    steps = [jnp.where(size > 0, size, 1) * leaf for size, leaf in zip(sizes, random, strict=True)]
+    return point + joined(steps, point.dtype) / 10
 
 
 def check_example_loss(example_loss: ExampleLoss, params: PyTree, batch: PyTree) -> None:
@@ -89,7 +112,7 @@ def _shapes(function: Callable[[PyTree], PyTree], argument: PyTree, name: str) -
         ) from error
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _whole_and_parts(
     loss_fn: MeanLoss, flattening: Flattening, examples: int, point: Array, arrays: list[Array], batch: PyTree
 ) -> list[Any]:

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from widebasin.curvature._eigenvalues import Eigenpairs, Progress, eigenpairs
-from widebasin.curvature._flat import Flattening, Where, batch_size, checked_chunk_size, joined, sum_over_chunks
+from widebasin.curvature._flat import (
+    Flattening,
+    Where,
+    at_least_single,
+    batch_size,
+    checked_chunk_size,
+    joined,
+    sum_over_chunks,
+)
 from widebasin.curvature._mean_loss import ExampleLoss, MeanLoss, check_example_loss
 from widebasin.curvature._operator import Apply, LinearOperator, checked_hessian
 
@@ -100,8 +108,9 @@ def hessian_moments(
     nonuniformity = {}
     for order in orders:
         operator = moment_operator(example_loss, params, batch, order, **blocks)
-        # Of examples that are all alike, D_k is the rounding error of a difference of k-th powers.
-        rounding = 100 * float(jnp.finfo(operator.dtype).eps) * abs(float(found[1].eigenvalues[0])) ** order
+        # Of examples that are all alike, D_k is the rounding error of a difference of k-th powers, the largest of
+        # which may be that of negative curvature.
+        rounding = 100 * float(jnp.finfo(operator.dtype).eps) * found[1].modulus ** order
         found[order] = eigenpairs(
             operator,
             1,
@@ -183,6 +192,7 @@ def mean_hessian(
     chunk_size: int | None = None,
 ) -> LinearOperator:
     """``H``, the Hessian of the mean of the examples' losses."""
+    params, batch = at_least_single((params, batch))
     check_example_loss(example_loss, params, batch)
     return checked_hessian(_mean_of(example_loss), params, batch, where=where, chunk_size=chunk_size)
 
@@ -278,21 +288,9 @@ def _leaves_product(
     def product(example: PyTree, direction: list[Array]) -> list[Array]:
         gradient = jax.grad(lambda leaves: example_loss(flattening.assembled(leaves, arrays), example))
 
-        def along(direction: list[Array]) -> list[Array]:
-            return jax.jvp(gradient, (point,), (direction,))[1]
-
-        return _within_range(flattening, along, direction)
+        return jax.jvp(gradient, (point,), (direction,))[1]
 
     return product
-
-
-def _within_range(flattening: Flattening, linear: Callable[[PyTree], PyTree], direction: PyTree) -> PyTree:
-    """``linear(direction)``, with a scaled direction if half precision lacks the range for powers."""
-    if not flattening.half:
-        return linear(direction)
-    largest = jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(direction)]).max()
-    scale = jnp.where(largest > 0, largest, 1)
-    return jax.tree.map(lambda leaf: scale * leaf, linear(jax.tree.map(lambda leaf: leaf / scale, direction)))
 
 
 def _sum_of_products(
@@ -312,16 +310,7 @@ def _sum_of_products(
             (jnp.vdot(g, d).astype(dtype) for g, d in zip(gradient, direction, strict=True)), jnp.zeros((), dtype)
         )
 
-    def summed(directions: list[Array]) -> list[Array]:
-        def total(leaves: list[Array]) -> Array:
-            slopes = jax.vmap(slope, (None, 0, 0))(leaves, batch, directions)
-            return slopes.mean() if flattening.half else slopes.sum()
-
-        found = jax.grad(total)(point)
-        # Nor has half precision the range of a sum over many examples.
-        return [batch_size(batch) * leaf for leaf in found] if flattening.half else found
-
-    return _within_range(flattening, summed, directions)
+    return jax.grad(lambda leaves: jax.vmap(slope, (None, 0, 0))(leaves, batch, directions).sum())(point)
 
 
 @functools.lru_cache(maxsize=256)
@@ -343,10 +332,7 @@ def _moment_apply(example_loss: ExampleLoss, flattening: Flattening, mean: Apply
 
         total = sum_over_chunks(of_chunk, batch, chunk_size, jnp.zeros_like(vector))
 
-        def mean_product(vector: Array) -> Array:
-            return mean(vector, (point, arrays, batch))
-
-        of_mean = jax.lax.fori_loop(0, order, lambda _, v: _within_range(flattening, mean_product, v), vector)
+        of_mean = jax.lax.fori_loop(0, order, lambda _, v: mean(v, (point, arrays, batch)), vector)
         return total / batch_size(batch) - of_mean
 
     return apply

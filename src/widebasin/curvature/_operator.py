@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size, sum_over_chunks
+from widebasin.curvature._flat import (
+    Flattening,
+    NotFiniteError,
+    Where,
+    at_least_single,
+    batch_size,
+    checked_chunk_size,
+    compiled,
+    sum_over_chunks,
+)
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss
 
 Apply = Callable[[Float[Array, " size"], Any], Float[Array, " size"]]
@@ -76,7 +85,7 @@ def finite_products(values: Array | np.ndarray) -> np.ndarray:
     return values.astype(np.float64)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(0)
 def _apply(apply: Apply, vector: Array, arguments: Any) -> Array:
     return apply(vector, arguments)
 
@@ -94,8 +103,8 @@ def hessian(
     Args:
         loss_fn: ``(params, batch) -> mean loss`` over the examples of the batch. A loss in which examples interact,
             such as batch norm in training mode, is not a mean.
-        params: any pytree; floating-point arrays are differentiated.
-        batch: any pytree of arrays with the examples along their leading axis.
+        params: any pytree; floating-point arrays are differentiated, those of half precision as float32.
+        batch: any pytree of arrays with the examples along their leading axis; half precision is given as float32.
         where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. The operator is then
             this diagonal block of the Hessian. Paths are those of ``jax.tree_util.keystr``, such as
             ``.layers[0].weight`` or ``['encoder']['kernel']``. All by default.
@@ -103,8 +112,9 @@ def hessian(
 
     Raises:
         ValueError: if the loss is not scalar, not finite or not the mean over two parts of the examples; if parameters
-            are not finite, ``where`` selects none, or the batch has no examples.
+            are complex or not finite, ``where`` selects none, or the batch has no examples.
     """
+    params, batch = at_least_single((params, batch))
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     return checked_hessian(loss_fn, params, batch, where=where, chunk_size=chunk_size)
 
@@ -160,6 +170,7 @@ def gauss_newton(
     Raises:
         ValueError: as ``hessian``.
     """
+    params, batch = at_least_single((params, batch))
     check_mean_loss(
         _of_model(model_fn, loss_of_outputs),
         params,

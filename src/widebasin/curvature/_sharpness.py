@@ -1,6 +1,5 @@
 """How much the loss rises nearby: in the worst case, and on average over random directions."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -12,7 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from widebasin.curvature._flat import Flattening, NotFiniteError, Where, batch_size, checked_chunk_size, checked_key
+from widebasin.curvature._flat import (
+    Flattening,
+    NotFiniteError,
+    Where,
+    at_least_single,
+    batch_size,
+    checked_chunk_size,
+    checked_key,
+    compiled,
+)
 from widebasin.curvature._krylov import euclidean_norm
 from widebasin.curvature._mean_loss import MeanLoss, check_mean_loss, mean_over_chunks
 
@@ -101,6 +109,7 @@ def worst_case_sharpness(
     m = count if m is None else m
     if m < 1 or count % m:
         raise ValueError(f"m must divide the {count} examples into groups, or be None for all of them, got {m}")
+    params, batch = at_least_single((params, batch))
     check_mean_loss(loss_fn, params, batch, m)
     flattening, arrays = Flattening.of(params, where)
     point = flattening.vector(params)
@@ -156,6 +165,7 @@ def average_sharpness(
     _check_radius(rho)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, for a standard error, got {samples}")
+    params, batch = at_least_single((params, batch))
     check_mean_loss(loss_fn, params, batch, checked_chunk_size(chunk_size))
     flattening, arrays = Flattening.of(params, where)
     point, keys = flattening.vector(params), jax.random.split(checked_key(key), samples)
@@ -269,7 +279,7 @@ def _start(rho: float, point: Array, loss: Any) -> _State:
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _stepped(
     loss_fn: MeanLoss,
     flattening: Flattening,
@@ -332,7 +342,7 @@ def _checks(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return checks, needed
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _loss_beside(
     loss_fn: MeanLoss,
     flattening: Flattening,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 from matfree import stochtrace
@@ -57,6 +58,6 @@ def trace_of(operator: LinearOperator, *, key: Key[Array, ""], probes: int = 32)
     if probes < 2:
         raise ValueError(f"probes must be at least 2, for a standard error, got {probes}")
     vectors = stochtrace.sampler_signs(jnp.zeros(operator.size, operator.dtype), num=probes)(checked_key(key))
-    integrand = stochtrace.monte_carlo_trace()
+    integrand = jax.default_matmul_precision("highest")(stochtrace.monte_carlo_trace())
     values = finite_products(jnp.stack([integrand(operator.__matmul__, vector) for vector in vectors]))
     return Trace(float(values.mean()), float(values.std(ddof=1) / probes**0.5), probes)
