@@ -25,7 +25,7 @@ from scipy import stats
 from together import together
 
 from widebasin.statistics.chance import at_chance
-from widebasin.statistics.gains import differences_from, gain_table, radii_beyond
+from widebasin.statistics.gains import differences_from, gain_table, radii_beyond, unjudged
 from widebasin.statistics.intervals import t_interval
 
 
@@ -58,6 +58,26 @@ def test_every_width_has_its_own_radius():
 
 def test_of_equal_means_the_smallest_radius():
     assert rho_star(results_table(growing, by_radius((0.6, 0.7, 0.7)), rhos=radii, widths=(10,))) == {10: 0.05}
+
+
+def test_a_seed_without_a_metric_on_validation_has_no_part_in_the_choice():
+    """As of average precision where validation has one class only; a network that has none alone is the worst."""
+
+    def valid(network):
+        if network.seed == 0 or (network.rho == 0.05 and network.seed == 1):
+            return np.nan
+        return 0.5 + 0.1 * (network.rho == 0.2) + 0.2 * (network.rho == 0.05)
+
+    table = results_table(lambda n: 0.5, valid, widths=(10,), rhos=(0.01, 0.05, 0.2), seeds=(0, 1, 2))
+    design = design_of(table)
+    assert rho_star(table) == {10: 0.2}
+    assert set(table.loc[unjudged(table, design, "valid", "final"), "seed"]) == {0}
+    assert paired_of(table)["seed"].tolist() == [0, 1, 2]
+    nothing = results_table(lambda n: 0.5, lambda n: np.nan, widths=(10,), rhos=(0.01, 0.05, 0.2))
+    assert rho_star(nothing) == {10: 0.01}
+    assert unjudged(nothing, design, "valid", "final").all()
+    gone = results_table(lambda n: 0.5, diverged=lambda n: n.seed == 0, widths=(10,))
+    assert not unjudged(gone, design, "valid", "final").any()
 
 
 def test_the_order_of_a_sum_does_not_break_a_tie():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report.results_tables import design_of, gains_of, growing, paired_of, results_table, wording_for
-from studies.described import description
+from studies.described import description, tables
 
 from widebasin.studies.findings import growth_left, selection_note, setting_sentence, slope_change, trends
 from widebasin.studies.study import Options
@@ -250,6 +250,20 @@ def test_selection_on_test_is_said_to_be_optimistic():
     note = selection_note(Options(select="test", at="best"))
     assert "chosen on the test split itself (best validation epoch)" in note
     assert "optimistic" in note
+
+
+def test_seeds_that_had_no_part_in_the_choice_are_named():
+    def note(lost, **options):
+        table = results(linear(0.02), valid=lambda n: np.nan if n.seed in lost else 0.5, seeds=(0, 1, 2))
+        return selection_note(Options(**options), tables(table))
+
+    assert note(()) == selection_note(Options())
+    assert note((1,)).endswith(
+        "The accuracy on the validation split has no value for seed 1, which had no part in the choice; where it has "
+        "one for no seed, the smallest radius was taken."
+    )
+    assert "has no value for seeds 0 and 2, which" in note((0, 2))
+    assert note((1,), select="test") == selection_note(Options(select="test"))
 
 
 def test_the_setting_is_the_title_and_the_recipe():

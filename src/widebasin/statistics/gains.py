@@ -29,6 +29,24 @@ def selection_scores(results: pd.DataFrame, design: Design, part: str, at: str) 
     return values.where(np.isfinite(values) & ~results["diverged"], -np.inf)
 
 
+def unjudged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
+    """Which rows are of a seed that cannot choose, in its setting: no network has the metric, though not all diverged.
+
+    So it is with the average precision of a seed by which no example of a class is in the validation split.
+    """
+    sound, lost = ~results["diverged"], results[design.column(part, at)].isna()
+    seeds = results[[*design.setting, "seed"]].assign(lost=lost | ~sound, sound=sound)
+    grouped = seeds.groupby([*design.setting, "seed"], dropna=False)
+    return grouped["lost"].transform("all") & grouped["sound"].transform("any")
+
+
+def judged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.DataFrame:
+    """The rows without those of ``unjudged`` seeds; in a setting in which no seed can choose, all."""
+    lost = unjudged(results, design, part, at)
+    none = lost.groupby([results[column] for column in (*design.setting, "method")], dropna=False).transform("all")
+    return results[~lost | none]
+
+
 def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
     """rho* for every setting and method: the radius with the best mean of the selection metric over seeds.
 
@@ -41,7 +59,8 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
 
     Returns:
         Columns of the setting, ``method`` and ``rho``. Among equal means (to 1e-6) the smallest radius is chosen. A
-        radius at which a network diverged is chosen only if networks diverged at every radius.
+        radius at which a network diverged is chosen only if networks diverged at every radius. Seeds that cannot choose
+        have no part in it, see ``unjudged``.
     """
     return best_trials(results, design, ("rho",), select, at)
 
@@ -67,6 +86,7 @@ def best_trials(
         raise ValueError(f"at must be one of {', '.join(EPOCHS)}, got {at!r}")
     check_once(results, [*dict.fromkeys((*design.identity, *trial))])
     keys = [*design.setting, "method"]
+    results = judged(results, design, select, at)
     scores = results[[*keys, *trial]].assign(score=selection_scores(results, design, select, at))
     # Through numpy: a mean over infinite values is infinite there, and nothing is left out.
     means = scores.groupby([*keys, *trial])["score"].agg(lambda s: s.to_numpy().mean()).reset_index()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.statistics.design import ONE_SETTING, Design
-from widebasin.statistics.gains import TIE, best_trials, selection_scores
+from widebasin.statistics.gains import TIE, best_trials, judged, selection_scores
 from widebasin.statistics.intervals import CONFIDENCE, Interval, rounding_of, t_interval
 
 LEARNING_RATE, RADIUS, PARAMETRIZATION = "learning_rate", "rho", "parametrization"
@@ -128,6 +128,7 @@ def optima(
         ValueError: as ``best_settings``, or if a network is missing.
     """
     best_settings(results, design, select, at)
+    results = judged(results, over_learning_rates(design), select, at)
     values = results.assign(
         score=selection_scores(results, design, select, at),
         value=design.metric.scale * results[design.column("test", at)],

@@ -102,7 +102,7 @@ def compare(folders: Sequence[ResultsFolder], options: Options) -> Compared:
             *trends(gains, paired, wording, {}),
             *_slopes(paired, wording, labels, digits),
             *_unpaired(paired, differences, labels),
-            selection_note(options),
+            selection_note(options, tables),
         ),
         tables=(
             gains_table(gains, wording),

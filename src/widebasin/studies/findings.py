@@ -10,11 +10,12 @@ from widebasin.parametrization import STANDARD
 from widebasin.report.tables import gain_decimals
 from widebasin.report.wording import Wording
 from widebasin.statistics import Metric
-from widebasin.statistics.gains import TIE, differences_from, edges_chosen, gain_interval
+from widebasin.statistics.gains import TIE, differences_from, edges_chosen, gain_interval, unjudged
 from widebasin.statistics.intervals import Interval
 from widebasin.statistics.transfer import PARAMETRIZATION
 from widebasin.statistics.trends import seeds_compared, slope_difference, slope_per_decade
 from widebasin.studies.study import Options
+from widebasin.studies.tables import Tables
 from widebasin.sweep import Resolved
 from widebasin.sweep.description import Description
 
@@ -377,16 +378,30 @@ def beyond_plain_steps(spec: Resolved) -> list[str]:
     return [name for name, there in facts.items() if there]
 
 
-def selection_note(options: Options) -> str:
-    """The sentence on how the radius was chosen, and what this means for the gains."""
-    return selection_sentence(options.select, "final epoch" if options.at == "final" else "best validation epoch")
+def selection_note(options: Options, tables: Tables | None = None, epoch: str = "") -> str:
+    """How the radius was chosen, and what this means for the gains.
 
-
-def selection_sentence(select: str, epoch: str) -> str:
-    """The sentence on the split and epoch at which the radius was chosen, and what this means for the gains."""
-    if select == "test":
-        return f"The radius was chosen on the test split itself ({epoch}), the paper's protocol: gains are optimistic."
-    return f"The radius was chosen on the validation split, the gain is on the test split ({epoch})."
+    Args:
+        options: the split and the epoch at which it was chosen.
+        tables: those from which it was chosen, to say which seeds had no part in it.
+        epoch: the epoch in words, if not that of the options.
+    """
+    epoch = epoch or ("final epoch" if options.at == "final" else "best validation epoch")
+    note = f"The radius was chosen on the validation split, the gain is on the test split ({epoch})."
+    if options.select == "test":
+        note = f"The radius was chosen on the test split itself ({epoch}), the paper's protocol: gains are optimistic."
+    if tables is None:
+        return note
+    lost = unjudged(tables.results, tables.design, options.select, options.at)
+    if not lost.any():
+        return note
+    seeds = sorted(tables.results.loc[lost, "seed"].unique())
+    few = f"{'seeds' if len(seeds) > 1 else 'seed'} {_and([str(seed) for seed in seeds])}"
+    split = "validation" if options.select == "valid" else "test"
+    return (
+        f"{note} The {tables.design.metric.title} on the {split} split has no value for {few}, which had no part in "
+        "the choice; where it has one for no seed, the smallest radius was taken."
+    )
 
 
 def _with_error(gain: Interval, digits: int) -> str:

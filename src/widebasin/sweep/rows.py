@@ -21,10 +21,11 @@ def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataF
 
     Columns: the identity of the network (``workload`` ... ``epochs``; ``num_params`` counts the unpruned parameters);
     ``train_*``, ``valid_*`` and ``test_*`` with the final parameters, ``train_*`` over the whole training set with the
-    labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric, and
-    ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch`` (0 if it did not diverge);
-    ``seconds``, the group's wall time divided by the number of its networks; ``parameters``, where its parameters are
-    stored: the folder of its group, a colon and the position in it, empty if they are not kept.
+    labels it was trained on; ``best_valid_epoch`` (from 1), the first epoch with the best validation metric, the last
+    if it has no value at any, and ``best_valid_*``, ``best_test_*`` at that epoch; ``diverged`` and ``diverged_epoch``
+    (0 if it did not diverge); ``seconds``, the group's wall time divided by the number of its networks; ``parameters``,
+    where its parameters are stored: the folder of its group, a colon and the position in it, empty if they are not
+    kept.
 
     Args:
         cell: the cell of the networks.
@@ -36,7 +37,8 @@ def results_rows(cell: Cell, trained: Trained, parameters: str = "") -> pd.DataF
     last = cell.recipe.epochs - 1
     chosen = trained.history[f"valid_{metrics[0].name}"].astype(np.float64)
     worst = np.nan_to_num(chosen if metrics[0].higher_is_better else -chosen, nan=-np.inf)
-    best = worst.argmax(axis=1)
+    # Without a value at any epoch, none is better than the last.
+    best = np.where(np.isnan(chosen).all(axis=1), last, worst.argmax(axis=1))
     table = identity_rows(cell, trained.points)
     table["epochs"] = cell.recipe.epochs
     for name in names:

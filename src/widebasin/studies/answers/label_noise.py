@@ -23,5 +23,5 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         plain,
         title=f"SAM, overparameterization and label noise: {tables.description.title}",
         question=STUDY.question,
-        findings=(*change, *plain.findings, selection_note(options)),
+        findings=(*change, *plain.findings, selection_note(options, tables)),
     )

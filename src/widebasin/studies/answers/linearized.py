@@ -40,7 +40,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         findings=(
             *_findings(gains, unchanged, wording),
             *edges(gains, paired, wording, spec.radii_by_method),
-            selection_note(options),
+            selection_note(options, tables),
         ),
         tables=(gains_table(gains, wording),),
         pictures=(

@@ -33,7 +33,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         findings=(
             *comparisons(gains, paired, wording, REFERENCE),
             *edges(gains, paired, wording, spec.radii_by_method),
-            selection_note(options),
+            selection_note(options, tables),
         ),
         tables=(methods_table(gains, wording, costs),),
         pictures=(

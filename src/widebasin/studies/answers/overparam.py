@@ -33,7 +33,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         found = replace(
             found, pictures=(_with_published(gains, tables.wording, published, comparable), *found.pictures[1:])
         )
-    return replace(found, findings=(*found.findings, selection_note(options)))
+    return replace(found, findings=(*found.findings, selection_note(options, tables)))
 
 
 def gain_answer(

@@ -7,7 +7,7 @@ import pandas as pd
 from widebasin.report.page import Answer
 from widebasin.statistics.gains import gain_table, paired_gains, radius_table
 from widebasin.studies.answers.overparam import gain_answer
-from widebasin.studies.findings import STOPPED, selection_sentence, slope_change
+from widebasin.studies.findings import STOPPED, selection_note, slope_change
 from widebasin.studies.questions.regularization import STUDY
 from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
@@ -40,7 +40,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         title=f"SAM, overparameterization and regularization: {tables.description.title}",
         question=STUDY.question,
         tables=tuple(replace(one, note=f"{one.note} Training losses are of the last epoch.") for one in plain.tables),
-        findings=(*changes, *plain.findings, selection_sentence(options.select, "the epoch in question")),
+        findings=(*changes, *plain.findings, selection_note(options, tables, epoch="the epoch in question")),
     )
 
 

@@ -52,7 +52,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         plain,
         title=f"SAM, overparameterization and sparsity: {tables.description.title}",
         question=STUDY.question,
-        findings=(*_findings(equal, wording, digits), *plain.findings, selection_note(options)),
+        findings=(*_findings(equal, wording, digits), *plain.findings, selection_note(options, tables)),
         tables=(
             gains_table(gains.assign(pruner="none"), wording),
             *([_equal_table(equal, wording, digits)] if equal else []),

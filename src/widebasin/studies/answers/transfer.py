@@ -60,7 +60,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
             *_diverged(results),
             "Gains and costs are those of the best learning rates and radii tried; the movement is that of the optimum "
             "between those tried, from parabolas in their logarithms.",
-            selection_note(options).replace("The radius was", "Learning rate and radius were"),
+            selection_note(options, tables).replace("The radius was", "Learning rate and radius were"),
         ),
         tables=(
             _shifts_table(found.shifts, wording, one_kind),
