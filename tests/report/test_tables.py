@@ -104,6 +104,21 @@ def test_decimals_show_four_digits_of_the_middle_loss(values, digits):
     assert decimals(ACCURACY.metric, values) == 1
 
 
+def test_a_loss_far_below_those_of_other_rows_keeps_its_digits():
+    """From a network that does not fit to one that interpolates."""
+    losses = {10: 0.14, 30: 0.0125, 100: 4.04e-7}
+    results = results_table(
+        lambda n: losses[n.width] * (1 if n.method == "sgd" else 0.5), metric="loss", widths=tuple(losses)
+    )
+    rows = gains_table(gains_of(results), LOSS).rows
+    assert [row[2:4] for row in rows] == [
+        ("0.14000", "0.07000"), ("0.01250", "0.00625"), ("0.0000004040", "0.0000002020")
+    ]  # fmt: skip
+    assert rows[-1][4] == "+0.0000002020 ± 0.0000000000"
+    losses = {(row[1], row[2]): row[-3] for row in networks_table(results, LOSS).rows}
+    assert losses["100,000", "SGD"] == "0.0000004040"
+
+
 def test_terminal_of_100_columns_shows_every_cell_whole():
     table = gains_table(gains(widths=(10, 100, 1000)), ACCURACY)
     text = shown(table, 100)

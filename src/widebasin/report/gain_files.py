@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from widebasin.report.tables import gain_decimals
+from widebasin.report.tables import gain_decimals, row_decimals
 from widebasin.report.wording import Wording
 from widebasin.shown import shown
 from widebasin.statistics.gains import gain_interval
@@ -112,7 +112,7 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
     several = gains["method"].nunique() > 1
     named = [*settings, "width", "num_params", *(["method"] if several else [])]
     gains = gains.sort_values([*settings, "num_params", "width"], kind="stable")
-    digits = gain_decimals(metric, gains)
+    of_table = gain_decimals(metric, gains)
     one = "method" if several else wording.method(str(gains["method"].iloc[0]))
     headings = [
         *(_escaped(heading) for heading in wording.headings(named)),
@@ -124,7 +124,7 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
     ]
     cells = []
     for row in gains.to_dict("records"):
-        gain = gain_interval(row)
+        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"])
         cells.append(
             [
                 *(_escaped(cell) for cell in wording.cells(row, named)),

@@ -142,6 +142,14 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
     return int(np.clip(3 - np.floor(np.log10(np.median(sizes))), 0, 12)) if sizes.size else 4
 
 
+def row_decimals(metric: Metric, digits: int, value: float) -> int:
+    """Decimals of one row: those of its table, unless they would show fewer than two digits of the row's value."""
+    if not np.isfinite(value) or value == 0:
+        return digits
+    own = decimals(metric, [value])
+    return own if own > digits + 2 else digits
+
+
 def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
     """Decimals of gains (rows of ``gain_table``) in text: two for percent if all are below one point."""
     small = metric.percent and gains["gain"].abs().max() < 1
@@ -169,7 +177,7 @@ def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:
 def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and cells for rows of ``gain_table``, without the columns that identify a row."""
     metric, name = wording.metric, wording.baseline
-    digits = gain_decimals(metric, gains)
+    of_table = gain_decimals(metric, gains)
     one = "method" if gains["method"].nunique() > 1 else wording.method(str(gains["method"].iloc[0]))
     diverged = bool((gains["diverged"] + gains["baseline_diverged"]).any())
     losses = has_train_loss(gains)
@@ -183,7 +191,7 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
     )
     cells = []
     for row in gains.to_dict("records"):
-        gain = gain_interval(row)
+        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"])
         cells.append(
             (
                 _number(row["baseline_value"], f".{digits}f"),
@@ -220,11 +228,12 @@ def gains_note(gains: pd.DataFrame, wording: Wording) -> str:
 def radius_cells(radii: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and cells for rows of ``radius_table``, without the columns that identify a row."""
     metric = wording.metric
-    digits = decimals(metric, radii["value"])
+    of_table = decimals(metric, radii["value"])
     headings = (f"test {metric.label}", "± s.e.", interval_name(), "seeds", "diverged")
     cells = []
     for row in radii.to_dict("records"):
         one = Interval(row["value"], row["standard_error"], row["low"], row["high"], row["seeds"])
+        digits = row_decimals(metric, of_table, one.mean)
         cells.append(
             (
                 _number(one.mean, f".{digits}f"),
@@ -292,7 +301,7 @@ def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
     metric, design = wording.metric, wording.design
     check_once(results, design.identity)
     keys = ["width", "num_params", "method", "rho", *design.varying(results)]
-    digits = decimals(metric, metric.scale * results[design.column("test")])
+    of_table = decimals(metric, metric.scale * results[design.column("test")])
     columns = (
         *wording.headings(keys),
         "networks",
@@ -306,6 +315,7 @@ def networks_table(results: pd.DataFrame, wording: Wording) -> Table:
     for key, group in results.groupby(keys, sort=False):
         test = t_interval(metric.scale * group[design.column("test")].astype(float))
         valid = t_interval(metric.scale * group[design.column("valid")].astype(float))
+        digits = row_decimals(metric, of_table, test.mean)
         rows.append(
             (
                 *wording.cells(dict(zip(keys, key, strict=True)), keys),

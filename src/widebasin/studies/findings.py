@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.parametrization import STANDARD
-from widebasin.report.tables import gain_decimals
+from widebasin.report.tables import gain_decimals, row_decimals
 from widebasin.report.wording import Wording
 from widebasin.statistics import Metric
 from widebasin.statistics.gains import TIE, differences_from, edges_chosen, gain_interval, unjudged
@@ -240,6 +240,7 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     subject = f"{one.setting[:1].upper()}{one.setting[1:]}: the" if one.setting else "The"
     subject = f"{subject} gain of {one.method} over {wording.baseline}"
     first, last = gain_interval(one.rows.iloc[0]), gain_interval(one.rows.iloc[-1])
+    decimals = [row_decimals(wording.metric, digits, value) for value in one.rows["baseline_value"]]
     counts = one.rows["num_params"]
     if not np.isfinite(one.rows["gain"]).any():
         diverged = one.rows[["baseline_diverged", "diverged"]].to_numpy().any()
@@ -248,10 +249,10 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     # The unit stands after the first number.
     unit = unit_after(wording.metric)
     units = (unit, "") if np.isfinite(first.mean) else ("", unit)
-    start = f"{_with_error(first, digits)}{units[0]} at {counts.iloc[0]:,} parameters"
+    start = f"{_with_error(first, decimals[0])}{units[0]} at {counts.iloc[0]:,} parameters"
     if counts.nunique() < 2:
-        return f"{subject} is {start} ({first.words(f'+.{digits}f')})."
-    course = f"from {start} to {_with_error(last, digits)}{units[1]} at {counts.iloc[-1]:,}"
+        return f"{subject} is {start} ({first.words(f'+.{decimals[0]}f')})."
+    course = f"from {start} to {_with_error(last, decimals[-1])}{units[1]} at {counts.iloc[-1]:,}"
     slope = slope_per_decade(one.paired)
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
