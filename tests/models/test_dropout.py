@@ -32,6 +32,12 @@ def test_rate_zero_and_no_key_change_no_bit():
         np.testing.assert_array_equal(np.asarray(found).view(np.int32), np.asarray(odd).view(np.int32))
 
 
+def test_a_rate_may_be_a_whole_number():
+    np.testing.assert_array_equal(dropped(KEY, X, 0), X)
+    words, present = jnp.arange(5), jnp.ones(5, bool)
+    np.testing.assert_array_equal(words_dropped(KEY, words, 0, 1, present), words)
+
+
 def test_lower_rates_drop_some_of_what_higher_ones_do():
     low, high = (np.asarray(drop(KEY, X, jnp.float32(rate))) == 0 for rate in (0.2, 0.6))
     assert (high[low]).all()

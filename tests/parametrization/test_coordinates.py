@@ -9,7 +9,7 @@ import pytest
 from training.sized import PLAIN
 
 from widebasin import sam
-from widebasin.models import MLP, LinearNetwork, ResNet
+from widebasin.models import MLP, ActorCritic, LinearNetwork, ResNet
 from widebasin.parametrization import (
     activation_sizes,
     initialized,
@@ -97,6 +97,22 @@ def test_layers_of_equinox_under_vmap():
     agrees(activation_sizes(lambda model: jax.vmap(model)(x), model), {"weight": rms(product)})
     moved = eqx.tree_at(lambda m: m.bias, model, model.bias + 2.0)
     agrees(layer_effects(lambda model: jax.vmap(model)(x), model, moved), {"weight": 0.0, "bias": 2.0})
+
+
+def test_effects_on_integers_are_their_differences():
+    effects = layer_effects(lambda w: w["a"].astype(jnp.uint8), {"a": jnp.array([5.0])}, {"a": jnp.array([2.0])})
+    agrees(effects, {"['a']": 3.0})
+
+
+def test_activations_of_orthogonal_layers_stay_as_the_network_widens():
+    """The last is smaller by the root of the width, as muP has it."""
+    x, sizes = normal(0, 16, 4), []
+    for width in (32, 512):
+        shapes = [eqx.filter_eval_shape(ActorCritic, 4, 20, w, key=jax.random.key(0)) for w in (width, 32)]
+        model = initialized(ActorCritic(4, 20, width, key=jax.random.key(0)), multipliers(*shapes))
+        found = activation_sizes(lambda model: jax.vmap(model)(x)[0], model)
+        sizes.append([float(found[f"actor[{layer}].weight"]) for layer in range(3)])
+    np.testing.assert_allclose(np.divide(*sizes[::-1]), [1, 1, 1 / 4], rtol=0.15)
 
 
 def test_convolutions_and_lookups_are_products():

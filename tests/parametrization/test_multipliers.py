@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from widebasin import sam
 from widebasin.data import DataError
-from widebasin.models import MLP, Applied, BiLSTM, GraphConvolution, LinearNetwork, ResNet, Tagger, ViT
+from widebasin.models import MLP, ActorCritic, Applied, BiLSTM, GraphConvolution, LinearNetwork, ResNet, Tagger, ViT
 from widebasin.parametrization import growth, initialized, multipliers, perturbation, with_perturbation
 from widebasin.workloads import WORKLOADS
 
@@ -39,6 +39,7 @@ MODELS = {
     "tagger": lambda width, key: Tagger(width, words=20, tags=5, depth=1, heads=2, key=key),
     "lstm": lambda width, key: BiLSTM(width, words=20, key=key),
     "graph": lambda width, key: GraphConvolution(width, features=3, outputs=2, depth=1, key=key),
+    "agent": lambda width, key: ActorCritic(4, 2, width, key=key),
 }
 # Path -> factors; of every kind of parameter that a model has.
 WANTED = {
@@ -87,6 +88,14 @@ WANTED = {
         ".hidden[0][0].weight": HIDDEN,
         ".norms[0].bias": INPUT,
         ".last.weight": OUTPUT,
+    },
+    # Orthogonal: the first layer is drawn by its outputs.
+    "agent": {
+        ".actor[0].weight": (ROOT, *INPUT[1:]),
+        ".actor[0].bias": INPUT,
+        ".actor[1].weight": HIDDEN,
+        ".actor[2].weight": OUTPUT,
+        ".critic[2].weight": OUTPUT,
     },
 }
 
@@ -213,6 +222,31 @@ def test_what_is_left_to_scale_of_an_adaptive_ascent_is_the_same_for_all_layers(
     scales = perturbation(factors, adaptive=True)(factors.norm)
     assert scales.numerator.weights == pytest.approx([GROWN] * 3)
     assert scales.norm.weights == pytest.approx([ROOT] * 3)
+
+
+class Permuted(eqx.Module):
+    """Layers beside arrays that are no parameters, whose sizes may be anything."""
+
+    layer: eqx.nn.Linear
+    order: jax.Array
+    kept: jax.Array
+    key: jax.Array
+
+    def __init__(self, width, key):
+        self.layer, self.key = eqx.nn.Linear(4, width, key=key), key
+        self.order, self.kept = jnp.arange(width)[::-1], jnp.ones(4, bool)
+
+
+def test_integers_booleans_and_keys_are_no_parameters():
+    model, base = (Permuted(width, jax.random.key(0)) for width in (WIDTH, BASE))
+    factors = multipliers(model, base)
+    assert {factors.sgd.order, factors.sgd.kept, factors.sgd.key} == {None}
+    drawn = initialized(model, factors)
+    assert eqx.tree_equal((drawn.order, drawn.kept, drawn.key), (model.order, model.kept, model.key))
+    np.testing.assert_allclose(drawn.layer.weight, model.layer.weight * factors.initial.layer.weight)
+    gradients = eqx.filter(model, eqx.is_inexact_array)
+    for tree in (model, gradients):
+        assert perturbation(factors)(tree).numerator.layer.weight == GROWN
 
 
 def test_normalization_over_several_axes_is_input():

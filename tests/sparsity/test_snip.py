@@ -29,6 +29,15 @@ def entries(mask):
     return np.concatenate([np.asarray(weight).ravel() for weight in mask.weights])
 
 
+def test_scores_of_complex_weights_are_derivatives_by_a_real_factor():
+    """Of ``|c w - t|^2`` by ``c`` at 1: ``2 Re(w conj(w - t))``."""
+    w, t = jnp.array([[1 + 2j, 3 - 1j]]), jnp.array([[2j, 1 + 1j]])
+    scores = snip_scores(lambda w: jnp.sum(jnp.abs(w - t) ** 2), w)
+    np.testing.assert_allclose(scores, np.abs(2 * np.real(w * np.conj(w - t))), rtol=1e-6)
+    mask = snip_mask(w, jax.grad(lambda w: jnp.sum(jnp.abs(w - t) ** 2))(w), 1)
+    np.testing.assert_array_equal(mask, scores > scores.min())
+
+
 def test_scores_are_the_derivative_by_a_factor_on_every_weight():
     """Central differences of L(c w) in every c around 1, in double precision."""
     with jax.enable_x64(True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -24,6 +25,8 @@ class ActorCritic(eqx.Module):
         >>> count_parameters(ActorCritic(features=4, actions=2, width=64, key=jax.random.key(0)))
         9155
     """
+
+    ORTHOGONAL: ClassVar[tuple[str, ...]] = ("actor", "critic")
 
     actor: list[eqx.nn.Linear]
     critic: list[eqx.nn.Linear]

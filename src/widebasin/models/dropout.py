@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, UInt32
 
-Rate = float | Float[Array, ""]
+Rate = int | float | Float[Array, ""]
 
 # Of Threefry-2x32: by how many bits words are turned round, in one group of four rounds and in the next.
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -51,7 +51,7 @@ def bernoulli(key: Key[Array, ""], probability: Rate, shape: tuple[int, ...]) ->
     JAX has the rounds of Threefry in a loop there, through memory; here all 20 are one expression. This is for float32
     and for keys of Threefry under ``jax_threefry_partitionable``, as in training. Everything else is left to JAX.
     """
-    probability = jnp.asarray(probability)
+    probability = jnp.asarray(float(probability) if isinstance(probability, int) else probability)
     usual = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     known = usual and probability.dtype == jnp.float32
     if not known or math.prod(shape) >= 2**32:

@@ -257,7 +257,9 @@ def _multiplied(equation: JaxprEqn, names: Sequence[str | None]) -> Iterator[str
 
 
 def _wide(leaf: Array) -> Array:
-    """In at least float32, half of whose range is too small for squares."""
+    """In at least float32: half precision lacks the range of squares, and integers that of differences."""
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return leaf.astype(float)
     return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
 
 

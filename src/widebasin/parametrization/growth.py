@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from widebasin.models import Applied
@@ -20,6 +21,8 @@ NORMALIZATIONS = (eqx.nn.LayerNorm, eqx.nn.RMSNorm, eqx.nn.GroupNorm)
 INPUT_AXES = "INPUT_AXES"
 # The arrays of a module that are drawn by Glorot's rule, by inputs and outputs.
 FAN_AVERAGE = "FAN_AVERAGE"
+# The arrays of a module, or its modules, whose weights are drawn orthogonally, by the larger of inputs and outputs.
+ORTHOGONAL = "ORTHOGONAL"
 
 
 class Growth(NamedTuple):
@@ -40,14 +43,17 @@ class Growth(NamedTuple):
 
 
 def growth(model: PyTree, base: PyTree) -> PyTree:
-    """The growth of every parameter, in the structure of the model's arrays (``None`` for everything else).
+    """The growth of every parameter, in the structure of the model's arrays of floating-point or complex numbers.
+
+    Everything else is ``None``, also arrays of integers, booleans and keys.
 
     The axis of the inputs is known for the layers of Equinox, and for a module that has it in a class attribute
     ``INPUT_AXES``: name of an array -> axis. In other modules an array with several axes is refused if it matters which
     of them is that of the inputs. In dictionaries and tuples the last axis is that of the outputs and all others are of
     the inputs, as in Flax and Haiku. Arrays with one axis (biases, scales, class tokens) have outputs only. Weights are
     taken to be drawn with a variance proportional to ``1 / inputs``, biases of Equinox's layers too, those of its LSTM
-    and GRU to ``1 / hidden``, and those named in a class attribute ``FAN_AVERAGE`` to ``1 / (inputs + outputs)``.
+    and GRU to ``1 / hidden``, those named in a class attribute ``FAN_AVERAGE`` to ``1 / (inputs + outputs)``, and
+    weights within what is named in a class attribute ``ORTHOGONAL`` to ``1 / max(inputs, outputs)``.
 
     Args:
         model: any pytree; arrays or ``jax.ShapeDtypeStruct``.
@@ -90,7 +96,9 @@ def _growth_of(model: PyTree, base: PyTree, path: Any, shape: tuple[int, ...], s
     before = _sizes(owner, name, smaller)
     found = Growth(outputs / before[0], inputs / before[1])
     drawn = found.inputs**-0.5
-    if isinstance(owner, BY_HIDDEN):
+    if len(shape) > 1 and any(field in getattr(type(module), ORTHOGONAL, ()) for module, field in owners):
+        drawn = math.sqrt(max(before) / max(outputs, inputs))
+    elif isinstance(owner, BY_HIDDEN):
         drawn = (owner.hidden_size / other.hidden_size) ** -0.5
     elif isinstance(owner, BY_FAN_IN) and name == "bias":
         fan_in, fan_in_before = (math.prod(one.weight.shape[1:]) for one in (owner, other))
@@ -162,5 +170,5 @@ def _modules(model: PyTree, path: Any) -> list[tuple[Any, str]]:
 
 
 def has_shape(leaf: Any) -> bool:
-    """Whether this is an array, or its shape."""
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    """Whether this is an array of floating-point or complex numbers, or its shape."""
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)

@@ -1,7 +1,7 @@
 """The factors of muP and of muP^2 for every parameter."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -104,10 +104,10 @@ def initialized(model: PyTree, factors: Multipliers) -> PyTree:
     """
     leaves, structure = jax.tree.flatten(model, is_leaf=_is_state)
     initial = [one for one in jax.tree.leaves(factors.initial, is_leaf=_is_state) if not _is_state(one)]
-    if len(initial) != (count := sum(map(has_shape, leaves))):
-        raise ValueError(f"the factors are those of another model: it has {len(initial)} arrays, and this one {count}")
-    own = iter(initial)
-    return structure.unflatten([leaf * next(own) if has_shape(leaf) else leaf for leaf in leaves])
+    own = _in_order(initial, [has_shape(leaf) for leaf in leaves])
+    return structure.unflatten(
+        [leaf if factor is None else leaf * factor for leaf, factor in zip(leaves, own, strict=True)]
+    )
 
 
 def _is_state(node: Any) -> bool:
@@ -116,19 +116,23 @@ def _is_state(node: Any) -> bool:
 
 
 def structured(factors: PyTree, params: PyTree) -> PyTree:
-    """Factors in the structure of parameters, which have the same arrays in the same order.
+    """Factors in the structure of parameters, which have the same arrays in the same order; ``None`` for integers.
 
     Two models that are built in the same way may hold different functions, which are part of a structure.
 
     Raises:
         ValueError: if the numbers of arrays differ.
     """
-    leaves, structure = jax.tree.leaves(factors), jax.tree.structure(params)
-    if len(leaves) != structure.num_leaves:
-        raise ValueError(
-            f"the factors are those of another model: it has {len(leaves)} arrays, and this one {structure.num_leaves}"
-        )
-    return jax.tree.unflatten(structure, leaves)
+    own, (leaves, structure) = jax.tree.leaves(factors), jax.tree.flatten(params)
+    return structure.unflatten(_in_order(own, [has_shape(leaf) or not hasattr(leaf, "dtype") for leaf in leaves]))
+
+
+def _in_order(factors: Sequence[float], arrays: Sequence[bool]) -> list[float | None]:
+    """For every leaf that is an array the next factor, for every other one ``None``."""
+    if len(factors) != (count := sum(arrays)):
+        raise ValueError(f"the factors are those of another model: it has {len(factors)} arrays, and this one {count}")
+    following = iter(factors)
+    return [next(following) if array else None for array in arrays]
 
 
 def with_perturbation(method: Method, factors: Multipliers) -> Method:

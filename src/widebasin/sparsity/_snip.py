@@ -17,11 +17,12 @@ from widebasin.sparsity._prunable import Which, layers_to_prune, prunable
 def snip_scores(loss_fn: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -> PyTree:
     """``|w dL/dw|``: the first-order change of the loss per fraction of a weight that is removed.
 
-    It is the magnitude of the derivative of ``L(c w)`` with respect to ``c`` at 1, entry by entry.
+    It is the magnitude of the derivative of ``L(c w)`` with respect to ``c`` at 1, entry by entry; of complex weights,
+    for a real ``c``, ``|Re(w g)|`` with JAX's gradient ``g``.
 
     Args:
         loss_fn: the loss of one batch, ``loss_fn(params, *args)``.
-        params: a pytree of floating-point arrays, at initialization.
+        params: a pytree of floating-point or complex arrays, at initialization.
         *args: the batch.
 
     Returns:
@@ -87,4 +88,4 @@ def snip_mask(
 
 def _saliency(weight: Array, slope: Array) -> Array:
     wide = jnp.float32 if jnp.finfo(weight.dtype).bits < 32 else weight.dtype
-    return jnp.abs(jnp.asarray(weight, wide) * jnp.asarray(slope, wide))
+    return jnp.abs(jnp.real(jnp.asarray(weight, wide) * jnp.asarray(slope, wide)))
