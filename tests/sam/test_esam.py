@@ -81,7 +81,7 @@ def test_the_mask_restricts_the_ascent_and_its_norm():
     np.testing.assert_allclose(descent_on_quadratic(method), expected, rtol=1e-11)
 
 
-@together(("gamma", "examples", "taken"), [(0.3, 8, 3), (0.07, 100, 7), (0.55, 100, 55), (0.001, 8, 1)])
+@together(("gamma", "examples", "taken"), [(0.3, 8, 3), (0.07, 100, 7), (0.55, 100, 55), (0.001, 8, 1), (1e-8, 8, 1)])
 def test_the_share_is_rounded_up_and_not_by_floating_point(gamma, examples, taken):
     """With one parameter and the loss ``x w``, whose ascent is up: the largest ``x`` feel it most."""
     x = jnp.asarray(np.random.default_rng(0).permutation(np.arange(1.0, examples + 1)))

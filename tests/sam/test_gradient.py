@@ -153,6 +153,13 @@ def test_the_norm_of_half_precision_gradients_accumulates_in_float32(dtype):
     np.testing.assert_allclose(np.asarray(moved["half"], np.float32), 1.0, rtol=2**-8)
 
 
+@pytest.mark.usefixtures("float64")
+def test_parameters_are_not_rounded_to_the_precision_of_the_gradient():
+    moved = sam.ascent_point(jnp.array([1 / 3, 0.0]), jnp.array([0, 1], jnp.float32), 0.5)
+    assert moved.dtype == jnp.float64
+    np.testing.assert_array_equal(moved, [1 / 3, 0.5])
+
+
 def test_small_half_precision_gradients_keep_their_direction():
     """The squares of 10^-5 are zero in float16; the ascent has length rho all the same."""
     moved = sam.ascent_point(jnp.zeros(2, jnp.float16), jnp.array([3e-5, 4e-5], jnp.float16), 1.0)

@@ -1,5 +1,6 @@
 """What is easily got wrong, and what one is told."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -260,11 +261,43 @@ def test_integers_that_may_be_differentiated_stay_and_count_in_no_norm():
     def base(f, argnums=0, has_aux=False):
         return jax.value_and_grad(f, argnums=argnums, has_aux=has_aux, allow_int=True)
 
+    def with_steps(p, x, y):
+        return loss(p["w"], x, y)
+
+    params = {"w": W, "steps": jnp.array(3)}
     for method in (sam.SGD(), sam.SAM(0.1), sam.GSAM(0.1), sam.ASAM(0.1)):
-        params = {"w": W, "steps": jnp.array(3)}
-        function = method.value_and_grad(lambda p, x, y: loss(p["w"], x, y), base=base)
-        value, gradients, _ = function(params, method.init(params), X, Y)
+        value, gradients, _ = method.value_and_grad(with_steps, base=base)(params, method.init(params), X, Y)
         expected = method.value_and_grad(loss)(W, method.init(W), X, Y)
         assert gradients["steps"] is None
         np.testing.assert_array_equal(value, expected[0])
         np.testing.assert_array_equal(gradients["w"], expected[1])
+    scale = sam.DynamicLossScale.starting_at(2.0).scaled
+    for around in (functools.partial(sam.microbatched, 4), functools.partial(sam.decayed, 0.1), scale):
+        _, gradients = sam.value_and_grad(with_steps, rho=0.1, base=around(base=base))(params, X, Y)
+        expected = sam.value_and_grad(loss, rho=0.1, base=around())(W, X, Y)[1]
+        assert gradients["steps"] is None
+        np.testing.assert_allclose(gradients["w"], expected, rtol=1e-6)
+
+
+def affine(p, x):
+    return jnp.mean((x @ p["w"] + p["b"]) ** 2)
+
+
+@together(
+    "method", [sam.FriendlySAM(0.1), sam.LookSAM(0.1), sam.LinearizedSAM(0.1), sam.SSAM(0.1), sam.SSAM(scores="random")]
+)
+def test_a_number_that_is_differentiated_but_in_no_state_is_refused_with_the_remedy(method):
+    function, number = method.value_and_grad(affine), {"w": W, "b": 0.5}
+    with pytest.raises(
+        TypeError, match=rf"params\['b'\] is the number 0\.5.* {type(method).__name__} .*asarray\(0\.5\)"
+    ):
+        function(number, method.init(number), X, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="make it by init, with arrays in the place of Python numbers"):
+        function({"w": W, "b": jnp.asarray(0.5)}, method.init(number), X, key=jax.random.key(0))
+
+
+@together("method", [sam.SAM(0.1), sam.SAMEveryK(0.1)])
+def test_a_number_is_a_parameter_where_no_state_follows_it(method):
+    number, array = {"w": W, "b": 0.5}, {"w": W, "b": jnp.asarray(0.5)}
+    found, expected = (method.value_and_grad(affine)(p, method.init(p), X)[1] for p in (number, array))
+    jax.tree.map(lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-6), found, expected)

@@ -98,7 +98,7 @@ def times(factors: PyTree, tree: PyTree) -> PyTree:
 
 
 def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) -> PyTree:
-    """``w + scale conj(direction)``, computed in at least float32, every leaf in its own dtype.
+    """``w + scale conj(direction)``, computed in at least float32 and the dtype of ``w``, in which every leaf stays.
 
     JAX's gradient of a real function of complex numbers is the conjugate of the direction of ascent.
     """
@@ -106,9 +106,11 @@ def moved(params: PyTree, direction: PyTree, scale: Float[Array, ""] | float) ->
     def move(d: Array | None, p: Any) -> Any:
         if d is None:
             return p
-        wide = widened(d)
+        wide, own = widened(d), jnp.asarray(p).dtype
+        if jnp.issubdtype(own, jnp.inexact) and jnp.finfo(own).bits > jnp.finfo(wide.dtype).bits:
+            wide = wide.astype(own)
         factor = jnp.asarray(scale, jnp.finfo(wide.dtype).dtype)
-        return (jnp.asarray(p, wide.dtype) + factor * jnp.conj(wide)).astype(jnp.asarray(p).dtype)
+        return (jnp.asarray(p, wide.dtype) + factor * jnp.conj(wide)).astype(own)
 
     return jax.tree.map(move, direction, params, is_leaf=lambda leaf: leaf is None)
 
@@ -176,6 +178,11 @@ def without_projection(vector: PyTree, onto: PyTree) -> PyTree:
     length = at_least_smallest(norm(onto))
     unit = jax.tree.map(lambda u: widened(u) / length.astype(jnp.finfo(widened(u).dtype).dtype), onto)
     return combination(1.0, vector, -inner_product(unit, vector), unit)
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether this is a number of Python that is no integer."""
+    return isinstance(leaf, float | complex) and not hasattr(leaf, "dtype")
 
 
 def zeros_for(params: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from widebasin.sam._ascent import norm, widened
+from widebasin.sam._ascent import is_number, norm, widened
 from widebasin.sam._nnx import refuse_modules
 
 
@@ -192,7 +192,7 @@ class Batch:
         return cls(
             params=params,
             loss_fn=loss_fn,
-            differentiate=_without_integers(differentiate),
+            differentiate=without_integers(differentiate),
             has_aux=has_aux,
             args=args,
             kwargs=kwargs,
@@ -202,7 +202,7 @@ class Batch:
             merge_aux=merge_aux,
             losses_of_examples=losses_of_examples,
             group_weight=group_weight,
-            differentiate_ascent=differentiate_ascent and _without_integers(differentiate_ascent),
+            differentiate_ascent=differentiate_ascent and without_integers(differentiate_ascent),
         )
 
     # The loss and its gradient ----------------------------------------------------------------------------------------
@@ -473,12 +473,34 @@ def _average_or_first(leaf: Array) -> Array:
     return leaf[0] + (leaf - leaf[0]).mean(0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
 
 
-def _without_integers(differentiate: Callable[..., Any]) -> Callable[..., Any]:
+def without_integers(differentiate: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with ``None`` for the gradients of integers, which JAX gives where it is told to allow them."""
 
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
         value, gradients = differentiate(*args, **kwargs)
         return value, jax.tree.map(lambda g: None if getattr(g, "dtype", None) == jax.dtypes.float0 else g, gradients)
+
+    return differentiated
+
+
+def refusing_numbers(
+    differentiate: Callable[..., Any], params_argnums: int | tuple[int, ...], method: str
+) -> Callable[..., Any]:
+    """The same function, which raises ``TypeError`` if it differentiates a Python number among the parameters."""
+
+    def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
+        value, gradients = differentiate(*args, **kwargs)
+        params = args[params_argnums] if isinstance(params_argnums, int) else tuple(args[i] for i in params_argnums)
+
+        def check(path: Any, gradient: Any, param: Any) -> None:
+            if gradient is not None and is_number(param):
+                raise TypeError(
+                    f"params{jax.tree_util.keystr(path)} is the number {param}, which the state of {method} takes for "
+                    f"a constant, but it is differentiated: make it an array, jnp.asarray({param})"
+                )
+
+        jax.tree_util.tree_map_with_path(check, gradients, params, is_leaf=lambda leaf: leaf is None)
+        return value, gradients
 
     return differentiated
 

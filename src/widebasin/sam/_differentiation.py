@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from widebasin.sam._ascent import Mask, masked, widened
-from widebasin.sam._batch import average_over_groups, example_positions, refuse_keyword_examples, scaled
+from widebasin.sam._batch import (
+    average_over_groups,
+    example_positions,
+    refuse_keyword_examples,
+    scaled,
+    without_integers,
+)
 from widebasin.sam._method import check_count, check_mask, check_number
 from widebasin.sam._nnx import refuse_transformation
 
@@ -52,7 +58,8 @@ def microbatched(
         if group_weight is not None and not has_aux:
             raise ValueError("group_weight needs the auxiliary data of the loss: set has_aux=True")
         positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
+        options = options | ({} if argnums == 0 else {"argnums": argnums})
+        differentiate = without_integers(base(loss_fn, has_aux=has_aux, **options))
 
         def accumulated(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
             places = example_positions(batch_argnums, len(args), positions)
@@ -135,7 +142,8 @@ def decayed(
     def transform(
         loss_fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, **options: Any
     ) -> Callable[..., Any]:
-        differentiate = base(loss_fn, has_aux=has_aux, **({} if argnums == 0 else {"argnums": argnums}), **options)
+        options = options | ({} if argnums == 0 else {"argnums": argnums})
+        differentiate = without_integers(base(loss_fn, has_aux=has_aux, **options))
 
         def with_decay(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
             value, gradients = differentiate(*args, **kwargs)

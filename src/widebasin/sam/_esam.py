@@ -20,7 +20,8 @@ class ESAM(Perturbing):
 
     The ascent is ``(rho / beta) b g / ||g||`` with ``b = 1`` for each tensor with probability ``beta``, else 0. The
     gradient at the ascent point is taken over the ``ceil(gamma n)`` of ``n`` examples whose loss rises most from ``w``
-    to there. ``beta = gamma = 1`` is SAM. Needs a key if ``beta < 1``.
+    to there. ``beta = gamma = 1`` is SAM. Needs a key if ``beta < 1``,
+    or if its value is not known when the program is compiled, as in a method that is an argument of ``jax.jit``.
 
     Savings: the second gradient costs a fraction ``gamma``, after a forward pass of all examples that chooses them. The
     first gradient is computed in full, because the tensors are not known when the program is compiled. Give
@@ -66,7 +67,7 @@ class ESAM(Perturbing):
         scale = self.rho / (at_least_smallest(length) * self.beta)
         point = moved(batch.params, direction, scale)
         # Rounded first: 0.07 * 100 is more than 7.
-        chosen = None if self.gamma == 1 else math.ceil(round(self.gamma * batch.size, 6))
+        chosen = None if self.gamma == 1 else max(1, math.ceil(round(self.gamma * batch.size, 6)))
         if chosen is None or chosen == batch.size:
             return value, batch.guarded(batch.gradient(point), clean), state
         losses = batch.example_losses()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from widebasin.sam._ascent import norm, wide_dtype, widened
+from widebasin.sam._batch import without_integers
 from widebasin.sam._method import check_count, check_number
 from widebasin.sam._nnx import refuse_transformation
 
@@ -81,7 +82,7 @@ class DynamicLossScale:
                 return (scaled(output[0]), output[1]) if has_aux else scaled(output)
 
             options = options | ({} if argnums == 0 else {"argnums": argnums})
-            differentiate = base(scaled_loss, has_aux=has_aux, **options)
+            differentiate = without_integers(base(scaled_loss, has_aux=has_aux, **options))
 
             def unscaled(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
                 value, gradients = differentiate(*args, **kwargs)

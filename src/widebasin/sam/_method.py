@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from widebasin.sam._ascent import Mask, Scaling, norm
-from widebasin.sam._batch import Batch, average_over_groups
+from widebasin.sam._ascent import Mask, Scaling, is_number, norm
+from widebasin.sam._batch import Batch, average_over_groups, refusing_numbers
 from widebasin.sam._nnx import refuse_transformation
 
 M = TypeVar("M", bound="Method")
@@ -205,8 +205,12 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
         if given != wanted:
             raise ValueError(
                 f"the state does not belong to {type(method).__name__} and these parameters: it has the {what} "
-                f"{given}, but {type(method).__name__}.init(params) has {wanted}"
+                f"{given}, but {type(method).__name__}.init(params) has {wanted}; make it by init, with arrays in the "
+                "place of Python numbers"
             )
+    if _leaves_out_numbers(method, batch.params, expected):
+        refusing = refusing_numbers(batch.differentiate, batch.params_argnums, type(method).__name__)
+        batch = dataclasses.replace(batch, differentiate=refusing)
     old = state
     state = method.prepare(batch.whole(), state, key, step)
 
@@ -220,6 +224,14 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
     finite = jnp.isfinite(norm(gradients))
     gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
     return value, gradients, jax.tree.map(lambda new, kept: jnp.where(finite, new, kept), state, old)
+
+
+def _leaves_out_numbers(method: Method, params: PyTree, state: PyTree) -> bool:
+    """Whether the state of a method would have another structure if Python numbers in the parameters were arrays."""
+    if not any(map(is_number, jax.tree.leaves(params))):
+        return False
+    as_arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_number(leaf) else leaf, params)
+    return jax.tree.structure(jax.eval_shape(lambda: method.init(as_arrays))) != jax.tree.structure(state)
 
 
 def register_method(cls: type[M]) -> type[M]:
