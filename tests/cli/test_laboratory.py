@@ -28,7 +28,8 @@ def test_an_answer_has_numbers_tables_and_figures(found):
     assert len(found.history) == 16
     assert found.gains["width"].tolist() == [3, 5]
     (slope,) = found.slopes.to_dict("records")
-    paired = found.results.pivot(index=["width", "num_params", "seed"], columns="method", values="test_accuracy").astype(float)
+    results = found.results.astype({"test_accuracy": float})
+    paired = results.pivot(index=["width", "num_params", "seed"], columns="method", values="test_accuracy")
     by_hand = pd.DataFrame({"value": 100 * paired["sam"], "baseline_value": 100 * paired["sgd"]}).reset_index()
     interval = slope_per_decade(by_hand.assign(gain=by_hand["value"] - by_hand["baseline_value"]))
     assert interval is not None
