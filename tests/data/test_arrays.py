@@ -79,7 +79,10 @@ def test_a_class_that_occurs_in_the_test_set_only_is_said_and_left_out_of_label_
     assert arrays(write(inputs=FLOATS, targets=LABELS, num_classes=5)).training_classes is None
 
 
-@together("shape", [(6, 8, 8, 3), (6, 3, 8, 3), (6, 2, 8, 8), (6, 3, 3, 8), (6, 1, 1, 8), (6, 1, 8)])
+@together(
+    "shape",
+    [(6, 8, 8, 3), (6, 3, 8, 3), (6, 2, 8, 8), (6, 3, 3, 8), (6, 1, 1, 8), (6, 1, 8), (6, 1, 128, 4), (6, 3, 20, 2)],
+)
 def test_channels_come_last_also_where_there_are_many(write, shape):
     assert arrays(write(inputs=np.ones(shape), targets=LABELS)).inputs.shape == shape
 

@@ -35,7 +35,7 @@ def test_equal_data_have_equal_digests_whatever_their_name():
         {"inputs": in_memory().inputs.reshape(12, 1, 2)},
         {"inputs": in_memory().inputs.view(np.int32)},
         {"targets": np.flip(LABELS)},
-        {"targets": LABELS.view(np.float32)},
+        {"targets": LABELS.astype(np.int16)},
         {"num_classes": 7},
         {"num_classes": None},
         {"fixed_test": 4},
@@ -154,3 +154,7 @@ def test_a_label_may_be_missing_where_an_example_has_several():
 def test_labels_that_are_no_classes_are_refused(targets, message):
     with pytest.raises(ValueError, match=message):
         Dataset("small", np.zeros((len(targets), 2), np.float32), np.array(targets, np.int32), 3)
+    with pytest.raises(
+        ValueError, match=r"targets of small must be integers with num_classes, got float32: use astype"
+    ):
+        in_memory(targets=LABELS.astype(np.float32))

@@ -49,7 +49,7 @@ from widebasin.data.image_files import unpacked
 from widebasin.data.mnist import MNIST, read_idx_images
 from widebasin.data.npz import read_npz
 from widebasin.data.places import Found
-from widebasin.data.sst2 import read_phrases
+from widebasin.data.sst2 import phrases_in
 from widebasin.sweep import UsageError, read_spec
 from widebasin.sweep.spec_file import parse_resolved
 
@@ -490,7 +490,7 @@ def phrases(folder, draw):
         for name, content in ((f"{part}.tsv", PHRASES), (f"stsa.binary.{part}", LABELLED)):
             written(place, name, compressed(bytes_mutated(content, draw), draw) if draw.random() < 0.3 else content)
     written(place, "SST-2.zip", bytes_mutated(GLUE_ARCHIVE, draw))
-    read_phrases.__wrapped__(place, form, 1)
+    phrases_in(Found(place, form), 1)
 
 
 def pretrained(folder, draw):

@@ -79,6 +79,15 @@ def test_words_suffixes_and_tags_become_numbers(folder):
     assert data.training_classes == 4
 
 
+def test_files_that_changed_are_read_again(folder):
+    place = write_treebank(folder / "en_toy")
+    first = treebank(str(place))
+    assert treebank(str(place)) is first
+    changed = place / "en_toy-ud-train.conllu"
+    changed.write_bytes(changed.read_bytes().replace(b"NOUN", b"PROPN"))
+    assert treebank(str(place)).tags == tuple("PROPN" if tag == "NOUN" else tag for tag in first.tags)
+
+
 def test_rare_words_are_unknown_and_long_sentences_are_cut(folder):
     write_treebank(folder / "ud" / "UD_English-Toy")
     found = treebank("en_toy", length=2, suffix=2)

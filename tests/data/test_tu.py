@@ -108,6 +108,14 @@ def test_a_damaged_folder_is_an_error_with_its_file(tmp_path, monkeypatch):
         assert str(tmp_path) in str(error.value)
 
 
+def test_files_that_changed_are_read_again(tmp_path):
+    first = tu_graphs(written(tmp_path))
+    assert tu_graphs(tmp_path) is first
+    labels = FILES["graph_labels"].split()
+    again = tu_graphs(written(tmp_path, graph_labels="\n".join(reversed(labels)) + " \n"))
+    assert again.dataset.targets.tolist() == first.dataset.targets.tolist()[::-1]
+
+
 def test_of_two_data_sets_in_a_folder_it_is_the_one_of_its_name(tmp_path):
     written(tmp_path / "TWO", "ONE")
     with pytest.raises(DataError, match="nowhere: cannot be read"):

@@ -25,6 +25,7 @@ from scipy import stats
 from together import together
 
 from widebasin.statistics.chance import at_chance
+from widebasin.statistics.design import COLUMNS, PREFIXES, SIZE
 from widebasin.statistics.gains import differences_from, gain_table, radii_beyond, unjudged
 from widebasin.statistics.intervals import t_interval
 
@@ -76,6 +77,12 @@ def test_a_seed_without_a_metric_on_validation_has_no_part_in_the_choice():
     nothing = results_table(lambda n: 0.5, lambda n: np.nan, widths=(10,), rhos=(0.01, 0.05, 0.2))
     assert rho_star(nothing) == {10: 0.01}
     assert unjudged(nothing, design, "valid", "final").all()
+    beyond = table.assign(diverged=(table["seed"] == 0) & (table["rho"] == 0.2))
+    assert rho_star(beyond) == {10: 0.01}
+    untested = results_table(lambda n: np.nan if n.seed == 1 else 0.5 + 0.1 * n.rho, widths=(10,), seeds=(0, 1, 2))
+    assert paired_of(untested)["seed"].tolist() == [0, 2]
+    assert gains_of(untested)[["seeds", "gain"]].to_numpy().tolist() == [[2, pytest.approx(2.0)]]
+    assert set(radii_of(untested)["seeds"]) == {2}
     gone = results_table(lambda n: 0.5, diverged=lambda n: n.seed == 0, widths=(10,))
     assert not unjudged(gone, design, "valid", "final").any()
 
@@ -300,6 +307,15 @@ def test_best_epoch_reports_the_test_value_of_that_epoch():
 
 
 # radius_table ------------------------------------------------------------------------------------------------------
+
+
+def test_every_column_that_is_no_setting_is_known_as_taken():
+    results = results_table(growing, widths=(10, 100))
+    design = design_of(results)
+    tables = (results, gains_of(results), paired_of(results), radii_of(results))
+    columns = {column for table in tables for column in table if column not in design.setting}
+    assert {column for column in columns if not column.startswith(PREFIXES)} <= COLUMNS
+    assert not {column for column in design.setting if column not in ("workload", *SIZE)} & COLUMNS
 
 
 def test_radius_table_has_mean_and_error_at_every_radius():

@@ -258,11 +258,13 @@ def test_seeds_that_had_no_part_in_the_choice_are_named():
         return selection_note(Options(**options), tables(table))
 
     assert note(()) == selection_note(Options())
-    assert note((1,)).endswith(
-        "The accuracy on the validation split has no value for seed 1, which had no part in the choice; where it has "
-        "one for no seed, the smallest radius was taken."
+    assert note((1,)).endswith("The accuracy on the validation split has no value for seed 1: no part in the choice.")
+    assert "has no value for seeds 0 and 2: no part" in note((0, 2))
+    assert note((0, 1, 2)).endswith("no part in the choice; where no seed has one, the smallest radius was taken.")
+    undefined = results(lambda n: np.nan if n.seed == 1 else 0.5, valid=lambda n: 0.5, seeds=(0, 1, 2))
+    assert selection_note(Options(), tables(undefined)).endswith(
+        "The accuracy on the test split has no value for seed 1: no part in gains and their means."
     )
-    assert "has no value for seeds 0 and 2, which" in note((0, 2))
     assert note((1,), select="test") == selection_note(Options(select="test"))
 
 

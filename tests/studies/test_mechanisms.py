@@ -94,11 +94,15 @@ def test_minima_of_which_a_seed_has_no_sharpness_get_no_verdict(lost):
         which = (curvature["method"] == method) & (curvature["rho"] == rho) & (curvature["seed"] == 2)
         curvature.loc[which, ["sharpness", "s2"]] = lost
         text = "\n".join(stability_answer(tables).findings)
-        left = "over 3 of 4 seeds, those whose networks all have one above 0"
+        left = "over 3 of 4 seeds, those of which both networks have one above 0"
         assert f"times that of SGD minima (95% interval 0.1 to 0.1, {left})." in text
         if method != "sgd":
             assert "The sharpness of unnormalized SAM changes with the radius: times" in text
-            assert text.count(left) == 4
+            assert text.count("over 3 of 4 seeds, those that have one above 0 at every radius") == 2
+    tables = measured(lambda rho: np.nan if rho == 0.1 else 40 + 900 * rho, lambda rho: 60, radii=(0, 0.001, 0.01, 0.1))
+    text = "\n".join(stability_answer(tables).findings)
+    assert "At rho 0.01, minima of unnormalized SAM have a sharpness 1.2 times" in text
+    assert "The sharpness of unnormalized SAM grows with the radius" in text
 
 
 def test_an_eigenvalue_above_1_by_less_than_its_tolerance_is_undecided():
@@ -353,7 +357,7 @@ def test_distances_over_the_seeds_that_are_left_have_no_verdict():
     curvature.loc[gone, "sharpness"] = np.nan
     text = "\n".join(SOLUTION_SPACE.answer(resolve(SOLUTION_SPACE.spec), tables, Options()).findings)
     assert "over 2 of 3 seeds, those without a diverged network): no verdict." in text
-    assert "over 2 of 3 seeds, those whose networks both have one above 0)." in text
+    assert "over 2 of 3 seeds, those of which both networks have one above 0)." in text
 
 
 def test_an_input_that_is_there_twice_counts_once():

@@ -121,6 +121,12 @@ def test_names_of_own_axes_must_be_new():
     assert [axis.name for axis in with_own((DEPTH, DROPOUT))[-3:]] == ["dropout", "depth", "seed"]
 
 
+@pytest.mark.parametrize("name", ["gain", "train_loss", "seed"])
+def test_an_axis_that_would_be_another_column_is_refused_with_the_workload(name):
+    with pytest.raises(ValueError, match=f"axis {name} of .*: tables have a column of that name; choose another"):
+        dataclasses.replace(deep_line(), axes=(dataclasses.replace(DEPTH, name=name, flag="its_values"),))
+
+
 @pytest.mark.slow
 def test_own_axes_are_columns_and_find_networks(made_up, tmp_path):
     spec = spec_of(depths=(1, 2), dropout=(0.0, 0.5), methods=("sgd",))

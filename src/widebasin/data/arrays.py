@@ -16,6 +16,8 @@ KEYS = ("inputs", "targets", "test_inputs", "test_targets", "num_classes")
 CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
 # Fewer examples per class than this, and what is taken for classes may be numbers.
 FEW = 10
+# How many times as long as the other a side of an image is at most.
+WIDEST = 8
 # float32 has all whole numbers up to here.
 LARGEST_LABEL = 1 << 24
 # Rounding to float32 may change a value by so many standard deviations of its feature.
@@ -98,8 +100,8 @@ def _inputs(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim < 2 or 0 in values.shape:
         raise DataError(f"{path}: {name} has shape {values.shape}; it needs an axis of examples and at least one more")
     first = values.ndim == 4 and values.shape[1] in (1, 3) and values.shape[3] not in (1, 3)
-    # Few rows and as many columns, such as 1 x 1, are features of a network: many channels, which do come last.
-    if first and values.shape[1] != values.shape[2]:
+    # Of an image, one side is seldom many times the other: signals and features of a network have channels last.
+    if first and values.shape[1] != values.shape[2] and max(values.shape[2:]) <= WIDEST * min(values.shape[2:]):
         raise DataError(
             f"{path}: {name} has shape {values.shape}: channels come last; use numpy.moveaxis({name}, 1, -1)"
         )

@@ -92,6 +92,11 @@ class Dataset:
             raise ValueError(f"numbers of examples of {self.name} differ: {found}; give as many of each")
         if self.num_classes is None or not len(self):
             return
+        if self.targets.dtype.kind not in "iu":
+            remedy = "use astype(int32), or num_classes=None for numbers"
+            raise ValueError(
+                f"targets of {self.name} must be integers with num_classes, got {self.targets.dtype}: {remedy}"
+            )
         lowest, highest = (int(one(self.targets)) for one in (np.min, np.max))
         several = self.targets.ndim > 1
         if lowest < -several or highest >= self.num_classes:

@@ -11,7 +11,7 @@ from widebasin.data.errors import DataError
 from widebasin.data.graphs import padded_graphs
 from widebasin.data.molecules import ATOM_FEATURES, Molecules
 from widebasin.data.number_files import read_numbers
-from widebasin.data.places import folders_here, not_obtained
+from widebasin.data.places import Versions, folders_here, not_obtained, versions
 from widebasin.data.splits import SplitSizes
 
 MOLPCBA = "ogbg_molpcba"
@@ -32,7 +32,7 @@ def ogbg_molpcba() -> Molecules:
     for folder in (*folders_here(MOLPCBA), *folders_here(ARCHIVED)):
         for place in (folder, folder / MOLPCBA, folder / ARCHIVED):
             if (place / "raw").is_dir():
-                return _molecules(place.resolve())
+                return ogb_molecules(place)
     raise not_obtained(
         MOLPCBA, "download https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/pcba.zip and unpack it"
     )
@@ -53,11 +53,13 @@ def ogb_molecules(folder: Path | str) -> Molecules:
 
     Source: Hu et al. 2020, "Open Graph Benchmark" (arXiv 2005.00687).
     """
-    return _molecules(Path(folder).resolve())
+    folder = Path(folder).resolve()
+    return _molecules(folder, versions(folder.rglob("*")))
 
 
-@functools.cache
-def _molecules(folder: Path) -> Molecules:
+@functools.lru_cache(maxsize=8)
+def _molecules(folder: Path, version: Versions) -> Molecules:
+    del version
     raw = folder / "raw"
     node_counts = read_numbers(_file(raw, "num-node-list"), np.int32, columns=1)[:, 0]
     edge_counts = read_numbers(_file(raw, "num-edge-list"), np.int32, columns=1)[:, 0]

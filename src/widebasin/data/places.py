@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,16 @@ class Found:
 
     path: Path
     kind: str
+
+
+# Name, bytes and time of the last change of files.
+Versions = tuple[tuple[str, int, int], ...]
+
+
+def versions(files: Iterable[Path]) -> Versions:
+    """What tells files from others that were there before, so that data kept in memory are read again."""
+    found = ((path, path.stat()) for path in sorted(files) if path.is_file())
+    return tuple((str(path), status.st_size, status.st_mtime_ns) for path, status in found)
 
 
 @functools.cache

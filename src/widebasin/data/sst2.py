@@ -12,7 +12,7 @@ from jaxtyping import Int32
 from widebasin.data.archives import explained
 from widebasin.data.dataset import Dataset
 from widebasin.data.errors import DataError
-from widebasin.data.places import ENVIRONMENT, Found, folders_here, folders_of, not_here
+from widebasin.data.places import ENVIRONMENT, Found, Versions, folders_here, folders_of, not_here, versions
 from widebasin.data.text_files import either, lines_of, read_lines
 from widebasin.data.vocabulary import Vocabulary
 
@@ -135,7 +135,7 @@ def read_sst2(minimum_frequency: int = 2) -> Phrases:
     found = find_sst2()
     if found is None:
         raise not_here(NAME, TITLE, _lacks)
-    return read_phrases(found.path.resolve(), found.kind, minimum_frequency)
+    return phrases_in(found, minimum_frequency)
 
 
 def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
@@ -158,7 +158,7 @@ def read_sst2_sentences(minimum_frequency: int = 2) -> Phrases:
             f"{SENTENCES_TITLE} was not found; put stsa.binary.train, stsa.binary.dev and stsa.binary.test from "
             f"{STSA_HOME} into a folder {NAME} in ${ENVIRONMENT} (searched {looked})"
         )
-    return read_phrases(found.path.resolve(), found.kind, minimum_frequency)
+    return phrases_in(found, minimum_frequency)
 
 
 def find_sst2() -> Found | None:
@@ -239,9 +239,19 @@ def _lacks_stsa(folder: Path) -> str:
     return ""
 
 
+def phrases_in(found: Found, minimum_frequency: int) -> Phrases:
+    """The sentences in these files, and their vocabulary; read again only if the files change."""
+    place = found.path.resolve()
+    files = [
+        place / f"{GLUE}.zip",
+        *(file for part in PARTS for file in (_stsa(place, part), _tsv(place, part)) if file),
+    ]
+    return _phrases(place, found.kind, minimum_frequency, versions(files))
+
+
 @functools.lru_cache(maxsize=4)
-def read_phrases(place: Path, form: str, minimum_frequency: int) -> Phrases:
-    """The sentences in a folder with files of this form, and their vocabulary."""
+def _phrases(place: Path, form: str, minimum_frequency: int, version: Versions) -> Phrases:
+    del version
     parts = [_read(place, form, part) for part in PARTS]
     sentences = [sentence for part, _ in parts for sentence in part]
     labels = [label for _, part in parts for label in part]

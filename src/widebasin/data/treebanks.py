@@ -13,7 +13,7 @@ import numpy as np
 from widebasin.data.conllu import TAG_COLUMNS, Sentences, read_conllu
 from widebasin.data.dataset import Dataset
 from widebasin.data.errors import DataError
-from widebasin.data.places import ENVIRONMENT, Found, folders_here, folders_of
+from widebasin.data.places import ENVIRONMENT, Found, Versions, folders_here, folders_of, versions
 from widebasin.data.text_files import either
 from widebasin.data.vocabulary import Vocabulary
 from widebasin.shown import shown
@@ -95,7 +95,8 @@ def treebank(
             f"{folder}: {' and '.join(missing)} missing; training, validation and test each need their file: add what "
             "is missing, or choose a treebank that has all three"
         )
-    return _read(folder.resolve(), code, column, minimum_frequency, length, suffix)
+    version = versions(files.values())
+    return _read(folder.resolve(), code, column, minimum_frequency, length, suffix, version)
 
 
 def find_treebank(name: str) -> Found | None:
@@ -173,7 +174,10 @@ def _files(folder: Path, code: str) -> dict[str, Path]:
 
 
 @functools.lru_cache(maxsize=8)
-def _read(folder: Path, code: str, column: str, minimum_frequency: int, length: int, suffix: int) -> Treebank:
+def _read(
+    folder: Path, code: str, column: str, minimum_frequency: int, length: int, suffix: int, version: Versions
+) -> Treebank:
+    del version
     files = _files(folder, code)
     train, dev, test = (read_conllu(files[part], column) for part in PARTS)
     tags, tags_of_dev, tags_of_test = map(_tags, (train, dev, test))

@@ -12,7 +12,7 @@ from widebasin.data.errors import DataError
 from widebasin.data.graphs import one_hot, padded_graphs
 from widebasin.data.molecules import parts_of_tenths
 from widebasin.data.number_files import read_numbers
-from widebasin.data.places import folders_here, not_obtained
+from widebasin.data.places import Versions, folders_here, not_obtained, versions
 from widebasin.data.splits import SplitSizes
 
 # Nodes with this many neighbours or more share a feature, where degrees are the only features.
@@ -57,7 +57,7 @@ def tu_graphs(source: Path | str) -> ClassifiedGraphs:
     folder = Path(source)
     if isinstance(source, str) and folder.name == source and not folder.is_dir():
         folder = _found(source)
-    return _graphs(folder.resolve())
+    return _graphs(folder.resolve(), versions(folder.glob("*.txt")))
 
 
 def _found(name: str) -> Path:
@@ -68,8 +68,9 @@ def _found(name: str) -> Path:
     raise not_obtained(name, f"download {name}.zip from https://chrsmrrs.github.io/datasets and unpack it")
 
 
-@functools.cache
-def _graphs(folder: Path) -> ClassifiedGraphs:
+@functools.lru_cache(maxsize=8)
+def _graphs(folder: Path, version: Versions) -> ClassifiedGraphs:
+    del version
     with explained(folder):
         names = sorted(path.name.removesuffix("_A.txt") for path in folder.iterdir() if path.name.endswith("_A.txt"))
     if folder.name in names:

@@ -124,7 +124,7 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
     ]
     cells = []
     for row in gains.to_dict("records"):
-        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"])
+        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"], row["value"])
         cells.append(
             [
                 *(_escaped(cell) for cell in wording.cells(row, named)),

@@ -142,12 +142,10 @@ def decimals(metric: Metric, values: Iterable[float]) -> int:
     return int(np.clip(3 - np.floor(np.log10(np.median(sizes))), 0, 12)) if sizes.size else 4
 
 
-def row_decimals(metric: Metric, digits: int, value: float) -> int:
-    """Decimals of one row: those of its table, unless they would show fewer than two digits of the row's value."""
-    if not np.isfinite(value) or value == 0:
-        return digits
-    own = decimals(metric, [value])
-    return own if own > digits + 2 else digits
+def row_decimals(metric: Metric, digits: int, *values: float) -> int:
+    """Decimals of one row: those of its table, unless they would show fewer than two digits of a value other than 0."""
+    own = [decimals(metric, [value]) for value in values if np.isfinite(value) and value]
+    return max(own) if own and max(own) > digits + 2 else digits
 
 
 def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
@@ -191,7 +189,7 @@ def gain_cells(gains: pd.DataFrame, wording: Wording) -> tuple[tuple[str, ...], 
     )
     cells = []
     for row in gains.to_dict("records"):
-        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"])
+        gain, digits = gain_interval(row), row_decimals(metric, of_table, row["baseline_value"], row["value"])
         cells.append(
             (
                 _number(row["baseline_value"], f".{digits}f"),

@@ -12,6 +12,48 @@ if TYPE_CHECKING:
 BASELINE = "sgd"
 """The method that gains are measured against: the base optimizer without an ascent."""
 
+# Columns of the tables of results and of statistics that no axis can be named after; nor can it begin like a metric's.
+COLUMNS = frozenset(
+    [
+        "workload",
+        "model",
+        "width",
+        "num_params",
+        "method",
+        "rho",
+        "seed",
+        "seeds",
+        "epoch",
+        "epochs",
+        "best_valid_epoch",
+        "diverged",
+        "diverged_epoch",
+        "seconds",
+        "parameters",
+        "gradient_norm",
+        "gain",
+        "value",
+        "baseline_value",
+        "rho_star",
+        "standard_error",
+        "low",
+        "high",
+        "baseline_train_loss",
+        "baseline_diverged",
+        "networks",
+        "pairs",
+        "trials",
+        "slope",
+        "shift",
+        "difference",
+        "sweep",
+        "stopped",
+        "network",
+        "position",
+        "layer",
+    ]
+)
+PREFIXES = ("train_", "valid_", "test_", "best_")
 # Columns of a setting that a network's size is in, not what it was trained with.
 SIZE = ("width", "num_params")
 

@@ -30,9 +30,9 @@ def selection_scores(results: pd.DataFrame, design: Design, part: str, at: str) 
 
 
 def unjudged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Series:
-    """Which rows are of a seed that cannot choose, in its setting: no network has the metric, though not all diverged.
+    """Which rows are of a seed without the metric on a part: no network of its setting has it, though not all diverged.
 
-    So it is with the average precision of a seed by which no example of a class is in the validation split.
+    So it is with the average precision of a seed by which no example of a class is in the part.
     """
     sound, lost = ~results["diverged"], results[design.column(part, at)].isna()
     seeds = results[[*design.setting, "seed"]].assign(lost=lost | ~sound, sound=sound)
@@ -41,10 +41,13 @@ def unjudged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Se
 
 
 def judged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.DataFrame:
-    """The rows without those of ``unjudged`` seeds; in a setting in which no seed can choose, all."""
+    """The rows without those of ``unjudged`` seeds; all rows of a method and setting in which no seed has the metric.
+
+    Networks that diverged stay: a radius at which one did is no choice.
+    """
     lost = unjudged(results, design, part, at)
     none = lost.groupby([results[column] for column in (*design.setting, "method")], dropna=False).transform("all")
-    return results[~lost | none]
+    return results[~lost | none | results["diverged"]]
 
 
 def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", at: str = "final") -> pd.DataFrame:
@@ -59,7 +62,7 @@ def chosen_radii(results: pd.DataFrame, design: Design, select: str = "valid", a
 
     Returns:
         Columns of the setting, ``method`` and ``rho``. Among equal means (to 1e-6) the smallest radius is chosen. A
-        radius at which a network diverged is chosen only if networks diverged at every radius. Seeds that cannot choose
+        radius at which a network diverged is chosen only if networks diverged at every radius. Seeds without the metric
         have no part in it, see ``unjudged``.
     """
     return best_trials(results, design, ("rho",), select, at)
@@ -100,7 +103,8 @@ def paired_gains(results: pd.DataFrame, design: Design, select: str = "valid", a
 
     Returns:
         One row per setting, method and seed: the setting, ``method``, ``rho``, ``seed``, ``baseline_value``,
-        ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement.
+        ``value`` and ``gain``, in the metric's unit; a positive gain is an improvement. Seeds without the metric on
+        the test split have no rows, see ``unjudged``.
 
     Raises:
         NothingToPair: if the table has no network of the baseline, none of another method, or the two share no seed in
@@ -117,8 +121,9 @@ def _paired(results: pd.DataFrame, design: Design, select: str, at: str, besides
         raise NothingToPair(
             f"a gain needs the baseline {baseline!r} and another method; the results have only {', '.join(methods)}"
         )
-    test = design.metric.scale * results[design.column("test", at)].astype(float)
-    values = results[[*design.identity, *besides]].assign(value=test)
+    known = judged(results, design, "test", at)
+    test = design.metric.scale * known[design.column("test", at)].astype(float)
+    values = known[[*design.identity, *besides]].assign(value=test)
     base = values[values["method"] == baseline].drop(columns=["method", "rho"])
     base = base.rename(columns={"value": "baseline_value"} | {name: f"{name}_of_baseline" for name in besides})
     others = values[values["method"] != baseline]
@@ -151,9 +156,11 @@ def differences_from(paired: pd.DataFrame, reference: str) -> dict[str, Interval
     if (ours := by_seed.pop(reference, None)) is None:
         return {}
     common = {method: gains.index.intersection(ours.index) for method, gains in by_seed.items()}
-    rounding = rounding_of_gains(paired)
+    rounding = {m: rounding_of_gains(paired[paired["method"].isin([m, reference])]) for m in common}
     return {
-        m: t_interval(by_seed[m][seeds] - ours[seeds], rounding=rounding) for m, seeds in common.items() if len(seeds)
+        m: t_interval(by_seed[m][seeds] - ours[seeds], rounding=rounding[m])
+        for m, seeds in common.items()
+        if len(seeds)
     }
 
 
@@ -172,8 +179,8 @@ def gain_table(results: pd.DataFrame, design: Design, select: str = "valid", at:
     Returns:
         The setting, ``method``, ``rho_star``, ``baseline_value``, ``value``, ``gain``, ``standard_error``, ``low``,
         ``high`` (t interval over seeds), ``seeds``, ``baseline_train_loss``, ``train_loss``, and ``baseline_diverged``
-        and ``diverged``, numbers of diverged networks. Means are over all seeds; NaN if any network has no finite
-        value.
+        and ``diverged``, numbers of diverged networks. Means are over all seeds with the metric (see ``unjudged``);
+        NaN if any network has no finite value.
     """
     paired = _paired(results, design, select, at, ("train_loss", "diverged"))
     rows = []
@@ -255,6 +262,7 @@ def radius_table(results: pd.DataFrame, design: Design, at: str = "final") -> pd
         networks that diverged.
     """
     check_once(results, design.identity)
+    results = judged(results, design, "test", at)
     values = results.assign(value=design.metric.scale * results[design.column("test", at)].astype(float))
     rows = []
     for key, group in values.groupby([*design.setting, "method", "rho"]):

@@ -77,9 +77,10 @@ class Interval:
         return f"{self.mean:+.{digits}f}{error}"
 
     def mapped(self, function: Callable[[float], Any]) -> "Interval":
-        """The interval mapped by an increasing function, such as an exponential; it has no standard error."""
+        """The interval mapped by an increasing function, such as an exponential; no standard error but 0 is known."""
         mean, low, high = (float(function(value)) for value in (self.mean, self.low, self.high))
-        return Interval(mean, float("nan"), low, high, self.count, self.confidence)
+        error = 0.0 if self.standard_error == 0 else float("nan")
+        return Interval(mean, error, low, high, self.count, self.confidence)
 
 
 NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), float("nan"), 0)

@@ -49,7 +49,8 @@ def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[st
     Returns:
         One row per setting, method and radius other than the baseline: these, ``pairs`` (number of pairs, including
         those left out of a column), and for every column its ratio under its own name, ``COLUMN_pairs`` (number of
-        pairs in it), ``COLUMN_low`` and ``COLUMN_high``; NaN if no pair is left.
+        pairs in it), ``COLUMN_error`` (0 if they are equal, else NaN), ``COLUMN_low`` and ``COLUMN_high``; NaN if no
+        pair is left.
 
     Raises:
         ValueError: if the table has a network twice.
@@ -66,10 +67,9 @@ def ratios_to_baseline(table: pd.DataFrame, design: Design, columns: Sequence[st
         for column in columns:
             logs = _log_ratios(group[column], group[f"{column}_baseline"])
             one = t_interval(logs, rounding=ROUNDING) if logs.size else NO_INTERVAL
-            ends = {"": one.mean, "_low": one.low, "_high": one.high}
-            row |= {f"{column}_pairs": one.count} | {f"{column}{end}": np.exp(value) for end, value in ends.items()}
+            row |= {f"{column}_pairs": one.count} | interval_columns(column, one.mapped(np.exp))
         rows.append(row)
-    numbers = [f"{column}{end}" for column in columns for end in ("", "_pairs", "_low", "_high")]
+    numbers = [f"{column}{end}" for column in columns for end in ("", "_pairs", "_error", "_low", "_high")]
     return pd.DataFrame(rows, columns=[*by, "pairs", *numbers])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from widebasin.statistics.design import ONE_SETTING, Design
-from widebasin.statistics.gains import TIE, best_trials, judged, selection_scores
+from widebasin.statistics.gains import TIE, best_trials, selection_scores, unjudged
 from widebasin.statistics.intervals import CONFIDENCE, Interval, rounding_of, t_interval
 
 LEARNING_RATE, RADIUS, PARAMETRIZATION = "learning_rate", "rho", "parametrization"
@@ -128,17 +128,18 @@ def optima(
         ValueError: as ``best_settings``, or if a network is missing.
     """
     best_settings(results, design, select, at)
-    results = judged(results, over_learning_rates(design), select, at)
+    lost = results.loc[unjudged(results, over_learning_rates(design), select, at), "seed"].unique()
     values = results.assign(
         score=selection_scores(results, design, select, at),
         value=design.metric.scale * results[design.column("test", at)],
     )
-    seeds = sorted(results["seed"].unique())
+    # Seeds that cannot choose have no part in where the best is.
+    seeds = sorted(set(results["seed"]).difference(lost)) or sorted(results["seed"].unique())
     weights = _seed_weights(len(seeds), resamples)
     tables, shifts = [], []
     for method in dict.fromkeys(results["method"]):
         mine = values[values["method"] == method]
-        grid = _grid(mine)
+        grid = _grid(mine[mine["seed"].isin(seeds)])
         where, logs = _optima(_means(grid.scores, weights), grid)
         tables.append(_table(mine, grid, where, logs, confidence))
         shifts.append(_shifts(grid, logs, confidence).assign(method=method))

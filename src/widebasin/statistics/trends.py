@@ -61,7 +61,7 @@ def slope_difference(paired: pd.DataFrame, other: pd.DataFrame) -> Interval | No
         The interval of the second slopes minus the first; ``None`` if no seed has both.
     """
     differences = (slopes_by_seed(other) - slopes_by_seed(paired)).dropna()
-    return t_interval(differences, rounding=_rounding(pd.concat([paired, other]))) if len(differences) else None
+    return t_interval(differences, rounding=max(map(_rounding, (paired, other)))) if len(differences) else None
 
 
 def _rounding(paired: pd.DataFrame) -> float:

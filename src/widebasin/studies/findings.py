@@ -19,6 +19,8 @@ from widebasin.studies.tables import Tables
 from widebasin.sweep import Resolved
 from widebasin.sweep.description import Description
 
+# Parts of the data in words.
+PARTS = {"valid": "validation", "test": "test"}
 # The column of how a network was stopped, where it is read at several epochs.
 STOPPED = "stopped"
 
@@ -240,7 +242,10 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     subject = f"{one.setting[:1].upper()}{one.setting[1:]}: the" if one.setting else "The"
     subject = f"{subject} gain of {one.method} over {wording.baseline}"
     first, last = gain_interval(one.rows.iloc[0]), gain_interval(one.rows.iloc[-1])
-    decimals = [row_decimals(wording.metric, digits, value) for value in one.rows["baseline_value"]]
+    at_first, at_last = (
+        row_decimals(wording.metric, digits, row["baseline_value"], row["value"])
+        for row in (one.rows.iloc[0], one.rows.iloc[-1])
+    )
     counts = one.rows["num_params"]
     if not np.isfinite(one.rows["gain"]).any():
         diverged = one.rows[["baseline_diverged", "diverged"]].to_numpy().any()
@@ -249,10 +254,10 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     # The unit stands after the first number.
     unit = unit_after(wording.metric)
     units = (unit, "") if np.isfinite(first.mean) else ("", unit)
-    start = f"{_with_error(first, decimals[0])}{units[0]} at {counts.iloc[0]:,} parameters"
+    start = f"{_with_error(first, at_first)}{units[0]} at {counts.iloc[0]:,} parameters"
     if counts.nunique() < 2:
-        return f"{subject} is {start} ({first.words(f'+.{decimals[0]}f')})."
-    course = f"from {start} to {_with_error(last, decimals[-1])}{units[1]} at {counts.iloc[-1]:,}"
+        return f"{subject} is {start} ({first.words(f'+.{at_first}f')})."
+    course = f"from {start} to {_with_error(last, at_last)}{units[1]} at {counts.iloc[-1]:,}"
     slope = slope_per_decade(one.paired)
     if slope is None:
         return f"{subject} goes {course}; no seed has a finite gain at every size, so it has no slope."
@@ -393,16 +398,21 @@ def selection_note(options: Options, tables: Tables | None = None, epoch: str = 
         note = f"The radius was chosen on the test split itself ({epoch}), the paper's protocol: gains are optimistic."
     if tables is None:
         return note
-    lost = unjudged(tables.results, tables.design, options.select, options.at)
-    if not lost.any():
-        return note
-    seeds = sorted(tables.results.loc[lost, "seed"].unique())
-    few = f"{'seeds' if len(seeds) > 1 else 'seed'} {_and([str(seed) for seed in seeds])}"
-    split = "validation" if options.select == "valid" else "test"
-    return (
-        f"{note} The {tables.design.metric.title} on the {split} split has no value for {few}, which had no part in "
-        "the choice; where it has one for no seed, the smallest radius was taken."
-    )
+    for part, without in (
+        ("valid", "no part in the choice"),
+        ("test", "no part in gains and their means"),
+    ):
+        lost = unjudged(tables.results, tables.design, part, options.at)
+        seeds = [str(seed) for seed in sorted(tables.results.loc[lost, "seed"].unique())]
+        if not seeds or part not in (options.select, "test"):
+            continue
+        settings = [tables.results[column] for column in tables.design.setting]
+        none = part == options.select and lost.groupby(settings, dropna=False).all().any()
+        split, few = PARTS[part], f"seed{'s' * (len(seeds) > 1)} {_and(seeds)}"
+        note += f" The {tables.design.metric.title} on the {split} split has no value for {few}: {without}" + (
+            "; where no seed has one, the smallest radius was taken." if none else "."
+        )
+    return note
 
 
 def _with_error(gain: Interval, digits: int) -> str:

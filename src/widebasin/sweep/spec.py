@@ -241,7 +241,7 @@ def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options
     for axis in own:
         for word in (axis.name, axis.flag):
             if word in taken:
-                raise ValueError(f"axis {axis.name} of a workload: its name and flag must be new, and {word} is not")
+                raise UsageError("axes", axis.name, f"the name and the flag of an axis must be new, and {word} is not")
     namespace = {"axes": with_own(own), "__doc__": base.__doc__, "__module__": base.__module__}
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), namespace=namespace, frozen=True, **options)
 

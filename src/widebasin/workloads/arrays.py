@@ -130,7 +130,8 @@ def first_try(
         ValueError: if there are too few examples.
     """
     if (dataset.targets == dataset.targets[:1]).all():
-        raise DataError(f"{name}: all targets are {dataset.targets[0]}; there is nothing to learn")
+        which = "equal" if dataset.num_classes is None else f"{dataset.targets[0]}"  # numbers are standardized
+        raise DataError(f"{name}: all targets are {which}; there is nothing to learn")
     shape = dataset.inputs.shape[1:]
     build, widths = ARCHITECTURES[model]
     outputs = dataset.num_classes or dataset.targets.shape[1]

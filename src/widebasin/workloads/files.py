@@ -39,10 +39,12 @@ def file_workload(name: str) -> Workload:
 def forget_files() -> None:
     """Reads files again from now on, for a process that trains again after a file was edited."""
     from widebasin.workloads.arrays import arrays_workload
+    from widebasin.workloads.registry import FAMILIES
     from widebasin.workloads.tables import table_workload
 
-    for read in (_read, arrays_workload, table_workload):
-        read.cache_clear()
+    for read in (_read, arrays_workload, table_workload, *(family.of for family in FAMILIES.values())):
+        if hasattr(read, "cache_clear"):
+            read.cache_clear()
 
 
 @functools.cache

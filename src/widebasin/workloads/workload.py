@@ -23,6 +23,7 @@ from widebasin.models import count_parameters
 from widebasin.parametrization import STANDARD, Multipliers, initialized, multipliers
 from widebasin.shown import shown
 from widebasin.statistics import ACCURACY, Metric
+from widebasin.statistics.design import COLUMNS, PREFIXES
 from widebasin.statistics.ranking import mean_average_precision, mean_roc_auc
 from widebasin.training import (
     BINARY_TASKS,
@@ -132,6 +133,9 @@ class Workload(abc.ABC):
             holds = isinstance(values, tuple) and values and all(isinstance(value, kinds) for value in values)
             holds = bool(holds) and len(set(values)) == len(values) and min(values) >= (1 if kinds is int else 0)
             refuse_unless(name, values, holds, wanted)
+        for axis in self.axes:
+            if axis.name in COLUMNS or axis.name.startswith(PREFIXES):
+                raise ValueError(f"axis {axis.name} of {self.name}: tables have a column of that name; choose another")
 
     @property
     @abc.abstractmethod

@@ -10,7 +10,7 @@ from widebasin.report.mechanism_tables import with_error
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table
 from widebasin.report.wording import Wording
-from widebasin.statistics.intervals import NO_INTERVAL, NONE, interval_of, t_interval
+from widebasin.statistics.intervals import NO_INTERVAL, NONE, interval_of, rounding_of, t_interval
 from widebasin.statistics.measurements import distances_to_baseline, means_over_seeds, ratios_to_baseline
 from widebasin.studies.findings import left_words, setting_sentence, verdict_on
 from widebasin.studies.instruments import curvature_instrument, points_instrument, solution_instrument
@@ -84,7 +84,8 @@ def _findings(functions: pd.DataFrame, everything: pd.DataFrame, wording: Wordin
             )
         if len(widths) > 1:
             difference = (by_width[widths[-1]] - by_width[widths[0]]).dropna()
-            change = t_interval(difference) if len(difference) else NO_INTERVAL
+            rounding = rounding_of(mine["distance"])
+            change = t_interval(difference, rounding=rounding) if len(difference) else NO_INTERVAL
             both = f"{wording.method(method)} and {base} end"
             verdict = verdict_on(
                 change,
@@ -104,7 +105,7 @@ def _findings(functions: pd.DataFrame, everything: pd.DataFrame, wording: Wordin
         sentences.append(
             f"{row['width']} neurons: {wording.method(row['method'])} at rho {row['rho']:g} ends at "
             f"{sharpness.mean:.2f} times the sharpness of {base} ({sharpness.words('.2f')}"
-            f"{left_words(sharpness, row['pairs'], 'those whose networks both have one above 0')})."
+            f"{left_words(sharpness, row['pairs'], 'those of which both networks have one above 0')})."
         )
     return sentences
 

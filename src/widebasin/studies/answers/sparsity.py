@@ -81,14 +81,13 @@ def _equal_counts(gains: pd.DataFrame, paired: pd.DataFrame) -> list[dict[str, A
             continue
         small = near.to_dict("records")[0]
         columns = ["width", "sparsity", "pruner", "method"]
-        by_seed = [
-            paired[(paired[columns] == [one[c] for c in columns]).all(axis=1)].set_index("seed")["gain"]
-            for one in (pruned, small)
-        ]
+        both = [paired[(paired[columns] == [one[c] for c in columns]).all(axis=1)] for one in (pruned, small)]
+        by_seed = [one.set_index("seed")["gain"] for one in both]
+        rounding = max(map(rounding_of_gains, both))
         common = by_seed[0].index.intersection(by_seed[1].index)
         if len(common):
             # NaN if one of the networks diverged: none is left out.
-            difference = t_interval(by_seed[0][common] - by_seed[1][common], rounding=rounding_of_gains(paired))
+            difference = t_interval(by_seed[0][common] - by_seed[1][common], rounding=rounding)
             rows.append({"pruned": pruned, "dense": small, "difference": difference})
     return rows
 

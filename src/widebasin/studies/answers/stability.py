@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from widebasin import theory
@@ -30,8 +29,8 @@ from widebasin.sweep import Resolved
 
 MULTIPLES = (1.0, 4.0, 16.0)
 QUANTITIES = {"sharpness": "sharpness", "s2": "non-uniformity s2", "s3": "s3", "s4": "s4"}
-# The seeds that are compared.
-MEASURED = "those whose networks all have one above 0"
+# Of which seeds a ratio is, and a slope against the radius, where it is not of all.
+BOTH, ALL = "those of which both networks have one above 0", "those that have one above 0 at every radius"
 # A simulated factor as near to 1 as eigenvalues are found is no growth.
 NO_GROWTH = 1 + TOLERANCE
 # Below minus this share of the largest sharpness, an eigenvalue is negative beyond the tolerance.
@@ -90,31 +89,35 @@ def _flatness(everything: pd.DataFrame, wording: Wording) -> list[str]:
     ratios = ratios_to_baseline(everything, wording.design, list(QUANTITIES))
     sentences = []
     for method in dict.fromkeys(ratios["method"]):
-        last = ratios[ratios["method"] == method].sort_values("rho").iloc[-1]
-        name = wording.method(method)
+        name, by_radius = wording.method(method), ratios[ratios["method"] == method].sort_values("rho")
         for column, quantity in (("sharpness", "sharpness"), ("s2", "non-uniformity s2")):
-            ratio = interval_of(last, column)
-            if not np.isfinite(ratio.mean):
+            known = by_radius[by_radius[f"{column}_pairs"] > 0]
+            if known.empty:
                 continue
+            last = known.iloc[-1]
+            ratio = interval_of(last, column)
             verdict = verdict_on(
                 ratio, "higher", "lower", "not different beyond the spread of the seeds", "", last.pairs, reference=1.0
             )
             sentences.append(
                 f"At rho {last.rho:g}, minima of {name} have a {quantity} {ratio.mean:.2g} times that of "
-                f"{wording.baseline} minima ({ratio.words('.2g')}{left_words(ratio, last.pairs, MEASURED)})"
+                f"{wording.baseline} minima ({ratio.words('.2g')}{left_words(ratio, last.pairs, BOTH)})"
                 f"{f': {verdict}' if verdict else ''}."
             )
         for column, quantity in (("sharpness", "The sharpness"), ("s2", "The non-uniformity s2")):
             mine = everything[everything["method"] == method]
-            whole = (mine[column] > 0).groupby(mine["seed"]).transform("all")
-            slope, seeds = slope_against_radius(mine[whole], column), mine["seed"].nunique()
+            seeds, above = mine["seed"].nunique(), mine[column] > 0
+            # A radius at which no network has one, as where all diverged, is left out for all seeds.
+            mine = mine[above.groupby(mine["rho"]).transform("any")]
+            whole = above[mine.index].groupby(mine["seed"]).transform("all")
+            slope = slope_against_radius(mine[whole], column)
             if slope is None:
                 continue
             verdict = verdict_on(slope, "grows", "falls", "shows no trend", "changes", seeds)
             factor = slope.mapped(lambda exponent: 10**exponent)
             sentences.append(
                 f"{quantity} of {name} {verdict} with the radius: times {factor.mean:.2g} per tenfold radius "
-                f"({factor.words('.2g')}{left_words(factor, seeds, MEASURED)})."
+                f"({factor.words('.2g')}{left_words(factor, seeds, ALL)})."
             )
     return sentences
 
