@@ -114,6 +114,8 @@ def test_a_loss_far_below_those_of_other_rows_keeps_its_digits():
     assert [row[2:4] for row in rows] == [
         ("0.14000", "0.07000"), ("0.01250", "0.00625"), ("0.0000004040", "0.0000002020")
     ]  # fmt: skip
+    falling = results_table(lambda n: 0.14 if n.method == "sgd" else 4.04e-7, metric="loss", widths=(10,))
+    assert gains_table(gains_of(falling), LOSS).rows[0][2:4] == ("0.1400000000", "0.0000004040")
     assert rows[-1][4] == "+0.0000002020 ± 0.0000000000"
     losses = {(row[1], row[2]): row[-3] for row in networks_table(results, LOSS).rows}
     assert losses["100,000", "SGD"] == "0.0000004040"

@@ -292,7 +292,9 @@ def test_a_number_that_is_differentiated_but_in_no_state_is_refused_with_the_rem
         TypeError, match=rf"params\['b'\] is the number 0\.5.* {type(method).__name__} .*asarray\(0\.5\)"
     ):
         function(number, method.init(number), X, key=jax.random.key(0))
-    with pytest.raises(ValueError, match="make it by init, with arrays in the place of Python numbers"):
+    with pytest.raises(
+        ValueError, match="make it so, and give Python numbers among the parameters as arrays both times"
+    ):
         function({"w": W, "b": jnp.asarray(0.5)}, method.init(number), X, key=jax.random.key(0))
 
 

@@ -71,10 +71,10 @@ def constants(
     * ``smoothness_each``: the largest ``||H_i||_2`` of any example at any point; ``beta`` is at least that.
     * ``smoothness``: the largest ``||H||_2`` of the mean loss, or the largest ``||grad f||^2 / (2 (f - lowest))`` if
       that is larger, which ``lambda`` bounds for every smooth function; ``lambda`` is at least that.
-    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that. Points give no information where
-      ``f`` is ``lowest``, or above it by no more than a hundred rounding errors of either: they are left out.
+    * ``pl``: the smallest ``||grad f||^2 / (2 (f - lowest))``; ``a`` is at most that.
 
-    A rate computed from them is thus the best that the theorem could guarantee, not a guarantee.
+    Points at which ``f`` is ``lowest``, or above it by no more than a hundred rounding errors of either, are left out
+    of these ratios. A rate computed from them is thus the best that the theorem could guarantee, not a guarantee.
 
     Args:
         example_loss: ``(params, example) -> loss`` of one example.

@@ -22,8 +22,8 @@ class NotFiniteError(ValueError):
 def compiled(*static: int, donated: tuple[int, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``jax.jit`` with these static arguments, and with matrix products as precise as their type.
 
-    Accelerators may by default round the factors of float32 to 10 bits or fewer. A small rise of a loss, and the
-    orthogonality of a Krylov space, are lost by that.
+    Otherwise accelerators may round the factors of float32 to 10 bits or fewer. A small rise of a loss, and the
+    orthogonality of a Krylov space, are lost by that. Programs without matrix products need it not.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,14 +50,14 @@ def check_mean_loss(
     values = _whole_and_parts(loss_fn, flattening, examples, point, arrays, batch)
     if not math.isfinite(values[0]):
         raise NotFiniteError(f"{name} is {values[0]} at these params: curvature is undefined")
-    if examples == 1 or _compared(values, examples, name, "it is"):
+    if examples == 1 or _shows_a_mean(values, examples, name, "it is"):
         return
     values = _whole_and_parts(loss_fn, flattening, examples, _beside(flattening, point), arrays, batch)
     if all(map(math.isfinite, values)):
-        _compared(values, examples, name, "with params moved by a tenth of their size it is")
+        _shows_a_mean(values, examples, name, "with params moved by a tenth of their size it is")
 
 
-def _compared(values: list[Array], examples: int, name: str, found: str) -> bool:
+def _shows_a_mean(values: list[Array], examples: int, name: str, where: str) -> bool:
     """Whether the values are so far from 0 that they show a mean.
 
     Raises:
@@ -71,7 +71,7 @@ def _compared(values: list[Array], examples: int, name: str, found: str) -> bool
     relative, absolute = eps**0.5 * max(abs(whole), abs(first), abs(second)), 10 * eps
     if not abs(whole - mean) <= relative + absolute:
         raise ValueError(
-            f"{name} is not a mean over examples: {found} {whole:.6g} on {examples} of them, but {mean:.6g} as the "
+            f"{name} is not a mean over examples: {where} {whole:.6g} on {examples} of them, but {mean:.6g} as the "
             "mean over two parts of these. Use the mean instead of the sum, and make examples independent: batch norm "
             "must use its running statistics (inference mode)"
         )

@@ -105,9 +105,9 @@ def hessian(
             such as batch norm in training mode, is not a mean.
         params: any pytree; floating-point arrays are differentiated, those of half precision as float32.
         batch: any pytree of arrays with the examples along their leading axis; half precision is given as float32.
-        where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. The operator is then
-            this diagonal block of the Hessian. Paths are those of ``jax.tree_util.keystr``, such as
-            ``.layers[0].weight`` or ``['encoder']['kernel']``. All by default.
+        where: ``(path, leaf) -> bool``, the arrays to differentiate; the others are constants. Leaves of half precision
+            are given to it as float32. The operator is then this diagonal block of the Hessian. Paths are those of
+            ``jax.tree_util.keystr``, such as ``.layers[0].weight`` or ``['encoder']['kernel']``. All by default.
         chunk_size: examples at a time; bounds the memory. All at once by default.
 
     Raises:

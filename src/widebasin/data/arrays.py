@@ -74,7 +74,7 @@ def arrays(path: Path | str, task: str | None = None) -> Dataset:
     num_classes = _num_classes(path, targets, given.get("num_classes"))
     untaught = _untaught(targets, num_classes)
     if untaught.size:
-        which = _first([names[label] if label < len(names) else label for label in untaught.tolist()])
+        which = _first([names[label] if label < len(names) else label for label in untaught[:6].tolist()])
         LOGGER.warning(shown(f"{path}: classes without a training example, which no network can learn: {which}"))
     if task is None:
         _say_what_may_not_be_meant(path, targets, num_classes, given["targets"].dtype)

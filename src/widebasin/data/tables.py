@@ -25,10 +25,10 @@ MOST_NUMBERS = 1 << 30
 # Bytes of a file that are parsed at a time, of which a row must have fewer.
 BLOCK = 1 << 24
 # What pandas calls a column without a name, such as the numbers of rows that it has written.
-UNNAMED, WITHOUT = "Unnamed: ", "write the table without it, as with to_csv(index=False) in pandas"
+UNNAMED, WITHOUT_ROW_NUMBERS = "Unnamed: ", "write the table without it, as with to_csv(index=False) in pandas"
 # A number that a CSV file may have, and one with a decimal comma, commas at thousands, or a sign such as %.
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-WRITTEN = r"^[\s$€£]*[+−-]?[\s$€£]*(\d+[.,]?\d*|[.,]\d+|\d{1,3}(,\d{3})+\.?\d*)([eE][+-]?\d+)?[\s%$€£]*$"
+NUMBER_AS_WRITTEN = r"^[\s$€£]*[+−-]?[\s$€£]*(\d+[.,]?\d*|[.,]\d+|\d{1,3}(,\d{3})+\.?\d*)([eE][+-]?\d+)?[\s%$€£]*$"
 LOGGER = logging.getLogger("widebasin")
 
 
@@ -116,7 +116,7 @@ def _read(path: Path) -> Any:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: several columns are named {_listed(twice)}; give each its own name")
     if any(not name.strip() for name in names):
-        raise DataError(f"{path}: a column has no name; if it numbers the rows, {WITHOUT}")
+        raise DataError(f"{path}: a column has no name; if it numbers the rows, {WITHOUT_ROW_NUMBERS}")
     if len(names) < 2:
         raise _single(path, names[0])
     if all(map(_is_number, names)):
@@ -125,7 +125,7 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path}: there are columns, {_listed(names)}, but no rows")
     for name, column in zip(names, read.columns, strict=True):
         if name.startswith(UNNAMED) and _counts(column):
-            raise DataError(f"{path}: column {name} numbers the rows; {WITHOUT}")
+            raise DataError(f"{path}: column {name} numbers the rows; {WITHOUT_ROW_NUMBERS}")
     return read
 
 
@@ -267,12 +267,12 @@ def _refuse_numbers_as_texts(path: Path, name: str, column: Any, otherwise: str)
         return
     compute: Any = pyarrow.compute  # whose functions are made at run time
     texts = compute.unique(column)
-    if 2 * compute.sum(compute.match_substring_regex(texts, WRITTEN)).as_py() <= len(texts):
+    if 2 * compute.sum(compute.match_substring_regex(texts, NUMBER_AS_WRITTEN)).as_py() <= len(texts):
         return
     other = texts.filter(compute.invert(compute.match_substring_regex(texts, NUMBER))).to_pylist()
     raise DataError(
-        f"{path}: column {name} would be numbers, but for {_listed(other, 3)}; fill in missing values, and write "
-        f"decimal points, no commas and no signs such as %; {otherwise}"
+        f"{path}: most values of column {name} are numbers, but not {_listed(other, 3)}: fill in missing values; write "
+        f"decimal points, and no commas or signs such as %; {otherwise}"
     )
 
 

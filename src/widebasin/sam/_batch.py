@@ -86,10 +86,9 @@ class Devices:
             )
 
     def _made_varying(self, leaf: Any) -> Array | None:
-        """The same values as different ones per device; ``None`` if they are already, or for the axis of ``vmap``.
+        """The leaf as one that differs between devices; ``None`` if JAX refuses, since it does or for a ``vmap``.
 
-        Versions of JAX let one ask in different ways, but all refuse the cast; in a trace within ``jax.vmap`` the
-        refusal is a failed assertion.
+        JAX refuses by ``ValueError``, in a trace within ``jax.vmap`` by a failed assertion.
         """
         try:
             return jax.lax.pcast(leaf, self.axis_name, to="varying")

@@ -205,8 +205,8 @@ def step_of(method: Method, batch: Batch, state: PyTree, key: Any = None, step: 
         if given != wanted:
             raise ValueError(
                 f"the state does not belong to {type(method).__name__} and these parameters: it has the {what} "
-                f"{given}, but {type(method).__name__}.init(params) has {wanted}; make it by init, with arrays in the "
-                "place of Python numbers"
+                f"{given}, but {type(method).__name__}.init(params) has {wanted}; make it so, and give Python numbers "
+                "among the parameters as arrays both times"
             )
     if _leaves_out_numbers(method, batch.params, expected):
         refusing = refusing_numbers(batch.differentiate, batch.params_argnums, type(method).__name__)

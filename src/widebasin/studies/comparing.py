@@ -280,7 +280,12 @@ def _slopes(paired: pd.DataFrame, wording: Wording, labels: Sequence[str], digit
                 compared = seeds_compared(*both)
                 seeds = "beyond the spread of the seeds"
                 verdict = verdict_on(
-                    change, f"higher {seeds}", f"lower {seeds}", f"no different {seeds}", "no verdict", compared
+                    change,
+                    compared,
+                    up=f"higher {seeds}",
+                    down=f"lower {seeds}",
+                    neither=f"no different {seeds}",
+                    unknown="no verdict",
                 )
                 sentences.append(
                     f"The slope of the gain of {wording.method(method)} in {other} less that in {labels[0]}: "

@@ -111,11 +111,11 @@ def slope_change(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, co
         at = tuple(f"when {name} {end}" if isinstance(low, str) else f"at {end}" for end in ends)
         verdict = verdict_on(
             change,
-            f"it is higher {at[1]}",
-            f"it is lower {at[1]}",
-            "no difference beyond the spread of the seeds",
-            "no verdict",
             compared,
+            up=f"it is higher {at[1]}",
+            down=f"it is lower {at[1]}",
+            neither="no difference beyond the spread of the seeds",
+            unknown="no verdict",
         )
         sentences.append(
             f"From {name} {ends[0]} to {ends[1]}, the slope of the gain of {wording.method(method)} changes by "
@@ -159,11 +159,11 @@ def growth_left(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording) -> 
             )
             verdict = verdict_on(
                 change,
-                "higher beyond the seeds",
-                "lower beyond the seeds",
-                "no difference beyond the seeds",
-                "",
                 compared,
+                up="higher beyond the seeds",
+                down="lower beyond the seeds",
+                neither="no difference beyond the seeds",
+                unknown="",
             )
             grown = [f"{of.iloc[0]:g} to {of.iloc[-1]:g}" for of in (radii.get_group(STANDARD), radii.get_group(kind))]
             sentences.append(
@@ -264,17 +264,17 @@ def _gain_sentence(one: Series, wording: Wording, digits: int) -> str:
     compared = seeds_compared(one.paired)
     verdict = verdict_on(
         slope,
-        "grows with the number of parameters:",
-        "shrinks with the number of parameters:",
-        "shows no trend beyond the spread of the seeds:",
-        "goes",
         compared,
+        up="grows with the number of parameters:",
+        down="shrinks with the number of parameters:",
+        neither="shows no trend beyond the spread of the seeds:",
+        unknown="goes",
     )
     return f"{subject} {verdict} {course}; slope {slope_words(slope, wording.metric, digits, compared)}."
 
 
 def verdict_on(
-    found: Interval, up: str, down: str, neither: str, unknown: str, compared: int, reference: float = 0.0
+    found: Interval, compared: int, *, up: str, down: str, neither: str, unknown: str, reference: float = 0.0
 ) -> str:
     """The verdict of an interval over seeds: on which side of a reference it is, if it excludes it.
 

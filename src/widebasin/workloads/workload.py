@@ -421,19 +421,19 @@ class SupervisedWorkload(Workload):
                 raise DataError(f"all {training}targets of {dataset.name} {which}: nothing to learn")
 
     def _check_parts(self, dataset: Dataset, sizes: SplitSizes) -> None:
-        """Raises ``DataError`` where no example of a part has a label, or none tells how well tasks are ranked.
+        """Raises ``DataError`` if no example of a part has a label or, where tasks are ranked, no task both classes.
 
-        Of parts that a seed draws, all from which they are drawn are looked at.
+        For a part that a seed draws, all examples that it may be drawn from are looked at.
         """
         if dataset.num_classes is None and self.objective not in (TAGGING, BINARY_TASKS):
             return
         targets, judge = np.asarray(dataset.targets), self.metrics[0]
         ranked = self.objective.of_dataset.get(judge) in (mean_average_precision, mean_roc_auc)
         drawn = np.arange(len(dataset) - dataset.fixed_valid - dataset.fixed_test)
-        known = parts_of_every_split(len(dataset), sizes, dataset.fixed_test, dataset.shuffled, dataset.fixed_valid)
+        fixed = parts_of_every_split(len(dataset), sizes, dataset.fixed_test, dataset.shuffled, dataset.fixed_valid)
         for part, words in (("train", "training "), ("valid", "validation "), ("test", "test ")):
-            own = targets[known.get(part, drawn)]
-            which = f"the {len(own):,} {words * (part in known)}examples of {dataset.name}"
+            own = targets[fixed.get(part, drawn)]
+            which = f"the {len(own):,} {words if part in fixed else ''}examples of {dataset.name}"
             if (own < 0).all():
                 raise DataError(f"none of {which} has a label: add labels, or split the examples otherwise")
             if ranked and part != "train" and not ((own == 0).any(0) & (own == 1).any(0)).any():

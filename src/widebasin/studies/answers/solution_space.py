@@ -89,11 +89,11 @@ def _findings(functions: pd.DataFrame, everything: pd.DataFrame, wording: Wordin
             both = f"{wording.method(method)} and {base} end"
             verdict = verdict_on(
                 change,
-                f"{both} further apart in the wide network",
-                f"{both} nearer to each other in the wide network",
-                "no difference beyond the spread of the seeds",
-                "no verdict",
                 seeds,
+                up=f"{both} further apart in the wide network",
+                down=f"{both} nearer to each other in the wide network",
+                neither="no difference beyond the spread of the seeds",
+                unknown="no verdict",
             )
             sentences.append(
                 f"From {widths[0]} to {widths[-1]} neurons the distance changes by {change.mean:+.3g} "

@@ -97,7 +97,13 @@ def _flatness(everything: pd.DataFrame, wording: Wording) -> list[str]:
             last = known.iloc[-1]
             ratio = interval_of(last, column)
             verdict = verdict_on(
-                ratio, "higher", "lower", "not different beyond the spread of the seeds", "", last.pairs, reference=1.0
+                ratio,
+                last.pairs,
+                up="higher",
+                down="lower",
+                neither="not different beyond the spread of the seeds",
+                unknown="",
+                reference=1.0,
             )
             sentences.append(
                 f"At rho {last.rho:g}, minima of {name} have a {quantity} {ratio.mean:.2g} times that of "
@@ -113,7 +119,7 @@ def _flatness(everything: pd.DataFrame, wording: Wording) -> list[str]:
             slope = slope_against_radius(mine[whole], column)
             if slope is None:
                 continue
-            verdict = verdict_on(slope, "grows", "falls", "shows no trend", "changes", seeds)
+            verdict = verdict_on(slope, seeds, up="grows", down="falls", neither="shows no trend", unknown="changes")
             factor = slope.mapped(lambda exponent: 10**exponent)
             sentences.append(
                 f"{quantity} of {name} {verdict} with the radius: times {factor.mean:.2g} per tenfold radius "
