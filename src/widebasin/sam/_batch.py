@@ -86,7 +86,7 @@ class Devices:
             )
 
     def _made_varying(self, leaf: Any) -> Array | None:
-        """The leaf as one that differs between devices; ``None`` if JAX refuses, since it does or for a ``vmap``.
+        """The leaf as one that differs between devices; ``None`` if it does already, or the axis is a ``vmap``'s.
 
         JAX refuses by ``ValueError``, in a trace within ``jax.vmap`` by a failed assertion.
         """

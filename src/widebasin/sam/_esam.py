@@ -20,8 +20,8 @@ class ESAM(Perturbing):
 
     The ascent is ``(rho / beta) b g / ||g||`` with ``b = 1`` for each tensor with probability ``beta``, else 0. The
     gradient at the ascent point is taken over the ``ceil(gamma n)`` of ``n`` examples whose loss rises most from ``w``
-    to there. ``beta = gamma = 1`` is SAM. Needs a key unless ``beta`` is 1
-    and known when the program is compiled; in a method that is an argument of ``jax.jit`` it is not.
+    to there. ``beta = gamma = 1`` is SAM. Needs a key unless ``beta`` is 1 and known when the program is compiled; in a
+    method that is an argument of ``jax.jit`` it is not.
 
     Savings: the second gradient costs a fraction ``gamma``, after a forward pass of all examples that chooses them. The
     first gradient is computed in full, because the tensors are not known when the program is compiled. Give
