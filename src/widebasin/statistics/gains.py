@@ -45,6 +45,8 @@ def judged(results: pd.DataFrame, design: Design, part: str, at: str) -> pd.Data
 
     Networks that diverged stay: a radius at which one did is no choice.
     """
+    if not results[design.column(part, at)].isna().any():
+        return results
     lost = unjudged(results, design, part, at)
     none = lost.groupby([results[column] for column in (*design.setting, "method")], dropna=False).transform("all")
     return results[~lost | none | results["diverged"]]
