@@ -20,8 +20,9 @@ from widebasin.sweep.beginning import begin_or_continue
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import GroupFinished
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.folder import ResultsFolder, process_name
-from widebasin.sweep.leases import LeaseLost, Leases, machine
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.leases import LeaseLost, Leases
+from widebasin.sweep.process_names import machine, process_name
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
 from widebasin.training import Program

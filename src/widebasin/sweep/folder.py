@@ -16,42 +16,36 @@
 """
 
 import contextlib
-import functools
 import json
 import os
 import re
 import shutil
-import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from widebasin.data.writing import has_locks, locked
 from widebasin.sweep.axes import Axis, from_record, own_of, record_of
 from widebasin.sweep.cells import contains
 from widebasin.sweep.description import Description
-from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError, cannot_write
+from widebasin.sweep.errors import DamagedResults, OtherResults, SweepError, UsageError
+from widebasin.sweep.held_folder import TRAIN_AGAIN, HeldFolder
 from widebasin.sweep.rows import PARAMETERS, Groups, rows_of_spec
 from widebasin.sweep.sealed import digest_of, sealed, unsealed
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences, parse_resolved, spec_toml
-from widebasin.sweep.tables import TableError, packed, stacked, unpacked
+from widebasin.sweep.tables import stacked
 from widebasin.sweep.trackers import ALWAYS, TRACKERS
 from widebasin.sweep.units import bytes_in_words
 
 RECORD_FORMAT = 5
 # What the figures, the page and the tables of a sweep take, generously.
 REPORT_BYTES = 50 * 2**20
-# Seconds for which a process that only looks who holds the folder may hold it.
-LOOKED_AT = 0.5
 # Seconds to wait for others that share the folder, which begin, merge or write a report.
 OTHERS = 600.0
-# How Linux names the numbers of processes outside of containers.
-OF_MACHINE = "pid:[4026531836]"
 TABLES = ("results.parquet", "history.parquet")
 PAGES = ("report.html", "explore.html", "measure.html")
 RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
@@ -60,7 +54,6 @@ WORKERS = "workers"
 OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", WORKERS, *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
-TRAIN_AGAIN = "delete it and run the same command again: only its networks are trained again"
 GROUP = re.compile(r"group-(\d+)\.([a-z.]+)")
 # Tables of groups that are read together: as many more make it no faster.
 TOGETHER = 500
@@ -82,62 +75,19 @@ class Look:
     begun: frozenset[int] = frozenset()
 
 
-class ResultsFolder:
-    """A results folder on disk. Files in it are written atomically.
-
-    Args:
-        path: path of the folder.
-        argument: name of the argument for messages: ``out`` for commands that train, ``folder`` for commands that read.
-        patience: seconds to wait for another process that has locked it.
-    """
-
-    def __init__(self, path: Path, argument: Literal["out", "folder"] = "out", patience: float = LOOKED_AT) -> None:
-        self.path, self.argument, self.patience = path, argument, patience
-        self._owner = b""
-
-    @property
-    def _another(self) -> str:
-        """What to do if this folder cannot be used."""
-        return "choose another --out" if self.argument == "out" else "give the folder of another sweep"
+class ResultsFolder(HeldFolder):
+    """The results folder of a sweep on disk, see ``HeldFolder`` for its arguments."""
 
     @property
     def remedy(self) -> str:
         """What to do if the sweep in it cannot be used."""
         if self.argument == "folder":
             return "train it again: widebasin sweep or study, with --overwrite"
-        return f"{self._another}, or give --overwrite to delete the results there"
+        return f"{self.another}, or give --overwrite to delete the results there"
 
     # Opening -------------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Creates the folder and locks it for this process.
-
-        Raises:
-            UsageError: if the folder cannot be created or written.
-            SweepError: if another process has locked it.
-        """
-        with contextlib.ExitStack() as held:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(self.path / ".lock", wait=self.patience))
-            except TimeoutError:
-                owner = self._bytes(".owner").decode(errors="replace") or "another process"
-                other = ", or choose another folder with --out" if self.argument == "out" else self._how_far()
-                raise SweepError(f"{self.path} is in use by {owner}; wait until it has ended{other}") from None
-            except OSError as error:
-                raise UsageError(self.argument, str(self.path), f"{self._why(error)}; {self._another}") from error
-            owner = process_name().encode()
-            self.write(".owner", owner)
-            self._owner = owner
-            try:
-                yield
-            finally:
-                if self._bytes(".owner") == owner:
-                    (self.path / ".owner").unlink(missing_ok=True)
-                self._owner = b""
-
-    def _how_far(self) -> str:
+    def how_far(self) -> str:
         """The progress of the sweep, if it can be read."""
         with contextlib.suppress(UsageError, SweepError):
             return f" ({self.progress()})"
@@ -149,36 +99,13 @@ class ResultsFolder:
             return "contains no sweep (no spec.toml)"
         return "is a file, not a folder" if self.path.exists() else "does not exist"
 
-    def _why(self, error: OSError) -> str:
-        """Why the folder cannot be locked."""
-        if self.path.is_symlink() and not self.path.exists():
-            return f"is a link to {self.path.readlink()}, which does not exist"
-        if self.path.is_file():
-            return "is a file, not a folder"
-        where = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
-        inside = f"{where}: " if where not in ("", self.path.name) else ""
-        return f"cannot be written ({inside}{error.strerror})"
-
-    def check_held(self) -> None:
-        """Raises ``SweepError`` if the folder was deleted, moved or taken over since this process locked it."""
-        if not self._owner:
-            return
-        owner = self._bytes(".owner")
-        if not owner:
-            raise SweepError(
-                f"{self.path} was deleted, moved or used by another process while it was in use; run the same command "
-                "again, after restoring the results to be continued"
-            )
-        if owner != self._owner:
-            raise SweepError(f"{self.path} was taken over by {owner.decode(errors='replace')}; {self._another}")
-
     def check_space(self, bytes_needed: int) -> None:
         """Raises ``UsageError`` unless a file can be written here and the sweep's files will fit on the disk."""
         needed = bytes_needed + REPORT_BYTES
         free = shutil.disk_usage(self.path).free
         if free < needed:
             remedy = f"has {bytes_in_words(free)} free and the sweep needs up to {bytes_in_words(needed)}"
-            raise UsageError(self.argument, str(self.path), f"{remedy}; free some space or {self._another}")
+            raise UsageError(self.argument, str(self.path), f"{remedy}; free some space or {self.another}")
         self.write(".probe", b"\0" * 4096)
         (self.path / ".probe").unlink()
 
@@ -212,23 +139,6 @@ class ResultsFolder:
             trained = sum(len(self.read_table(path)) for path in self._finished_groups("results"))
         return f"{trained} of {len(rows_of_spec(self.spec()))} networks are trained"
 
-    def holder(self) -> str:
-        """The process that trains or reads the sweep now; empty if none does.
-
-        If this cannot be tested (no file locks, or a read-only folder), it is the process that registered last, unless
-        it ran on this machine and has ended.
-        """
-        owner = self._bytes(".owner").decode(errors="replace")
-        try:
-            if owner and has_locks(self.path):
-                with locked(self.path / ".lock", wait=0.0):
-                    return ""
-        except TimeoutError:
-            return owner
-        except OSError:
-            pass
-        return "" if has_ended(owner) else owner
-
     def check_foreign(self, own: Sequence[str]) -> None:
         """Raises ``UsageError`` if the folder contains files other than the given ones, widebasin's own."""
         names = {path.name.removesuffix(".partial") for path in self.path.iterdir() if not path.name.startswith(".")}
@@ -240,7 +150,7 @@ class ResultsFolder:
 
     def refused(self, which: str, remedy: str = "") -> OtherResults:
         """The error for a folder with other results, with an additional remedy."""
-        said = f"contains results {which}; {remedy and remedy + ', '}{self._another}, or delete them with --overwrite"
+        said = f"contains results {which}; {remedy and remedy + ', '}{self.another}, or delete them with --overwrite"
         return OtherResults(self.argument, str(self.path), said)
 
     def check_grows_to(self, spec: Resolved) -> None:
@@ -303,7 +213,7 @@ class ResultsFolder:
             SweepError: if it is damaged, was changed, or has another format.
         """
         # Read before the records: it is written after them, by a process that lets the sweep grow just now.
-        content = self._bytes("description.json")
+        content = self.content("description.json")
         records, next_ones = self._stage_records()
         if digest_of(content) not in {record["description"] for record in (*records, *next_ones)}:
             raise DamagedResults(self._changed("description.json"))
@@ -354,7 +264,7 @@ class ResultsFolder:
         Raises:
             SweepError: if it is damaged, was changed, or has another format.
         """
-        path, content = self.path / "run.json", self._bytes("run.json")
+        path, content = self.path / "run.json", self.content("run.json")
         try:
             record = unsealed(content)
         except ValueError as error:
@@ -378,7 +288,7 @@ class ResultsFolder:
         if not self.holds_sweep():
             raise UsageError(self.argument, str(self.path), f"{self._what()}; give the results folder of a sweep")
         # In this order: see ``description``.
-        text = self._bytes("spec.toml")
+        text = self.content("spec.toml")
         records = self.run_record()["stages"]
         for count, record in enumerate(records, start=1):
             if record["spec"].encode() == text:
@@ -406,10 +316,6 @@ class ResultsFolder:
     def group(self, cell: str, number: int, part: str) -> Path:
         """The path of a group's ``results.parquet``, ``history.parquet``, ``checkpoint`` or ``parameters``."""
         return self.path / "cells" / cell / f"group-{number}.{part}"
-
-    def relative(self, path: Path) -> str:
-        """A path in the folder, relative to it."""
-        return path.relative_to(self.path).as_posix()
 
     def finished(self, cell: str, number: int, with_parameters: bool = False) -> bool:
         """Whether a group is finished: both tables exist, and its parameters if wanted."""
@@ -566,60 +472,6 @@ class ResultsFolder:
     def _measurements(self, name: str) -> Path:
         return self.path / "measurements" / f"{name}.parquet"
 
-    # Files ---------------------------------------------------------------------------------------------------------
-
-    def write(self, name: str, content: bytes) -> None:
-        """Writes a file atomically.
-
-        Raises:
-            SweepError: if it cannot be written, or the folder no longer exists; a previous file stays intact.
-        """
-        path = self.path / name
-        aside = path.with_name(path.name + ".partial")
-        self.check_held()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise cannot_write(path, error) from error
-
-    def write_table(self, path: Path, table: pd.DataFrame) -> None:
-        """Writes a parquet table atomically, see ``packed``."""
-        self.write(self.relative(path), packed(table))
-
-    def read_table(self, path: Path, remedy: str = TRAIN_AGAIN) -> pd.DataFrame:
-        """Reads a parquet table and verifies its digest and format.
-
-        Raises:
-            SweepError: if the file is missing, truncated, corrupt or has another format.
-        """
-        try:
-            return unpacked(path.read_bytes())
-        except FileNotFoundError as error:
-            self.check_held()
-            holder = self.holder()
-            advice = f"{holder} is training it; wait for its end" if holder else "`widebasin status` says how to go on"
-            raise SweepError(f"{path} does not exist; the sweep is not finished: {advice}") from error
-        except OSError as error:
-            raise SweepError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-        except TableError as error:
-            raise DamagedResults(f"{path} {error}; {remedy}") from error
-
-    def _bytes(self, name: str) -> bytes:
-        """The content of a file; empty if it does not exist."""
-        try:
-            return (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return b""
-        except OSError as error:
-            raise SweepError(f"{self.path / name} cannot be read ({error.strerror}); make it readable") from error
-
 
 def _format(content: bytes) -> Any:
     """The format number in a record, whatever else it contains; ``None`` if it cannot be read."""
@@ -627,35 +479,6 @@ def _format(content: bytes) -> Any:
         return json.loads(content)["format"]
     except (ValueError, KeyError, TypeError):
         return None
-
-
-@functools.cache
-def _here() -> str:
-    """This machine; a container is one of its own, as the numbers of its processes are."""
-    try:
-        numbers = Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        numbers = OF_MACHINE
-    return f" on {socket.gethostname()}" + (f" ({numbers})" if numbers != OF_MACHINE else "")
-
-
-def process_name() -> str:
-    """This process and its machine."""
-    return f"process {os.getpid()}{_here()}"
-
-
-def has_ended(owner: str) -> bool:
-    """Whether a process, as ``process_name`` names it, ran on this machine and has ended."""
-    number = owner.removeprefix("process ").removesuffix(_here())
-    if os.name != "posix" or not owner.endswith(_here()) or not number.isdecimal():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        pass
-    return False
 
 
 def _expected(part: str, networks: pd.DataFrame) -> pd.DataFrame:

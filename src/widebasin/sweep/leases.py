@@ -1,17 +1,16 @@
 """Leases: which process trains which group of networks, if several share a results folder."""
 
 import contextlib
-import functools
 import os
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from widebasin.sweep.errors import SweepError, cannot_write
-from widebasin.sweep.folder import ResultsFolder, has_ended, process_name
+from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.process_names import has_ended, machine, process_name
 
 # A lease is renewed several times before it expires.
 RENEWALS = 6
@@ -143,15 +142,6 @@ def _age(path: Path, now: float) -> float:
         return now - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-@functools.cache
-def machine() -> str:
-    """What tells this machine, since it was started, from others of the same name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    except OSError:
-        return f"{uuid.getnode():x}"
 
 
 def _process(owner: str) -> str:

@@ -63,7 +63,8 @@ class Job:
         """The results folder; one that others share is waited for."""
         from widebasin.sweep.executors.local import Local
         from widebasin.sweep.executors.registry import named
-        from widebasin.sweep.folder import LOOKED_AT, OTHERS, ResultsFolder
+        from widebasin.sweep.folder import OTHERS, ResultsFolder
+        from widebasin.sweep.held_folder import LOOKED_AT
 
         shared = self.execution.place is not None or named(self.execution) is not Local
         return ResultsFolder(self.path, patience=OTHERS if shared else LOOKED_AT)
