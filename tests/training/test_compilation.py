@@ -1,5 +1,9 @@
 """Caches, devices and compiler options where neither the user nor the tests have chosen any."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 from compiling import FLAGS
@@ -30,6 +34,42 @@ def test_programs_are_kept_in_a_folder_that_is_made(nothing_chosen):
     folder = jax.config.values["jax_compilation_cache_dir"]
     assert folder == str(nothing_chosen / "widebasin" / "compiled")
     assert (nothing_chosen / "widebasin" / "compiled").is_dir()
+
+
+CUT_OFF = """
+from pathlib import Path
+
+import jax
+from widebasin.training.compilation import keep_compiled_programs
+
+keep_compiled_programs()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+def cube(number):
+    return number**3
+
+def kept():
+    jax.clear_caches()
+    assert jax.jit(cube)(2.0) == 8
+    (entry,) = Path(jax.config.values["jax_compilation_cache_dir"]).glob("jit_cube-*-cache")
+    return entry
+
+size = kept().stat().st_size
+kept().write_bytes(kept().read_bytes()[: size // 2])
+assert kept().stat().st_size > 0.9 * size  # it has the time of its compilation in it
+"""
+
+
+def test_a_kept_program_that_was_cut_off_is_kept_anew_without_a_word(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_OFF],
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_without_a_place_for_the_folder_programs_are_not_kept(nothing_chosen):

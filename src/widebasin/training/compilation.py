@@ -4,6 +4,8 @@ import contextlib
 import functools
 import math
 import os
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from widebasin.data.places import cache_folder
 
 # The time on all cores that a container may use in a period, "max" for no limit, and the period, both in microseconds.
 CORES_OF_CONTAINER = Path("/sys/fs/cgroup/cpu.max")
+# How JAX warns that it cannot read what it kept of a program.
+UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '(\w+)'")
 
 
 def keep_compiled_programs() -> None:
@@ -26,6 +30,24 @@ def keep_compiled_programs() -> None:
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        _replace_damaged(folder)
+
+
+def _replace_damaged(folder: Path) -> None:
+    """Lets JAX keep a program anew, without a word, where a full disk or a killed process left only a part of it.
+
+    JAX itself would warn in every process from then on, as it never writes over what is there.
+    """
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, *arguments: Any, **named: Any) -> None:
+        if damaged := UNREADABLE.match(str(message)):
+            for entry in folder.glob(f"{damaged[1]}-*"):
+                entry.unlink(missing_ok=True)
+        else:
+            usual(message, *arguments, **named)
+
+    warnings.showwarning = show
 
 
 @contextlib.contextmanager
