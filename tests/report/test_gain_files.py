@@ -21,7 +21,7 @@ def made_up(**options) -> pd.DataFrame:
 
 def files(results, select="valid", at="final", metric="accuracy", **titles) -> dict[str, bytes]:
     wording = wording_for(metric, **titles)
-    return gain_files(readings(results, wording.design, (wording.metric, LOSS)), wording, select, at)
+    return gain_files(readings(results, wording.design, (wording.metric, LOSS)), wording, select, (at,))
 
 
 def test_csv_has_every_reading_with_all_digits_and_its_units():
@@ -40,6 +40,21 @@ def test_csv_has_every_reading_with_all_digits_and_its_units():
         ("accuracy", "%", "percentage points"),
         ("loss", "", ""),
     }
+
+
+def test_of_several_epochs_in_the_report_each_has_a_table_and_of_none_there_is_no_file():
+    results, wording = made_up(), wording_for()
+    every = readings(results, wording.design, (wording.metric, LOSS))
+    both, none = gain_files(every, wording, "valid", EPOCHS), gain_files(every, wording, "valid", ())
+    assert [line for line in both["gains.tex"].decode().splitlines() if "label" in line] == [
+        rf"\label{{tab:gains-{at}}}" for at in EPOCHS
+    ]
+    reported = pd.read_csv(io.BytesIO(both["gains.csv"])).query("in_report")
+    assert set(zip(reported["metric"], reported["select"], reported["at"], strict=True)) == {
+        ("accuracy", "valid", at) for at in EPOCHS
+    }
+    assert set(none) == {"gains.csv", "gains.json"}
+    assert not pd.read_csv(io.BytesIO(none["gains.csv"]))["in_report"].any()
 
 
 def test_json_has_the_same_rows_and_says_what_the_columns_are():

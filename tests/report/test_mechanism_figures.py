@@ -304,6 +304,7 @@ def test_every_function_is_drawn_and_one_seed_in_full():
 
 def test_one_seed_has_no_others_to_explain():
     assert title(mechanism_figures.functions_on_a_line(functions(seeds=(0,)), WORDING, POINTS, seed=0)) == ""
+    mechanism_figures.functions_on_a_line(functions().iloc[:0], WORDING, POINTS, seed=0)  # all networks diverged
 
 
 @pytest.mark.parametrize("count", [5, 6, 9])

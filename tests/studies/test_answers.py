@@ -188,7 +188,7 @@ def test_methods_are_ranked_by_gain_with_their_cost():
 def test_where_no_method_gains_none_is_said_to_gain_most(test, sentence):
     spec = Spec(study="methods", widths=(10,), methods=("sgd", "sam", "looksam"), budget="gradients", rhos=(0.05, 0.2))
     findings = answered(STUDIES["methods"], results_table(test, widths=(10,), methods=spec.methods), spec).findings
-    assert sentence in findings[1]
+    assert any(sentence in finding for finding in findings[:2])
     assert "gains most" not in " ".join(findings)
 
 

@@ -43,7 +43,7 @@ def said(train, compares=True, chance: float | None = 0.1, diverged=lambda netwo
     results["train_accuracy"] = [train(One(row)) for row in results.to_dict("records")]
     made = tables(results)
     made = dataclasses.replace(made, description=dataclasses.replace(made.description, chance=chance))
-    return with_chance(EMPTY, made, Options(), compares)
+    return with_chance(EMPTY, made, Options(), ("final",) if compares else ())
 
 
 def test_networks_at_chance_are_counted_by_method_and_radius_and_gains_told_without_them():

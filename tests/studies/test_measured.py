@@ -65,13 +65,20 @@ def judged():
     made = tables(networks)
     which = networks[[*made.design.identity]]
     measured = {one.name: which.assign(**one.nothing) for one in instruments(None, Measures())}
-    verdicts = {"second_moment": [1.0, 1.0008], "stable": True, "converged": True}
+    verdicts = {"second_moment": [1.0, 1.0008], "stable": True, "converged": True, "multiple": [1.0, 1.0]}
     return dataclasses.replace(made, measured=measured | {"stability": measured["stability"].assign(**verdicts)})
 
 
 def test_a_verdict_above_1_by_less_than_the_tolerance_is_undecided(judged):
     found = answer(resolve(Spec()), judged, Measures())
     assert any("1 of 2 verdicts are stable, 1 undecided (above 1" in finding for finding in found.findings)
+    several = {"stability": judged.measured["stability"].assign(multiple=[1.0, 4.0])}
+    several = dataclasses.replace(judged, measured=judged.measured | several)
+    sentences = [finding for finding in answer(resolve(Spec()), several, Measures()).findings if "(6)" in finding]
+    assert [one.partition("momentum, ")[2] for one in sentences] == [
+        "at the first learning rate of the schedule.",
+        "at 4 times the first learning rate of the schedule.",
+    ]
     spec = resolve(Spec())
     rows = Answered(found, "measure.html", judged, STUDY, spec).numbers()["stability"]
     assert [(row["stable"], row["undecided"]) for row in rows] == [(True, False), (True, True)]

@@ -310,7 +310,7 @@ def test_what_the_theorem_guarantees_is_that_of_the_constants():
     without = convergence_answer(rates(constants=False)).findings
     momentum = convergence_answer(rates(), momentum=0.9, weight_decay=(0.1,)).findings
     assert momentum[-1] == "The theorem guarantees no rate: it has no momentum 0.9 and weight decay."
-    assert without[-1] == "The constants of the theorem are not known for this workload: no rate is guaranteed."
+    assert without[-1] == "The constants of the theorem are not known for these networks: no rate is guaranteed."
 
 
 def test_convergence_wants_a_constant_learning_rate():

@@ -100,6 +100,22 @@ def test_edges_and_diverged_networks_are_told():
     assert "6 of 120 networks of the grid diverged, at learning rates from 0.2 to 0.2" in text
 
 
+def test_where_all_diverged_or_only_guess_nothing_is_best():
+    results = transfer_table()
+    lost = results.assign(diverged=True, diverged_epoch=1)
+    lost[[name for name in lost if "accuracy" in name]] = np.nan
+    answer = answered(lost)
+    assert not any("best tried" in finding or "end of those tried" in finding for finding in answer.findings)
+    assert sum("no learning rate" in f and "a finite test accuracy" in f for f in answer.findings) == 2 * 3
+    assert {row[-3:-1] for row in answer.tables[2].rows} == {("—", "—")}
+
+    recommended = "At other widths: --parametrization mup2"
+    assert any(recommended in finding for finding in answered(results).findings)
+    guessing = tables(results.assign(train_accuracy=0.1), chance=0.1)
+    spec = resolve(Spec(study="transfer", widths=(10, 100), learning_rate=RATES, rhos=RADII, label_noise=(0.0,)))
+    assert not any(recommended in finding for finding in TRANSFER.answer(spec, guessing, Options()).findings)
+
+
 def test_one_seed_has_findings_without_intervals():
     findings = answered(transfer_table(seeds=(0,))).findings
     assert "the best learning rate of SGD goes from 0.22 at width 10 to 0.11 at width 100, -1.00" in findings[0]
@@ -110,7 +126,9 @@ def test_simple_models_and_networks_at_chance_are_told_with_several_learning_rat
     results = transfer_table(("mup",)).assign(train_accuracy=0.99)
     results.loc[results["learning_rate"] == 0.4, "train_accuracy"] = 0.1
     known = tables(results, chance=0.1, references={"logistic regression": 0.9})
-    answer = with_references(with_chance(answered(results), known, Options(), TRANSFER.compares), known)
+    answer = with_references(
+        with_chance(answered(results), known, Options(), TRANSFER.epochs_of_gains(Options())), known
+    )
     assert "60 of 240 networks ended at chance" in answer.findings[-2]
     assert "logistic regression 90.0%" in answer.findings[-1]
     # Equal is no better, though these are kept in 32 bits.

@@ -88,7 +88,7 @@ def test_methods_with_hyperparameters_are_methods_of_their_own():
     [
         ({"radii": ("asam",)}, "METHOD=RHO"),
         ({"radii": ("asam=a",)}, "numbers separated by commas"),
-        ({"radii": ("asam=-1",)}, "different finite radii"),
+        ({"radii": ("asam=-1",)}, "different radii >= 0"),
         ({"radii": ("asam=1", "asam=2")}, "once"),
         ({"radii": ("gsam=1",)}, "must name a method of this sweep, sam, asam; or add gsam to the methods"),
         ({"radii": ("sgd=1",)}, "sgd, which has no radius"),

@@ -7,7 +7,7 @@
   const MOST_PANELS = 24, MOST_CURVES = 12, ROWS = 250, NONE = "\u2014";
   const [METHOD, WIDTH, SIZE] = ["method", "width", "num_params"];
   const state = {
-    ...data.chosen, against: "", hidden: {}, chosen: [], sort: null, descending: false, filter: "", rows: ROWS,
+    ...data.chosen, against: "", hidden: {}, chosen: [], leftOut: 0, wrong: [], sort: null, descending: false, filter: "", rows: ROWS,
   };
 
   const words = { NaN: "not a number", Infinity: "\u221e", "-Infinity": "\u2212\u221e" };
@@ -315,12 +315,16 @@
     byId("curves-note").textContent = [
       thinned.length ? `${data.curves.most} of up to ${Math.max(...thinned)} epochs of a network are shown, evenly spread, the first and the last among them; history.parquet has all.` : "Every epoch is shown.",
       "Values are rounded to four digits.", ended.length ? `Diverged: ${ended.join("; ")}.` : "",
+      state.leftOut ? `At most ${MOST_CURVES} curves are shown: those of ${state.leftOut} more networks, of later seeds, are left out.` : "",
     ].join(" ");
   }
 
-  /** Sets the networks whose learning curves are shown. */
+  /** Sets the networks whose learning curves are shown; of too many those of the first seeds, so that pairs stay whole. */
   function choose(networks) {
-    state.chosen = networks.slice(0, MOST_CURVES);
+    const seed = data.networks.of.seed;
+    const bySeed = networks.length > MOST_CURVES ? [...networks].sort((one, other) => seed[one] - seed[other]) : networks;
+    state.chosen = bySeed.slice(0, MOST_CURVES);
+    state.leftOut = networks.length - state.chosen.length;
     drawCurves();
     drawNetworks();
   }
@@ -361,9 +365,19 @@
       else if (relation === "=") {
         found.push((row) => (typeof one.value(row) === "number" && !Number.isNaN(bound) ? one.value(row) === bound || one.text(row) === wanted : one.text(row).toLowerCase() === wanted.toLowerCase()));
       } else if (Number.isNaN(bound)) wrong.push(`${wanted} is not a number`);
-      else found.push((row) => typeof one.value(row) === "number" && COMPARE[relation](one.value(row), bound));
+      else {
+        // As it is shown, so that no row is both below and equal to what a reader sees.
+        const seen = (row) => (finite(one.value(row)) ? Number(one.text(row).replaceAll(",", "")) : one.value(row));
+        found.push((row) => typeof one.value(row) === "number" && COMPARE[relation](seen(row), bound));
+      }
     }
     return { found, wrong };
+  }
+
+  function showCount() {
+    const curves = state.chosen.length ? `, curves of ${state.chosen.length}` : "";
+    const wrong = state.wrong.length ? ` Left out of the filter: ${state.wrong.join("; ")}.` : "";
+    byId("count").textContent = `${state.found.length} of ${data.networks.of[METHOD].length} networks${curves}.${wrong}`;
   }
 
   function drawNetworks() {
@@ -399,7 +413,8 @@
       })),
     );
     if (focused) byId("networks").querySelector(`[data-sort="${focused}"]`)?.focus();
-    byId("count").textContent = `${rows.length} of ${data.networks.of[METHOD].length} networks${state.chosen.length ? `, curves of ${state.chosen.length}` : ""}.${wrong.length ? ` Left out of the filter: ${wrong.join("; ")}.` : ""}`;
+    state.wrong = wrong;
+    showCount();
     byId("filter-hint").textContent = `Words that a row holds, and values of columns, with blanks between: sam width>=8 test<90. Columns: ${columns.map((one) => one.name).join(", ")}.`;
     const more = byId("more");
     more.hidden = rows.length <= state.rows;
@@ -472,7 +487,8 @@
     }
     state.chosen = event.target.checked ? [...state.chosen, network] : state.chosen.filter((one) => one !== network);
     event.target.closest("tr").classList.toggle("chosen", event.target.checked);
-    byId("count").textContent = `${state.found.length} of ${data.networks.of[METHOD].length} networks, curves of ${state.chosen.length}.`;
+    state.leftOut = 0;
+    showCount();
     drawCurves();
   });
 

@@ -1,7 +1,7 @@
 """Gains as files for other programs and for papers: CSV, JSON and LaTeX."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,34 +47,35 @@ LATEX = str.maketrans(
 DASH = "---"
 
 
-def gain_files(readings: Sequence[Reading], wording: Wording, select: str, at: str) -> dict[str, bytes]:
+def gain_files(readings: Sequence[Reading], wording: Wording, select: str, epochs: Collection[str]) -> dict[str, bytes]:
     """The files of gains: name -> content in UTF-8.
 
     ``gains.csv`` and ``gains.json`` have the gains by every metric, split and epoch, one row per method, setting and
-    size, with all digits; ``gains.tex`` has those of the report, rounded, as a booktabs table.
+    size, with all digits; ``gains.tex`` has those of the report, rounded, as a booktabs table for every epoch. Without
+    any in the report there is no such file.
 
     Args:
         readings: readings of the results, at least one.
         wording: the wording of the table.
         select: split on which the report's radii are chosen.
-        at: epoch that the report uses.
+        epochs: those at which the report shows gains.
     """
-    rows = pd.concat([_rows(one, wording, select, at) for one in readings], ignore_index=True)
+
+    def in_report(one: Reading) -> bool:
+        return (one.metric, one.select) == (wording.metric, select) and one.at in epochs
+
+    rows = pd.concat([_rows(one, in_report(one)) for one in readings], ignore_index=True)
     files = {"gains.csv": rows.to_csv(index=False, lineterminator="\n").encode(), "gains.json": _json(rows, wording)}
-    for one in readings:
-        if _reported(one, wording, select, at):
-            files["gains.tex"] = gains_latex(one, wording).encode()
+    labels = {at: f"tab:gains-{at}" if len(epochs) > 1 else "tab:gains" for at in epochs}
+    if tables := [gains_latex(one, wording, labels[one.at]) for one in readings if in_report(one)]:
+        files["gains.tex"] = "\n".join(tables).encode()
     return files
 
 
-def _reported(one: Reading, wording: Wording, select: str, at: str) -> bool:
-    return (one.metric, one.select, one.at) == (wording.metric, select, at)
-
-
-def _rows(one: Reading, wording: Wording, select: str, at: str) -> pd.DataFrame:
+def _rows(one: Reading, in_report: bool) -> pd.DataFrame:
     metric = one.metric
     facts = {
-        "in_report": _reported(one, wording, select, at),
+        "in_report": in_report,
         "metric": metric.name,
         "select": one.select,
         "at": one.at,
@@ -101,7 +102,7 @@ def _json(rows: pd.DataFrame, wording: Wording) -> bytes:
     return (json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def gains_latex(reading: Reading, wording: Wording) -> str:
+def gains_latex(reading: Reading, wording: Wording, label: str) -> str:
     r"""The gains as a LaTeX ``table`` with booktabs rules: gain ± standard error, interval, rho* and n.
 
     Names are escaped. It needs ``\usepackage{booktabs}``.
@@ -145,7 +146,7 @@ def gains_latex(reading: Reading, wording: Wording) -> str:
         escape=False,
         column_format="".join("l" if column in words else "r" for column in table),
         caption=_caption(reading, wording),
-        label="tab:gains",
+        label=label,
         position="tbp",
     )
     return text.replace(r"\begin{table}[tbp]" + "\n", r"\begin{table}[tbp]" + "\n" + r"\centering" + "\n")

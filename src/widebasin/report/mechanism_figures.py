@@ -200,7 +200,7 @@ def functions_on_a_line(
     # The last colour is that of the points.
     palette = COLOURS if len(groups) < len(COLOURS) else shades(len(groups))
     colours = dict(zip(groups, palette, strict=False))
-    for axes, width in zip(panels, widths, strict=True):
+    for axes, width in zip(panels, widths, strict=False):  # one panel, empty, where all networks diverged
         axes.set_title(f"{width} neurons", fontsize="small")
         for (method, rho, of), rows in outputs[outputs["width"] == width].groupby(
             ["method", "rho", "seed"], sort=False

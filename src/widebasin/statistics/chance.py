@@ -36,3 +36,20 @@ def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series
     if classes < 2 or abs(chance * classes - 1) > BALANCED:
         stuck &= results["label_noise"] == 0
     return stuck
+
+
+def beyond_chance(trials: pd.DataFrame, results: pd.DataFrame, design: Design, chance: float | None) -> pd.DataFrame:
+    """The trials of which at least one network has learned something; all of them if it is not known what guessing is.
+
+    Args:
+        trials: rows with a ``width``, ``method`` and the columns of a trial, ``learning_rate`` and ``rho``.
+        results: rows of results.parquet.
+        design: see ``at_chance``.
+        chance: accuracy of guessing.
+    """
+    if chance is None:
+        return trials
+    by = ["parametrization", "width", "method", "learning_rate", "rho"]
+    stuck = results.assign(stuck=at_chance(results, design, chance)).groupby(by)["stuck"].all().reset_index()
+    trials = trials.merge(stuck, on=by)
+    return trials[~trials["stuck"]].drop(columns="stuck")

@@ -189,7 +189,7 @@ def _answered(
     if isinstance(options, Options):
         tried = {axis.name: {method: spec.tried_by(method, axis) for method in spec.methods} for axis in spec.tuned}
         answer = with_trials(answer, tables, tried)
-        answer = with_references(with_chance(answer, tables, options, study.compares), tables)
+        answer = with_references(with_chance(answer, tables, options, study.epochs_of_gains(options)), tables)
     setting = answer.setting[:1].upper() + answer.setting[1:]
     answer = dataclasses.replace(answer, setting=f"Data: {tables.description.data}. {setting}")
     explorer = EXPLORER if isinstance(options, Options) else ""
@@ -241,7 +241,8 @@ def _write_explorer(folder: ResultsFolder, answered: Answered, options: Options)
     # Of a part of a grid that is not whole, radii would be chosen from more seeds of one than of another.
     whole = folder.is_finished() or len(results) == len(rows_of_spec(answered.spec))
     read = readings(results, tables.design, metrics) if whole else ()
-    contents = gain_files(read, wording, options.select, options.at) if read and folder.is_finished() else {}
+    epochs = answered.study.epochs_of_gains(options)
+    contents = gain_files(read, wording, options.select, epochs) if read and folder.is_finished() else {}
     for name, content in contents.items():
         folder.write(f"tables/{name}", content)
     explored = Explored(

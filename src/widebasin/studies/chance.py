@@ -1,5 +1,6 @@
 """Sentences about networks that never got beyond guessing: how many, and the gain without them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
 
@@ -16,14 +17,14 @@ from widebasin.studies.study import Options
 from widebasin.studies.tables import Tables
 
 
-def with_chance(answer: Answer, tables: Tables, options: Options, compares: bool) -> Answer:
+def with_chance(answer: Answer, tables: Tables, options: Options, epochs: Sequence[str]) -> Answer:
     """Adds sentences about networks that ended at chance to an answer; returns it unchanged if none did.
 
     Args:
         answer: the answer of a study.
         tables: the tables of the sweep.
         options: how results are analyzed.
-        compares: whether the study compares methods with the baseline.
+        epochs: those at which the report shows gains.
     """
     chance = tables.description.chance
     if chance is None:
@@ -31,7 +32,10 @@ def with_chance(answer: Answer, tables: Tables, options: Options, compares: bool
     stuck = at_chance(tables.results, tables.design, chance)
     if not stuck.any():
         return answer
-    findings = [_count(stuck, chance, tables.wording), *(_gains(tables, stuck, options) if compares else [])]
+    findings = [
+        _count(stuck, chance, tables.wording),
+        *(one for at in epochs for one in _gains(tables, stuck, options.select, at, len(epochs) > 1)),
+    ]
     return replace(answer, findings=(*answer.findings, *findings), tables=(*answer.tables, _table(tables, stuck)))
 
 
@@ -44,11 +48,11 @@ def _count(stuck: pd.Series, chance: float, wording: Wording) -> str:
     )
 
 
-def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
-    """The gains without the seeds for which one of the two compared networks ended at chance."""
+def _gains(tables: Tables, stuck: pd.Series, select: str, at: str, several: bool) -> list[str]:
+    """The gains at an epoch, named if there are several, without the seeds for which a network compared ended so."""
     design, wording = tables.design, tables.wording
-    gains = gain_table(tables.results, design, options.select, options.at)
-    paired = paired_gains(tables.results, design, options.select, options.at)
+    gains = gain_table(tables.results, design, select, at)
+    paired = paired_gains(tables.results, design, select, at)
     marks = tables.results[[*design.identity]].assign(stuck=stuck)
     base = marks[marks["method"] == design.baseline].drop(columns=["method", "rho"])
     both = paired.merge(marks, on=[*design.identity]).merge(base, on=[*design.setting, "seed"], suffixes=("", "_base"))
@@ -59,7 +63,8 @@ def _gains(tables: Tables, stuck: pd.Series, options: Options) -> list[str]:
         if rows["stuck"].any():
             network = wording.network(rows.iloc[0], settings)
             changed.append(f"{network}: {_without(rows, wording, digits)}")
-    return [f"Gains without the seeds in which a network compared ended so: {'; '.join(changed)}."] if changed else []
+    subject = f"Gains at the {at} epoch" if several else "Gains"
+    return [f"{subject} without the seeds in which a network compared ended so: {'; '.join(changed)}."] * bool(changed)
 
 
 def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:

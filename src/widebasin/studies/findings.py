@@ -193,13 +193,13 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
     best = ranked["method"].iloc[0]
     highest = intervals[best].mean
     equal = [wording.method(m) for m, gain in intervals.items() if gain.mean >= highest - TIE * abs(highest)]
-    sentences = [
-        f"{len(better)} of {len(gains)} methods gain over {wording.baseline} beyond the spread of the seeds"
-        + (f": {_and(better)}." if better else "."),
-        _best_sentence(equal, intervals[best], wording, digits),
-    ]
+    sentences = [_best_sentence(equal, intervals[best], wording, digits)]
+    certain = any(gain.certain for gain in intervals.values())
+    if certain:
+        gaining = f"{len(better)} of {len(gains)} methods gain over {wording.baseline} beyond the spread of the seeds"
+        sentences.insert(0, gaining + (f": {_and(better)}." if better else "."))
     differences = differences_from(paired, reference)
-    if differences:
+    if any(difference.certain for difference in differences.values()):
         above = [wording.method(m) for m, d in differences.items() if d.above()]
         below = [wording.method(m) for m, d in differences.items() if d.below()]
         sentences.append(
@@ -209,7 +209,7 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
     diverged = int(gains["diverged"].sum() + gains["baseline_diverged"].iloc[0])
     if diverged:
         sentences.append(f"{diverged} of the networks compared diverged; what they reached before is in the history.")
-    if len(gains) > 2:
+    if certain and len(gains) > 2:
         one = intervals[best]
         sentences.append(
             f"{len(gains)} methods are compared: of intervals of {100 * one.confidence:g}%, one in "

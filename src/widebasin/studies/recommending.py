@@ -10,7 +10,7 @@ import numpy as np
 from widebasin.parametrization import MUP2
 from widebasin.report.tables import Table
 from widebasin.statistics import BASELINE
-from widebasin.statistics.chance import at_chance
+from widebasin.statistics.chance import beyond_chance
 from widebasin.statistics.transfer import optima
 from widebasin.studies.answering import Answered
 from widebasin.studies.study import Options
@@ -95,12 +95,8 @@ def recommendations(answered: Answered, options: Options) -> tuple[Recommendatio
     results = results[results["parametrization"] == MUP2]
     best = optima(results, answered.tables.design, options.select, options.at).table
     best = best[(best["width"] == best["width"].max()) & np.isfinite(best["value"])]
-    if (chance := answered.tables.description.chance) is not None:
-        # A method whose best networks learn nothing has no best learning rate.
-        stuck = results.assign(stuck=at_chance(results, answered.tables.design, chance))
-        by = ["width", "method", "learning_rate", "rho"]
-        best = best.merge(stuck.groupby(by)["stuck"].all().reset_index(), on=by)
-        best = best[~best["stuck"]]
+    # A method whose best networks learn nothing has no best learning rate.
+    best = beyond_chance(best, results, answered.tables.design, answered.tables.description.chance)
     found = []
     for row in best.to_dict("records"):
         names = {"learning_rate": "learning rate", **({} if row["method"] == BASELINE else {"rho": "radius"})}

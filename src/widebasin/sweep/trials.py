@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from widebasin.axis import Axis
-from widebasin.sweep.axes import AXES
+from widebasin.sweep.axes import AXES, LARGEST
 from widebasin.sweep.errors import UsageError, nearest_name
 
 TUNABLE = ("learning_rate", "weight_decay")
@@ -53,8 +53,8 @@ def checked_radii(radii: Sequence[str], methods: Sequence[str], baseline: str) -
             values = own_radii([entry])[method]
         except ValueError as error:
             raise UsageError("radii", entry, "must have numbers separated by commas, as in asam=0.5,1,2") from error
-        if not all(math.isfinite(value) and value >= 0 for value in values) or len(set(values)) < len(values):
-            raise UsageError("radii", entry, "must have different finite radii >= 0")
+        if not all(0 <= value <= LARGEST for value in values) or len(set(values)) < len(values):
+            raise UsageError("radii", entry, f"must have different radii >= 0 and at most {LARGEST:.2g}")
         found[method] = entry_of(method, sorted(values))
     return tuple(found.values())
 

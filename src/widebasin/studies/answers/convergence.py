@@ -171,7 +171,7 @@ def _guarantees(rates: pd.DataFrame, spec: Resolved) -> list[str]:
         return [f"The theorem guarantees no rate: it has no {_beyond(spec)}."]
     known = rates[np.isfinite(rates["guaranteed"])]
     if not len(known):
-        return ["The constants of the theorem are not known for this workload: no rate is guaranteed."]
+        return ["The constants of the theorem are not known for these networks: no rate is guaranteed."]
     exact = bool(known["everywhere"].all())
     where = "" if exact else "Near the minimum reached, with the constants of its quadratic model, "
     sentences = []

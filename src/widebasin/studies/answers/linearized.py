@@ -76,7 +76,7 @@ def _findings(gains: pd.DataFrame, unchanged: pd.DataFrame, wording: Wording) ->
     sentences = []
     for method, rows in gains.sort_values("output_scale").groupby("method", sort=False):
         ends = rows["output_scale"].min(), rows["output_scale"].max()
-        for scale, end in dict(zip(ends, ("least", "most"), strict=True)).items():
+        for scale, end in dict(zip(ends, ("least ", "most ") if ends[0] < ends[1] else ("", ""), strict=True)).items():
             row = rows[rows["output_scale"] == scale].iloc[0]
             share = of_baseline.get(scale, nan)
             activations = (
@@ -85,10 +85,12 @@ def _findings(gains: pd.DataFrame, unchanged: pd.DataFrame, wording: Wording) ->
             doubt = gain_interval(row).words(f"+.{digits}f")
             gain = f"{row.gain:+.{digits}f}{unit} ({doubt})" if isfinite(row.gain) else "nothing that is finite"
             sentences.append(
-                f"Where the network is {end} linear (alpha = {scale:g}; {activations} unchanged after "
+                f"Where the network is {end}linear (alpha = {scale:g}; {activations} unchanged after "
                 f"{wording.baseline}), {wording.method(method)} gains {gain} at radius {row.rho_star:g}."
             )
         lost = rows[rows["high"] < 0]
+        if not any(gain_interval(row).certain for row in rows.to_dict("records")):
+            continue
         sentences.append(
             f"{wording.method(method)} loses beyond the spread of the seeds at {len(lost)} of {len(rows)} scales"
             + (f": alpha = {', '.join(f'{s:g}' for s in lost['output_scale'])}." if len(lost) else ".")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from widebasin.report.wording import Wording
 from widebasin.statistics.measurements import means_over_seeds
 from widebasin.studies.findings import setting_sentence
 from widebasin.studies.instruments import (
+    WORST_CASE_GROUP,
     batch_stability_instrument,
     curvature_instrument,
     density_instrument,
@@ -109,8 +111,9 @@ def _rises_table(rises: pd.DataFrame, wording: Wording, measures: Measures) -> T
     rho = measures.sharpness_rho
     note = (
         f"The noise is Gaussian, its standard deviation {rho:g} of every weight: its norm is about {rho:g} times the "
-        "root of the number of parameters, far outside the radius, so that the mean may be above the worst. Worst "
-        "cases over groups of 128 examples; logits of classifiers with cross entropy are normalized."
+        "root of the number of parameters, far outside the radius, so that the mean may be above the worst. "
+        f"Worst cases over groups of {WORST_CASE_GROUP} examples, or all if there are fewer; logits of classifiers "
+        "with cross entropy are normalized."
     )
     headings = (heading.format(f"{rho:g}") for heading in RISES.values())
     return Table("Rise of the training loss", (*wording.headings(by), *headings), tuple(rows), note)
@@ -146,25 +149,30 @@ def _findings(found: Mapping[str, pd.DataFrame], layered: bool) -> list[str]:
     sentences = []
     if diverged:
         sentences.append(f"Networks that diverged, with nothing to measure: {diverged}.")
-    if len(judged):
-        stable = int((judged["stable"].astype(bool) & ~undecided(judged)).sum())
+    for multiple, alike in judged.groupby("multiple"):
+        stable = int((alike["stable"].astype(bool) & ~undecided(alike)).sum())
         sentences.append(
-            f"By condition (6), {stable} of {len(judged)} verdicts are stable{undecided_words(judged)}, at batch size "
-            f"1, without momentum, at the first learning rate of the schedule{rate}."
+            f"By condition (6), {stable} of {len(alike)} verdicts are stable{undecided_words(alike)}, at batch size "
+            f"1, without momentum, at {_rate(multiple)}{rate}."
         )
     at_batch_size = found["batch-stability"].dropna(subset="second_moment")
-    for size, alike in at_batch_size.groupby("batch_size"):
+    for (size, multiple), alike in at_batch_size.groupby(["batch_size", "multiple"]):
         stable = int((alike["stable"].astype(bool) & ~undecided(alike)).sum())
         sentences.append(
             f"At the batch size of training, {size:g}, {stable} of {len(alike)} verdicts are stable"
-            f"{undecided_words(alike)}{rate}. Where one is, plain SGD with such batches stays near the minimum; "
-            "elsewhere it may leave."
+            f"{undecided_words(alike)}, at {_rate(multiple)}{rate}. Where one is, plain SGD with such batches stays "
+            "near the minimum; elsewhere it may leave."
         )
     sound = measured.dropna(subset="sharpness")
     unsure = sum(int((~table["converged"].astype(bool)).sum()) for table in (sound, judged, at_batch_size))
     if unsure:
         sentences.append(f"{unsure} measurements have an eigenvalue that did not converge.")
     return sentences
+
+
+def _rate(multiple: Any) -> str:
+    """The learning rate that is judged."""
+    return f"{'' if multiple == 1 else f'{multiple:g} times '}the first learning rate of the schedule"
 
 
 def _pictures(found: Mapping[str, pd.DataFrame], wording: Wording) -> list[Picture]:

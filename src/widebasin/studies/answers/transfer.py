@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from widebasin.parametrization import MUP2
@@ -12,6 +13,7 @@ from widebasin.report import figures, transfer_figures
 from widebasin.report.page import Answer, Picture
 from widebasin.report.tables import Table, gain_decimals, gains_table
 from widebasin.report.wording import Wording
+from widebasin.statistics.chance import beyond_chance
 from widebasin.statistics.gains import gain_table, paired_gains, radius_table
 from widebasin.statistics.intervals import NONE, Interval, interval_name
 from widebasin.statistics.transfer import (
@@ -53,7 +55,7 @@ def answer(spec: Resolved, tables: Tables, options: Options) -> Answer:
         findings=(
             *_shift_sentences(found.shifts, wording, one_kind),
             *_cost_sentences(costs, found.shifts, wording, digits, one_kind),
-            *_to_use(found.table, spec, wording),
+            *_to_use(beyond_chance(found.table, results, design, tables.description.chance), spec, wording),
             *trends(gains, paired, wording, {}),
             *growth_left(gains, paired, wording),
             *_edge_sentences(found.table, wording, one_kind),
@@ -106,8 +108,8 @@ def _pictures(
 
 def _to_use(best: pd.DataFrame, spec: Resolved, wording: Wording) -> list[str]:
     """What was best at the largest width in muP^2, as flags for networks of other widths."""
-    best = best[best[PARAMETRIZATION] == MUP2]
-    best = best[(best["width"] == best["width"].max()) & (best["method"] != wording.design.baseline)]
+    best = best[(best[PARAMETRIZATION] == MUP2) & (best["method"] != wording.design.baseline)]
+    best = best[best["width"] == max(spec.widths)]
     return [
         f"At other widths: --parametrization {MUP2} --base-width {spec.base_width} --method {row['method']} "
         f"--learning-rate {row[LEARNING_RATE]:g} --rho {row[RADIUS]:g}, the best tried at width {row['width']}."
@@ -159,7 +161,9 @@ def _cost_sentences(
         if not names:
             continue
         what = " and ".join(names)
-        if row["same"]:
+        if not isfinite(row["own_value"]):
+            sentence = f"at width {large}, no {what} tried gives {method} a finite test {wording.metric.title}"
+        elif row["same"]:
             verb = "is" if len(names) == 1 else "are"
             sentence = (
                 f"the {what} that {verb} best at width {small} for {method} {verb} the best tried at width {large} too"
@@ -184,6 +188,7 @@ def _cost_sentences(
 def _edge_sentences(best: pd.DataFrame, wording: Wording, one_kind: bool) -> list[str]:
     """Where the best learning rate or radius is at an end of those tried, so that its movement may be larger."""
     found = []
+    best = best[np.isfinite(best["value"])]
     for name in SETTINGS:
         for (kind, method, edge), rows in best[best[f"{name}_edge"] != ""].groupby(
             [PARAMETRIZATION, "method", f"{name}_edge"], sort=False
@@ -277,7 +282,11 @@ def _costs_table(costs: pd.DataFrame, wording: Wording, digits: int, one_kind: b
     rows = []
     for row in costs[costs["width"] > small].to_dict("records"):
         cost = Interval(row["cost"], row["standard_error"], row["low"], row["high"], row["seeds"])
-        doubt = ("0", NONE) if row["same"] else (cost.with_error(digits), cost.ends(f"+.{digits}f"))
+        doubt = (
+            ("0", NONE)
+            if row["same"] and isfinite(row["own_value"])
+            else (cost.with_error(digits), cost.ends(f"+.{digits}f"))
+        )
         rows.append(
             (
                 *wording.cells(row, named),

@@ -8,6 +8,7 @@ STUDY = Study(
     spec=Spec(),
     answered_by="measured",
     compares=False,
+    gains="none",
     measures=True,
     curvature=True,
     page="measure.html",

@@ -4,5 +4,9 @@ from widebasin.studies.study import Study
 from widebasin.sweep import Spec
 
 STUDY = Study(
-    question="What did the networks of this sweep reach?", spec=Spec(), answered_by="networks", compares=False
+    question="What did the networks of this sweep reach?",
+    spec=Spec(),
+    answered_by="networks",
+    compares=False,
+    gains="none",
 )

@@ -21,4 +21,5 @@ STUDY = Study(
     spec=Spec(study="regularization", weight_decay=(0.0, 0.003)),
     example="--weight-decay 0 1e-4 1e-3 --out results/three-decays",
     check_setting=check,
+    gains="both",
 )

@@ -26,4 +26,5 @@ STUDY = Study(
     curvature=True,
     input_shape=(1,),
     check_setting=check,
+    gains="none",
 )

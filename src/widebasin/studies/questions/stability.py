@@ -28,4 +28,5 @@ STUDY = Study(
     measures=True,
     curvature=True,
     check_setting=check,
+    gains="none",
 )
