@@ -134,6 +134,10 @@ def test_what_are_no_arrays_of_numbers_is_refused():
         listed.__post_init__()
     with pytest.raises(ValueError, match=r"targets of small must be numbers, got <U1: numpy\.unique"):
         in_memory(targets=np.array(["a", "b"] * 6))
+    with pytest.raises(ValueError, match=r"targets of small has integers beyond 32 bits, which would wrap"):
+        in_memory(targets=np.full(12, 2**40), num_classes=None)
+    with pytest.raises(ValueError, match="targets of small must be real, got complex128"):
+        in_memory(targets=np.full(12, 1j), num_classes=None)
 
 
 def test_a_label_may_be_missing_where_an_example_has_several():

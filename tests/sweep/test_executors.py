@@ -68,7 +68,10 @@ def test_every_executor_is_one_and_says_what_its_options_are():
         ({"executor": "slurmy"}, "executor = 'slurmy': unknown; did you mean 'slurm'"),
         ({"executor": "slurm", "executor_options": ("gpus",)}, r"'gpus': must be NAME=VALUE, as in partition=1"),
         ({"executor": "slurm", "executor_options": ("gpus=x",)}, "'gpus=x': gpus must be a whole number"),
-        ({"processes": 2, "executor_options": ("retries=-1",)}, "'retries=-1': retries must not be negative"),
+        (
+            {"processes": 2, "executor_options": ("retries=-1",)},
+            "'retries=-1': retries must be finite and not negative",
+        ),
         ({"executor": "slurm", "executor_options": ("gpu=1",)}, "'gpu=1': slurm knows partition, account"),
         ({"executor_options": ("gpus=1",)}, "'gpus=1': local has no options"),
     ],

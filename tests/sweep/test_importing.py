@@ -1,5 +1,6 @@
 """A network that was trained elsewhere is judged and measured as one that was trained here."""
 
+import shutil
 from dataclasses import replace
 
 import equinox as eqx
@@ -13,6 +14,7 @@ import widebasin
 from widebasin.models import Applied
 from widebasin.sweep.importing import import_network
 from widebasin.sweep.spec import resolve, single_spec
+from widebasin.training import Program
 from widebasin.workloads import WORKLOADS
 
 CHOICES = {"width": 3, "method": "sam", "rho": 0.1, "seed": 1}
@@ -55,6 +57,20 @@ def test_it_is_judged_and_loaded_as_it_was(form, trained, tmp_path):
     assert "Run it again" not in (tmp_path / "r" / "report.html").read_text()
     with pytest.raises(widebasin.UsageError, match="of a network that was not trained here"):
         widebasin.train(**CHOICES, epochs=2, out=tmp_path / "r", progress=False)
+
+
+def test_a_sweep_that_begins_meanwhile_is_not_deleted(trained, tmp_path, monkeypatch):
+    path, network = trained
+    judged = Program.judged
+
+    def and_a_sweep_begins(*arguments):
+        shutil.copytree(path, tmp_path / "r")
+        return judged(*arguments)
+
+    monkeypatch.setattr(Program, "judged", and_a_sweep_begins)
+    with pytest.raises(widebasin.UsageError, match="contains a sweep; choose another folder"):
+        import_network(spec_of(**CHOICES, shared={"epochs": 2}), network.model, tmp_path / "r")
+    assert (tmp_path / "r" / "results.parquet").exists()
 
 
 @pytest.mark.slow

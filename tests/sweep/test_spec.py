@@ -1,11 +1,16 @@
 import dataclasses
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from widebasin.axis import Axis
 from widebasin.sweep import Execution, Spec, UsageError, nearest_name, read_spec, resolve, spec_toml
+from widebasin.sweep.spec import spec_type, workload_named
 from widebasin.sweep.spec_file import differences, parse_resolved
+from widebasin.workloads import WORKLOADS
 
 
 def test_what_is_left_out_comes_from_the_workload():
@@ -89,12 +94,17 @@ def test_a_bad_spec_is_an_error_naming_argument_value_and_remedy(spec, argument,
         (Execution(networks_at_once=0), "networks_at_once"),
         (Execution(checkpoint_seconds=-1.0), "checkpoint_seconds"),
         (Execution(checkpoint_seconds=float("nan")), "checkpoint_seconds"),
+        (Execution(executor="slurm", executor_options="memory=nan"), "executor_options"),
     ],
 )
 def test_a_bad_execution_is_an_error_naming_the_argument(execution, argument):
     with pytest.raises(UsageError) as error:
         execution.check()
     assert error.value.argument == argument
+
+
+def test_whole_numbers_of_numpy_are_those_of_python():
+    assert type(Execution(networks_at_once=np.int64(2)).networks_at_once) is int
 
 
 numbers = st.floats(0, 10, allow_nan=False)
@@ -185,6 +195,16 @@ def test_toml_reads_back_what_was_written(
     path = tmp_path_factory.mktemp("spec") / "spec.toml"
     path.write_text(spec_toml(spec))
     assert resolve(read_spec(path)) == parse_resolved(path.read_text(), ()) == spec
+
+
+def test_toml_keeps_the_blanks_within_a_text(tmp_path):
+    axis = Axis("file", "file", str, "a text", lambda value: True, default=("a",), traced=False)
+    usual = workload_named("digits-mlp")
+    workload = dataclasses.replace(usual, axes=(axis,), build=lambda width, key, file: usual.build(width, key))
+    name, blanks = "blanks", "my  file,\u2028 [1]\n]"
+    with patch.dict(WORKLOADS, {name: dataclasses.replace(workload, name=name)}):
+        spec = resolve(spec_type((axis,))(workload=name, file=(blanks, "b")))
+        assert parse_resolved(spec_toml(spec), (axis,)).values(axis) == (blanks, "b")
 
 
 def test_a_bare_value_stands_for_a_list_of_one(tmp_path):

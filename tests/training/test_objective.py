@@ -124,6 +124,15 @@ def test_the_value_of_an_example_is_a_number(value, shape):
             objective.of_examples(outputs, targets)
 
 
+def test_truth_values_and_integers_are_numbers_that_can_be_averaged():
+    outputs, targets = jnp.eye(3), jnp.array([0, 1, 1])
+    top = Metric("top1", True)
+    for right in (lambda o, t: jnp.argmax(o) == t, lambda o, t: (jnp.argmax(o) == t, jnp.int32(2))):
+        values, weights = Objective(cross_entropy, {top: right}).of_examples(outputs, targets)["top1"]
+        assert values.tolist() == [1.0, 1.0, 0.0]
+        assert all(isinstance(one, int) or jnp.issubdtype(one.dtype, jnp.inexact) for one in (values, weights))
+
+
 def test_the_value_of_a_data_set_is_a_number():
     top = Metric("top3", True)
     for value in (0.25, np.float32(0.25), np.array(0.25), jnp.array(0.25)):

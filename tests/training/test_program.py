@@ -213,7 +213,14 @@ def test_dispatched_steps_of_two_kinds_agree_with_scanned_ones():
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"rho": -0.1}, "rho must be"), ({"seed": -1}, "seed must be")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rho": -0.1}, "rho must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"label_noise": 1.0}, r"label_noise must be in \[0, 1\)"),
+    ],
+)
 def test_a_point_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         program_of(REGRESSING, "sam", Plan(1, "scan", "cpu")).start([point(0).moved(**changes)])
@@ -225,6 +232,8 @@ def test_no_network_and_networks_without_a_value_are_refused():
         program.start([])
     with pytest.raises(ValueError, match="has no value for learning_rate and weight_decay: pass it to Point"):
         program.start([Point.of(0, rho=0.1)])
+    with pytest.raises(ValueError, match="has other axes than"):
+        program.start([point(0), point(0).moved(label_noise=0.5, more=1.0)])
 
 
 def test_a_batch_larger_than_the_training_set_is_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from training.tasks import DIGITS, point, program_of
 
-from widebasin.training import Checkpoints, Plan, train
+from widebasin.training import CheckpointError, Checkpoints, Plan, train
 from widebasin.training import program as program_module
 
 GROUP = [point(rho=rho, seed=seed, label_noise=0.2) for rho in (0.05, 0.2) for seed in (0, 1)]
@@ -134,6 +134,8 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
         train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0, on_epoch=stop)
     continued = train(program, wild, checkpoints=Checkpoints(tmp_path / "c"), checkpoint_seconds=0.0)
     assert_same(continued, whole)
+    with pytest.raises(CheckpointError, match="of other points or with another recipe"):
+        train(program, GROUP, checkpoints=Checkpoints(tmp_path / "c"))
 
 
 @pytest.mark.slow

@@ -93,6 +93,12 @@ class Silent(ActorCritic):
 def test_environments_are_recorded_by_class_and_settings():
     records = [replace(WORKLOAD, environment=Corridor(length)).data_record() for length in (5, 5, 6)]
     assert records[0] == records[1] != records[2]
+    mazes = [np.zeros(2_000), np.zeros(2_000), np.where(np.arange(2_000) == 1_000, 1e-9, 0)]
+    for values in (mazes, [np.sin, np.sin, np.cos], [jnp.zeros(2), jnp.zeros(2), jnp.ones(2)]):
+        drawn = [Corridor(5) for _ in values]
+        for environment, value in zip(drawn, values, strict=True):
+            environment.more = value
+        assert drawn[0].record == drawn[1].record != drawn[2].record
     assert records[0]["name"].startswith("Corridor(length=5), PPO(")
     assert WORKLOAD.data_record()["name"].startswith("CartPole(longest=500), PPO(environments=8")
     assert replace(WORKLOAD, ppo=PPO(trace=0.9)).data_record()["sha256"] != WORKLOAD.data_record()["sha256"]
@@ -200,6 +206,12 @@ def test_random_actions_keep_the_pole_up_for_22_steps():
     assert random_actions(CartPole(), PPO(episodes=2_000))["random actions"] == pytest.approx(22.3, abs=1.0)
 
 
+def test_references_are_those_of_the_environment_that_is_there():
+    short = replace(WORKLOAD, environment=CartPole(longest=3))
+    assert short.references() == {"random actions": 3.0}
+    assert short.references() is short.references()
+
+
 @pytest.mark.slow
 def test_a_sweep_of_agents_keeps_networks_that_act_as_they_were_judged(tmp_path):
     spec = spec_type(WORKLOAD.axes)(
@@ -208,6 +220,7 @@ def test_a_sweep_of_agents_keeps_networks_that_act_as_they_were_judged(tmp_path)
     run(spec, tmp_path / "out", execution=Execution(keep_parameters=True))
     network = load_network(tmp_path / "out", method="sam")
     assert network.examples is None
+    assert isinstance(network.problem.environment, CartPole)
     logits, value = network.model(jnp.zeros(4))
     assert (logits.shape, value.shape) == ((2,), ())
     first, _ = network.initial_model()(jnp.ones(4))

@@ -178,6 +178,16 @@ def test_inputs_that_are_not_finite_are_said_once(mine, caplog):
     assert "inputs of example 3 (and 1 others) are NaN or infinite" in said
 
 
+def test_targets_that_are_not_finite_are_said(mine, caplog):
+    text = TEMPLATE.replace("CLASSIFICATION", "REGRESSION")
+    old = re.search(r"return Dataset\(.*\)", text)
+    assert old
+    mine.write_text(text.replace(old[0], 'return Dataset("two", inputs, np.full((600, 2), np.nan), num_classes=None)'))
+    workload = workload_named(str(mine))
+    workload.problem(4, workload.recipe)
+    assert any("targets of example 0 (and 599 others)" in one.getMessage() for one in caplog.records)
+
+
 @pytest.mark.parametrize(
     ("name", "build", "words"),
     [
@@ -249,6 +259,17 @@ def test_a_file_or_name_that_is_not_there_is_refused(mine):
         workload_named(str(mine.with_name("other.py")))
     with pytest.raises(UsageError, match=r"mine\.py defines no workload 'OTHER'; it has WORKLOAD"):
         workload_named(f"{mine}:OTHER")
+
+
+def test_data_that_were_edited_are_read_again(mine):
+    np.save(mine.with_name("points.npy"), np.zeros((600, 2), np.float32))
+    load = f'inputs = np.load(r"{mine.with_name("points.npy")}")\n    return Dataset('
+    mine.write_text(TEMPLATE.replace("return Dataset(", load))
+    before = workload_named(str(mine)).data_record()
+    np.save(mine.with_name("points.npy"), np.ones((600, 2), np.float32))
+    assert workload_named(str(mine)).data_record() == before
+    forget_files()
+    assert workload_named(str(mine)).data_record() != before
 
 
 def test_comments_and_layout_are_no_other_code(mine):

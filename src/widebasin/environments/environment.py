@@ -1,10 +1,13 @@
 """What an environment is."""
 
 import abc
-from typing import ClassVar, NamedTuple
+import hashlib
+import re
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 
@@ -39,8 +42,11 @@ class Environment(abc.ABC):
 
     @property
     def record(self) -> str:
-        """Class and settings, for the record of a run: its attributes without those that begin with an underscore."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()) if name[:1] != "_")
+        """Class and settings, for the record of a run: its attributes without those that begin with an underscore.
+
+        Arrays are recorded by a digest, functions by their name: of a file of your own, the code is recorded anyway.
+        """
+        settings = ", ".join(f"{name}={_written(one)}" for name, one in sorted(vars(self).items()) if name[:1] != "_")
         return f"{type(self).__qualname__}({settings})"
 
     @abc.abstractmethod
@@ -68,3 +74,15 @@ class Environment(abc.ABC):
     def judged(self) -> "Environment":
         """The environment of evaluations, with the same observations and actions; by default this one."""
         return self
+
+
+def _written(value: Any) -> str:
+    """An attribute in words that are the same in every process, and others where what it does is another."""
+    if isinstance(value, (np.ndarray, jax.Array)):
+        array = np.asarray(value)
+        digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
+        return f"{array.dtype}{list(array.shape)} {digest}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    # Where an object lies in memory says nothing of it.
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

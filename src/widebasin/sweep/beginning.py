@@ -75,6 +75,8 @@ def join(folder: ResultsFolder, spec: Resolved, execution: Execution) -> dict[st
     """
     if not folder.holds_sweep() or folder.spec() != spec or folder.is_finished():
         return None
+    if folder.holder():  # one that trains it alone leases nothing
+        return None
     record = folder.run_record()
     if environment(spec) not in record["environments"] or record["keep_parameters"] != execution.keep_parameters:
         return None
@@ -288,7 +290,8 @@ def _settings() -> dict[str, str]:
     """Environment settings that affect results. The user sets them; they must stay the same for a whole sweep."""
     flags = os.environ.get("XLA_FLAGS", "").split()
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    return {
+    offset = jax.config.values["jax_random_seed_offset"]
+    return ({"JAX_RANDOM_SEED_OFFSET": str(offset)} if offset else {}) | {
         "JAX_DEFAULT_MATMUL_PRECISION": str(precision or ""),
         "XLA_FLAGS": " ".join(sorted(flag for flag in flags if not flag.startswith(DECIDING_NOTHING))),
     }

@@ -13,6 +13,8 @@ from widebasin.sweep.errors import UsageError, nearest_name
 from widebasin.sweep.executors.registry import EXECUTORS, executor_of
 
 LOOPS = ("scan", "step")
+# Flags of ``Execution`` that are whole numbers.
+WHOLE = ("networks_at_once", "devices", "microbatch", "processes", "workers")
 # The value of ``hosts`` by which the scheduler of a cluster is asked.
 AUTO = "auto"
 CHOSEN = "(default: chosen from platform and model)"
@@ -89,9 +91,18 @@ class Execution:
     data_dir: DataFolder = None
     """Folder of data sets; searched before the cache."""
 
+    def __post_init__(self) -> None:
+        """NumPy's whole numbers become Python's, and a single option a tuple."""
+        for argument in WHOLE:
+            value = getattr(self, argument)
+            if isinstance(value, Integral) and not isinstance(value, bool):
+                object.__setattr__(self, argument, int(value))
+        if isinstance(self.executor_options, str):
+            object.__setattr__(self, "executor_options", (self.executor_options,))
+
     def check(self) -> None:
         """Raises ``UsageError`` if a value is invalid."""
-        for argument in ("networks_at_once", "devices", "microbatch", "processes", "workers"):
+        for argument in WHOLE:
             value, least = getattr(self, argument), 0 if argument == "workers" else 1
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
                 raise UsageError(argument, value, f"must be a whole number of at least {least}")

@@ -1,6 +1,7 @@
 """Trains the networks of a sweep on several hosts together: host 0 leads, the others follow."""
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +10,9 @@ from typing import cast
 
 import jax
 
+from widebasin.data import DataError
 from widebasin.shown import first_line
+from widebasin.sweep.beginning import environment
 from widebasin.sweep.cells import Cell
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Listener
@@ -81,10 +84,19 @@ def check_alike(spec: Resolved, path: Path, execution: Execution) -> None:
     Raises:
         UsageError: on every host, if not.
     """
-    if not alike(spec_toml(spec).encode()):
+    if not alike(f"{spec_toml(spec)}{execution.keep_parameters}".encode()):
         raise UsageError(
             "hosts", execution.hosts, "the hosts were asked for different networks; give all the same command"
         )
+    error = None
+    try:
+        here = environment(spec)
+        record = json.dumps({name: here[name] for name in ("versions", "settings", "data")}, sort_keys=True)
+    except (DataError, OSError) as found:  # the others wait for an answer
+        record, error = f"{jax.process_index()}: {found}", found
+    if not alike(record.encode()):
+        remedy = "the hosts have different data, code, packages or settings of JAX; give all the same"
+        raise error or UsageError("hosts", execution.hosts, remedy)
     name = agreed(lambda: f".seen-{os.urandom(8).hex()}")
     probe = path / name
     if jax.process_index() == 0:

@@ -56,8 +56,7 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
     problem = supervised(cell)
     name = str(given) if isinstance(given, Path) else "a pytree"
     folder = ResultsFolder(path)
-    if folder.holds_sweep() and not _interrupted(folder):
-        raise UsageError("out", str(path), "contains a sweep; choose another folder")
+    _check_no_sweep(folder)
     with computing_in(cell.recipe.precision):
         network = problem.network
         params = _fitted("network", name, _read(given), network.shapes, "parameters")
@@ -67,6 +66,7 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         params, kept = (jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree) for tree in (params, kept))
         metrics = program.judged((point,), params, kept)
     with folder.locked():
+        _check_no_sweep(folder)  # which may have begun while the network was evaluated
         if folder.holds_sweep():
             folder.clear()
         folder.check_foreign(RECORD_FILES)
@@ -100,6 +100,12 @@ def import_network(spec: Resolved, given: Path | PyTree, path: Path, state: PyTr
         )
         folder.merge([groups_of(cell, program.plan)])
     return folder
+
+
+def _check_no_sweep(folder: ResultsFolder) -> None:
+    """Raises ``UsageError`` if the folder contains more than an interrupted import."""
+    if folder.holds_sweep() and not _interrupted(folder):
+        raise UsageError("out", str(folder.path), "contains a sweep; choose another folder")
 
 
 def _interrupted(folder: ResultsFolder) -> bool:

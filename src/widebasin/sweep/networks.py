@@ -53,8 +53,8 @@ class TrainedNetwork:
 
     @property
     def problem(self) -> Supervised:
-        """Data, model and objective, without wrappers such as pruning."""
-        return supervised(self.cell)
+        """Data, model and objective, without wrappers such as pruning; of an agent its ``ProximalPolicy``."""
+        return _with_model(self.cell)  # pyright: ignore[reportReturnType] (agents are for those who have trained one)
 
 
 @dataclass(frozen=True)

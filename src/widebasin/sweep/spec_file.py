@@ -191,7 +191,11 @@ def spec_toml(spec: Resolved) -> str:
     """A resolved spec as TOML; ``read_spec`` reads it back."""
     table = {name: list(value) if isinstance(value, tuple) else value for name, value in spec.given().items()}
     text = tomli_w.dumps({"format": FORMAT} | table)
-    return re.sub(r"\[\n(.*?)\n\]", lambda array: f"[{' '.join(array[1].split()).rstrip(',')}]", text, flags=re.DOTALL)
+
+    def in_one_line(array: re.Match[str]) -> str:
+        return f"[{' '.join(line.strip() for line in array[1].split(chr(10))).rstrip(',')}]"
+
+    return re.sub(r"\[\n(.*?)\n\]", in_one_line, text, flags=re.DOTALL)
 
 
 def differences(one: Resolved, other: Resolved) -> list[str]:

@@ -68,6 +68,11 @@ class Bucketed(Supervised):
         """Raises ``ValueError`` for a model with a state, which would be computed from a part of the batch."""
         if self.network.stateful:
             raise ValueError("examples of different sizes need a model without a state; remove batch normalization")
+        if len(self.buckets.of_example) != len(self.dataset):
+            raise ValueError(
+                f"buckets must have one entry for each of the {len(self.dataset):,} examples of {self.dataset.name}, "
+                f"got {len(self.buckets.of_example):,}"
+            )
 
     @property
     def data(self) -> tuple[PyTree, PyTree, np.ndarray]:  # pyright: ignore[reportIncompatibleVariableOverride]

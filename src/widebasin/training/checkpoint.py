@@ -35,10 +35,14 @@ class Checkpoints:
         folder: the folder; of several hosts, one that all of them see.
         together: whether all hosts write and read it together, each its part of the arrays; they then call every method
             at the same time, and what host 0 finds in the folder holds for all.
+
+    Attributes:
+        run: what tells the run from others, kept in the seals; checkpoints of another run are refused.
     """
 
     def __init__(self, folder: Path, together: bool = False) -> None:
         self.folder, self.together = folder.absolute(), together and jax.process_count() > 1
+        self.run = ""
         self._manager: ocp.CheckpointManager | None = None
 
     def due(self, here: bool) -> bool:
@@ -59,7 +63,8 @@ class Checkpoints:
         manager = self._open()
 
         def kept() -> None:
-            record = {"format": FORMAT, "arrays": _arrays(tree), "sha256": _digests(self.folder / str(epoch))}
+            digests = _digests(self.folder / str(epoch))
+            record = {"format": FORMAT, "run": self.run, "arrays": _arrays(tree), "sha256": digests}
             aside = self._seal(epoch).with_suffix(".partial")
             aside.write_text(json.dumps(record))
             aside.replace(self._seal(epoch))
@@ -109,6 +114,8 @@ class Checkpoints:
             raise self._unreadable("is corrupt or truncated: its files do not match their digests")
         if arrays != like:
             raise self._unreadable("belongs to another training run: its arrays have different names, shapes or types")
+        if seal.get("run", self.run) != self.run:
+            raise self._unreadable("belongs to another training run: of other points or with another recipe")
         return epoch
 
     def remove(self) -> None:

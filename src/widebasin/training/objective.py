@@ -76,6 +76,8 @@ class Objective:
                     f"the {name} of an example must be a number, or the pair (sum of values, sum of weights), and has "
                     f"shape {shapes}: give its sum or mean"
                 )
+        # Whether an answer is right may be a truth value, and a number of positions an integer; their means are not.
+        found = jax.tree.map(_floating, found)
         return {name: value if isinstance(value, tuple) else (value, 1) for name, value in found.items()}
 
     def of_whole(self, outputs: PyTree, targets: PyTree) -> dict[str, float]:
@@ -94,6 +96,10 @@ class Objective:
                 )
             found[metric.name] = float(value)
         return found
+
+
+def _floating(values: Array) -> Array:
+    return values if jnp.issubdtype(values.dtype, jnp.inexact) else values.astype(float)
 
 
 def cross_entropy(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Float[Array, ""]:

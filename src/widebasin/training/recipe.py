@@ -64,6 +64,12 @@ class Recipe:
             ("batch_size", "at least 1", self.batch_size >= 1),
             ("learning_rate", "a finite number >= 0", finite(self.learning_rate) and self.learning_rate >= 0),
             ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
+            (
+                "milestones",
+                "different fractions of training, as in (0.5, 0.75)",
+                _fractions(self.milestones),
+            ),
+            ("decay", "a finite number > 0", 0 < self.decay < math.inf),
             ("optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer in OPTIMIZERS),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "a finite number >= 0", finite(self.weight_decay) and self.weight_decay >= 0),
@@ -131,3 +137,8 @@ class Recipe:
             return base
         clipped = optax.clip_by_global_norm(self.clip)
         return optax.chain(times(layers.norm), clipped, times(inverse(layers.norm)), base)
+
+
+def _fractions(values: Any) -> bool:
+    """Whether values are a tuple of different numbers within 0 and 1."""
+    return isinstance(values, tuple) and len(set(values)) == len(values) and all(0 < value < 1 for value in values)

@@ -1,5 +1,6 @@
 """The training loop; all networks are trained by it."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.point import Point
 from widebasin.training.problem import PARTS
 from widebasin.training.program import Program
+from widebasin.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def train(
         Parameters and history. Continued from a checkpoint, they equal those of an uninterrupted run bit for bit.
 
     Raises:
-        CheckpointError: if the checkpoint is damaged.
+        CheckpointError: if the checkpoint is damaged, or of other points or another recipe.
     """
     epochs = program.problem.recipe.epochs
     names = program.problem.names
@@ -93,6 +95,7 @@ def train(
     seconds_before = np.zeros((), np.float64)
     first = 0
     if checkpoints is not None:
+        checkpoints.run = _digest(points, program.problem.recipe)
         like = (state, history, final, diverged_epoch, seconds_before, hyperparameters.mask)
         with program.computing():
             restored = checkpoints.restore(like)
@@ -165,6 +168,15 @@ def train(
         diverged_epoch=diverged_epoch,
         seconds=float(seconds_before) + time.perf_counter() - started,
     )
+
+
+def _digest(points: Sequence[Point], recipe: Recipe) -> str:
+    """What tells the checkpoints of a run from those of another one whose arrays have the same shapes."""
+    values = [
+        (int(point.seed), [(name, one if isinstance(one, str) else float(one)) for name, one in point.axes])
+        for point in points
+    ]
+    return hashlib.sha256(f"{values} {recipe}".encode()).hexdigest()[:16]
 
 
 def _without_filling(tree: PyTree, networks: int) -> PyTree:

@@ -42,7 +42,7 @@ def forget_files() -> None:
     from widebasin.workloads.registry import FAMILIES
     from widebasin.workloads.tables import table_workload
 
-    for read in (_read, arrays_workload, table_workload, *(family.of for family in FAMILIES.values())):
+    for read in (_read, _workload, arrays_workload, table_workload, *(family.of for family in FAMILIES.values())):
         if hasattr(read, "cache_clear"):
             read.cache_clear()
 

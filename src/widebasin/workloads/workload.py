@@ -497,20 +497,24 @@ class SupervisedWorkload(Workload):
 
     @functools.lru_cache(maxsize=1)  # noqa: B019 (a workload lives as long as the process)
     def _say_if_not_finite(self) -> None:
-        """Logs a warning if inputs are NaN or infinite: a network then diverges with the first of them."""
+        """Logs a warning if inputs or targets are NaN or infinite: a network then diverges with the first of them."""
         dataset = self.dataset
-        wrong = np.zeros(len(dataset), bool)
-        for leaf in jax.tree.leaves(dataset.inputs):
-            if np.issubdtype(leaf.dtype, np.floating):
-                wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
-        if wrong.any():
-            first, others = int(wrong.argmax()), int(wrong.sum()) - 1
-            LOGGER.warning(
-                shown(
-                    f"{dataset.name}: inputs of example {first} (and {others:,} others) are NaN or infinite; networks "
-                    "that train on them diverge, unless the model replaces them"
+        for what, tree, remedy in (
+            ("inputs", dataset.inputs, "unless the model replaces them"),
+            ("targets", dataset.targets, "unless the objective leaves them out"),
+        ):
+            wrong = np.zeros(len(dataset), bool)
+            for leaf in jax.tree.leaves(tree):
+                if np.issubdtype(leaf.dtype, np.floating):
+                    wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+            if wrong.any():
+                first, others = int(wrong.argmax()), int(wrong.sum()) - 1
+                LOGGER.warning(
+                    shown(
+                        f"{dataset.name}: {what} of example {first} (and {others:,} others) are NaN or infinite; "
+                        f"networks that train on them diverge, {remedy}"
+                    )
                 )
-            )
 
 
 def say_if_few(dataset: Dataset, sizes: SplitSizes) -> None:

@@ -14,6 +14,9 @@ from widebasin.sweep.errors import UsageError
 from widebasin.sweep.events import Listener
 from widebasin.sweep.executors.executor import Job, option
 
+# Seconds that a process has to end when it is told to.
+TO_END = 10.0
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -62,7 +65,11 @@ class _Process:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(TO_END)
+        except subprocess.TimeoutExpired:  # stopped, as by SIGSTOP, or deaf
+            self.process.kill()
+            self.process.wait()
 
 
 def train() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def executor_of(execution: "Execution") -> Executor:
             values[key] = types[key](text)
         except ValueError as error:
             raise UsageError("executor_options", option, f"{key} must be {WORDS[types[key]]}") from error
-        if types[key] is not str and values[key] < 0:
-            raise UsageError("executor_options", option, f"{key} must not be negative")
+        if types[key] is not str and not 0 <= values[key] < math.inf:
+            raise UsageError("executor_options", option, f"{key} must be finite and not negative")
     check_package("executor", executor.name, executor.requirement)
     return executor(**values)

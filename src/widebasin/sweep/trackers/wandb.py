@@ -74,6 +74,9 @@ class _WeightsAndBiases:
             self._sweep = _identity(self._folder / SWEEP)
         elif isinstance(event, GroupStarted):
             place = event.cell.name, event.group
+            # Another process has taken the group over: a run that is open cannot be opened again.
+            for run in self._runs.pop(place, ()):
+                run.finish()
             self._runs[place] = []
             for point, config in zip(event.points, _configs(event), strict=True):
                 assert self._names is not None
