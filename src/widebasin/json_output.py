@@ -1,6 +1,7 @@
 """The flag ``--json`` of commands that print numbers."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,15 +22,23 @@ def probe_json(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, record: Any) -> None:
-    """Writes a record, if a file is given.
+    """Writes a record, if a file is given; numbers that are not finite are null.
 
     Raises:
         SweepError: if the file cannot be written.
     """
     if path is not None:
         try:
-            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(_finite(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise SweepError(
                 f"cannot write {path} ({error.strerror}); free some space and run the command again"
             ) from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -80,11 +80,14 @@ class Forecast:
         """Whether to show costs and write nothing.
 
         Raises:
-            UsageError: if an accelerator is given without ``--dry-run``.
+            UsageError: if an accelerator is given without ``--dry-run``, or something of it without the accelerator.
         """
         if self != Forecast(dry_run=self.dry_run) and not self.dry_run:
             name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
             raise UsageError(name, value, "needs --dry-run, which shows costs and writes nothing")
+        if self.accelerator is None and self != Forecast(dry_run=self.dry_run):
+            name = "efficiency" if self.accelerators == 1 else "accelerators"
+            raise UsageError(name, getattr(self, name), f"needs --accelerator, one of {', '.join(ACCELERATORS)}")
         return self.dry_run
 
     @property

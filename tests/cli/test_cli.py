@@ -73,6 +73,8 @@ def test_every_study_is_a_command(here):
         (("sweep", "--widths"), "widths", "empty"),
         (("sweep", "--widths", "4", "x"), "widths = 'x'", "a whole number"),
         (("sweep", "--accelerator", "h100"), "accelerator = 'h100'", "needs --dry-run"),
+        (("sweep", "--dry-run", "--accelerators", "4"), "accelerators = 4", "needs --accelerator, one of"),
+        (("sweep", "--dry-run", "--efficiency", "0.7"), "efficiency = 0.7", "needs --accelerator, one of"),
         (("tune", "64", "--accelerators", "2"), "accelerators = 2", "needs --dry-run"),
         (("train", "--label-noise=much"), "label_noise = 'much'", "such as 0.3 for 30%"),
         (("sweep", "--label-noise", "1"), "label_noise", "[0, 1)"),
@@ -96,6 +98,7 @@ def test_every_study_is_a_command(here):
         ((*CONSTANTS[:-1], "4"), "pl = 4.0", "at most 1"),
         ((*CONSTANTS, "--share", "2"), "share = 2.0", "(0, 1)"),
         (("theory", "stability", "--sharpness", "1", "--learning-rate", "0.1", "--s3", "-1"), "s3 = -1.0", ">= 0"),
+        (("theory", "stability", "--sharpness", "1", "--learning-rate", "0.1", "--s4", "1e80"), "s4 = 1e+80", "1e+60"),
         ((*CONSTANTS, "--json", "no/such.json"), "no/such.json", "cannot be written"),
     ],
 )

@@ -21,7 +21,7 @@ from widebasin.sweep.beginning import begin_or_continue
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import Epoch, Failed, Finished, GroupFinished, GroupStarted, Started
 from widebasin.sweep.execution import Execution
-from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of
+from widebasin.sweep.executors import EXECUTORS, Executor, Job, executor_of, processes
 from widebasin.sweep.executors.processes import Processes
 from widebasin.sweep.executors.ray import Ray
 from widebasin.sweep.folder import ResultsFolder
@@ -56,6 +56,17 @@ def test_every_executor_is_one_and_says_what_its_options_are():
         assert isinstance(executor(), Executor)
         assert executor.name == name
         assert all(option.metadata["summary"] for option in dataclasses.fields(executor))
+
+
+def test_a_process_that_does_not_hear_is_killed(monkeypatch):
+    monkeypatch.setattr(processes, "TO_END", 0.1)
+    worker = object.__new__(processes._Process)
+    worker.process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    worker.process.send_signal(signal.SIGSTOP)
+    os.waitpid(worker.process.pid, os.WUNTRACED)
+    worker.stop()
+    assert worker.process.returncode == -signal.SIGKILL
+    worker.process.communicate()
 
 
 @pytest.mark.parametrize(

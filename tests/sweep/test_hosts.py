@@ -17,7 +17,7 @@ from sweep.test_interruption import KILLED, tables
 
 import widebasin as laboratory
 from widebasin.studies.running import cost, meet
-from widebasin.sweep import UsageError, resolve
+from widebasin.sweep import UsageError, hosts, resolve
 from widebasin.sweep.cells import cells
 from widebasin.sweep.execution import Execution, Hosts
 from widebasin.sweep.plans import plan_for, plan_here
@@ -211,6 +211,21 @@ def test_a_state_is_sharded_over_the_devices_of_one_process():
         plan_for(odd, Execution(shard_parameters=True))
     with pytest.raises(ValueError, match="networks_at_once must be 1"):
         Plan(2, "scan", "cpu", devices=2, sharded=True)
+
+
+def test_what_hosts_must_have_in_common(tmp_path, monkeypatch):
+    told, parts = [], ("versions", "settings", "data")
+    monkeypatch.setattr(hosts, "alike", lambda value: told.append(value) or True)
+    monkeypatch.setattr(hosts, "agreed", lambda decide: decide() or "seen")
+    for data, keep in (("one", False), ("one", False), ("two", False), ("one", True)):
+        monkeypatch.setattr(hosts, "environment", lambda spec, data=data: dict.fromkeys(parts, data))
+        hosts.check_alike(resolve(Spec()), tmp_path, Execution(keep_parameters=keep))
+    asked, have = told[::3], told[1::3]
+    assert asked[0] == asked[1] == asked[2] != asked[3]
+    assert have[0] == have[1] == have[3] != have[2]
+    monkeypatch.setattr(hosts, "alike", lambda value: b"one" not in value)
+    with pytest.raises(UsageError, match="the hosts have different data, code, packages or settings"):
+        hosts.check_alike(resolve(Spec()), tmp_path, Execution())
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from sweep.test_interruption import KILLED, SWEEP, tables
 from widebasin.studies import Options, running
 from widebasin.studies.running import train_and_answer
 from widebasin.sweep import SweepError, UsageError, leases, resolve
-from widebasin.sweep.beginning import begin_or_continue
+from widebasin.sweep.beginning import begin_or_continue, join
 from widebasin.sweep.cells import cells
 from widebasin.sweep.events import GroupFinished
 from widebasin.sweep.execution import Execution
@@ -203,6 +203,15 @@ def test_networks_of_a_lost_machine_are_taken_over_in_cells_that_were_compiled_a
     pd.testing.assert_frame_equal(
         folder.results().drop(columns="seconds"), expected.results().drop(columns="seconds"), check_exact=True
     )
+
+
+def test_nobody_joins_a_process_that_trains_alone_as_it_leases_nothing(tmp_path):
+    shared, folder, alone = Execution(shard="1/2"), ResultsFolder(tmp_path), ResultsFolder(tmp_path)
+    begin_or_continue(folder, FEW, shared, overwrite=False)
+    assert join(folder, FEW, shared) is not None
+    with alone.locked():
+        assert join(folder, FEW, shared) is None
+    assert join(folder, FEW, shared) is not None
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from together import together
 
 from widebasin import environments, sam
 from widebasin.axis import Axis
@@ -179,6 +180,28 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 )
 def test_models_that_do_not_fit_the_environment_are_found_before_training(build, message):
     workload = replace(WORKLOAD, build=build)
+    with pytest.raises(DataError, match=message):
+        workload.problem(4, workload.recipe)
+
+
+@together(
+    "change, message",
+    [
+        ({"reward": jnp.zeros(1)}, r"reward of a step of Wrong must be a number, got float32\[1\]"),
+        ({"reward": jnp.zeros((), int)}, r"reward of a step of Wrong must be a number, got int32\[\]"),
+        ({"terminated": jnp.zeros(())}, r"terminated of a step of Wrong must be True or False, got float32\[\]"),
+        ({"state": jnp.zeros(2)}, r"a state like that of reset, int32\[2\], got float32\[2\]"),
+        ({"state": (jnp.zeros(2, int),)}, r"a state like that of reset, int32\[2\], got \(int32\[2\],\)"),
+        (tuple, r"step of Wrong must return an environments\.Step, got tuple"),
+    ],
+)
+def test_environments_that_return_something_else_are_found_before_training(change, message):
+    class Wrong(Corridor):
+        def step(self, state, action, key):
+            found = super().step(state, action, key)
+            return tuple(found) if change is tuple else found._replace(**change)
+
+    workload = replace(WORKLOAD, environment=Wrong(5), build=lambda width, key: ActorCritic(5, width, 2, key=key))
     with pytest.raises(DataError, match=message):
         workload.problem(4, workload.recipe)
 

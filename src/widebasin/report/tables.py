@@ -149,9 +149,13 @@ def row_decimals(metric: Metric, digits: int, *values: float) -> int:
 
 
 def gain_decimals(metric: Metric, gains: pd.DataFrame) -> int:
-    """Decimals of gains (rows of ``gain_table``) in text: two for percent if all are below one point."""
-    small = metric.percent and gains["gain"].abs().max() < 1
-    return 2 if small else decimals(metric, gains["baseline_value"])
+    """Decimals of gains (rows of ``gain_table``) in text: two for percent if all are below one point.
+
+    Otherwise those of the values, or enough for two digits of the median gain.
+    """
+    if metric.percent:
+        return 2 if gains["gain"].abs().max() < 1 else 1
+    return max(decimals(metric, gains["baseline_value"]), decimals(metric, gains["gain"]) - 2)
 
 
 def gains_table(gains: pd.DataFrame, wording: Wording) -> Table:

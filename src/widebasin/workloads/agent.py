@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from widebasin.axis import Axis
 from widebasin.data import DataError
-from widebasin.environments import Environment
+from widebasin.environments import Environment, Step
 from widebasin.sam import METHODS, method_named
 from widebasin.statistics import Metric
 from widebasin.training import ASCENTS, PPO, ProximalPolicy, Recipe, computing_in
@@ -106,8 +106,38 @@ class AgentWorkload(Workload):
         own = {axis.name: axis.single_value(self) for axis in self.axes} | dict(settings.standard.own)
         ascent = own.pop(ASCENT.name, ASCENTS[0])
         problem = ProximalPolicy(lambda key: self.build(width, key, **own), self.environment, recipe, self.ppo, ascent)
+        self._check_environment(problem)
         self._check_model(problem, width)
         return problem
+
+    def _check_environment(self, problem: ProximalPolicy) -> None:
+        """Raises ``DataError`` if a step of the environment leads to something else than it must."""
+        environment, which = self.environment, type(self.environment).__name__
+
+        def trace(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
+            try:
+                return jax.eval_shape(function, *arguments)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise DataError(f"{name} of {which} fails: {str(error).splitlines()[0]}") from error
+
+        with computing_in(problem.recipe.precision):
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            state = trace(environment.reset, "reset", key)
+            seen = trace(environment.observe, "observe", state)
+            found = trace(environment.step, "step", state, jax.ShapeDtypeStruct((), jnp.int32), key)
+        if not isinstance(seen, jax.ShapeDtypeStruct):
+            raise DataError(f"observe of {which} must return one array, got {type(seen).__name__}")
+        if not isinstance(found, Step):
+            raise DataError(f"step of {which} must return an environments.Step, got {type(found).__name__}")
+        if _shapes(state) != _shapes(found.state):
+            states = f"{_shapes(state)}, got {_shapes(found.state)}"
+            raise DataError(f"step of {which} must return a state like that of reset, {states}")
+        for name, kind in (("reward", jnp.floating), ("terminated", jnp.bool_), ("truncated", jnp.bool_)):
+            value = getattr(found, name)
+            fits = isinstance(value, jax.ShapeDtypeStruct) and value.shape == () and jnp.issubdtype(value.dtype, kind)
+            if not fits:
+                wanted = "a number" if kind is jnp.floating else "True or False"
+                raise DataError(f"{name} of a step of {which} must be {wanted}, got {_shapes(value)}")
 
     def _check_model(self, problem: ProximalPolicy, width: int) -> None:
         """Raises ``DataError`` if the model does not take an observation, or returns something else than it must."""
@@ -150,6 +180,10 @@ class AgentWorkload(Workload):
         """See ``Workload``: the environment and PPO with their settings."""
         said = f"{self.environment.record}, {self.ppo}"
         return {"name": said, "sha256": hashlib.sha256(said.encode()).hexdigest()}
+
+
+def _shapes(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)).replace("'", "")
 
 
 def _takes_ascent_loss(method: str) -> bool:

@@ -29,7 +29,7 @@ from widebasin.studies.instruments import (
     sharpness_instrument,
     stability_instrument,
 )
-from widebasin.studies.measuring import Instrument
+from widebasin.studies.measuring import SHOWN, Instrument
 from widebasin.studies.questions.measured import STUDY
 from widebasin.studies.study import Measures
 from widebasin.studies.tables import Tables
@@ -132,7 +132,12 @@ def _layers_table(layers: pd.DataFrame, wording: Wording) -> Table:
         for row in layers.to_dict("records")
     ]
     columns = ("network", "layer", "parameters", "sharpness", "trace ± s.e.")
-    return Table("Layers", columns, tuple(rows), "Of each layer's own block of the Hessian; first seed.")
+    return Table(
+        "Layers",
+        columns,
+        tuple(rows),
+        f"Of each layer's own block of the Hessian; first seed, at most {SHOWN} networks.",
+    )
 
 
 def _findings(found: Mapping[str, pd.DataFrame], layered: bool) -> list[str]:
