@@ -136,6 +136,18 @@ def test_a_click_on_a_point_shows_the_learning_curves_of_its_networks(opened):
     assert len(opened.all("#networks input:checked")) == 6
 
 
+def test_of_more_networks_than_curves_whole_pairs_are_shown_and_the_others_are_said(reader, tmp_path):
+    many = results(methods=("sgd", "sam"), label_noise=(0.0,), seeds=tuple(range(13)), diverged=lambda n: False)
+    file = tmp_path / "explore.html"
+    file.write_text(explorer(explored(many, epochs=2)))
+    reader.open(file)
+    reader.point_at(*markers(reader)[0], click=True)
+    names = reader.texts("#curves-legend li")
+    assert sorted(name.partition(",")[0] for name in names) == ["SAM"] * 6 + ["SGD"] * 6
+    assert {name.rpartition(" ")[2] for name in names} == set("012345")
+    assert "those of 14 more networks, of later seeds, are left out" in reader.one("#curves-note").text
+
+
 def test_the_keyboard_reaches_everything_and_moves_from_point_to_point(opened):
     reached = []
     for _ in range(60):
@@ -187,6 +199,16 @@ def test_networks_sort_by_any_column_and_filter_by_text_and_values(opened, what)
     assert opened.one("#count").text.startswith(f"3 of {count} networks")
     opened.one("#filter").send_keys(" size>3")
     assert "there is no column size" in opened.one("#count").text
+    opened.run("document.querySelector('#networks input[type=checkbox]').click()")
+    assert "there is no column size" in opened.one("#count").text
+    # As it is shown: nothing is below a value and equal to it.
+    shown = column("test accuracy (%)")[0]
+    opened.one("#filter").clear()
+    opened.one("#filter").send_keys(f"test={shown} test<{shown}")
+    assert not opened.rows("#networks")
+    opened.one("#filter").clear()
+    opened.one("#filter").send_keys(f"test={shown} test>={shown}")
+    assert opened.rows("#networks")
     opened.one("#filter").clear()
     opened.one("#filter").send_keys("diverged>0")
     assert len(opened.rows("#networks")) == 2
