@@ -75,6 +75,19 @@ def test_an_expired_lease_and_that_of_an_ended_process_are_taken_over(tmp_path, 
     assert not path.exists()
 
 
+def test_a_lease_expires_after_the_time_of_the_process_that_has_it(tmp_path):
+    folder = ResultsFolder(tmp_path)
+    patient, hasty = Leases(folder, 600), Leases(folder, 1)
+    now = patient._now(path_of(folder))
+    with patient.of(*PLACE):
+        os.utime(path_of(folder), (now - 100, now - 100))
+        assert hasty.holders() == [process_name()]
+        with hasty.of(*PLACE) as check:
+            assert check is None
+        os.utime(path_of(folder), (now - 1_000, now - 1_000))
+        assert patient.holders() == []
+
+
 def test_a_machine_of_the_same_name_is_another_one(tmp_path):
     """The number of its process may be that of none here, or of another one."""
     folder = ResultsFolder(tmp_path)

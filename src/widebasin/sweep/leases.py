@@ -34,7 +34,8 @@ class Leases:
 
     Args:
         folder: the results folder.
-        seconds: time after which a lease expires unless it is renewed.
+        seconds: time after which a lease of this process expires unless it is renewed; it stands in the lease, so that
+            others go by it.
     """
 
     def __init__(self, folder: ResultsFolder, seconds: float) -> None:
@@ -82,26 +83,41 @@ class Leases:
 
     def _take(self, path: Path) -> bool:
         """Whether this process has the lease now."""
-        if _created(path, self._owner):
+        if self._created(path):
             return True
         if not self._expired(path):
             return False
         # One process at a time replaces an expired lease, so that none takes the new lease for the expired one.
         replacing = path.with_name(f"{ASIDE}{path.name}")
-        if not _created(replacing, self._owner):
+        if not self._created(replacing):
             if self._expired(replacing):
                 replacing.unlink(missing_ok=True)
             return False
         try:
             if self._expired(path):
                 path.unlink(missing_ok=True)
-            return _created(path, self._owner)
+            return self._created(path)
         finally:
             replacing.unlink(missing_ok=True)
 
     def _expired(self, path: Path) -> bool:
         """Whether a lease was not renewed in time, or its process has ended; true if there is none."""
-        return _age(path, self._now(path)) > self.seconds or _ended(_owner_of(path))
+        return _age(path, self._now(path)) > self._seconds_of(path) or _ended(_owner_of(path))
+
+    def _seconds_of(self, path: Path) -> float:
+        """After how many seconds a lease expires; those of this process if it does not say."""
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            return float(path.read_text().partition("\n")[2])
+        return self.seconds
+
+    def _created(self, path: Path) -> bool:
+        """Whether the lease did not exist and is now there."""
+        try:
+            with path.open("x") as file:
+                file.write(f"{self._owner}\n{self.seconds:g}")
+        except FileExistsError:
+            return False
+        return True
 
     @staticmethod
     def _now(path: Path) -> float:
@@ -124,7 +140,7 @@ class Leases:
         """The processes whose leases have not expired."""
         paths = sorted(self._cells.glob("*/group-*.lease"))
         now = self._now(paths[0]) if paths else 0.0
-        owners = {_owner_of(path) for path in paths if _age(path, now) <= self.seconds}
+        owners = {_owner_of(path) for path in paths if _age(path, now) <= self._seconds_of(path)}
         return sorted({_process(owner) for owner in owners if owner and not _ended(owner)})
 
     def tidy(self) -> None:
@@ -156,16 +172,6 @@ def _ended(owner: str) -> bool:
 
 def _owner_of(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text().partition("\n")[0]
     except FileNotFoundError:
         return ""
-
-
-def _created(path: Path, owner: str) -> bool:
-    """Whether the lease did not exist and is now there."""
-    try:
-        with path.open("x") as file:
-            file.write(owner)
-    except FileExistsError:
-        return False
-    return True

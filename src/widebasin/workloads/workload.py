@@ -289,6 +289,8 @@ class SupervisedWorkload(Workload):
         refuse_unless("objective", self.objective, isinstance(self.objective, Objective), wanted)
         wanted = "a function without arguments that returns a Dataset"
         refuse_unless("load", self.load, takes(self.load), wanted)
+        wanted = "a tuple of names of axes, such as ('dropout',)"
+        refuse_unless("given", self.given, isinstance(self.given, tuple), wanted)
         own = {axis.name: None for axis in self.axes if not axis.traced}
         wanted = f"a function of {', '.join(('width', 'key', *own))} that returns a model"
         refuse_unless("build", self.build, takes(self.build, 1, None, **own), wanted)
