@@ -85,9 +85,9 @@ class Forecast:
         if self != Forecast(dry_run=self.dry_run) and not self.dry_run:
             name, value = next((n, v) for n, v in vars(self).items() if v != vars(Forecast())[n])
             raise UsageError(name, value, "needs --dry-run, which shows costs and writes nothing")
-        if self.accelerator is None and self != Forecast(dry_run=self.dry_run):
-            name = "efficiency" if self.accelerators == 1 else "accelerators"
-            raise UsageError(name, getattr(self, name), f"needs --accelerator, one of {', '.join(ACCELERATORS)}")
+        for name in ("accelerators", "efficiency"):
+            if self.accelerator is None and (value := getattr(self, name)) != getattr(Forecast(), name):
+                raise UsageError(name, value, f"needs --accelerator, one of {', '.join(ACCELERATORS)}")
         return self.dry_run
 
     @property

@@ -134,8 +134,11 @@ def test_what_are_no_arrays_of_numbers_is_refused():
         listed.__post_init__()
     with pytest.raises(ValueError, match=r"targets of small must be numbers, got <U1: numpy\.unique"):
         in_memory(targets=np.array(["a", "b"] * 6))
-    with pytest.raises(ValueError, match=r"targets of small has integers beyond 32 bits, which would wrap"):
-        in_memory(targets=np.full(12, 2**40), num_classes=None)
+    for beyond in (2**31, -(2**31) - 1, np.iinfo(np.int64).min):
+        with pytest.raises(ValueError, match=r"targets of small has integers beyond 32 bits, which wrap: numpy"):
+            in_memory(targets=np.full(12, beyond), num_classes=None)
+    for targets in (np.full(12, -(2**31)), np.full(12, 2**32 - 1, np.uint64)):
+        assert in_memory(targets=targets, num_classes=None).num_classes is None
     with pytest.raises(ValueError, match="targets of small must be real, got complex128"):
         in_memory(targets=np.full(12, 1j), num_classes=None)
 

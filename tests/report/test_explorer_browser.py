@@ -212,6 +212,10 @@ def test_networks_sort_by_any_column_and_filter_by_text_and_values(opened, what)
     opened.one("#filter").clear()
     opened.one("#filter").send_keys("diverged>0")
     assert len(opened.rows("#networks")) == 2
+    for said, rows in (("diverged<1", count - 2), ("label_noise>=20%", count // 2), ("width<100", count // 2)):
+        opened.one("#filter").clear()
+        opened.one("#filter").send_keys(said)
+        assert opened.one("#count").text.startswith(f"{rows} of {count} networks"), said
 
 
 def test_methods_and_settings_can_be_left_out(opened):

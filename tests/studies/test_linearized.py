@@ -87,7 +87,7 @@ def test_figures_draw_every_method_at_its_own_radius():
 def test_one_scale_is_told_of_once():
     findings = answered(tables(scales=(100.0,)), output_scale=(100.0,)).findings
     assert [finding.split(",")[0] for finding in findings if "alpha = 100;" in finding] == [
-        "Where the network is linear (alpha = 100; 90.0% of the activations are unchanged after SGD)"
+        "At one scale (alpha = 100; 90.0% of the activations are unchanged after SGD)"
     ]
     assert "SAM loses beyond the spread of the seeds at 0 of 1 scales." in findings
 

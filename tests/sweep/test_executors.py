@@ -83,6 +83,7 @@ def test_a_process_that_does_not_hear_is_killed(monkeypatch):
             {"processes": 2, "executor_options": ("retries=-1",)},
             "'retries=-1': retries must be finite and not negative",
         ),
+        ({"executor": "slurm", "executor_options": "memory=nan"}, "'memory=nan': memory must be finite"),
         ({"executor": "slurm", "executor_options": ("gpu=1",)}, "'gpu=1': slurm knows partition, account"),
         ({"executor_options": ("gpus=1",)}, "'gpus=1': local has no options"),
     ],

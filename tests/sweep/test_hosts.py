@@ -220,19 +220,29 @@ def test_what_hosts_must_have_in_common(tmp_path, monkeypatch):
     for data, keep in (("one", False), ("one", False), ("two", False), ("one", True)):
         monkeypatch.setattr(hosts, "environment", lambda spec, data=data: dict.fromkeys(parts, data))
         hosts.check_alike(resolve(Spec()), tmp_path, Execution(keep_parameters=keep))
-    asked, have = told[::3], told[1::3]
+    asked, have = told[::5], [told[at + 1 : at + 4] for at in range(0, len(told), 5)]
     assert asked[0] == asked[1] == asked[2] != asked[3]
-    assert have[0] == have[1] == have[3] != have[2]
+    assert have[0] == have[1] == have[3]
+    assert all(mine != theirs for mine, theirs in zip(have[0], have[2], strict=True))
     monkeypatch.setattr(hosts, "alike", lambda value: b"one" not in value)
-    with pytest.raises(UsageError, match="the hosts have different data, code, packages or settings"):
+    with pytest.raises(UsageError, match="the hosts differ in their versions of Python"):
         hosts.check_alike(resolve(Spec()), tmp_path, Execution())
+
+    def fails(spec):
+        raise KeyError("data")
+
+    monkeypatch.setattr(hosts, "environment", fails)
+    for same in (True, False):  # on all hosts, or on this one alone
+        monkeypatch.setattr(hosts, "alike", lambda value, same=same: same or not value.startswith(b"host 1: "))
+        with pytest.raises(KeyError, match="data"):
+            hosts.check_alike(resolve(Spec()), tmp_path, Execution())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ((("--seed", "1"), ("--seed", "2")), "the hosts were asked for different networks; give all the same command"),
+        ((("--seed", "1"), ("--seed", "2")), "the hosts were given different commands; give all the same"),
         ((("--out", "a"), ("--out", "b")), "is not the same folder on all hosts; give one that all see"),
         ((("--hosts", "1/2@WHERE"), ("--hosts", "2/3@WHERE")), "2 hosts have met, but this one was told of 3"),
     ],

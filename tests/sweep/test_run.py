@@ -436,3 +436,19 @@ def test_parameters_asked_for_later_are_trained_again(kept, tmp_path):
     after = folder.results()
     assert after["parameters"].tolist() == ["cells/digits-mlp-width-3-sgd/group-0.parameters:0"]
     pd.testing.assert_frame_equal(after.drop(columns=["seconds", "parameters"]), before, check_exact=True)
+
+
+@pytest.mark.slow
+def test_random_numbers_of_another_offset_are_not_mixed_with_those_of_old_folders(tmp_path):
+    small = Spec(widths=(3,), methods=("sgd",), seeds=1, epochs=1)
+    folder = run(small, tmp_path / "r")
+    record = folder.run_record()
+    assert record["environments"][0]["settings"].pop("JAX_RANDOM_SEED_OFFSET") == "0"
+    folder.write_run_record(record)
+    jax.config.update("jax_random_seed_offset", 5)
+    try:
+        with pytest.raises(UsageError, match="JAX_RANDOM_SEED_OFFSET = '0', but here it is '5'"):
+            run(small, folder.path)
+    finally:
+        jax.config.update("jax_random_seed_offset", 0)
+    run(small, folder.path)

@@ -94,7 +94,6 @@ def test_a_bad_spec_is_an_error_naming_argument_value_and_remedy(spec, argument,
         (Execution(networks_at_once=0), "networks_at_once"),
         (Execution(checkpoint_seconds=-1.0), "checkpoint_seconds"),
         (Execution(checkpoint_seconds=float("nan")), "checkpoint_seconds"),
-        (Execution(executor="slurm", executor_options="memory=nan"), "executor_options"),
     ],
 )
 def test_a_bad_execution_is_an_error_naming_the_argument(execution, argument):

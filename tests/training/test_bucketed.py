@@ -175,6 +175,13 @@ def problem_of(dataset, buckets, sizes, batch_size=4):
     return Bucketed(Averaged, dataset, sizes, CLASSIFICATION, recipe, buckets=buckets)
 
 
+def test_buckets_of_other_examples_are_refused():
+    _, dataset, _ = numbered(20, (2, 5))
+    _, _, fewer = numbered(10, (2, 5))
+    with pytest.raises(ValueError, match="one entry for each of the 20 examples of numbered, got 10"):
+        problem_of(dataset, fewer, SplitSizes(10, 5, 5))
+
+
 @st.composite
 def splits(draw):
     examples = draw(st.integers(8, 80))

@@ -127,6 +127,8 @@ def test_the_value_of_an_example_is_a_number(value, shape):
 def test_truth_values_and_integers_are_numbers_that_can_be_averaged():
     outputs, targets = jnp.eye(3), jnp.array([0, 1, 1])
     top = Metric("top1", True)
+    with pytest.raises(ValueError, match="loss of an example must be of floating point, got bool"):
+        Objective(lambda o, t: jnp.argmax(o) != t).of_examples(outputs, targets)
     for right in (lambda o, t: jnp.argmax(o) == t, lambda o, t: (jnp.argmax(o) == t, jnp.int32(2))):
         values, weights = Objective(cross_entropy, {top: right}).of_examples(outputs, targets)["top1"]
         assert values.tolist() == [1.0, 1.0, 0.0]

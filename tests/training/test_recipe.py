@@ -16,6 +16,11 @@ def test_step_schedule_decays_at_the_milestones():
     assert values == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_milestones_in_one_step_all_count():
+    schedule = recipe(epochs=1, milestones=(0.5, 0.75)).relative_learning_rate(2)
+    assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([1.0, 0.01])
+
+
 def test_cosine_schedule_ends_at_zero():
     relative = recipe(schedule="cosine").relative_learning_rate(steps_per_epoch=10)
     steps = np.arange(0, 41, 5)
@@ -85,7 +90,6 @@ def test_the_optimizer_counts_the_steps_of_the_warmup():
         ("learning_rate", np.nan),
         ("schedule", "stepp"),
         ("milestones", (50.0, 75.0)),
-        ("milestones", (0.5, 0.5)),
         ("decay", np.nan),
         ("optimizer", "sgdm"),
         ("momentum", 1.5),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +138,8 @@ def test_divergence_is_remembered_by_checkpoints(program, tmp_path):
     assert_same(continued, whole)
     with pytest.raises(CheckpointError, match="of other points or with another recipe"):
         train(program, GROUP, checkpoints=Checkpoints(tmp_path / "c"))
+    turned = [dataclasses.replace(point, axes=point.axes[::-1]) for point in wild]
+    assert_same(train(program, turned, checkpoints=Checkpoints(tmp_path / "c")), whole)
 
 
 @pytest.mark.slow

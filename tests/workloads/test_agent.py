@@ -95,7 +95,12 @@ def test_environments_are_recorded_by_class_and_settings():
     records = [replace(WORKLOAD, environment=Corridor(length)).data_record() for length in (5, 5, 6)]
     assert records[0] == records[1] != records[2]
     mazes = [np.zeros(2_000), np.zeros(2_000), np.where(np.arange(2_000) == 1_000, 1e-9, 0)]
-    for values in (mazes, [np.sin, np.sin, np.cos], [jnp.zeros(2), jnp.zeros(2), jnp.ones(2)]):
+    keys = [jax.random.key(seed) for seed in (0, 0, 1)]
+
+    class Rule:
+        pass
+
+    for values in (mazes, keys, [[one] for one in mazes], [{"a", "b"}, {"b", "a"}, {"a", "c"}], [Rule(), Rule(), Rule]):
         drawn = [Corridor(5) for _ in values]
         for environment, value in zip(drawn, values, strict=True):
             environment.more = value
@@ -188,10 +193,10 @@ def test_models_that_do_not_fit_the_environment_are_found_before_training(build,
     "change, message",
     [
         ({"reward": jnp.zeros(1)}, r"reward of a step of Wrong must be a number, got float32\[1\]"),
-        ({"reward": jnp.zeros((), int)}, r"reward of a step of Wrong must be a number, got int32\[\]"),
+        ({"reward": jnp.zeros((), complex)}, r"reward of a step of Wrong must be a number, got complex64\[\]"),
         ({"terminated": jnp.zeros(())}, r"terminated of a step of Wrong must be True or False, got float32\[\]"),
-        ({"state": jnp.zeros(2)}, r"a state like that of reset, int32\[2\], got float32\[2\]"),
-        ({"state": (jnp.zeros(2, int),)}, r"a state like that of reset, int32\[2\], got \(int32\[2\],\)"),
+        ({"state": jnp.zeros(2)}, r"a state like that of reset \(int32\[2\]\), got float32\[2\]"),
+        ({"state": (jnp.zeros(2, int),)}, r"a state like that of reset \(int32\[2\]\), got \(int32\[2\],\)"),
         (tuple, r"step of Wrong must return an environments\.Step, got tuple"),
     ],
 )
@@ -201,9 +206,25 @@ def test_environments_that_return_something_else_are_found_before_training(chang
             found = super().step(state, action, key)
             return tuple(found) if change is tuple else found._replace(**change)
 
-    workload = replace(WORKLOAD, environment=Wrong(5), build=lambda width, key: ActorCritic(5, width, 2, key=key))
+    workload = replace(WORKLOAD, environment=Wrong(5), build=lambda width, key: ActorCritic(5, 2, 2, key=key))
     with pytest.raises(DataError, match=message):
         workload.problem(4, workload.recipe)
+
+
+def test_rewards_may_be_whole_numbers_and_states_keep_the_action_in_double_precision():
+    class Counting(Corridor):
+        def reset(self, key):
+            return jnp.zeros((), int)
+
+        def observe(self, state):
+            return jax.nn.one_hot(state, self.length)
+
+        def step(self, state, action, key):
+            return Step(action, jnp.ones((), int), action == 0, jnp.zeros((), bool))
+
+    workload = replace(WORKLOAD, environment=Counting(5), build=lambda width, key: ActorCritic(5, 2, 2, key=key))
+    for precision in ("float32", "float64"):
+        workload.problem(4, replace(workload.recipe, precision=precision))
 
 
 def test_models_with_dropout_are_refused():

@@ -85,9 +85,11 @@ class Dataset:
                 if leaf.dtype.kind == "c":
                     remedy = "give real and imaginary parts as numbers of their own"
                     raise ValueError(f"{name} of {self.name} must be real, got {leaf.dtype}: {remedy}")
-                if leaf.dtype.kind in "iu" and leaf.dtype.itemsize > 4 and leaf.size and np.abs(leaf).max() >= 2**31:
-                    remedy = "use astype(numpy.float32), or smaller numbers"
-                    raise ValueError(f"{name} of {self.name} has integers beyond 32 bits, which would wrap: {remedy}")
+                if leaf.dtype.kind in "iu" and leaf.dtype.itemsize > 4 and leaf.size:
+                    fits = np.iinfo(np.uint32 if leaf.dtype.kind == "u" else np.int32)
+                    if leaf.min() < fits.min or leaf.max() > fits.max:
+                        remedy = "numpy.unique(..., return_inverse=True)[1] numbers them, float32 measures"
+                        raise ValueError(f"{name} of {self.name} has integers beyond 32 bits, which wrap: {remedy}")
         lengths = {
             f"{name}{jax.tree_util.keystr(path)}": len(leaf)
             for name, tree in (("inputs", self.inputs), ("targets", self.targets))

@@ -77,12 +77,27 @@ class Environment(abc.ABC):
 
 
 def _written(value: Any) -> str:
-    """An attribute in words that are the same in every process, and others where what it does is another."""
-    if isinstance(value, (np.ndarray, jax.Array)):
-        array = np.asarray(value)
-        digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
-        return f"{array.dtype}{list(array.shape)} {digest}"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
+    """An attribute in words that are the same in every process: digests of arrays, of functions only the name."""
+    leaves, structure = jax.tree.flatten(value)
     # Where an object lies in memory says nothing of it.
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(structure.unflatten(map(_Written, leaves))))
+
+
+class _Written:
+    """A leaf that is written as ``_written`` says."""
+
+    def __init__(self, leaf: Any) -> None:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        self.leaf = leaf
+
+    def __repr__(self) -> str:
+        leaf = self.leaf
+        if isinstance(leaf, (np.ndarray, jax.Array)):
+            array = np.asarray(leaf)
+            return f"{array.dtype}{list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+        if callable(leaf) and hasattr(leaf, "__qualname__"):
+            return f"{leaf.__module__}.{leaf.__qualname__}"
+        if isinstance(leaf, (set, frozenset)):
+            return repr(sorted(leaf, key=repr))
+        return repr(leaf)

@@ -367,7 +367,7 @@
       } else if (Number.isNaN(bound)) wrong.push(`${wanted} is not a number`);
       else {
         // As it is shown, so that no row is both below and equal to what a reader sees.
-        const seen = (row) => (finite(one.value(row)) ? Number(one.text(row).replaceAll(",", "")) : one.value(row));
+        const seen = (row) => { const shown = parseFloat(one.text(row).replaceAll(",", "")); return Number.isNaN(shown) ? one.value(row) : shown; };
         found.push((row) => typeof one.value(row) === "number" && COMPARE[relation](seen(row), bound));
       }
     }

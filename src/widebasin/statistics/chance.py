@@ -39,10 +39,10 @@ def at_chance(results: pd.DataFrame, design: Design, chance: float) -> pd.Series
 
 
 def beyond_chance(trials: pd.DataFrame, results: pd.DataFrame, design: Design, chance: float | None) -> pd.DataFrame:
-    """The trials of which at least one network has learned something; all of them if it is not known what guessing is.
+    """The trials of which not all networks ended at chance; all of them if it is not known what guessing reaches.
 
     Args:
-        trials: rows with a ``width``, ``method`` and the columns of a trial, ``learning_rate`` and ``rho``.
+        trials: rows with a ``parametrization``, ``width``, ``method``, ``learning_rate`` and ``rho``.
         results: rows of results.parquet.
         design: see ``at_chance``.
         chance: accuracy of guessing.

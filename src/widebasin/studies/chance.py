@@ -49,7 +49,7 @@ def _count(stuck: pd.Series, chance: float, wording: Wording) -> str:
 
 
 def _gains(tables: Tables, stuck: pd.Series, select: str, at: str, several: bool) -> list[str]:
-    """The gains at an epoch, named if there are several, without the seeds for which a network compared ended so."""
+    """The gains at an epoch, named if there are several, without the seeds for which one of the two ended at chance."""
     design, wording = tables.design, tables.wording
     gains = gain_table(tables.results, design, select, at)
     paired = paired_gains(tables.results, design, select, at)
@@ -63,8 +63,10 @@ def _gains(tables: Tables, stuck: pd.Series, select: str, at: str, several: bool
         if rows["stuck"].any():
             network = wording.network(rows.iloc[0], settings)
             changed.append(f"{network}: {_without(rows, wording, digits)}")
+    if not changed:
+        return []
     subject = f"Gains at the {at} epoch" if several else "Gains"
-    return [f"{subject} without the seeds in which a network compared ended so: {'; '.join(changed)}."] * bool(changed)
+    return [f"{subject} without the seeds in which a network compared ended so: {'; '.join(changed)}."]
 
 
 def _without(rows: pd.DataFrame, wording: Wording, digits: int) -> str:

@@ -184,7 +184,7 @@ def comparisons(gains: pd.DataFrame, paired: pd.DataFrame, wording: Wording, ref
         gains: rows of ``gain_table``, one per method.
         paired: rows of ``paired_gains``.
         wording: the wording of both tables.
-        reference: the method that the others are compared with in the second sentence; may be missing.
+        reference: the method that the others are also compared with; may be missing.
     """
     digits = gain_decimals(wording.metric, gains)
     ranked = gains.sort_values("gain", ascending=False, kind="stable")

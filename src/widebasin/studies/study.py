@@ -79,8 +79,8 @@ class Study:
         answered_by: module in ``studies.answers``, if not named like the study; with its package if it is elsewhere,
             such as your own study in one file with its question.
         compares: whether the answer needs the baseline and another method.
-        gains: the gains that the report shows: ``chosen``, at the epoch of the options, ``both``, at either epoch, or
-            ``none``.
+        gains: at which epochs the report shows the gains that the files have: ``chosen``, at that of the options,
+            ``both``, at either, or ``none``; by default ``chosen`` if the study compares.
         example: flags of a second example in the help.
         measures: whether the trained networks are measured; if so, their parameters are kept.
         of_examples: whether it needs a data set of examples, as all studies do that measure.
@@ -97,7 +97,7 @@ class Study:
     order: int = 0
     answered_by: str = ""
     compares: bool = True
-    gains: Literal["chosen", "both", "none"] = "chosen"
+    gains: Literal["chosen", "both", "none"] | None = None
     example: str = "--widths 8 32 128 --seeds 10 --out results/more-seeds"
     measures: bool = False
     of_examples: bool = False
@@ -109,7 +109,9 @@ class Study:
 
     def epochs_of_gains(self, options: "Options") -> tuple[str, ...]:
         """The epochs at which the report shows gains; none if it shows no gains."""
-        return {"chosen": (options.at,), "both": ("final", "best"), "none": ()}[self.gains]
+        return {"chosen": (options.at,), "both": EPOCHS, "none": ()}[
+            self.gains or ("chosen" if self.compares else "none")
+        ]
 
     @property
     def needs_examples(self) -> bool:

@@ -27,6 +27,9 @@ from widebasin.workloads.files import code_digest, names_file
 # Flags of XLA that decide no result: a sweep may go on with other ones.
 DECIDING_NOTHING = ("--xla_force_host_platform_device_count", "--xla_dump")
 
+# Settings that were not recorded once -> what they then were.
+NOT_RECORDED = {"JAX_RANDOM_SEED_OFFSET": "0"}
+
 
 def begin_or_continue(
     folder: ResultsFolder,
@@ -217,7 +220,7 @@ def _continue_record(folder: ResultsFolder, spec: Resolved, keep_parameters: boo
             theirs, ours = there["versions"].get("widebasin"), here["versions"]["widebasin"]
             raise folder.refused(f"of widebasin {theirs}, but this is {ours}", "continue with that version")
         for name, ours in here["settings"].items():
-            theirs = there.get("settings", {}).get(name, ours)
+            theirs = there.get("settings", {}).get(name, NOT_RECORDED.get(name, ours))
             if theirs != ours:
                 which = f"with {name} = {theirs!r}, but here it is {ours!r}, which may change results"
                 raise folder.refused(which, "restore the old value")
@@ -291,7 +294,8 @@ def _settings() -> dict[str, str]:
     flags = os.environ.get("XLA_FLAGS", "").split()
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     offset = jax.config.values["jax_random_seed_offset"]
-    return ({"JAX_RANDOM_SEED_OFFSET": str(offset)} if offset else {}) | {
+    return {
+        "JAX_RANDOM_SEED_OFFSET": str(offset),
         "JAX_DEFAULT_MATMUL_PRECISION": str(precision or ""),
         "XLA_FLAGS": " ".join(sorted(flag for flag in flags if not flag.startswith(DECIDING_NOTHING))),
     }

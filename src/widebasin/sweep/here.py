@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from widebasin.shown import first_line
 from widebasin.sweep.beginning import begin_or_continue, join
-from widebasin.sweep.cells import Cell, cells, cells_of, contains
+from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, UsageError
 from widebasin.sweep.events import Failed, Finished, Listener, Started, to_all
 from widebasin.sweep.execution import Execution
@@ -60,15 +60,15 @@ def train_here(job: Job, tell: Listener, train: Train | None = None) -> None:
         return
     plans = _shared(folder, spec, execution, leases, plans)
     now = folder.spec()
-    if not contains(now, spec):
-        different = "; ".join(differences(now, spec))
-        raise SweepError(f"{path} is in use for another spec, which others have begun just now ({different})")
+    if different := "; ".join(differences(now, spec)):
+        another = f"{path} now has another sweep, which another process has begun or extended just now ({different})"
+        raise SweepError(f"{another}; choose another --out, or ask for that sweep")
     groups = _train_missing(folder, plans, job, tell, train)
     # Seen without the lock, for which all would wait in turn.
     if not folder.is_finished():
         with folder.locked():
             # Those who have extended the sweep since then merge it themselves.
-            if not folder.is_finished() and folder.spec() == now:
+            if not folder.is_finished() and not differences(folder.spec(), now):
                 folder.merge(groups)
 
 

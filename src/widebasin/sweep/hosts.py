@@ -10,7 +10,6 @@ from typing import cast
 
 import jax
 
-from widebasin.data import DataError
 from widebasin.shown import first_line
 from widebasin.sweep.beginning import environment
 from widebasin.sweep.cells import Cell
@@ -28,6 +27,13 @@ from widebasin.training.hosts import HostLost, agreed, alike
 
 # Seconds for which a file on another host may not be seen.
 HIDDEN = 10
+
+# Parts of the record of an environment in which hosts must not differ, in words.
+DIFFERING = {
+    "versions": "their versions of Python or of packages",
+    "settings": "settings of JAX, in the code of the workload or in its files",
+    "data": "their data",
+}
 
 # A group of networks to train, the reason why host 0 has ended, or nothing more to do.
 Order = tuple[Cell, Plan, int] | str | None
@@ -85,18 +91,18 @@ def check_alike(spec: Resolved, path: Path, execution: Execution) -> None:
         UsageError: on every host, if not.
     """
     if not alike(f"{spec_toml(spec)}{execution.keep_parameters}".encode()):
-        raise UsageError(
-            "hosts", execution.hosts, "the hosts were asked for different networks; give all the same command"
-        )
-    error = None
+        raise UsageError("hosts", execution.hosts, "the hosts were given different commands; give all the same")
+    failed, here = None, {}
     try:
         here = environment(spec)
-        record = json.dumps({name: here[name] for name in ("versions", "settings", "data")}, sort_keys=True)
-    except (DataError, OSError) as found:  # the others wait for an answer
-        record, error = f"{jax.process_index()}: {found}", found
-    if not alike(record.encode()):
-        remedy = "the hosts have different data, code, packages or settings of JAX; give all the same"
-        raise error or UsageError("hosts", execution.hosts, remedy)
+    except Exception as error:  # the others wait for an answer
+        failed = error
+    for part, words in DIFFERING.items():
+        mine = f"host {jax.process_index() + 1}: {failed}" if failed else json.dumps(here[part], sort_keys=True)
+        if not alike(mine.encode()):
+            raise failed or UsageError("hosts", execution.hosts, f"the hosts differ in {words}; give all the same")
+    if failed:
+        raise failed
     name = agreed(lambda: f".seen-{os.urandom(8).hex()}")
     probe = path / name
     if jax.process_index() == 0:

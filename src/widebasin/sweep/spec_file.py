@@ -193,7 +193,8 @@ def spec_toml(spec: Resolved) -> str:
     text = tomli_w.dumps({"format": FORMAT} | table)
 
     def in_one_line(array: re.Match[str]) -> str:
-        return f"[{' '.join(line.strip() for line in array[1].split(chr(10))).rstrip(',')}]"
+        lines = array[1].split("\n")  # ``splitlines`` would also split texts, at other characters
+        return f"[{' '.join(line.strip() for line in lines).rstrip(',')}]"
 
     return re.sub(r"\[\n(.*?)\n\]", in_one_line, text, flags=re.DOTALL)
 

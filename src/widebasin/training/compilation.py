@@ -36,14 +36,16 @@ def keep_compiled_programs() -> None:
 def _replace_damaged(folder: Path) -> None:
     """Lets JAX keep a program anew, without a word, where a full disk or a killed process left only a part of it.
 
-    JAX itself would warn in every process from then on, as it never writes over what is there.
+    JAX itself would warn in every process from then on, as it never writes over what is there. It has no other place to
+    hear of that; as the warning does not say which of the programs of a name it is, all of these are forgotten.
     """
     usual = warnings.showwarning
 
     def show(message: Warning | str, *arguments: Any, **named: Any) -> None:
         if damaged := UNREADABLE.match(str(message)):
-            for entry in folder.glob(f"{damaged[1]}-*"):
-                entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for entry in folder.glob(f"{damaged[1]}-*"):
+                    entry.unlink(missing_ok=True)
         else:
             usual(message, *arguments, **named)
 

@@ -17,9 +17,10 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """A context that fixes all JAX settings that affect results, except the precision of matrix products.
+    """A context that fixes all JAX settings that affect results, except the precision of matrix products and the offset
+    of random seeds.
 
-    That precision is set by the user and recorded with a sweep.
+    These two are set by the user and recorded with a sweep.
 
     64-bit types are enabled as the precision needs. Keys use Threefry, and random numbers do not depend on how arrays
     are split over devices. Types and ranks are promoted as in NumPy, and divergence raises no error, because training

@@ -76,6 +76,9 @@ class Objective:
                     f"the {name} of an example must be a number, or the pair (sum of values, sum of weights), and has "
                     f"shape {shapes}: give its sum or mean"
                 )
+        loss = found[LOSS.name][0] if isinstance(found[LOSS.name], tuple) else found[LOSS.name]
+        if not jnp.issubdtype(loss.dtype, jnp.inexact):
+            raise ValueError(f"the loss of an example must be of floating point, got {loss.dtype}: it has no slope")
         # Whether an answer is right may be a truth value, and a number of positions an integer; their means are not.
         found = jax.tree.map(_floating, found)
         return {name: value if isinstance(value, tuple) else (value, 1) for name, value in found.items()}

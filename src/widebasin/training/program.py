@@ -116,8 +116,9 @@ class Program:
                 raise ValueError(f"seed must be a whole number in [0, 2**32), got {point.seed} in {point}")
             if names != {name for name, _ in points[0].axes}:
                 raise ValueError(f"{point} has other axes than {points[0]}: give all points values on the same")
-            if not 0 <= point.get("label_noise", 0.0) < 1:
-                raise ValueError(f"label_noise must be in [0, 1), got {point['label_noise']} in {point}")
+            for name in ("label_noise", "sparsity"):
+                if not 0 <= point.get(name, 0.0) < 1:
+                    raise ValueError(f"{name} must be in [0, 1), got {point[name]} in {point}")
             for name in ALWAYS:
                 if not (math.isfinite(point[name]) and point[name] >= 0):
                     raise ValueError(f"{name} must be a finite number >= 0, got {point[name]} in {point}")

@@ -66,10 +66,10 @@ class Recipe:
             ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
             (
                 "milestones",
-                "different fractions of training, as in (0.5, 0.75)",
+                "a tuple of fractions of training, as in (0.5, 0.75)",
                 _fractions(self.milestones),
             ),
-            ("decay", "a finite number > 0", 0 < self.decay < math.inf),
+            ("decay", "a finite number >= 0", 0 <= self.decay < math.inf),
             ("optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer in OPTIMIZERS),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
             ("weight_decay", "a finite number >= 0", finite(self.weight_decay) and self.weight_decay >= 0),
@@ -96,7 +96,10 @@ class Recipe:
     def _schedule(self, steps_per_epoch: int) -> optax.Schedule:
         steps = self.epochs * steps_per_epoch
         if self.schedule == "step":
-            return optax.piecewise_constant_schedule(1.0, {int(m * steps): self.decay for m in self.milestones})
+            factors: dict[int, float] = {}
+            for milestone in self.milestones:  # several may come in one step
+                factors[int(milestone * steps)] = factors.get(int(milestone * steps), 1.0) * self.decay
+            return optax.piecewise_constant_schedule(1.0, factors)
         if self.schedule == "cosine":
             return optax.cosine_decay_schedule(1.0, max(steps, 1))
         if self.schedule == "linear":
@@ -140,5 +143,4 @@ class Recipe:
 
 
 def _fractions(values: Any) -> bool:
-    """Whether values are a tuple of different numbers within 0 and 1."""
-    return isinstance(values, tuple) and len(set(values)) == len(values) and all(0 < value < 1 for value in values)
+    return isinstance(values, tuple) and all(0 < value < 1 for value in values)

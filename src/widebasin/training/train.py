@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import jax
 import numpy as np
@@ -13,7 +14,6 @@ from widebasin.training.checkpoint import Checkpoints
 from widebasin.training.point import Point
 from widebasin.training.problem import PARTS
 from widebasin.training.program import Program
-from widebasin.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def train(
     seconds_before = np.zeros((), np.float64)
     first = 0
     if checkpoints is not None:
-        checkpoints.run = _digest(points, program.problem.recipe)
+        checkpoints.run = _digest(points, program)
         like = (state, history, final, diverged_epoch, seconds_before, hyperparameters.mask)
         with program.computing():
             restored = checkpoints.restore(like)
@@ -170,13 +170,15 @@ def train(
     )
 
 
-def _digest(points: Sequence[Point], recipe: Recipe) -> str:
+def _digest(points: Sequence[Point], program: Program) -> str:
     """What tells the checkpoints of a run from those of another one whose arrays have the same shapes."""
     values = [
-        (int(point.seed), [(name, one if isinstance(one, str) else float(one)) for name, one in point.axes])
+        (int(point.seed), sorted((name, one if isinstance(one, str) else float(one)) for name, one in point.axes))
         for point in points
     ]
-    return hashlib.sha256(f"{values} {recipe}".encode()).hexdigest()[:16]
+    recipe = {name: float(one) if isinstance(one, Real) else one for name, one in vars(program.problem.recipe).items()}
+    method = type(program.method_at(0.0)).__qualname__
+    return hashlib.sha256(f"{values} {recipe} {method}".encode()).hexdigest()[:16]
 
 
 def _without_filling(tree: PyTree, networks: int) -> PyTree:

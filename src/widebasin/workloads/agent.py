@@ -15,6 +15,7 @@ from widebasin.axis import Axis
 from widebasin.data import DataError
 from widebasin.environments import Environment, Step
 from widebasin.sam import METHODS, method_named
+from widebasin.shown import first_line
 from widebasin.statistics import Metric
 from widebasin.training import ASCENTS, PPO, ProximalPolicy, Recipe, computing_in
 from widebasin.training.agent import DEFAULTS, METRICS
@@ -117,26 +118,31 @@ class AgentWorkload(Workload):
         def trace(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
             try:
                 return jax.eval_shape(function, *arguments)
-            except (TypeError, ValueError, AttributeError) as error:
-                raise DataError(f"{name} of {which} fails: {str(error).splitlines()[0]}") from error
+            except Exception as error:  # whatever the user's code raises
+                raise DataError(f"{name} of {which} fails: {first_line(error)}") from error
 
         with computing_in(problem.recipe.precision):
             key = jax.eval_shape(lambda: jax.random.key(0))
             state = trace(environment.reset, "reset", key)
             seen = trace(environment.observe, "observe", state)
-            found = trace(environment.step, "step", state, jax.ShapeDtypeStruct((), jnp.int32), key)
+            # Its type depends on whether training enables JAX's 64-bit types.
+            action = jax.eval_shape(lambda key: jax.random.categorical(key, jnp.zeros(environment.actions)), key)
+            found = trace(environment.step, "step", state, action, key)
         if not isinstance(seen, jax.ShapeDtypeStruct):
             raise DataError(f"observe of {which} must return one array, got {type(seen).__name__}")
         if not isinstance(found, Step):
             raise DataError(f"step of {which} must return an environments.Step, got {type(found).__name__}")
         if _shapes(state) != _shapes(found.state):
-            states = f"{_shapes(state)}, got {_shapes(found.state)}"
-            raise DataError(f"step of {which} must return a state like that of reset, {states}")
-        for name, kind in (("reward", jnp.floating), ("terminated", jnp.bool_), ("truncated", jnp.bool_)):
+            states = f"({_shapes(state)}), got {_shapes(found.state)}"
+            raise DataError(f"step of {which} must return a state like that of reset {states}")
+        for name, wanted, kinds in (
+            ("reward", "a number", (jnp.floating, jnp.integer, jnp.bool_)),
+            ("terminated", "True or False", (jnp.bool_,)),
+            ("truncated", "True or False", (jnp.bool_,)),
+        ):
             value = getattr(found, name)
-            fits = isinstance(value, jax.ShapeDtypeStruct) and value.shape == () and jnp.issubdtype(value.dtype, kind)
-            if not fits:
-                wanted = "a number" if kind is jnp.floating else "True or False"
+            scalar = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
+            if not (scalar and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)):
                 raise DataError(f"{name} of a step of {which} must be {wanted}, got {_shapes(value)}")
 
     def _check_model(self, problem: ProximalPolicy, width: int) -> None:
@@ -155,7 +161,7 @@ class AgentWorkload(Workload):
             try:
                 found = jax.eval_shape(outputs, network.shapes, seen)
             except (TypeError, ValueError) as error:
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
                 raise DataError(f"{which} fails on an observation of shape {seen.shape[1:]}: {reason}") from error
         actions = environment.actions
         shapes = [leaf.shape[1:] for leaf in found] if isinstance(found, tuple) and len(found) == 2 else []

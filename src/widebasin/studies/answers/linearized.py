@@ -76,7 +76,8 @@ def _findings(gains: pd.DataFrame, unchanged: pd.DataFrame, wording: Wording) ->
     sentences = []
     for method, rows in gains.sort_values("output_scale").groupby("method", sort=False):
         ends = rows["output_scale"].min(), rows["output_scale"].max()
-        for scale, end in dict(zip(ends, ("least ", "most ") if ends[0] < ends[1] else ("", ""), strict=True)).items():
+        several = ends[0] < ends[1]
+        for scale, end in zip(ends, ("least", "most"), strict=True) if several else [(ends[0], "")]:
             row = rows[rows["output_scale"] == scale].iloc[0]
             share = of_baseline.get(scale, nan)
             activations = (
@@ -84,9 +85,10 @@ def _findings(gains: pd.DataFrame, unchanged: pd.DataFrame, wording: Wording) ->
             )
             doubt = gain_interval(row).words(f"+.{digits}f")
             gain = f"{row.gain:+.{digits}f}{unit} ({doubt})" if isfinite(row.gain) else "nothing that is finite"
+            where = f"Where the network is {end} linear (alpha" if several else "At one scale (alpha"
             sentences.append(
-                f"Where the network is {end}linear (alpha = {scale:g}; {activations} unchanged after "
-                f"{wording.baseline}), {wording.method(method)} gains {gain} at radius {row.rho_star:g}."
+                f"{where} = {scale:g}; {activations} unchanged after {wording.baseline}), {wording.method(method)} "
+                f"gains {gain} at radius {row.rho_star:g}."
             )
         lost = rows[rows["high"] < 0]
         if not any(gain_interval(row).certain for row in rows.to_dict("records")):

@@ -49,7 +49,6 @@ STUDY = Study(
         parametrization=("standard", "mup", "mup2"),
     ),
     compares=False,
-    gains="none",
     example="--workload digits-resnet --widths 2 4 8 --seeds 2 --out results/coordinates-resnet",
     measures=True,
     curvature=True,

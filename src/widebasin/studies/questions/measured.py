@@ -8,7 +8,6 @@ STUDY = Study(
     spec=Spec(),
     answered_by="measured",
     compares=False,
-    gains="none",
     measures=True,
     curvature=True,
     page="measure.html",

@@ -8,5 +8,4 @@ STUDY = Study(
     spec=Spec(),
     answered_by="networks",
     compares=False,
-    gains="none",
 )

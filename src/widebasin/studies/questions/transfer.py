@@ -41,7 +41,6 @@ STUDY = Study(
     ),
     # Gains at every single learning rate are not what is asked: the answer has those at the best ones.
     compares=False,
-    gains="none",
     example="--widths 8 32 128 --learning-rate 0.05 0.1 0.2 --seeds 10 --out results/transfer",
     check_setting=check,
 )

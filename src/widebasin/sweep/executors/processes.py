@@ -67,7 +67,7 @@ class _Process:
         self.process.terminate()
         try:
             self.process.wait(TO_END)
-        except subprocess.TimeoutExpired:  # stopped, as by SIGSTOP, or deaf
+        except subprocess.TimeoutExpired:  # SIGTERM waits while a process is stopped
             self.process.kill()
             self.process.wait()
 

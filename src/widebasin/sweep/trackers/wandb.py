@@ -74,7 +74,7 @@ class _WeightsAndBiases:
             self._sweep = _identity(self._folder / SWEEP)
         elif isinstance(event, GroupStarted):
             place = event.cell.name, event.group
-            # Another process has taken the group over: a run that is open cannot be opened again.
+            # The group has begun before, by a process that has vanished: a run that is open cannot be opened again.
             for run in self._runs.pop(place, ()):
                 run.finish()
             self._runs[place] = []
