@@ -71,8 +71,8 @@ class MadeUp(Program):
     """A program that trains nothing and makes up the metrics, so that the rest can be measured."""
 
     def __init__(self, problem: Any, method_at: Callable[[Any], Any], plan: Any) -> None:
-        del method_at, plan
-        self.problem = problem
+        del plan
+        self.problem, self.method_at = problem, method_at
 
     def prepare(self, points: Sequence[Any]) -> None:
         """Nothing to compile."""
