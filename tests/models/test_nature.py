@@ -51,6 +51,7 @@ def test_sizes_are_those_of_the_published_study(width, millions):
     assert round(count_parameters(agent) / 1e6, 2) == millions
 
 
+@pytest.mark.slow
 def test_logits_and_value_are_those_of_the_layers_one_by_one():
     agent = NatureActorCritic(4, 3, key=KEY)
     seen = jax.random.randint(KEY, (84, 84, 4), 0, 256).astype(jnp.uint8)

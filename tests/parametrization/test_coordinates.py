@@ -104,6 +104,7 @@ def test_effects_on_integers_are_their_differences():
     agrees(effects, {"['a']": 3.0})
 
 
+@pytest.mark.slow
 def test_activations_of_orthogonal_layers_stay_as_the_network_widens():
     """The last is smaller by the root of the width, as muP has it."""
     x, sizes = normal(0, 16, 4), []

@@ -95,6 +95,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap_with_the_same_seeds_at_all_wi
     pd.testing.assert_frame_equal(table, found(results, resamples=2000).table.query("method == 'sgd'"))
 
 
+@pytest.mark.slow
 def test_of_five_seeds_the_interval_leaves_out_the_true_movement_in_one_case_of_six():
     """Optima of every seed and width are normal around the same one, so that there is no movement."""
     random = np.random.default_rng(0)

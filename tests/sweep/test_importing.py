@@ -59,6 +59,7 @@ def test_it_is_judged_and_loaded_as_it_was(form, trained, tmp_path):
         widebasin.train(**CHOICES, epochs=2, out=tmp_path / "r", progress=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_begins_meanwhile_is_not_deleted(trained, tmp_path, monkeypatch):
     path, network = trained
     judged = Program.judged

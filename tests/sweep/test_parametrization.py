@@ -37,6 +37,7 @@ def rows(table: pd.DataFrame, **which) -> np.ndarray:
     return table.sort_values(["width", "method", "rho", "seed"])[METRICS].to_numpy()
 
 
+@pytest.mark.slow
 def test_the_standard_one_is_the_same_beside_others_and_alone(trained):
     np.testing.assert_array_equal(rows(trained["all"], parametrization="standard"), rows(trained["standard"]))
 

@@ -60,6 +60,7 @@ assert kept().stat().st_size > 0.9 * size  # it has the time of its compilation 
 """
 
 
+@pytest.mark.slow
 def test_a_kept_program_that_was_cut_off_is_kept_anew_without_a_word(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     done = subprocess.run(

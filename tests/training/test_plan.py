@@ -56,6 +56,7 @@ def test_what_the_host_plays_goes_step_by_step():
     assert how(WORKLOADS["atari-ppo"].problem(32, WORKLOADS["atari-ppo"].recipe), 6) == (1, "step")
 
 
+@pytest.mark.slow
 def test_accelerators_train_as_many_networks_as_fit_whatever_they_are_made_of(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
