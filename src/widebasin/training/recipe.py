@@ -64,11 +64,7 @@ class Recipe:
             ("batch_size", "at least 1", self.batch_size >= 1),
             ("learning_rate", "a finite number >= 0", finite(self.learning_rate) and self.learning_rate >= 0),
             ("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES),
-            (
-                "milestones",
-                "a tuple of fractions of training, as in (0.5, 0.75)",
-                _fractions(self.milestones),
-            ),
+            ("milestones", "a tuple of fractions of training, as in (0.5, 0.75)", _fractions(self.milestones)),
             ("decay", "a finite number >= 0", 0 <= self.decay < math.inf),
             ("optimizer", f"one of {', '.join(OPTIMIZERS)}", self.optimizer in OPTIMIZERS),
             ("momentum", "in [0, 1)", 0 <= self.momentum < 1),
@@ -97,8 +93,8 @@ class Recipe:
         steps = self.epochs * steps_per_epoch
         if self.schedule == "step":
             factors: dict[int, float] = {}
-            for milestone in self.milestones:  # several may come in one step
-                factors[int(milestone * steps)] = factors.get(int(milestone * steps), 1.0) * self.decay
+            for step in (int(milestone * steps) for milestone in self.milestones):  # several may come in one step
+                factors[step] = factors.get(step, 1.0) * self.decay
             return optax.piecewise_constant_schedule(1.0, factors)
         if self.schedule == "cosine":
             return optax.cosine_decay_schedule(1.0, max(steps, 1))

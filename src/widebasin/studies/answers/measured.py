@@ -132,12 +132,8 @@ def _layers_table(layers: pd.DataFrame, wording: Wording) -> Table:
         for row in layers.to_dict("records")
     ]
     columns = ("network", "layer", "parameters", "sharpness", "trace ± s.e.")
-    return Table(
-        "Layers",
-        columns,
-        tuple(rows),
-        f"Of each layer's own block of the Hessian; first seed, at most {SHOWN} networks.",
-    )
+    note = f"Of each layer's own block of the Hessian; first seed, at most {SHOWN} networks."
+    return Table("Layers", columns, tuple(rows), note)
 
 
 def _findings(found: Mapping[str, pd.DataFrame], layered: bool) -> list[str]:
