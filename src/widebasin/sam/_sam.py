@@ -7,6 +7,7 @@ from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point
 from widebasin.sam._batch import Batch
+from widebasin.sam._branch import unless_all_stay
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, register_method
 
 
@@ -14,6 +15,9 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_co
 @dataclass(frozen=True)
 class SAM(Perturbing):
     """Sharpness-aware minimization: ``g_B(w + rho g_B(w) / ||g_B(w)||)``, the same batch twice.
+
+    At ``rho = 0`` it is the plain gradient to the last bit. Networks with radii of their own that ``jax.vmap`` trains
+    together take only one gradient per step if all these radii are 0.
 
     Attributes:
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
@@ -50,10 +54,16 @@ class SAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.ascent()
-        point = ascent_point(
-            batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
-        )
-        return value, batch.guarded(batch.gradient(point), clean), state
+
+        def perturbed(clean: PyTree) -> PyTree:
+            point = ascent_point(
+                batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
+            )
+            return batch.guarded(batch.gradient(point), clean)
+
+        # At radius 0 these are the clean gradient again, unless that is the gradient of another loss.
+        same = batch.differentiate_ascent is None
+        return value, unless_all_stay(self.rho, perturbed, clean) if same else perturbed(clean), state
 
 
 @register_method

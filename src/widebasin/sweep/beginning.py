@@ -17,7 +17,7 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, WORKERS, ResultsFolder
-from widebasin.sweep.plans import at_once_of, bytes_needed, plan_for, plan_here
+from widebasin.sweep.plans import at_once_of, baseline_apart, bytes_needed, plan_for, plan_here
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
 from widebasin.training import Plan
@@ -191,7 +191,7 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
             if execution.networks_at_once is execution.devices is None and not alone:
                 chosen = dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
             break
-    return chosen
+    return baseline_apart(chosen, cell)
 
 
 def _check_microbatch(plans: Mapping[str, Plan], execution: Execution) -> None:

@@ -17,7 +17,8 @@ from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
 from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
 from widebasin.training import Point, Problem, Recipe
-from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
+from widebasin.training.plan import PARAMETERS_AT_ONCE_ON_CPU
+from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings, SupervisedWorkload
 
 DENSE = "none"
 # Floating-point operations that take about as long on a CPU core as compiling a program of a dense network.
@@ -29,7 +30,7 @@ class Cell:
     """The networks that one program trains: one workload, width and method. Plain data, so it can be serialized.
 
     A SAM cell may include networks of the baseline: at radius 0 SAM equals the baseline to the last bit, and for small
-    networks training them along is faster than compiling another program.
+    networks training them along is faster than compiling another program. They come first.
 
     Attributes:
         workload: its name.
@@ -250,13 +251,16 @@ def cells(spec: Resolved) -> list[Cell]:
 
 
 def _trains_along(baseline: Cell, cell: Cell) -> bool:
-    """Whether the baseline's networks are so small that training them with SAM's, with a second gradient, pays off."""
+    """Whether the baseline's networks are so small that training them with SAM's pays off."""
     alike = dataclasses.replace(baseline, method=cell.method, points=cell.points) == cell
     if not alike or (baseline.method, cell.method, cell.m) != ("sgd", "sam", None):
         return False
     workload = WORKLOADS[cell.workload]
     if is_convolutional(workload.structure(cell.width, cell.settings)):
         return False
+    # Trained several at once, they take one gradient like the baseline, see ``Plan.apart``.
+    if isinstance(workload, SupervisedWorkload) and 2 * cell.dense_params <= PARAMETERS_AT_ONCE_ON_CPU:
+        return True
     examples = cell.settings.train_examples or workload.train_examples
     # Of as many networks as a sweep usually has, not of those here: it may grow.
     return 6 * cell.dense_params * examples * cell.recipe.epochs * SEEDS <= WORTH_A_PROGRAM
