@@ -120,6 +120,10 @@ def test_radii_are_extended_until_none_is_chosen_at_an_edge(tmp_path):
         (lambda: widebasin.measure("nowhere"), "folder = 'nowhere': does not exist"),
         (lambda: widebasin.study("overparam", methods=("sgd",), extend_radii=True), "methods = ('sgd',)"),
         (lambda: widebasin.sweep(methods=("sam",), extend_radii=True), "extend_radii = True: needs sgd"),
+        (
+            lambda: widebasin.sweep(extend_radii=True, shard="1/2"),
+            "extend_radii = True: must be left out with --shard: give --processes",
+        ),
         (lambda: widebasin.compare("nowhere"), "folders = ['nowhere']: give two or more"),
         (lambda: widebasin.compare("nowhere", "elsewhere"), "folder = 'nowhere': does not exist"),
         (lambda: widebasin.status("nowhere"), "folder = 'nowhere': does not exist"),

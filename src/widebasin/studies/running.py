@@ -80,6 +80,9 @@ def train_and_answer(
     resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
+        if execution.place is not None:
+            remedy = "must be left out with --shard: give --processes, or run it again without --shard when all have ended"
+            raise UsageError("extend_radii", True, remedy)
     if execution.hosts is not None:
         check_alike(resolved, path, execution)
     if execution.hosts is not None and jax.process_index() > 0:
@@ -95,7 +98,7 @@ def train_and_answer(
                 resolved, path, execution=execution, executor=executor, listeners=listeners, overwrite=overwrite
             )
             overwrite = False  # what is there now is this sweep
-            shared = execution.place is not None and not extend_radii and not trained_before
+            shared = execution.place is not None and not trained_before
             if shared and (said := _left_to_others(folder)):
                 say(console, said)
                 return None
