@@ -81,7 +81,7 @@ def train_and_answer(
     if extend_radii:
         _check_gains(resolved)
         if execution.place is not None:
-            remedy = "must be left out with --shard: give --processes, or run it again without --shard when all have ended"
+            remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
             raise UsageError("extend_radii", True, remedy)
     if execution.hosts is not None:
         check_alike(resolved, path, execution)
