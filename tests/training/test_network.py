@@ -41,6 +41,30 @@ def test_a_model_without_a_state_is_itself_over_a_batch():
     assert eqx.tree_equal(network.inference_model(params, state), model)
 
 
+class Dropping(eqx.Module):
+    linear: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+
+    def __init__(self, key):
+        self.linear, self.dropout = eqx.nn.Linear(64, 10, key=key), eqx.nn.Dropout(0.5)
+
+    def __call__(self, inputs, *, key):
+        return self.linear(self.dropout(inputs, key=key))
+
+
+def test_a_model_that_must_be_given_a_key_is_given_none_where_it_drops_nothing():
+    network = Network(Dropping)
+    params, state = network.initialize(jax.random.key(2))
+    model = Dropping(jax.random.key(2))
+    whole = jax.vmap(model.linear)(INPUTS)
+    keys = jax.random.split(jax.random.key(3), len(INPUTS))
+    dropped, _ = network.outputs(params, state, INPUTS, training=True, keys=keys)
+    np.testing.assert_allclose(dropped, jax.vmap(lambda x, key: model(x, key=key))(INPUTS, keys), rtol=1e-6)
+    judged, _ = network.outputs(params, state, INPUTS, training=False)
+    np.testing.assert_allclose(judged, whole, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(network.inference_model(params, state))(INPUTS), whole, rtol=1e-6)
+
+
 def test_in_training_statistics_are_those_of_the_batch_and_move(normalized):
     network, params, state, model, own_state = normalized
     outputs, after = network.outputs(params, state, INPUTS, training=True)

@@ -73,7 +73,10 @@ class Network:
         self.shapes: Any = eqx.filter(model, _is_shape)
         self.state_shapes, self._state_structure = jax.tree.flatten(state)
         self.stateful = bool(self.state_shapes)
-        self.takes_key = "key" in _parameters_of_call(self.static)
+        key = _parameters_of_call(self.static).get("key")
+        self.takes_key = key is not None
+        # Outside training; most models can be called without one.
+        self.without_key = {"key": None} if key is not None and key.default is key.empty else {}
         self.num_params = count_parameters(model)
         if not self.num_params:
             raise ValueError(
@@ -115,7 +118,7 @@ class Network:
         model = eqx.combine(params, self.static)
         model = model if training else eqx.nn.inference_mode(model)
         keywords = dict(given or {})
-        own = {"key": keys} if self.takes_key and training and keys is not None else {}
+        own = {"key": keys} if self.takes_key and training and keys is not None else self.without_key
         if not self.stateful:
             outputs = jax.vmap(lambda x, named: model(x, **named, **keywords), in_axes=(0, 0))(inputs, own)
         else:
@@ -142,10 +145,11 @@ class Network:
             given: keyword arguments of the model, as in training.
         """
         model = eqx.nn.inference_mode(eqx.combine(params, self.static))
-        if not self.stateful and not given and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
+        keywords = self.without_key | dict(given or {})
+        if not self.stateful and not keywords and all(eqx.is_array(leaf) for leaf in jax.tree.leaves(model)):
             return model
         whole = jax.tree.unflatten(self._state_structure, state) if self.stateful else None
-        return InferenceModel(model, whole, given)
+        return InferenceModel(model, whole, keywords)
 
 
 class InferenceModel(eqx.Module):
@@ -160,11 +164,11 @@ class InferenceModel(eqx.Module):
 
     params: Any
     state_bits: Any
-    given: tuple[tuple[str, float], ...] = eqx.field(static=True)
+    given: tuple[tuple[str, float | None], ...] = eqx.field(static=True)
     _static: Any = eqx.field(static=True)
     _state_dtypes: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, model: Any, state: Any, given: Mapping[str, float] | None = None) -> None:
+    def __init__(self, model: Any, state: Any, given: Mapping[str, float | None] | None = None) -> None:
         """Takes a model in inference mode, its final state (``None`` if it has none) and its keyword arguments."""
         self.given = tuple((given or {}).items())
         self.params, self._static = eqx.partition(model, eqx.is_array)
