@@ -42,6 +42,7 @@ def test_the_baseline_has_groups_of_its_own_where_these_are_no_more_groups(radii
     plan = plan_for(cell, Execution())
     assert plan.networks_at_once == 6
     assert plan.apart == apart
+    assert cell.with_radius(0.0).skip_at_zero
 
 
 def test_every_combination_is_there():

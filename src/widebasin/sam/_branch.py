@@ -28,7 +28,7 @@ def unless_all_stay(rho: Any, moved: Callable[[PyTree], PyTree], clean: PyTree) 
     """``moved(clean)``, or ``clean`` where that is the same because the radius is 0.
 
     Networks that ``jax.vmap`` trains side by side with radii of their own take ``moved`` if any of the radii is not 0.
-    A network alone always does: convolutions on CPU run several times slower inside a branch.
+    A network alone always does, which leaves no branch in its program.
 
     Args:
         rho: the radius.

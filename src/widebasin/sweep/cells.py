@@ -90,6 +90,8 @@ class Cell:
             return method
         if self.m is not None:
             method = dataclasses.replace(method, m=self.m)
+        if isinstance(method, SAM) and len(self.methods) > 1:
+            method = dataclasses.replace(method, skip_at_zero=True)
         if self.settings.parametrization != MUP2:
             return method
         layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
