@@ -25,7 +25,7 @@ class SAM(Perturbing):
         m: examples per ascent; the whole batch by default.
         skip_at_zero: whether networks with radii of their own that ``jax.vmap`` trains together take one gradient per
             step if all these radii are 0. The second one is then in a branch of the program, where XLA runs
-            convolutions several times slower on a CPU.
+            convolutions several times slower on a CPU; and the derivative by the radii is 0 where it is not taken.
 
     Source: Foret et al. 2021; Andriushchenko & Flammarion 2022 (unnormalized, and m-sharpness).
 
