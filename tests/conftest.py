@@ -1,5 +1,6 @@
 import gc
 import os
+import zlib
 from pathlib import Path
 
 import hypothesis
@@ -66,8 +67,8 @@ def pytest_collection_modifyitems(config, items):
     """Leaves out the long tests whose turn it is not."""
     if (turn := config.getoption("turn")) is None:
         return
-    long = sorted(item.nodeid for item in items if item.get_closest_marker("slow") and _is_long(item.path))
-    others = {nodeid for place, nodeid in enumerate(long) if (place - turn) % TURNS}
+    long = [item.nodeid for item in items if item.get_closest_marker("slow") and _is_long(item.path)]
+    others = {nodeid for nodeid in long if (zlib.crc32(nodeid.encode()) - turn) % TURNS}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in others])
     items[:] = [item for item in items if item.nodeid not in others]
 

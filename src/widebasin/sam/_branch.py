@@ -40,9 +40,11 @@ def unless_all_stay(rho: Any, moved: Callable[[PyTree], PyTree], clean: PyTree) 
     return jax.lax.cond(_moves(jax.lax.stop_gradient(rho)), moved, lambda clean: clean, clean)
 
 
+# ``jax.vmap`` replaces the first function by the rule below it: the answer is one for all networks, so that the branch
+# stays a branch. A further ``jax.vmap`` does the same to the second.
 @jax.custom_batching.custom_vmap
 def _moves(rho: Any) -> Bool[Array, ""]:
-    """Whether a network is to take the gradient at the end of its ascent."""
+    """Whether to take the gradient at the end of the ascent: always, for a network alone."""
     del rho
     return jnp.ones((), bool)
 

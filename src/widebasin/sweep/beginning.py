@@ -139,7 +139,9 @@ def _check_fits(
     folder.description()  # damaged, it would be noticed only when all is trained
     used = {name: Plan(**plan) for name, plan in record["plans"].items()}
     if missing := {cell.name for cell in before} - set(used):
-        raise DamagedResults(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
+        names, path = ", ".join(sorted(missing)), folder.path / "run.json"
+        how = "it is damaged, or of a version that divided grids otherwise"
+        raise DamagedResults(f"{path} has no plan of {names}: {how}; {folder.remedy}")
     used = {cell.name: used[cell.name] for cell in before}
     _check_microbatch(used, execution)
     # What is trained in a sweep that grows stays as it is, whatever is asked for now.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from widebasin.axis import Axis
 from widebasin.models import is_convolutional
 from widebasin.parametrization import MUP2, STANDARD, with_perturbation
@@ -83,6 +85,16 @@ class Cell:
     def _num_params(self, sparsity: float, pruner: str) -> int:
         return WORKLOADS[self.workload].num_params(self.width, sparsity, pruner, self.settings)
 
+    @functools.cached_property
+    def _skips_at_zero(self) -> bool:
+        """Whether networks of the baseline may be among its own, whatever it has now: a sweep may grow, to equal bits.
+
+        Accelerators train all networks in one group, in which a branch would cost and save nothing.
+        """
+        if (self.method, self.m) != ("sam", None) or jax.default_backend() != "cpu":
+            return False
+        return not is_convolutional(WORKLOADS[self.workload].structure(self.width, self.settings))
+
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
         method = method_named(self.method).with_radius(rho)
@@ -90,7 +102,7 @@ class Cell:
             return method
         if self.m is not None:
             method = dataclasses.replace(method, m=self.m)
-        if isinstance(method, SAM) and len(self.methods) > 1:
+        if self._skips_at_zero:
             method = dataclasses.replace(method, skip_at_zero=True)
         if self.settings.parametrization != MUP2:
             return method
@@ -260,7 +272,7 @@ def _trains_along(baseline: Cell, cell: Cell) -> bool:
     workload = WORKLOADS[cell.workload]
     if is_convolutional(workload.structure(cell.width, cell.settings)):
         return False
-    # Trained several at once, they take one gradient like the baseline, see ``Plan.apart``.
+    # Trained several at once, as by default, they mostly take one gradient like the baseline, see ``Plan.apart``.
     if isinstance(workload, SupervisedWorkload) and 2 * cell.dense_params <= PARAMETERS_AT_ONCE_ON_CPU:
         return True
     examples = cell.settings.train_examples or workload.train_examples

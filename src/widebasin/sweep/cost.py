@@ -291,11 +291,11 @@ class _Counted:
         seconds = float("nan")
         if timed:
             rate, compiling = (self._between(timed, name) for name in ("seconds_per_operation", "compiling"))
-            groups, apart = (
+            filled, plain = (
                 self.lanes * len(list(self.plan.groups(points)))
                 for points in (self.cell.points, self.cell.points[: self.plan.apart])
             )
-            seconds = self._operations(groups, apart) * rate + compiling
+            seconds = self._operations(filled, plain) * rate + compiling
         return CellCost(
             width=self.cell.width,
             methods=self.cell.methods,
@@ -340,7 +340,7 @@ def _chosen(of_cells: Sequence[_Counted]) -> Iterator[_Counted]:
 def _timed(one: _Counted) -> _Timed:
     """Trains a group for some epochs, or a part of one."""
     problem = _shorter(one)
-    *_, group = one.plan.groups(one.cell.points)  # none of the first, where some take fewer gradients
+    *_, group = one.plan.groups(one.cell.points)  # the last one has no network apart
     with computing_in(one.cell.recipe.precision), without_compilation_cache():
         started = time.perf_counter()
         program = Program(problem, one.cell.with_radius, one.plan)

@@ -48,7 +48,7 @@ class Plan:
         sharded: whether the large arrays of one network's state are split over all devices too, each of which then
             holds its share of them (fully sharded data parallelism); otherwise every device has a copy.
         apart: how many of the first networks are in groups of their own. In a group of networks that are all at radius
-            0, SAM takes one gradient per step in the place of two.
+            0, ``SAM(skip_at_zero=True)`` takes one gradient per step in the place of two.
         microbatch: examples per part of a batch; gradients of the parts are accumulated to save memory; by default the
             whole batch. Batch normalization uses the statistics of each part separately.
     """
@@ -101,7 +101,16 @@ class Plan:
                 start = stop
 
     def with_apart(self, first: int, networks: int) -> "Plan":
-        """The plan with the first of its networks apart, or as many of them as fill groups if all make more groups."""
+        """The plan with the first of its networks apart, or as many of them as fill groups if all make more groups.
+
+        None are where networks go one by one: SAM has no branch there.
+
+        Args:
+            first: how many of the networks come first and are at radius 0.
+            networks: how many there are.
+        """
+        if self.networks_at_once == 1:
+            return self
         more = self._groups(first) + self._groups(networks - first) > self._groups(networks)
         return dataclasses.replace(self, apart=first - first % self.networks_at_once if more else first)
 
