@@ -45,6 +45,21 @@ def test_the_baseline_has_groups_of_its_own_where_these_are_no_more_groups(radii
     assert cell.with_radius(0.0).skip_at_zero
 
 
+@together(
+    "grid, skips",
+    [
+        ({"methods": ("sam",)}, True),
+        ({"methods": ("sam",), "widths": (512,)}, True),
+        ({"methods": ("sam",), "m": 50}, False),
+        ({"methods": ("asam",)}, False),
+        ({"methods": ("sam",), "workload": "digits-resnet"}, False),
+    ],
+)
+def test_the_second_gradient_is_in_a_branch_wherever_a_sweep_that_grows_may_put_the_baseline(grid, skips):
+    (cell,) = cells(resolve(Spec(**{"widths": (4,), "rhos": (0.1,), "seeds": 2} | grid)))
+    assert getattr(cell.with_radius(0.1), "skip_at_zero", False) == skips
+
+
 def test_every_combination_is_there():
     spec = Spec(
         widths=(3,),
