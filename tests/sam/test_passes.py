@@ -91,30 +91,6 @@ def test_a_step_costs_as_many_gradients_by_default(method, gradients):
     np.testing.assert_allclose(method.gradients_per_step, gradients, rtol=1e-12)
 
 
-@together(
-    ("radii", "second"),
-    [([0.0, 0.0], 0), ([0.0, 0.1], 1), ([[0.0, 0.0], [0.0, 0.0]], 0), ([[0.0, 0.0], [0.1, 0.0]], 1)],
-)
-def test_networks_side_by_side_take_a_second_gradient_if_one_of_them_leaves_its_place(radii, second):
-    start, radii = problem(), jnp.asarray(radii)
-
-    def one(rho):
-        method = sam.SAM(rho, skip_at_zero=True)
-        return method.value_and_grad(counted_loss)(start.params, (), *start.batches[0])[1]
-
-    each = one
-    for _ in range(radii.ndim):
-        each = jax.vmap(each)
-    COUNTED.update(forward=0.0, backward=0.0)
-    found = jax.block_until_ready(jax.jit(each)(radii))
-    jax.effects_barrier()
-    assert COUNTED["backward"] == 1 + second * radii.size  # where they begin is the same for all
-    clean = jax.grad(counted_loss)(start.params, *start.batches[0])
-    for leaf, expected in zip(jax.tree.leaves(found), jax.tree.leaves(clean), strict=True):
-        still = np.asarray(leaf)[np.asarray(radii) == 0]
-        np.testing.assert_allclose(still, np.broadcast_to(expected, still.shape), rtol=1e-5)
-
-
 # Without a probe: floating-point operations of the compiled program, of a loss that is little but matrix products.
 
 LAYERS, WIDTH, EXAMPLES = 8, 64, 128

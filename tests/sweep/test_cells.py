@@ -1,13 +1,11 @@
 import dataclasses
 
 import pytest
-from together import together
 
 from widebasin.axis import Axis
 from widebasin.sam import ASAM, METHODS, SGD
-from widebasin.sweep import Execution, Spec, UsageError, resolve
+from widebasin.sweep import Spec, UsageError, resolve
 from widebasin.sweep.cells import cells, file_name
-from widebasin.sweep.plans import plan_for
 from widebasin.sweep.spec import spec_type
 from widebasin.training import Centered, Supervised
 from widebasin.workloads import WORKLOADS
@@ -32,32 +30,6 @@ def test_the_baseline_trains_along_with_sam_where_it_is_small_and_nothing_tells_
     assert parts(m=50) == [("4-sgd", 2), ("4-sam", 2)]
     assert parts(budget="gradients") == [("4-sgd", 2), ("4-sam", 2)]
     assert parts(methods=("sgd", "asam")) == [("4-sgd", 2), ("4-asam", 2)]
-
-
-@together("radii, seeds, apart", [(6, 5, 5), (6, 2, 2), (1, 3, 0), (2, 3, 3), (2, 8, 6), (4, 7, 6)])
-def test_the_baseline_has_groups_of_its_own_where_these_are_no_more_groups(radii, seeds, apart):
-    """Groups have six networks: 3 and 3 would be in two, and are in one; 7 and 28 in seven, so only 6 are apart."""
-    rhos = tuple(0.1 * number for number in range(1, radii + 1))
-    (cell,) = cells(resolve(Spec(widths=(4,), rhos=rhos, seeds=seeds)))
-    plan = plan_for(cell, Execution())
-    assert plan.networks_at_once == 6
-    assert plan.apart == apart
-    assert cell.with_radius(0.0).skip_at_zero
-
-
-@together(
-    "grid, skips",
-    [
-        ({"methods": ("sam",)}, True),
-        ({"methods": ("sam",), "widths": (512,)}, True),
-        ({"methods": ("sam",), "m": 50}, False),
-        ({"methods": ("asam",)}, False),
-        ({"methods": ("sam",), "workload": "digits-resnet"}, False),
-    ],
-)
-def test_the_second_gradient_is_in_a_branch_wherever_a_sweep_that_grows_may_put_the_baseline(grid, skips):
-    (cell,) = cells(resolve(Spec(**{"widths": (4,), "rhos": (0.1,), "seeds": 2} | grid)))
-    assert getattr(cell.with_radius(0.1), "skip_at_zero", False) == skips
 
 
 def test_every_combination_is_there():

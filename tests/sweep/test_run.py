@@ -104,7 +104,7 @@ def test_the_record_says_how_it_was_run(finished):
     record = json.loads((finished.path / "run.json").read_text())
     # Six networks: half of them on each of the two devices that tests have.
     plan = {"networks_at_once": 6, "loop": "scan", "platform": "cpu", "devices": 2, "workers": 0, "microbatch": None}
-    plan |= {"hosts": 1, "sharded": False, "apart": 0}
+    plan |= {"hosts": 1, "sharded": False}
     assert record["plans"]["digits-mlp-width-3-sgd-and-sam"] == plan
     (environment,) = record["environments"]
     assert {"jax", "optax", "widebasin", "python"} <= set(environment["versions"])

@@ -21,19 +21,6 @@ def test_groups_are_few_even_and_keep_the_order(count, at_once):
     assert not sizes or max(sizes) - min(sizes) <= 1
 
 
-@given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 12))
-def test_the_first_have_groups_of_their_own_where_that_makes_no_more_groups(first, others, at_once):
-    networks = range(first + others)
-    plan = Plan(at_once, "scan", "cpu")
-    groups = list(plan.with_apart(first, len(networks)).groups(networks))
-    assert [item for group in groups for item in group] == list(networks)
-    assert len(groups) == -(-len(networks) // at_once)
-    mixed = [group for group in groups if group[0] < first <= group[-1]]
-    assert len(mixed) <= 1
-    if -(-first // at_once) + -(-others // at_once) == len(groups):
-        assert not mixed
-
-
 def how(task, replicates):
     plan = choose_plan(task, replicates)
     assert plan.platform == jax.default_backend()

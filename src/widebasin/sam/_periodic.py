@@ -1,9 +1,10 @@
 """Methods that take a second gradient only every few steps."""
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from widebasin.sam._asam import steepest_ascent_point
 from widebasin.sam._ascent import ascent_point, at_least_smallest, combination, norm, without_projection, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._branch import every
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, check_number, register_method
 
 
@@ -172,3 +172,15 @@ class LookSAM(Perturbing):
 
     def _by_tensor(self, function: Callable[[PyTree, PyTree], PyTree], left: PyTree, right: PyTree) -> PyTree:
         return jax.tree.map(function, left, right) if self.per_tensor else function(left, right)
+
+
+def every(k: int, count: Step, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
+    """Runs ``then`` at the steps 0, k, 2k ... and ``otherwise`` at all others.
+
+    A count known at compile time leaves no branch in the program.
+    """
+    if k == 1:
+        return then(*operands)
+    if not isinstance(count, jax.Array):
+        return (then if operator.index(count) % k == 0 else otherwise)(*operands)
+    return jax.lax.cond(jnp.asarray(count) % k == 0, then, otherwise, *operands)

@@ -7,7 +7,6 @@ from jaxtyping import Array, Key, PyTree
 
 from widebasin.sam._ascent import ascent_point
 from widebasin.sam._batch import Batch
-from widebasin.sam._branch import unless_all_stay
 from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_count, register_method
 
 
@@ -16,16 +15,11 @@ from widebasin.sam._method import Evaluation, Passes, Perturbing, Step, check_co
 class SAM(Perturbing):
     """Sharpness-aware minimization: ``g_B(w + rho g_B(w) / ||g_B(w)||)``, the same batch twice.
 
-    At ``rho = 0`` it is the plain gradient to the last bit.
-
     Attributes:
         rho: radius >= 0; a number or a traced scalar (a leaf of the method's pytree).
         normalize: ``False`` is unnormalized SAM, as in the theory, ``g_B(w + rho g_B(w))``.
         mask: which parameters are perturbed; all by default.
         m: examples per ascent; the whole batch by default.
-        skip_at_zero: whether networks with radii of their own that ``jax.vmap`` trains together take one gradient per
-            step if all these radii are 0. The second one is then in a branch of the program, where XLA runs
-            convolutions several times slower on a CPU; and the derivative by the radii is 0 where it is not taken.
 
     Source: Foret et al. 2021; Andriushchenko & Flammarion 2022 (unnormalized, and m-sharpness).
 
@@ -41,13 +35,11 @@ class SAM(Perturbing):
 
     takes_ascent_loss: ClassVar[bool] = True
     normalize: bool = field(default=True, metadata={"static": True})
-    skip_at_zero: bool = field(default=False, kw_only=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("normalize", "skip_at_zero"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        if not isinstance(self.normalize, bool):
+            raise TypeError(f"normalize must be True or False, got {self.normalize!r}")
 
     @property
     def passes_per_step(self) -> Passes:
@@ -58,17 +50,10 @@ class SAM(Perturbing):
         """See ``Method.evaluate``."""
         del key, step
         value, clean = batch.ascent()
-
-        def perturbed(clean: PyTree) -> PyTree:
-            point = ascent_point(
-                batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
-            )
-            return batch.guarded(batch.gradient(point), clean)
-
-        # At radius 0 these are the clean gradient again, unless that is the gradient of another loss.
-        if self.skip_at_zero and batch.differentiate_ascent is None:
-            return value, unless_all_stay(self.rho, perturbed, clean), state
-        return value, perturbed(clean), state
+        point = ascent_point(
+            batch.params, clean, self.rho, normalize=self.normalize, mask=self.mask, scales=self.scales
+        )
+        return value, batch.guarded(batch.gradient(point), clean), state
 
 
 @register_method

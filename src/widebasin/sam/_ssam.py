@@ -9,7 +9,6 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from widebasin.sam._ascent import at_least_smallest, masked, moved, scaled, zeros_for
 from widebasin.sam._batch import Batch
-from widebasin.sam._branch import every
 from widebasin.sam._method import (
     Evaluation,
     Passes,
@@ -20,6 +19,7 @@ from widebasin.sam._method import (
     needed_key,
     register_method,
 )
+from widebasin.sam._periodic import every
 
 
 class SSAMState(NamedTuple):

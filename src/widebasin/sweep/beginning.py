@@ -17,7 +17,7 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.errors import DamagedResults, OtherResults
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import OWN_FOLDERS, RECORD_FILES, RESULT_FILES, WORKERS, ResultsFolder
-from widebasin.sweep.plans import at_once_of, baseline_apart, bytes_needed, plan_for, plan_here
+from widebasin.sweep.plans import at_once_of, bytes_needed, plan_for, plan_here
 from widebasin.sweep.spec import Resolved
 from widebasin.sweep.spec_file import differences
 from widebasin.training import Plan
@@ -139,9 +139,7 @@ def _check_fits(
     folder.description()  # damaged, it would be noticed only when all is trained
     used = {name: Plan(**plan) for name, plan in record["plans"].items()}
     if missing := {cell.name for cell in before} - set(used):
-        names, path = ", ".join(sorted(missing)), folder.path / "run.json"
-        how = "it is damaged, or of a version that divided grids otherwise"
-        raise DamagedResults(f"{path} has no plan of {names}: {how}; {folder.remedy}")
+        raise DamagedResults(f"{folder.path / 'run.json'} has no plan of {', '.join(sorted(missing))}; {folder.remedy}")
     used = {cell.name: used[cell.name] for cell in before}
     _check_microbatch(used, execution)
     # What is trained in a sweep that grows stays as it is, whatever is asked for now.
@@ -193,7 +191,7 @@ def _plan_beside(cell: Cell, before: Sequence[Cell], plans: Mapping[str, Plan], 
             if execution.networks_at_once is execution.devices is None and not alone:
                 chosen = dataclasses.replace(chosen, networks_at_once=like.networks_at_once, devices=like.devices)
             break
-    return baseline_apart(chosen, cell)
+    return chosen
 
 
 def _check_microbatch(plans: Mapping[str, Plan], execution: Execution) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from widebasin.axis import Axis
 from widebasin.models import is_convolutional
 from widebasin.parametrization import MUP2, STANDARD, with_perturbation
@@ -19,8 +17,7 @@ from widebasin.sweep.axes import CELL_AXES, SEED, SEEDS, own_of
 from widebasin.sweep.errors import UsageError
 from widebasin.sweep.spec import RECIPE, Resolved
 from widebasin.training import Point, Problem, Recipe
-from widebasin.training.plan import PARAMETERS_AT_ONCE_ON_CPU
-from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings, SupervisedWorkload
+from widebasin.workloads import PARAMETRIZATION, WORKLOADS, Settings
 
 DENSE = "none"
 # Floating-point operations that take about as long on a CPU core as compiling a program of a dense network.
@@ -32,7 +29,7 @@ class Cell:
     """The networks that one program trains: one workload, width and method. Plain data, so it can be serialized.
 
     A SAM cell may include networks of the baseline: at radius 0 SAM equals the baseline to the last bit, and for small
-    networks training them along is faster than compiling another program. They come first.
+    networks training them along is faster than compiling another program.
 
     Attributes:
         workload: its name.
@@ -85,16 +82,6 @@ class Cell:
     def _num_params(self, sparsity: float, pruner: str) -> int:
         return WORKLOADS[self.workload].num_params(self.width, sparsity, pruner, self.settings)
 
-    @functools.cached_property
-    def _skips_at_zero(self) -> bool:
-        """Whether networks of the baseline may be among its own, whatever it has now: a sweep may grow, to equal bits.
-
-        Accelerators train all networks in one group, in which a branch would cost and save nothing.
-        """
-        if (self.method, self.m) != ("sam", None) or jax.default_backend() != "cpu":
-            return False
-        return not is_convolutional(WORKLOADS[self.workload].structure(self.width, self.settings))
-
     def with_radius(self, rho: Any) -> Method:
         """The cell's method at a radius."""
         method = method_named(self.method).with_radius(rho)
@@ -102,8 +89,6 @@ class Cell:
             return method
         if self.m is not None:
             method = dataclasses.replace(method, m=self.m)
-        if self._skips_at_zero:
-            method = dataclasses.replace(method, skip_at_zero=True)
         if self.settings.parametrization != MUP2:
             return method
         layers = WORKLOADS[self.workload].multipliers(self.width, self.settings)
@@ -265,16 +250,13 @@ def cells(spec: Resolved) -> list[Cell]:
 
 
 def _trains_along(baseline: Cell, cell: Cell) -> bool:
-    """Whether the baseline's networks are so small that training them with SAM's pays off."""
+    """Whether the baseline's networks are so small that training them with SAM's, with a second gradient, pays off."""
     alike = dataclasses.replace(baseline, method=cell.method, points=cell.points) == cell
     if not alike or (baseline.method, cell.method, cell.m) != ("sgd", "sam", None):
         return False
     workload = WORKLOADS[cell.workload]
     if is_convolutional(workload.structure(cell.width, cell.settings)):
         return False
-    # Trained several at once, as by default, they mostly take one gradient like the baseline, see ``Plan.apart``.
-    if isinstance(workload, SupervisedWorkload) and 2 * cell.dense_params <= PARAMETERS_AT_ONCE_ON_CPU:
-        return True
     examples = cell.settings.train_examples or workload.train_examples
     # Of as many networks as a sweep usually has, not of those here: it may grow.
     return 6 * cell.dense_params * examples * cell.recipe.epochs * SEEDS <= WORTH_A_PROGRAM

@@ -260,25 +260,23 @@ class _Counted:
         return -(-self.plan.networks_at_once // devices) * devices
 
     @property
+    def groups(self) -> int:
+        return len(list(self.plan.groups(self.cell.points)))
+
+    @property
     def operations_of_step(self) -> float:
         """Operations of a step of one network."""
         return self.cell.with_radius(0.0).gradients_per_step * self.step.gradient
 
     def operations_of_epoch(self, problem: Problem) -> float:
         """Operations of an epoch of one network: the steps, then validation and test."""
-        return problem.steps_per_epoch * self.operations_of_step + self._judging(problem)
-
-    def _judging(self, problem: Problem) -> float:
-        return sum(_examples(problem, part) for part in ("valid", "test")) * self.step.judged
-
-    def _operations(self, networks: int, apart: int) -> float:
-        """Operations of the training of networks, of which some take one gradient per step."""
-        epochs, at_the_end = self.cell.recipe.epochs, _examples(self.problem, "train") * self.step.judged
-        of_network = epochs * self.operations_of_epoch(self.problem) + at_the_end
-        plain = self.problem.steps_per_epoch * self.step.gradient + self._judging(self.problem)
-        return (networks - apart) * of_network + apart * (epochs * plain + at_the_end)
+        judged = sum(_examples(problem, part) for part in ("valid", "test"))
+        return problem.steps_per_epoch * self.operations_of_step + judged * self.step.judged
 
     def cost(self, timed: Sequence["_Timed"]) -> CellCost:
+        epochs = self.cell.recipe.epochs
+        of_network = epochs * self.operations_of_epoch(self.problem)
+        of_network += _examples(self.problem, "train") * self.step.judged
         size = 8 if self.cell.recipe.precision == "float64" else 4
         parameters = self.cell.dense_params
         # On several devices one network splits its batches, several are shared out.
@@ -291,17 +289,13 @@ class _Counted:
         seconds = float("nan")
         if timed:
             rate, compiling = (self._between(timed, name) for name in ("seconds_per_operation", "compiling"))
-            filled, plain = (
-                self.lanes * len(list(self.plan.groups(points)))
-                for points in (self.cell.points, self.cell.points[: self.plan.apart])
-            )
-            seconds = self._operations(filled, plain) * rate + compiling
+            seconds = self.groups * self.lanes * of_network * rate + compiling
         return CellCost(
             width=self.cell.width,
             methods=self.cell.methods,
             networks=len(self.cell.points),
             parameters=parameters,
-            operations=self._operations(len(self.cell.points), self.plan.apart),
+            operations=len(self.cell.points) * of_network,
             memory=int(memory + data),
             seconds=seconds,
         )
@@ -338,9 +332,9 @@ def _chosen(of_cells: Sequence[_Counted]) -> Iterator[_Counted]:
 
 
 def _timed(one: _Counted) -> _Timed:
-    """Trains a group for some epochs, or a part of one."""
+    """Trains the first group for some epochs, or a part of one."""
     problem = _shorter(one)
-    *_, group = one.plan.groups(one.cell.points)  # the last one has no network apart
+    group = next(iter(one.plan.groups(one.cell.points)))
     with computing_in(one.cell.recipe.precision), without_compilation_cache():
         started = time.perf_counter()
         program = Program(problem, one.cell.with_radius, one.plan)

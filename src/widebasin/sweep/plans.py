@@ -48,7 +48,7 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
     if execution.microbatch is not None and group % execution.microbatch:
         raise UsageError("microbatch", execution.microbatch, f"must divide the {group} examples of an ascent")
     devices = devices if fits else 1
-    chosen = dataclasses.replace(
+    return dataclasses.replace(
         plan,
         networks_at_once=at_once,
         microbatch=execution.microbatch,
@@ -57,13 +57,6 @@ def plan_for(cell: Cell, execution: Execution, problem: Problem | None = None) -
         sharded=at_once == 1 and devices * plan.hosts > 1 and (plan.sharded or execution.shard_parameters),
         workers=plan.workers if execution.workers is None else execution.workers,
     )
-    return baseline_apart(chosen, cell)
-
-
-def baseline_apart(plan: Plan, cell: Cell) -> Plan:
-    """The plan with groups of their own for the networks of the baseline that train along, which come first."""
-    along = sum(point["method"] != cell.method for point in cell.points)
-    return plan.with_apart(along, len(cell.points))
 
 
 def devices_that_split(cell: Cell, execution: Execution, sharded: bool) -> int:

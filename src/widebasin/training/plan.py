@@ -1,6 +1,5 @@
 """Plans of execution: how many networks at once, and whether an epoch is one program or runs step by step."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,8 +46,6 @@ class Plan:
         hosts: number of hosts, over whose devices the batches of one network are split.
         sharded: whether the large arrays of one network's state are split over all devices too, each of which then
             holds its share of them (fully sharded data parallelism); otherwise every device has a copy.
-        apart: how many of the first networks are in groups of their own. In a group of networks that are all at radius
-            0, ``SAM(skip_at_zero=True)`` takes one gradient per step in the place of two.
         microbatch: examples per part of a batch; gradients of the parts are accumulated to save memory; by default the
             whole batch. Batch normalization uses the statistics of each part separately.
     """
@@ -61,7 +58,6 @@ class Plan:
     microbatch: int | None = None
     hosts: int = 1
     sharded: bool = False
-    apart: int = 0
 
     def __post_init__(self) -> None:
         if self.networks_at_once < 1:
@@ -87,35 +83,14 @@ class Plan:
         return self.devices * self.hosts
 
     def groups(self, networks: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
-        """Splits networks into as few groups as the plan allows, with sizes that differ by at most one.
-
-        Those that are ``apart`` and the others are split separately.
-        """
-        for part in (networks[: self.apart], networks[self.apart :]):
-            count = self._groups(len(part))
-            short, longer = divmod(len(part), count) if count else (0, 0)
-            start = 0
-            for group in range(count):
-                stop = start + short + (group < longer)
-                yield tuple(part[start:stop])
-                start = stop
-
-    def with_apart(self, first: int, networks: int) -> "Plan":
-        """The plan with the first of its networks apart, or as many of them as fill groups if all make more groups.
-
-        None are where networks go one by one: SAM has no branch there.
-
-        Args:
-            first: how many of the networks come first and are at radius 0.
-            networks: how many there are.
-        """
-        if self.networks_at_once == 1:
-            return self
-        more = self._groups(first) + self._groups(networks - first) > self._groups(networks)
-        return dataclasses.replace(self, apart=first - first % self.networks_at_once if more else first)
-
-    def _groups(self, networks: int) -> int:
-        return -(-networks // self.networks_at_once)
+        """Splits networks into as few groups as the plan allows, with sizes that differ by at most one."""
+        count = -(-len(networks) // self.networks_at_once)
+        short, longer = divmod(len(networks), count) if count else (0, 0)
+        start = 0
+        for group in range(count):
+            stop = start + short + (group < longer)
+            yield tuple(networks[start:stop])
+            start = stop
 
 
 def choose_plan(problem: Problem, networks: int, memory: int | None = None) -> Plan:
