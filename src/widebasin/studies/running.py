@@ -74,15 +74,15 @@ def train_and_answer(
             raise UsageError(name, flag, "must be True or False")
     options.check()
     execution.check()
+    if extend_radii and execution.place is not None:
+        remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
+        raise UsageError("extend_radii", True, remedy)
     # Processes on this machine would all take the same accelerators: they refuse where there are any, see there.
     if named(execution).name not in ("local", "processes"):
         use_cpu_only()
     resolved, execution = _resolved(spec, execution)
     if extend_radii:
         _check_gains(resolved)
-        if execution.place is not None:
-            remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
-            raise UsageError("extend_radii", True, remedy)
     if execution.hosts is not None:
         check_alike(resolved, path, execution)
     if execution.hosts is not None and jax.process_index() > 0:
