@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from together import together
 from training.tasks import DIGITS, Normalized
 
 from widebasin import curvature
@@ -188,6 +189,21 @@ def test_arrays_that_would_neither_be_trained_nor_kept_are_refused():
 
     with pytest.raises(ValueError, match=r"the model's order is an array of int32"):
         Network(Shuffled)
+
+
+@together("draw", [np.random.standard_normal, np.random.default_rng().standard_normal])
+def test_models_that_are_drawn_from_elsewhere_than_their_key_are_refused(draw):
+    def drawn(key):
+        return Applied({"a": jnp.asarray(draw((4, 2)), jnp.float32)}, lambda params, inputs: inputs @ params["a"])
+
+    with pytest.raises(ValueError, match="build gave another model when it was called again with the same key"):
+        Network(drawn)
+
+
+def test_a_model_may_begin_at_given_numbers():
+    given = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
+    network = Network(lambda key: Applied({"a": given}, lambda params, inputs: inputs @ params["a"]))
+    np.testing.assert_array_equal(network.initialize(jax.random.key(3))[0].params["a"], given)
 
 
 def test_parameters_are_float32_and_there_are_some():

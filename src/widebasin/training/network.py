@@ -2,12 +2,13 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.models import BATCH_AXIS, count_parameters
@@ -52,8 +53,8 @@ class Network:
         num_params: number of its parameters.
 
     Raises:
-        ValueError: if ``build`` does not return a model, or the model has arrays that are not floating-point, which
-            would be neither trained nor kept.
+        ValueError: if ``build`` does not return a model, takes random numbers from elsewhere than its key, or the model
+            has arrays that are not floating-point, which would be neither trained nor kept.
     """
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
@@ -61,7 +62,10 @@ class Network:
         own = _in_double_precision(build) if precision == "float64" else build
         self._build = eqx.nn.make_with_state(own)
         with computing_in(precision):
-            model, state = eqx.filter_eval_shape(self._build, jax.random.key(0))
+            jaxpr, arrays, others = eqx.filter_make_jaxpr(self._build)(jax.random.key(0))
+            if jaxpr.consts:
+                _refuse_random(jaxpr.consts, eqx.filter_make_jaxpr(self._build)(jax.random.key(0))[0].consts)
+        model, state = eqx.combine(arrays, others)
         if not callable(model):
             raise ValueError(  # noqa: TRY004 (shown like other models that do not fit)
                 f"build must return a model that is called with one example, got {_kind(model)}; for parameters and a "
@@ -224,6 +228,25 @@ def _refuse_other_arrays(model: PyTree) -> None:
                 f"the model's {jax.tree_util.keystr(path).lstrip('.')} is an array of {leaf.dtype}: parameters are "
                 "kept in float32; to compute in bfloat16, give the recipe precision='bfloat16'"
             )
+
+
+def _refuse_random(constants: Sequence[Any], again: Sequence[Any]) -> None:
+    """Raises ``ValueError`` if building a model twice by one key gave other constants.
+
+    They would be the same for all networks of a program and others in the next one: no pair of networks would begin
+    alike, nor a sweep go on where it was.
+    """
+    if len(constants) != len(again) or not all(map(_are_equal, constants, again)):
+        raise ValueError(
+            "build gave another model when it was called again with the same key: networks are compared in pairs that "
+            "begin alike, so draw all random numbers from the key, by jax.random"
+        )
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+        one, other = jax.random.key_data(one), jax.random.key_data(other)
+    return np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
 
 
 def _widened(leaf: Array) -> Array:
