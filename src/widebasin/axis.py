@@ -1,5 +1,6 @@
 """The class ``Axis``. It imports no other module, so that the command line can build its help quickly."""
 
+import keyword
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,20 @@ class Axis:
     counted: bool = False
 
     def __post_init__(self) -> None:
+        """Raises ``ValueError`` for an attribute that is not what it must be."""
+        for attribute in ("name", "flag"):
+            word = getattr(self, attribute)
+            if not isinstance(word, str) or not word.isidentifier() or keyword.iskeyword(word):
+                raise ValueError(
+                    f"{attribute} of axis {self.name}: must be letters, digits and _, as it is a field in Python, got "
+                    f"{word!r}"
+                )
+        is_sequence = isinstance(self.default, Sequence) and not isinstance(self.default, str)
+        if not is_sequence and not callable(self.default):
+            raise ValueError(
+                f"default of axis {self.name}: must be the values of a grid, such as {(self.default,)}, got "
+                f"{self.default!r}"
+            )
         if self.kind not in (int, float, str):
             raise ValueError(f"kind of axis {self.name}: must be int, float or str, got {self.kind}")
         if not self.phrase:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from sweep.made_up import DEPTH, DROPOUT, NAME, deep_line, hidden_layers
+from together import together
 
 from widebasin import cli, training_commands
 from widebasin.sweep import Execution, Spec, UsageError, read_spec, resolve, spec_toml
@@ -61,9 +62,20 @@ def test_columns_are_in_the_order_of_the_table():
     assert [name for name, _ in cell.points[0].axes] == ["method", *varied]
 
 
-def test_an_axis_takes_numbers_or_names():
-    with pytest.raises(ValueError, match="kind of axis x: must be int, float or str"):
-        Axis("x", "x", bool, "", lambda value: True, ())
+@together(
+    ("given", "message"),
+    [
+        ({"kind": bool}, "kind of axis x: must be int, float or str"),
+        ({"flag": "my-flag"}, "flag of axis x: must be letters, digits and _.*'my-flag'"),
+        ({"name": "lambda"}, "name of axis lambda: must be letters"),
+        ({"default": 0.5}, r"default of axis x: must be the values of a grid, such as \(0.5,\), got 0.5"),
+        ({"default": "none"}, "default of axis x: must be the values"),
+    ],
+)
+def test_attributes_of_an_axis_are_checked(given, message):
+    usual = {"name": "x", "flag": "x", "kind": float, "wanted": "", "holds": lambda value: True, "default": ()}
+    with pytest.raises(ValueError, match=message):
+        Axis(**usual | given)
 
 
 # A workload's own ----------------------------------------------------------------------------------------------------

@@ -239,9 +239,10 @@ def resolved_type(own: tuple[Axis, ...]) -> type[Resolved]:
 def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options: Any) -> Any:
     taken = {field.name for field in dataclasses.fields(base)} | {axis.name for axis in AXES}
     for axis in own:
-        for word in (axis.name, axis.flag):
-            if word in taken:
-                raise UsageError("axes", axis.name, f"the name and the flag of an axis must be new, and {word} is not")
+        words = {axis.name, axis.flag}
+        for word in sorted(words & taken):
+            raise UsageError("axes", axis.name, f"the name and the flag of an axis must be new, and {word} is not")
+        taken |= words
     namespace = {"axes": with_own(own), "__doc__": base.__doc__, "__module__": base.__module__}
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), namespace=namespace, frozen=True, **options)
 
