@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = [ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("**/*.md"))]
 
+# Their commands train for so long that programs which are compiled as a user's pay.
+LONG = ("docs/tutorial.md", "docs/howto/choose-a-radius.md", "docs/howto/large-network.md")
 # The others train networks and measure them.
 QUICK = ("benchmarks/README.md", "docs/results/README.md")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES if blocks_of(page.read_text(encoding="utf-8"))]
@@ -30,6 +32,8 @@ def test_every_block_says_what_is_done_with_it(page):
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES])
 def test_blocks_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name in LONG:
+        monkeypatch.delenv("XLA_FLAGS")
     check_page(ROOT / name, tmp_path)
 
 

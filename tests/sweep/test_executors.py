@@ -40,6 +40,8 @@ SHARED = {
     "slurm": ("--executor", "slurm", "--processes", "2", "--executor-options", "cluster=local"),
     "ray": ("--executor", "ray", "--processes", "2"),
 }
+# Ray's processes leave the cores to all others, unless it is told not to: beside other tests they would wait for them.
+AS_NICE_AS_OTHERS = ("RAY_worker_niceness", "0")
 
 
 def equal(one, other):
@@ -210,9 +212,10 @@ def alone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", SHARED)
-def test_every_executor_gives_the_bits_of_one_process(alone, tmp_path, executor):
+def test_every_executor_gives_the_bits_of_one_process(alone, tmp_path, executor, monkeypatch):
     if executor == "ray":
         pytest.importorskip("ray")
+        monkeypatch.setenv(*AS_NICE_AS_OTHERS)
     done = widebasin(*GRID, *SAME, *SHARED[executor], "--out", tmp_path / executor, check=0)
     assert done.stderr == ""
     equal(tmp_path / executor, alone)
@@ -477,7 +480,6 @@ from widebasin.sweep.events import Epoch
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.leases import Leases
-from widebasin.sweep.leases import Leases
 from widebasin.sweep.run import run
 from widebasin.sweep.spec_file import read_spec
 
@@ -502,8 +504,9 @@ finally:
 
 
 @pytest.mark.slow
-def test_ray_goes_on_when_a_node_is_lost(tmp_path):
+def test_ray_goes_on_when_a_node_is_lost(tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv(*AS_NICE_AS_OTHERS)
     spec = resolve(Spec(widths=(3, 5, 6), rhos=(0.05, 0.2), seeds=2, epochs=100))
     expected = run(spec, tmp_path / "alone", execution=Execution(networks_at_once=2, devices=1))
     (tmp_path / "spec.toml").write_text(spec_toml(spec))

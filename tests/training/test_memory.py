@@ -35,10 +35,8 @@ def occupied(problem, networks=2):
     [
         ("digits-mlp", 16),
         ("digits-mlp", 512),
-        pytest.param("digits-vit", 16, marks=pytest.mark.slow),
         pytest.param("digits-vit", 64, marks=pytest.mark.slow),
         pytest.param("phrases-lstm", 4, marks=pytest.mark.slow),
-        pytest.param("phrases-lstm", 16, marks=pytest.mark.slow),
     ],
 )
 def test_the_estimate_is_an_upper_bound_and_not_far_from_what_the_program_takes(name, width):
