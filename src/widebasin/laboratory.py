@@ -245,7 +245,8 @@ def cost(study: str | None = None, *, calibrate: bool = True, **choices: Any) ->
     if study is not None and (not isinstance(study, str) or study not in STUDIES):
         raise nearest_name("study", study, STUDIES)
     start = Spec() if study is None else STUDIES[study].spec
-    spec, _, execution = _asked(start, choices)
+    spec, options, execution = _asked(start, choices)
+    options.check()
     return running.cost(spec, execution, calibrate=calibrate)
 
 

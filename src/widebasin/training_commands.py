@@ -205,7 +205,7 @@ class Tune:
             widths = "-".join(map(str, spec.widths or ()))
             output = dataclasses.replace(output, out=RESULTS / f"tune-{file_name(spec.workload)}-widths-{widths}")
         if self.forecast.asked:
-            _forecast(spec, self.execution, output, self.forecast.devices, console)
+            _forecast(spec, self.answer, self.execution, output, self.forecast.devices, console)
             return
         answered = _sweep(spec, self.answer, self.execution, output, console)
         if answered is None:
@@ -332,20 +332,27 @@ def _sweep(
 
 def _train_or_forecast(command: StudyCommand | Sweep, options: Options, console: Console) -> None:
     """Trains a grid and prints the answer, or prints the expected cost without training or writing anything."""
+    growth, execution, output = command.growth.extend_radii, command.execution, command.output
     if command.forecast.asked:
-        _forecast(command.grid, command.execution, command.output, command.forecast.devices, console)
-        return
-    growth = command.growth.extend_radii
-    _sweep(command.grid, options, command.execution, command.output, console, growth)
+        _forecast(command.grid, options, execution, output, command.forecast.devices, console, growth)
+    else:
+        _sweep(command.grid, options, execution, output, console, growth)
 
 
 def _forecast(
-    spec: Spec, execution: Execution, output: Output, accelerators: Accelerators | None, console: Console
+    spec: Spec,
+    options: Options,
+    execution: Execution,
+    output: Output,
+    accelerators: Accelerators | None,
+    console: Console,
+    extend_radii: bool = False,
 ) -> None:
-    """Prints the expected cost of a grid; nothing is trained or written."""
+    """Prints the expected cost of a grid; nothing is trained or written, but what would be refused is."""
     from widebasin.studies.costs import cost_sentences, cost_table
-    from widebasin.studies.running import RESULTS, cost, folder_name
+    from widebasin.studies.running import RESULTS, check_asked, cost, folder_name
 
+    check_asked(options, execution, overwrite=output.overwrite, extend_radii=extend_radii, track=output.track)
     path = output.out if output.out is not None else RESULTS / folder_name(spec)
     found = cost(spec, execution, accelerators)
     console.print(cost_table(found).rich())

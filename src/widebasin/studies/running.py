@@ -30,7 +30,7 @@ from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
-from widebasin.sweep.trackers import listeners_of
+from widebasin.sweep.trackers import check_trackers, listeners_of
 from widebasin.sweep.trials import entry_of, own_radii
 from widebasin.training.compilation import check_platform, keep_compiled_programs, use_cpu_only, use_every_core
 from widebasin.training.hosts import join
@@ -69,14 +69,7 @@ def train_and_answer(
         extend_radii: whether to add radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
-    for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
-        if not isinstance(flag, bool):
-            raise UsageError(name, flag, "must be True or False")
-    options.check()
-    execution.check()
-    if extend_radii and execution.place is not None:
-        remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
-        raise UsageError("extend_radii", True, remedy)
+    check_asked(options, execution, overwrite=overwrite, extend_radii=extend_radii, track=track)
     # Processes on this machine would all take the same accelerators: they refuse where there are any, see there.
     if named(execution).name not in ("local", "processes"):
         use_cpu_only()
@@ -110,6 +103,21 @@ def train_and_answer(
                 more = " and ".join(f"{radius:g}" for radius in sorted({*itertools.chain(*further.values())}))
                 say(console, f"A chosen radius is at the edge of those tried; also training {more}", "dim")
             resolved = _with_radii(resolved, further)
+
+
+def check_asked(
+    options: Options, execution: Execution, *, overwrite: bool, extend_radii: bool, track: Sequence[str]
+) -> None:
+    """Raises ``UsageError`` for arguments of ``train_and_answer`` that are wrong whatever is trained."""
+    for name, flag in (("overwrite", overwrite), ("extend_radii", extend_radii)):
+        if not isinstance(flag, bool):
+            raise UsageError(name, flag, "must be True or False")
+    options.check()
+    execution.check()
+    if extend_radii and execution.place is not None:
+        remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
+        raise UsageError("extend_radii", True, remedy)
+    check_trackers(track)
 
 
 def _left_to_others(folder: ResultsFolder) -> str:
