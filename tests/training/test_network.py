@@ -1,5 +1,7 @@
 """A model as a function of its parameters, its state and a batch."""
 
+import random
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -191,10 +193,20 @@ def test_arrays_that_would_neither_be_trained_nor_kept_are_refused():
         Network(Shuffled)
 
 
-@together("draw", [np.random.standard_normal, np.random.default_rng().standard_normal])
-def test_models_that_are_drawn_from_elsewhere_than_their_key_are_refused(draw):
+@together(
+    "factor",
+    [
+        lambda: np.random.standard_normal((4, 2)),  # noqa: NPY002
+        lambda: np.random.default_rng().standard_normal((4, 2)),
+        np.random.standard_normal,
+        random.random,
+        lambda: jax.random.normal(jax.random.key(random.getrandbits(30)), (4, 2)),
+    ],
+)
+def test_models_that_are_drawn_from_elsewhere_than_their_key_are_refused(factor):
     def drawn(key):
-        return Applied({"a": jnp.asarray(draw((4, 2)), jnp.float32)}, lambda params, inputs: inputs @ params["a"])
+        weights = jax.random.normal(key, (4, 2)) * factor()
+        return Applied({"a": weights.astype(jnp.float32)}, lambda params, inputs: inputs @ params["a"])
 
     with pytest.raises(ValueError, match="build gave another model when it was called again with the same key"):
         Network(drawn)

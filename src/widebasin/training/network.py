@@ -2,13 +2,17 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Key, PyTree
 
 from widebasin.models import BATCH_AXIS, count_parameters
@@ -62,9 +66,10 @@ class Network:
         own = _in_double_precision(build) if precision == "float64" else build
         self._build = eqx.nn.make_with_state(own)
         with computing_in(precision):
+            generators = _generators()
             jaxpr, arrays, others = eqx.filter_make_jaxpr(self._build)(jax.random.key(0))
-            if jaxpr.consts:
-                _refuse_random(jaxpr.consts, eqx.filter_make_jaxpr(self._build)(jax.random.key(0))[0].consts)
+            if jaxpr.consts or _generators() != generators:
+                _refuse_random(jaxpr, eqx.filter_make_jaxpr(self._build)(jax.random.key(0))[0])
         model, state = eqx.combine(arrays, others)
         if not callable(model):
             raise ValueError(  # noqa: TRY004 (shown like other models that do not fit)
@@ -230,13 +235,21 @@ def _refuse_other_arrays(model: PyTree) -> None:
             )
 
 
-def _refuse_random(constants: Sequence[Any], again: Sequence[Any]) -> None:
-    """Raises ``ValueError`` if building a model twice by one key gave other constants.
+def _generators() -> tuple[Any, bytes]:
+    """The states of the random generators that Python and NumPy share between all who draw."""
+    return random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002 (models may draw from it)
+
+
+def _refuse_random(jaxpr: ClosedJaxpr, again: ClosedJaxpr) -> None:
+    """Raises ``ValueError`` if building a model twice by one key gave other numbers.
 
     They would be the same for all networks of a program and others in the next one: no pair of networks would begin
     alike, nor a sweep go on where it was.
     """
-    if len(constants) != len(again) or not all(map(_are_equal, constants, again)):
+    same = len(jaxpr.consts) == len(again.consts) and all(map(_are_equal, jaxpr.consts, again.consts))
+    # Single numbers are part of the text, which has addresses of functions too.
+    one, other = (re.sub(r" at 0x\w+", "", str(made.jaxpr)) for made in (jaxpr, again))
+    if not same or one != other:
         raise ValueError(
             "build gave another model when it was called again with the same key: networks are compared in pairs that "
             "begin alike, so draw all random numbers from the key, by jax.random"
@@ -244,7 +257,7 @@ def _refuse_random(constants: Sequence[Any], again: Sequence[Any]) -> None:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
         one, other = jax.random.key_data(one), jax.random.key_data(other)
     return np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
 
