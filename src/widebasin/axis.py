@@ -53,11 +53,12 @@ class Axis:
                     f"{attribute} of axis {self.name}: must be letters, digits and _, as it is a field in Python, got "
                     f"{word!r}"
                 )
-        is_sequence = isinstance(self.default, Sequence) and not isinstance(self.default, str)
-        if not is_sequence and not callable(self.default):
-            raise ValueError(
-                f"default of axis {self.name}: must be the values of a grid, such as {(self.default,)}, got "
-                f"{self.default!r}"
+        if isinstance(self.default, Sequence) and not isinstance(self.default, str):
+            object.__setattr__(self, "default", tuple(self.default))  # an axis is a key of a cache
+        elif not callable(self.default):
+            raise ValueError(  # noqa: TRY004 (shown like other attributes that do not fit)
+                f"default of axis {self.name}: must be the values of a grid, such as (1,), or a function from workload "
+                f"to values, got {self.default!r}"
             )
         if self.kind not in (int, float, str):
             raise ValueError(f"kind of axis {self.name}: must be int, float or str, got {self.kind}")

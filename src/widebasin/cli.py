@@ -32,7 +32,7 @@ from widebasin.sweep import Spec, UsageError, nearest_name, read_spec
 from widebasin.sweep.axes import AXES, own_of
 from widebasin.sweep.spec import fitted, workload_named
 from widebasin.theory_commands import TheoryCommand
-from widebasin.training_commands import TUNED, Import, Sweep, Train, Tune, of_one_network, study_command
+from widebasin.training_commands import TUNED, Import, Sweep, Train, Tune, check_flags, of_one_network, study_command
 
 PIPE_COLUMNS = 160
 # New objects until Python looks for circles of references that nothing holds. Imports and tracing make many objects and
@@ -190,6 +190,7 @@ def _parse(arguments: Sequence[str], *, silent: bool = False) -> Any:
         look_in(None if (folder := _given(arguments, "--data-dir")) is None else Path(folder))
     spec = _file_spec(arguments, named)
     own = own_of(spec.axes) if named is None else _own_axes(named)
+    check_flags(own)
     if list(arguments[:1]) in TRAINING:
         _check_repeated(arguments, (*AXES, *own))
         _check_numbers(arguments, (*AXES, *own))

@@ -296,6 +296,15 @@ def single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return command.workload, shared, {axis.name: getattr(command, axis.name, None) for axis in axes}
 
 
+def check_flags(own: tuple[Axis, ...]) -> None:
+    """Raises ``UsageError`` if a workload's own axis has the flag of something else than a spec."""
+    commands = (Growth, Execution, Output, Forecast, Options, Train, Import)
+    taken = {field.name for command in commands for field in dataclasses.fields(command)}
+    for axis in own:
+        for word in sorted({axis.name, axis.flag} & taken):
+            raise UsageError("axes", axis.name, f"--{word.replace('_', '-')} is another flag; choose another name")
+
+
 def of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
     """The command, with flags for the workload's own axes."""
     if not own:

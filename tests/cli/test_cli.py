@@ -18,6 +18,7 @@ from sweep.commands import start, widebasin
 from together import together
 
 from widebasin import __version__, cli, theory, training_commands
+from widebasin.axis import Axis
 from widebasin.shown import shown
 from widebasin.studies import STUDIES
 from widebasin.sweep import UsageError, resolve
@@ -137,6 +138,12 @@ def test_a_mistake_is_quoted_as_it_is_shown(value, here):
         assert said.replace("\n", "").isprintable(), arguments
         # Without the frame that tyro draws, and the lines that it breaks.
         assert shown(value) in re.sub(r"[│\s]", "", said), arguments
+
+
+@together("word", ["quiet", "shard", "network"])
+def test_an_axis_of_a_workload_may_not_have_another_flag(word):
+    with pytest.raises(UsageError, match=f"axes = 'depth': --{word} is another flag"):
+        training_commands.check_flags((Axis("depth", word, int, "a number", lambda value: True, (1,)),))
 
 
 @together("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])
