@@ -16,7 +16,7 @@ class Axis:
         kind: type of its values: int, float or str.
         wanted: what each value must be, for messages.
         holds: whether a value satisfies ``wanted``.
-        default: the default values, or a function from workload to values.
+        default: the default values, a tuple or a list, which becomes one, or a function from workload to values.
         traced: whether different values can share one compiled program; otherwise each value gets its own cells.
         phrase: format string for a value in text, with one field; by default the name in words and the value.
         percent: whether values are fractions, written in percent.
@@ -26,6 +26,9 @@ class Axis:
         single: default value for a single network; ``None`` means the middle one of the defaults.
         names: () -> the known names, if values are names.
         counted: whether the flag takes the number of values, which count up from the flag ``first_`` + name.
+
+    Raises:
+        ValueError: for an attribute that is not what it must be.
     """
 
     name: str
@@ -45,20 +48,18 @@ class Axis:
     counted: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` for an attribute that is not what it must be."""
         for attribute in ("name", "flag"):
             word = getattr(self, attribute)
             if not isinstance(word, str) or not word.isidentifier() or keyword.iskeyword(word):
                 raise ValueError(
-                    f"{attribute} of axis {self.name}: must be letters, digits and _, as it is a field in Python, got "
-                    f"{word!r}"
+                    f"{attribute} of axis {self.name}: must be an identifier of Python and no keyword, got {word!r}"
                 )
         if isinstance(self.default, Sequence) and not isinstance(self.default, str):
             object.__setattr__(self, "default", tuple(self.default))  # an axis is a key of a cache
         elif not callable(self.default):
             raise ValueError(  # noqa: TRY004 (shown like other attributes that do not fit)
-                f"default of axis {self.name}: must be the values of a grid, such as (1,), or a function from workload "
-                f"to values, got {self.default!r}"
+                f"default of axis {self.name}: must be a tuple of values, such as (1,), or a function from workload to "
+                f"values, got {self.default!r}"
             )
         if self.kind not in (int, float, str):
             raise ValueError(f"kind of axis {self.name}: must be int, float or str, got {self.kind}")

@@ -297,12 +297,17 @@ def single(command: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 
 def check_flags(own: tuple[Axis, ...]) -> None:
-    """Raises ``UsageError`` if a workload's own axis has the flag of something else than a spec."""
-    commands = (Growth, Execution, Output, Forecast, Options, Train, Import)
-    taken = {field.name for command in commands for field in dataclasses.fields(command)}
+    """Raises ``UsageError`` if an own axis of a workload has the word of another argument of a command that trains.
+
+    Grids have an axis by its flag, single networks by its name.
+    """
+    of_grid, of_one = (
+        {field.name for command in commands for field in dataclasses.fields(command)}
+        for commands in ((Sweep, Growth, Execution, Output, Forecast, Options), (Train, Import, Output))
+    )
     for axis in own:
-        for word in sorted({axis.name, axis.flag} & taken):
-            raise UsageError("axes", axis.name, f"--{word.replace('_', '-')} is another flag; choose another name")
+        if taken := [word for word, used in ((axis.flag, of_grid), (axis.name, of_one)) if word in used]:
+            raise UsageError("axes", axis.name, f"{taken[0]} is another argument of the command; choose another word")
 
 
 def of_one_network(command: type, own: tuple[Axis, ...]) -> Any:
@@ -357,13 +362,13 @@ def _forecast(
     console: Console,
     extend_radii: bool = False,
 ) -> None:
-    """Prints the expected cost of a grid; nothing is trained or written, but what would be refused is."""
+    """Prints the expected cost of a grid, or refuses its arguments as ``_sweep`` does; nothing is written."""
     from widebasin.studies.costs import cost_sentences, cost_table
-    from widebasin.studies.running import RESULTS, check_asked, cost, folder_name
+    from widebasin.studies.running import RESULTS, check_arguments, cost, folder_name
 
-    check_asked(options, execution, overwrite=output.overwrite, extend_radii=extend_radii, track=output.track)
+    check_arguments(options, execution, overwrite=output.overwrite, extend_radii=extend_radii, track=output.track)
     path = output.out if output.out is not None else RESULTS / folder_name(spec)
-    found = cost(spec, execution, accelerators)
+    found = cost(spec, execution, accelerators, extend_radii=extend_radii)
     console.print(cost_table(found).rich())
     for sentence in cost_sentences(found, path, accelerators):
         say(console, sentence)

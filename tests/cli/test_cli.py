@@ -140,10 +140,16 @@ def test_a_mistake_is_quoted_as_it_is_shown(value, here):
         assert shown(value) in re.sub(r"[│\s]", "", said), arguments
 
 
-@together("word", ["quiet", "shard", "network"])
-def test_an_axis_of_a_workload_may_not_have_another_flag(word):
-    with pytest.raises(UsageError, match=f"axes = 'depth': --{word} is another flag"):
-        training_commands.check_flags((Axis("depth", word, int, "a number", lambda value: True, (1,)),))
+@together(
+    ("name", "flag", "taken"),
+    [("depth", "quiet", "quiet"), ("depth", "file", "file"), ("network", "depths", "network")],
+)
+def test_an_axis_of_a_workload_may_not_have_the_word_of_another_argument(name, flag, taken, monkeypatch, capsys):
+    own = (Axis(name, flag, int, "a number", lambda value: True, (1,)),)
+    monkeypatch.setattr(cli, "_own_axes", lambda workload: own)
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "--workload", "digits-mlp"])
+    assert f"axes = '{name}': {taken} is another argument of the command" in capsys.readouterr().err
 
 
 @together("arguments", [("studdy",), ("sweep", "--width", "4", "--nonsense"), ("sweep", "--seeds", "many")])

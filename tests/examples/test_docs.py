@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = [ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("**/*.md"))]
 
-# Their commands train for so long that programs which are compiled as a user's pay.
-LONG = ("docs/tutorial.md", "docs/howto/choose-a-radius.md", "docs/howto/large-network.md")
 # The others train networks and measure them.
 QUICK = ("benchmarks/README.md", "docs/results/README.md")
+# These train for so long that programs pay which are compiled as a user's.
+LONG = ("docs/tutorial.md", "docs/howto/choose-a-radius.md", "docs/howto/large-network.md")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES if blocks_of(page.read_text(encoding="utf-8"))]
 
 
@@ -35,6 +35,10 @@ def test_blocks_run(name, tmp_path, monkeypatch):
     if name in LONG:
         monkeypatch.delenv("XLA_FLAGS")
     check_page(ROOT / name, tmp_path)
+
+
+def test_pages_that_are_named_here_are_there():
+    assert {*QUICK, *LONG} <= set(NAMES)
 
 
 def check_page(page, folder):

@@ -219,6 +219,11 @@ ANSWERS = {
         keeps=True,
     ),
     "solution-space": Case({**_LINE, "widths": (3, 6), "rhos": (0.3,)}, keeps=True, samples=12),
+    "coordinate-check": Case(
+        {**_DIGITS, "widths": (2, 4), "methods": ("sam",), "rhos": (0.1,), "label_noise": (0.0,)}
+        | {"parametrization": ("standard", "mup", "mup2"), "base_width": 2},
+        keeps=True,
+    ),
 }
 
 # "" is the answer to a sweep of its own.

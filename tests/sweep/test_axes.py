@@ -18,7 +18,7 @@ from widebasin.sweep.describing import description_of
 from widebasin.sweep.networks import load_network, stored_networks
 from widebasin.sweep.rows import identity_rows, rows_of_spec
 from widebasin.sweep.run import run
-from widebasin.sweep.spec import fitted, spec_type
+from widebasin.sweep.spec import fitted, resolved_type, spec_type
 from widebasin.sweep.spec_file import parse_resolved
 from widebasin.workloads import WORKLOADS
 
@@ -66,10 +66,10 @@ def test_columns_are_in_the_order_of_the_table():
     ("given", "message"),
     [
         ({"kind": bool}, "kind of axis x: must be int, float or str"),
-        ({"flag": "my-flag"}, "flag of axis x: must be letters, digits and _.*'my-flag'"),
-        ({"name": "lambda"}, "name of axis lambda: must be letters"),
-        ({"default": 0.5}, "default of axis x: must be the values of a grid, .* got 0.5"),
-        ({"default": "none"}, "default of axis x: must be the values"),
+        ({"flag": "my-flag"}, "flag of axis x: must be an identifier .*'my-flag'"),
+        ({"name": "lambda"}, "name of axis lambda: must be an identifier"),
+        ({"default": 0.5}, "default of axis x: must be a tuple of values, .* got 0.5"),
+        ({"default": "none"}, "default of axis x: must be a tuple of values"),
     ],
 )
 def test_attributes_of_an_axis_are_checked(given, message):
@@ -128,9 +128,13 @@ def test_an_axis_of_another_workload_is_refused(made_up, tmp_path):
 
 
 def test_names_of_own_axes_must_be_new():
-    clash = dataclasses.replace(DEPTH, flag="epochs")
-    with pytest.raises(ValueError, match="must be new, and epochs is not"):
-        spec_type((clash,))
+    for own, word in (
+        ((dataclasses.replace(DEPTH, flag="epochs"),), "epochs"),
+        ((DEPTH, dataclasses.replace(DROPOUT, name="depth")), "depth"),
+        ((dataclasses.replace(DEPTH, name="values"),), "values"),
+    ):
+        with pytest.raises(ValueError, match=f"must be new, and {word} is not"):
+            resolved_type(own)
     assert [axis.name for axis in with_own((DEPTH, DROPOUT))[-3:]] == ["dropout", "depth", "seed"]
 
 

@@ -1,6 +1,5 @@
 """Killing the process, a second process on the same folder, disks that refuse."""
 
-import itertools
 import os
 import shutil
 import signal
@@ -98,6 +97,22 @@ def test_a_sweep_killed_at_any_moment_and_started_again_gives_the_same_bits(unin
     assert not list(folder.rglob("*.checkpoint"))
 
 
+AGENTS = (
+    *("sweep", "--workload", "cartpole-ppo", "--methods", "sam", "--widths", "4", "--rhos", "0.05", "--seeds", "1"),
+    *("--epochs", "3", "--quiet", "--checkpoint-seconds", "0"),
+)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_agents_that_was_killed_has_the_same_bits(tmp_path):
+    """Environments and the accounts of their episodes go on where they were."""
+    widebasin(*AGENTS, "--out", tmp_path / "whole", check=0)
+    killed("epoch", 2, *AGENTS, "--out", tmp_path / "killed")
+    widebasin(*AGENTS, "--out", tmp_path / "killed", check=0)
+    for mine, theirs in zip(tables(tmp_path / "killed"), tables(tmp_path / "whole"), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
 def content(folder):
     """All that a reader sees of a folder."""
     return {
@@ -109,17 +124,15 @@ def content(folder):
 
 @pytest.mark.slow
 def test_a_report_killed_at_any_moment_and_made_again_has_the_same_bytes(tmp_path):
-    folder = tmp_path / "reported"
+    folder = tmp_path / "r"
     widebasin("study", "overparam", *SWEEP[1:], "--out", folder, check=0)
     expected = content(folder)
-    shutil.copytree(folder, tmp_path / "r")
-    reported = [(tmp_path / "r" / name).iterdir() for name in ("figures", "tables")]
-    for written in (*itertools.chain(*reported), *(tmp_path / "r").glob("*.html")):
+    for written in (*folder.glob("figures/*"), *folder.glob("tables/*"), *folder.glob("*.html")):
         written.unlink()
     for event, count in (("drawing", 2), ("renaming", 5), ("renamed", 9)):
-        killed(event, count, "report", tmp_path / "r", "--at", "best")
-    widebasin("report", tmp_path / "r", check=0)
-    assert content(tmp_path / "r") == expected
+        killed(event, count, "report", folder, "--at", "best")
+    widebasin("report", folder, check=0)
+    assert content(folder) == expected
 
 
 @pytest.mark.slow

@@ -166,5 +166,6 @@ def test_every_kind_of_model_trains_in_all(workload, tmp_path):
     results = run(resolve(spec), tmp_path / "r", execution=Execution(networks_at_once=2)).results()
     assert len(results) == 2 * 2
     assert not results["diverged"].any()
-    losses = [results.loc[results["parametrization"] == name, "train_loss"] for name in spec.parametrization]
-    assert not np.allclose(*losses, rtol=1e-3)
+    for method in ("sgd", "sam"):
+        standard, scaled = (rows(results, parametrization=name, method=method) for name in spec.parametrization)
+        assert not np.allclose(standard, scaled, rtol=1e-3)

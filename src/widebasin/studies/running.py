@@ -30,7 +30,7 @@ from widebasin.sweep.importing import import_network
 from widebasin.sweep.progress import progress_for, tracker
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import single_spec, workload_named
-from widebasin.sweep.trackers import check_trackers, listeners_of
+from widebasin.sweep.trackers import known_trackers, listeners_of
 from widebasin.sweep.trials import entry_of, own_radii
 from widebasin.training.compilation import check_platform, keep_compiled_programs, use_cpu_only, use_every_core
 from widebasin.training.hosts import join
@@ -69,7 +69,7 @@ def train_and_answer(
         extend_radii: whether to add radii while a chosen one is at an edge of those tried.
         track: names of trackers, see ``sweep.trackers``.
     """
-    check_asked(options, execution, overwrite=overwrite, extend_radii=extend_radii, track=track)
+    check_arguments(options, execution, overwrite=overwrite, extend_radii=extend_radii, track=track)
     # Processes on this machine would all take the same accelerators: they refuse where there are any, see there.
     if named(execution).name not in ("local", "processes"):
         use_cpu_only()
@@ -105,7 +105,7 @@ def train_and_answer(
             resolved = _with_radii(resolved, further)
 
 
-def check_asked(
+def check_arguments(
     options: Options, execution: Execution, *, overwrite: bool, extend_radii: bool, track: Sequence[str]
 ) -> None:
     """Raises ``UsageError`` for arguments of ``train_and_answer`` that are wrong whatever is trained."""
@@ -117,7 +117,7 @@ def check_asked(
     if extend_radii and execution.place is not None:
         remedy = "must be left out with --shard: give --processes, or run it again alone when all have ended"
         raise UsageError("extend_radii", True, remedy)
-    check_trackers(track)
+    known_trackers(track)
 
 
 def _left_to_others(folder: ResultsFolder) -> str:
@@ -168,7 +168,14 @@ def _resolved(spec: Spec, execution: Execution) -> tuple[Resolved, Execution]:
     return resolved, dataclasses.replace(execution, keep_parameters=keep)
 
 
-def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = None, *, calibrate: bool = True) -> Cost:
+def cost(
+    spec: Spec,
+    execution: Execution,
+    accelerators: Accelerators | None = None,
+    *,
+    calibrate: bool = True,
+    extend_radii: bool = False,
+) -> Cost:
     """Estimates the cost of ``train_and_answer`` without training or writing anything.
 
     Args:
@@ -176,11 +183,14 @@ def cost(spec: Spec, execution: Execution, accelerators: Accelerators | None = N
         execution: how to train it.
         accelerators: accelerators whose time will be estimated; checked before any work.
         calibrate: see ``sweep.cost.cost_of``.
+        extend_radii: whether radii would be extended, whose cost is not known; the spec must have one to choose.
     """
     if execution.hosts is not None:
         raise UsageError("hosts", execution.hosts, "must be left out where nothing is trained")
     execution.check()
     resolved, execution = _resolved(spec, execution)
+    if extend_radii:
+        _check_gains(resolved)
     if accelerators is not None:
         accelerators.check(resolved.precision)
     return cost_of(resolved, execution, calibrate=calibrate)

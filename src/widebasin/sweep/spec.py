@@ -237,11 +237,11 @@ def resolved_type(own: tuple[Axis, ...]) -> type[Resolved]:
 
 
 def _extended(base: Any, fields: Iterable[Any], own: tuple[Axis, ...], **options: Any) -> Any:
-    taken = {field.name for field in dataclasses.fields(base)} | {axis.name for axis in AXES}
+    taken = {field.name for field in dataclasses.fields(base)} | {axis.name for axis in AXES} | {*dir(base)}
     for axis in own:
         words = {axis.name, axis.flag}
-        for word in sorted(words & taken):
-            raise UsageError("axes", axis.name, f"the name and the flag of an axis must be new, and {word} is not")
+        if old := sorted(words & taken):
+            raise UsageError("axes", axis.name, f"the name and the flag of an axis must be new, and {old[0]} is not")
         taken |= words
     namespace = {"axes": with_own(own), "__doc__": base.__doc__, "__module__": base.__module__}
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), namespace=namespace, frozen=True, **options)

@@ -57,8 +57,9 @@ class Network:
         num_params: number of its parameters.
 
     Raises:
-        ValueError: if ``build`` does not return a model, takes random numbers from elsewhere than its key, or the model
-            has arrays that are not floating-point, which would be neither trained nor kept.
+        ValueError: if ``build`` does not return a model, gives other arrays when it is called again with the same key,
+            or draws numbers that Python's or NumPy's shared generators have, or if the model has arrays that are not
+            floating-point, which would be neither trained nor kept.
     """
 
     def __init__(self, build: Callable[[Key[Array, ""]], eqx.Module], precision: str = "float32") -> None:
@@ -237,7 +238,7 @@ def _refuse_other_arrays(model: PyTree) -> None:
 
 def _generators() -> tuple[Any, bytes]:
     """The states of the random generators that Python and NumPy share between all who draw."""
-    return random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002 (models may draw from it)
+    return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))  # noqa: NPY002 (models may draw from it)
 
 
 def _refuse_random(jaxpr: ClosedJaxpr, again: ClosedJaxpr) -> None:

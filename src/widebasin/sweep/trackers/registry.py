@@ -25,18 +25,15 @@ ALWAYS: dict[str, Tracker] = {tracker.name: tracker for tracker in _DECLARED if 
 """Trackers that log every sweep."""
 
 
-def check_trackers(names: Sequence[str] | str) -> list[str]:
-    """The names of trackers without duplicates; raises as ``listeners_of`` does."""
+def known_trackers(names: Sequence[str] | str) -> list[str]:
+    """The names without duplicates; ``UsageError`` for one that no tracker has."""
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, Sequence):
         raise UsageError("track", names, f"must be names of trackers: {', '.join(TRACKERS)}")
-    names = list(dict.fromkeys(names))
     for name in names:
         if name not in TRACKERS:
             raise nearest_name("track", name, TRACKERS)
-        check_package("track", name, TRACKERS[name].requirement)
-        TRACKERS[name].check()
-    return names
+    return list(dict.fromkeys(names))
 
 
 def listeners_of(names: Sequence[str] | str, folder: Path) -> list[Listener]:
@@ -53,4 +50,8 @@ def listeners_of(names: Sequence[str] | str, folder: Path) -> list[Listener]:
     Raises:
         UsageError: for an unknown name, a missing package, or a tracker that cannot be used at present.
     """
-    return [TRACKERS[name].listener(folder / name) for name in check_trackers(names)]
+    names = known_trackers(names)
+    for name in names:
+        check_package("track", name, TRACKERS[name].requirement)
+        TRACKERS[name].check()
+    return [TRACKERS[name].listener(folder / name) for name in names]
