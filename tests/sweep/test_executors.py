@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -26,9 +27,11 @@ from widebasin.sweep.executors.processes import Processes
 from widebasin.sweep.executors.ray import Ray
 from widebasin.sweep.folder import ResultsFolder
 from widebasin.sweep.leases import Leases
+from widebasin.sweep.process_names import process_name
 from widebasin.sweep.run import run
 from widebasin.sweep.spec import Spec
 from widebasin.sweep.spec_file import spec_toml
+from widebasin.training import EpochReport
 from widebasin.training.hosts import sendable
 
 FEW = resolve(Spec(widths=(2, 3), rhos=(0.1,), seeds=1, epochs=1))
@@ -158,6 +161,32 @@ def test_events_of_several_workers_are_heard_as_of_one(tmp_path):
         GroupFinished(grid[1], 0, points, before=True),
     ]
     assert [str(error) for error in listening.errors] == ["no such luck"]
+    assert not listening.listen()
+
+
+def test_workers_whose_command_was_killed_are_heard_until_the_sweep_is_replaced(tmp_path):
+    folder, heard = begun(tmp_path), []
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = process_name()
+    grid = tuple(cells(FEW))
+    points = tuple(grid[0].points)
+    for name, owner in {"left": here.replace(str(os.getpid()), str(gone.pid)), "used": here, "now": here}.items():
+        events = folder.path / "workers" / name
+        events.mkdir(parents=True)
+        (events / "command").write_text(owner)
+        tell = told(events)
+        tell(Started(grid))
+        tell(GroupStarted(grid[0], 0, points))
+        tell(Epoch(grid[0], 0, points, EpochReport(1, False, {"train_loss": np.ones(len(points))}, 0)))
+        tell(ValueError(name))
+    listening = workers._Heard(folder.path / "workers" / "now", folder, heard.append)
+    assert listening.listen()
+    assert [type(event) for event in heard].count(GroupStarted) == 2
+    assert [event.report.resumed for event in heard if isinstance(event, Epoch)] == [True, False]
+    assert [str(error) for error in listening.errors] == ["now"]
+    folder.clear()
+    listening = workers._Heard(folder.path / "workers" / "later", folder, heard.append)
     assert not listening.listen()
 
 

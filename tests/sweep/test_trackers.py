@@ -252,6 +252,8 @@ def test_wandb_keeps_runs_offline_and_sends_no_epoch_twice(tmp_path, monkeypatch
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2 * 4
     sent = [(line["cell"], line["epoch"]) for line in read_log(tmp_path / "wandb" / "sent.jsonl")]
     assert len(set(sent)) == len(sent) == 2 * 4
+    tell(listeners_of(["wandb"], tmp_path)[0], events(resumed=4))
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2 * 4
 
 
 @pytest.mark.slow  # what these tests need is installed for slow ones only

@@ -51,6 +51,8 @@ PAGES = ("report.html", "explore.html", "measure.html")
 RESULT_FILES = (*TABLES, *PAGES, *(f"partial-{name}" for name in PAGES), *ALWAYS)
 # What the processes of an executor get, tell and print, see ``workers``.
 WORKERS = "workers"
+# In the folder of every command that started some: its process, as ``process_name`` names it.
+COMMAND = "command"
 OWN_FOLDERS = ("cells", "figures", "partial-figures", "tables", "measurements", WORKERS, *TRACKERS)
 # Written before anything else, in this order.
 RECORD_FILES = ("run.json", "description.json", "spec.toml")
@@ -167,8 +169,10 @@ class ResultsFolder(HeldFolder):
     def clear(self) -> None:
         """Deletes the sweep, the spec last, so that whatever an interrupted deletion leaves still belongs to it.
 
-        What workers were given stays: those that wait in a queue still need it.
+        What workers were given stays: those that wait in a queue still need it. What they tell is heard no longer.
         """
+        for command in (self.path / WORKERS).glob(f"*/{COMMAND}"):
+            command.unlink(missing_ok=True)
         for name in OWN_FOLDERS:
             if name != WORKERS and (self.path / name).exists():
                 shutil.rmtree(self.path / name)

@@ -24,11 +24,12 @@ from widebasin.shown import first_line
 from widebasin.sweep.beginning import check_or_clear
 from widebasin.sweep.cells import Cell, cells, cells_of
 from widebasin.sweep.errors import SweepError, cannot_write
-from widebasin.sweep.events import Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
+from widebasin.sweep.events import Epoch, Event, Failed, Finished, GroupFinished, GroupStarted, Listener, Started
 from widebasin.sweep.executors.executor import Job
-from widebasin.sweep.folder import WORKERS, ResultsFolder
+from widebasin.sweep.folder import COMMAND, WORKERS, ResultsFolder
 from widebasin.sweep.here import check_others, train_here
 from widebasin.sweep.leases import Leases
+from widebasin.sweep.process_names import has_ended, process_name
 from widebasin.sweep.spec_file import differences
 from widebasin.training.compilation import keep_compiled_programs, use_every_core
 from widebasin.training.hosts import sendable
@@ -117,6 +118,8 @@ def train_in_workers(
     """
     folder, spec = job.folder(), job.resolved()
     cells(spec)[0].problem()  # data that are not here, or too few, are an error before there is a folder
+    events = job.path.absolute() / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+    heard = _Heard(events, folder, tell)
     with folder.locked():
         others = Leases(folder, job.execution.lease_seconds).holders()
         check_others(folder, spec, others)
@@ -125,15 +128,17 @@ def train_in_workers(
         check_or_clear(folder, spec, job.execution, job.overwrite)
     if _is_finished(folder, job):
         train_here(job.share(1, 1), tell)  # nothing to train, but to verify
+        if heard.listen():  # to workers that have finished it without their command
+            tell(Finished())
         return _clear(job)
-    events = job.path.absolute() / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         events.mkdir(parents=True)
+        (events / COMMAND).write_text(process_name())
     except OSError as error:
         raise cannot_write(events, error) from error
     shares = [Share(job.share(number, count), events) for number in range(1, count + 1)]
     try:
-        errors = _waited(folder, job, shares, start, tell, retries, go_on)
+        errors = _waited(folder, job, shares, start, heard, retries, go_on)
     except BaseException as error:
         tell(Failed(first_line(error)))
         raise
@@ -153,12 +158,11 @@ def _waited(
     job: Job,
     shares: Sequence[Share],
     start: Start,
-    tell: Listener,
+    heard: "_Heard",
     retries: int,
     go_on: bool,
 ) -> list[Exception]:
     """Waits until the sweep is finished, and returns the errors of workers."""
-    heard = _Heard(shares[0].events, folder, tell)
     workers = list(start(shares))
     left = [retries] * len(shares)
     stop = not go_on
@@ -245,10 +249,10 @@ class _Known(pickle.Unpickler):
 
 
 class _Heard:
-    """The events of all workers, as those of one.
+    """The events of all workers, as those of one; of workers whose command was killed on this machine, too.
 
     Attributes:
-        errors: of workers.
+        errors: of the workers of this command.
     """
 
     def __init__(self, events: Path, folder: ResultsFolder, tell: Listener) -> None:
@@ -260,10 +264,12 @@ class _Heard:
     def listen(self) -> bool:
         """Tells what is new; whether anything was."""
         news = False
-        for path in sorted(self.events.glob("*.events")):
-            for message in self._messages(path):
-                news = True
-                self._hear(message)
+        for path in sorted(self.events.parent.glob("*/*.events")):
+            own = path.parent == self.events
+            if own or _is_left(path.parent):
+                for message in self._messages(path):
+                    news = True
+                    self._hear(message if own else _of_before(message))
         return news
 
     def _messages(self, path: Path) -> Iterator[Message]:
@@ -277,8 +283,10 @@ class _Heard:
                 self._read[path] = file.tell()
                 yield _Known(content, self._cells).load()
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, message: Message | None) -> None:
         match message:
+            case None:
+                return
             case Exception():
                 self.errors.append(message)
                 return
@@ -299,3 +307,21 @@ class _Heard:
                 self._finished.add((cell.name, group))
                 message = dataclasses.replace(message, before=(cell.name, group) not in self._started)
         self.tell(message)
+
+
+def _is_left(events: Path) -> bool:
+    """Whether nobody listens to these workers any more: their command has ended."""
+    try:
+        return has_ended((events / COMMAND).read_text())
+    except OSError:
+        return False
+
+
+def _of_before(message: Message) -> Message | None:
+    """An event of the worker of another command: no work of this one, and an error is none of this one."""
+    match message:
+        case Exception():
+            return None
+        case Epoch(report=report):
+            return dataclasses.replace(message, report=dataclasses.replace(report, resumed=True))
+    return message

@@ -73,14 +73,9 @@ class _WeightsAndBiases:
             self._sent, self._last = opened_log(self._folder / SENT)
             self._sweep = _identity(self._folder / SWEEP)
         elif isinstance(event, GroupStarted):
-            place = event.cell.name, event.group
             # The group has begun before, by a process that has vanished: a run that is open cannot be opened again.
-            for run in self._runs.pop(place, ()):
+            for run in self._runs.pop((event.cell.name, event.group), ()):
                 run.finish()
-            self._runs[place] = []
-            for point, config in zip(event.points, _configs(event), strict=True):
-                assert self._names is not None
-                self._runs[place].append(self._run(self._names(event.cell, point), event.cell, config))
         elif isinstance(event, Epoch):
             self._send(event)
         elif isinstance(event, GroupFinished):
@@ -113,6 +108,10 @@ class _WeightsAndBiases:
         place, epoch = (event.cell.name, event.group), event.report.epoch
         if epoch <= self._last.get(place, 0):
             return
+        if place not in self._runs:
+            assert self._names is not None
+            named = zip(event.points, _configs(event), strict=True)
+            self._runs[place] = [self._run(self._names(event.cell, point), event.cell, one) for point, one in named]
         for network, run in enumerate(self._runs[place]):
             run.log(scalars(event.report, network), step=epoch)
         self._last[place] = epoch
@@ -128,7 +127,7 @@ class _WeightsAndBiases:
             run.finish(exit_code=int(failed))
 
 
-def _configs(event: GroupStarted) -> list[dict[str, Any]]:
+def _configs(event: Epoch) -> list[dict[str, Any]]:
     """The identity of networks and how they are trained."""
     from widebasin.sweep.rows import identity_rows
 
