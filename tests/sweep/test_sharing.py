@@ -21,6 +21,7 @@ from widebasin.sweep.cells import cells
 from widebasin.sweep.events import GroupFinished
 from widebasin.sweep.execution import Execution
 from widebasin.sweep.folder import ResultsFolder
+from widebasin.sweep.groups import train_sharing
 from widebasin.sweep.leases import LeaseLost, Leases
 from widebasin.sweep.process_names import machine, process_name
 from widebasin.sweep.run import run
@@ -216,6 +217,28 @@ def test_networks_of_a_lost_machine_are_taken_over_in_cells_that_were_compiled_a
     pd.testing.assert_frame_equal(
         folder.results().drop(columns="seconds"), expected.results().drop(columns="seconds"), check_exact=True
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [False, True])
+def test_nothing_is_compiled_ahead_where_a_process_has_vanished(lost, tmp_path):
+    """It may have vanished as it compiled."""
+    ahead = []
+
+    class Told(Program):
+        def prepare(self, points):
+            ahead.append(points)
+            super().prepare(points)
+
+    folder, shared = ResultsFolder(tmp_path / "r"), Execution(shard="1/1")
+    folder.path.mkdir()
+    plans = begin_or_continue(folder, FEW, shared, overwrite=False)
+    if lost:
+        path = folder.group(cells(FEW)[0].name, 0, "lease")
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{ended()} {machine()}-1")
+    train_sharing(cells(FEW), plans, folder, shared, lambda event: None, (1, 1), Told)
+    assert bool(ahead) != lost
 
 
 def test_nobody_joins_a_process_that_trains_alone_as_it_leases_nothing(tmp_path):
