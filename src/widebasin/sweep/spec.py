@@ -289,7 +289,7 @@ def resolve(spec: Spec | Resolved) -> Resolved:
             workload.check_width(width)
         except ValueError as error:
             where = f" ({line})" if (line := line_of(error)) else ""
-            raise UsageError("widths", width, f"{workload.name} has no model of this width: {error}{where}") from error
+            raise UsageError("widths", width, f"the model of {workload.name} cannot be used: {error}{where}") from error
     if given["sparsity"] is None:
         matching = workload.matching_sparsities(given["widths"]) if given["prune"] == "largest" else ()
         given["sparsity"] = (0.0, *matching)
