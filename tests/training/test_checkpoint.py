@@ -13,6 +13,7 @@ def tree(value=1.0, size=300):
         "seconds": np.float64(0.1) * np.ones(()),
         "keys": jax.random.split(jax.random.key(0), 3),
         "epoch": jnp.arange(3, dtype=jnp.int32),
+        "empty": jnp.zeros((3, 0)),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from widebasin.training.hosts import agreed, explained
@@ -73,7 +74,7 @@ class Checkpoints:
 
         try:
             with explained():
-                manager.save(epoch, args=ocp.args.StandardSave(tree), force=True)
+                manager.save(epoch, args=ocp.args.StandardSave(_stored(tree)), force=True)
             self._agreed(kept)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             raise CheckpointError(
@@ -97,7 +98,8 @@ class Checkpoints:
         epoch = self._agreed(lambda: self._verified(manager.latest_step(), _arrays(like)))
         if epoch is None:
             return None
-        return manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, like)))
+        found = manager.restore(epoch, args=ocp.args.StandardRestore(jax.tree.map(_abstract, _stored(like))))
+        return jax.tree.map(lambda mine, leaf: leaf if mine.size else mine, like, found)
 
     def _verified(self, epoch: int | None, like: dict[str, str]) -> int | None:
         """The epoch of the latest checkpoint, whose arrays are to be ``like`` these; ``None`` if there is none."""
@@ -164,6 +166,11 @@ class Checkpoints:
 def _arrays(tree: PyTree) -> dict[str, str]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _stored(tree: PyTree) -> PyTree:
+    """The arrays, with a number in the place of each that has none, which orbax does not write."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else np.zeros(1, np.uint8), tree)
 
 
 def _digests(folder: Path) -> dict[str, str]:
