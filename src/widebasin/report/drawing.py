@@ -28,7 +28,7 @@ LEGEND_LETTERS, TITLE_LETTERS = 66, 72
 LINE_LETTERS = 7
 # Okabe & Ito's colours, distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "D", "^", "v", "P", "X")
+MARKERS = ("o", "D", "^", "v", "P", "X", "<", ">", "p", "h", "d")
 GREY = "0.4"
 # Intervals may stretch the axis of the gains by this many times the range of the gains, on either side.
 INTERVAL_STRETCH = 1.5
