@@ -7,22 +7,25 @@ import pytest
 
 from widebasin.models import ActorCritic
 
-MODEL = ActorCritic(features=6, actions=3, width=5, key=jax.random.key(1))
+
+@pytest.fixture(scope="module")
+def model():
+    return ActorCritic(features=6, actions=3, width=5, key=jax.random.key(1))
 
 
-@pytest.mark.parametrize(("layers", "last"), [(MODEL.actor, 0.01), (MODEL.critic, 1.0)])
-def test_weights_are_orthogonal_and_biases_zero(layers, last):
-    for layer, scale in zip(layers, (2**0.5, 2**0.5, last), strict=True):
+@pytest.mark.parametrize(("network", "last"), [("actor", 0.01), ("critic", 1.0)])
+def test_weights_are_orthogonal_and_biases_zero(network, last, model):
+    for layer, scale in zip(getattr(model, network), (2**0.5, 2**0.5, last), strict=True):
         rows = np.asarray(layer.weight)
         gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
         np.testing.assert_allclose(gram, scale**2 * np.eye(len(gram)), atol=1e-5 * scale**2)
         assert not np.asarray(layer.bias).any()
 
 
-def test_outputs_are_those_of_two_networks():
+def test_outputs_are_those_of_two_networks(model):
     x = np.linspace(-1, 1, 6)
-    logits, value = MODEL(jnp.asarray(x).reshape(2, 3))
-    for layers, found in ((MODEL.actor, logits), (MODEL.critic, value[None])):
+    logits, value = model(jnp.asarray(x).reshape(2, 3))
+    for layers, found in ((model.actor, logits), (model.critic, value[None])):
         hidden = x
         for layer in layers[:-1]:
             hidden = np.tanh(np.asarray(layer.weight) @ hidden + np.asarray(layer.bias))

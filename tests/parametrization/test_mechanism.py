@@ -4,6 +4,8 @@ A few steps of gradient descent come first, each parametrization by its own rule
 random outputs, of size ``(base / width)^1/2``, from which they are still far from the limit.
 """
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,10 +25,12 @@ DIGITS = digits()
 INPUTS, LABELS = jnp.asarray(DIGITS.prepared(DIGITS.inputs[:EXAMPLES])), jnp.asarray(DIGITS.targets[:EXAMPLES])
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def network(width, key):
     return MLP((64, width, width, 10), key=key)
 
 
+@functools.cache
 def factors(width):
     return multipliers(*(eqx.filter_eval_shape(network, one, jax.random.key(0)) for one in (width, BASE)))
 
@@ -41,6 +45,24 @@ def loss(model):
     return softmax_cross_entropy_with_integer_labels(outputs(model), LABELS).mean()
 
 
+@jax.jit
+def after_steps(model, rates):
+    def step(_, model):
+        return jax.tree.map(lambda w, g, rate: w - RATE * rate * g, model, loss(model)[1], rates)
+
+    return jax.lax.fori_loop(0, STEPS, step, model)
+
+
+@functools.cache
+def scales_of(width, parametrization):
+    return perturbation(factors(width)) if parametrization == MUP2 else None
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def ascended(model, scales):
+    return ascent_point(model, loss(model)[1], RADIUS, scales=scales)
+
+
 def trained(width, parametrization, seed):
     """A network after a few steps, and the factors of its width."""
     model, of_layers = network(width, jax.random.key(seed)), factors(width)
@@ -49,27 +71,29 @@ def trained(width, parametrization, seed):
         rates = jax.tree.map(lambda _: 1.0, rates)
     else:
         model = initialized(model, of_layers)
-    for _ in range(STEPS):
-        model = jax.tree.map(lambda w, g, rate: w - RATE * rate * g, model, loss(model)[1], rates)
-    return model, of_layers
+    return after_steps(model, rates), of_layers
 
 
-def alone(model, other, layer):
-    """RMS change of the outputs if one layer is that of another network."""
-    weights, biases = list(model.weights), list(model.biases)
-    weights[layer], biases[layer] = other.weights[layer], other.biases[layer]
-    moved = eqx.tree_at(lambda one: (one.weights, one.biases), model, (weights, biases))
-    return float(jnp.sqrt(jnp.mean((outputs(moved) - outputs(model)) ** 2)))
+@jax.jit
+def alone(model, other):
+    """RMS change of the outputs if one layer is that of another network, for every layer."""
+
+    def change(layer):
+        weights, biases = list(model.weights), list(model.biases)
+        weights[layer], biases[layer] = other.weights[layer], other.biases[layer]
+        moved = eqx.tree_at(lambda one: (one.weights, one.biases), model, (weights, biases))
+        return jnp.sqrt(jnp.mean((outputs(moved) - outputs(model)) ** 2))
+
+    return jnp.stack([change(layer) for layer in range(LAYERS)])
 
 
 def effects(width, parametrization):
     """The effect of each layer's perturbation, geometric means over seeds."""
     found = []
     for seed in range(SEEDS):
-        model, of_layers = trained(width, parametrization, seed)
-        scales = perturbation(of_layers) if parametrization == MUP2 else None
-        point = ascent_point(model, loss(model)[1], RADIUS, scales=scales)
-        found.append([alone(model, point, layer) for layer in range(LAYERS)])
+        model, _ = trained(width, parametrization, seed)
+        point = ascended(model, scales_of(width, parametrization))
+        found.append(alone(model, point))
     return np.exp(np.mean(np.log(found), axis=0))
 
 
@@ -106,11 +130,11 @@ def test_adaptive_ascents_keep_the_effect_of_every_layer_with_what_is_left_of_th
         model, of_layers = trained(width, MUP, seed=0)
         for scales, found in ((None, plain), (perturbation(of_layers, adaptive=True), scaled)):
             point = adaptive_ascent_point(model, loss(model)[1], 0.5, eta, None, None, scales)
-            found.append([alone(model, point, layer) for layer in range(LAYERS)])
-    grown = np.array(scaled[1]) / scaled[0]
+            found.append(alone(model, point))
+    grown = np.asarray(scaled[1]) / scaled[0]
     assert grown.max() < 2
     assert grown.min() > 1 / 2
-    without = np.array(plain[1]) / plain[0]
+    without = np.asarray(plain[1]) / plain[0]
     assert without[0] < 0.5
 
 

@@ -9,7 +9,7 @@ from widebasin.sparsity import pruned_per_layer, random_mask, remaining
 
 KEY = jax.random.key(3)
 LEVELS = (0.0, 0.5, 0.75, 0.9375, 0.984, 0.996, 1.0)
-NETWORK = MLP((40, 30, 20, 10), key=jax.random.key(0))
+NETWORK = jax.jit(lambda key: MLP((40, 30, 20, 10), key=key))(jax.random.key(0))
 SIZES = (1200, 600, 200)
 
 

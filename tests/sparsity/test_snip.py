@@ -11,16 +11,21 @@ from widebasin.models import MLP
 from widebasin.sparsity import apply_mask, pruned_in_total, remaining, snip_mask, snip_scores
 
 LEVELS = (0.0, 0.5, 0.75, 0.9375, 0.984, 0.996, 1.0)
-NETWORK = MLP((20, 15, 10), key=jax.random.key(0))  # 450 weights
-INPUTS = jax.random.normal(jax.random.key(1), (8, 20))
-TARGETS = jax.random.normal(jax.random.key(2), (8, 10))
 
 
 def loss(model, inputs, targets):
     return jnp.mean((jnp.tanh(jax.vmap(model)(inputs)) - targets) ** 2)
 
 
-GRADIENTS = jax.grad(loss)(NETWORK, INPUTS, TARGETS)
+@jax.jit
+def made():
+    """A network of 450 weights, inputs, targets and gradients."""
+    model = MLP((20, 15, 10), key=jax.random.key(0))
+    inputs, targets = jax.random.normal(jax.random.key(1), (8, 20)), jax.random.normal(jax.random.key(2), (8, 10))
+    return model, inputs, targets, jax.grad(loss)(model, inputs, targets)
+
+
+NETWORK, INPUTS, TARGETS, GRADIENTS = made()
 at_count = jax.jit(snip_mask)
 
 

@@ -135,13 +135,13 @@ def test_a_model_whose_function_is_made_anew_trains_in_all(more, tmp_path, monke
     """At the base width as in the standard one, whatever else is set."""
     workload = dataclasses.replace(WORKLOADS["digits-mlp"], name="functional", build=functional)
     monkeypatch.setitem(WORKLOADS, "functional", workload)
-    kinds = ALL[::2] if more else ALL
-    spec = dataclasses.replace(SMALL, workload="functional", rhos=(0.1,), seeds=1, parametrization=kinds, **more)
+    spec = dataclasses.replace(
+        SMALL, workload="functional", rhos=(0.1,), seeds=1, parametrization=("standard", "mup2"), **more
+    )
     results = run(resolve(spec), tmp_path / "r", execution=Execution()).results()
     small, wide = (rows(results, width=width, parametrization="standard") for width in (4, 16))
-    for name in kinds[1:]:
-        np.testing.assert_allclose(rows(results, width=4, parametrization=name), small, rtol=1e-4)
-        assert not np.allclose(rows(results, width=16, parametrization=name), wide)
+    np.testing.assert_allclose(rows(results, width=4, parametrization="mup2"), small, rtol=1e-4)
+    assert not np.allclose(rows(results, width=16, parametrization="mup2"), wide)
 
 
 TRAINABLE = ("digits-resnet", "phrases-lstm", "rings-gcn")
