@@ -62,11 +62,15 @@ def test_sizes_and_effects_are_those_of_the_network_in_its_own_parametrization(n
     assert jnp.std(before.weights[-1]) / jnp.std(standard) == pytest.approx(0.5**0.5, rel=0.3)
     found = rows_by_layer(network)
     assert [row["role"] for row in found.values()] == ["input", "hidden", "output"]
+
+    @jax.jit
+    def ascended(model):
+        return sam.ascent_point(model, jax.grad(loss)(model), 0.1, scales=scales)
+
     expected = {"update": layer_effects(outputs, before, after)}
     for model, when in ((before, "initial"), (after, "final")):
-        moved = sam.ascent_point(model, jax.grad(loss)(model), 0.1, scales=scales)
         expected[f"activation_{when}"] = activation_sizes(outputs, model)
-        expected[f"ascent_{when}"] = layer_effects(outputs, model, moved)
+        expected[f"ascent_{when}"] = layer_effects(outputs, model, ascended(model))
     assert set(expected) == set(COORDINATES)
     for column, sizes in expected.items():
         for layer, size in sizes.items():

@@ -94,7 +94,7 @@ def by_hand(rewards, values, next_values, terminated, ended):
     return found
 
 
-@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 3))
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 5, 8]), st.sampled_from([1, 3]))
 def test_advantages_are_the_discounted_sums_of_differences_until_the_episode_ends(seed, steps, count):
     random = np.random.default_rng(seed)
     rewards, values, next_values = random.normal(size=(3, steps, count))

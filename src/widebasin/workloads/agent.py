@@ -107,11 +107,12 @@ class AgentWorkload(Workload):
         own = {axis.name: axis.single_value(self) for axis in self.axes} | dict(settings.standard.own)
         ascent = own.pop(ASCENT.name, ASCENTS[0])
         problem = ProximalPolicy(lambda key: self.build(width, key, **own), self.environment, recipe, self.ppo, ascent)
-        self._check_environment(problem)
+        self._check_environment(recipe.precision)
         self._check_model(problem, width)
         return problem
 
-    def _check_environment(self, problem: ProximalPolicy) -> None:
+    @functools.lru_cache  # noqa: B019 (a workload lives as long as the process)
+    def _check_environment(self, precision: str) -> None:
         """Raises ``DataError`` if a step of the environment leads to something else than it must."""
         environment, which = self.environment, type(self.environment).__name__
 
@@ -121,7 +122,7 @@ class AgentWorkload(Workload):
             except Exception as error:  # whatever the user's code raises
                 raise DataError(f"{name} of {which} fails: {first_line(error)}") from error
 
-        with computing_in(problem.recipe.precision):
+        with computing_in(precision):
             key = jax.eval_shape(lambda: jax.random.key(0))
             state = trace(environment.reset, "reset", key)
             seen = trace(environment.observe, "observe", state)
