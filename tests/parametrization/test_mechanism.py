@@ -129,8 +129,8 @@ def test_adaptive_ascents_keep_the_effect_of_every_layer_with_what_is_left_of_th
     for width in (64, 1024):
         model, of_layers = trained(width, MUP, seed=0)
         for scales, found in ((None, plain), (perturbation(of_layers, adaptive=True), scaled)):
-            point = adaptive_ascent_point(model, loss(model)[1], 0.5, eta, None, None, scales)
-            found.append(alone(model, point))
+            ascent = functools.partial(adaptive_ascent_point, rho=0.5, eta=eta, adaptive=None, mask=None, scales=scales)
+            found.append(alone(model, jax.jit(ascent)(model, loss(model)[1])))
     grown = np.asarray(scaled[1]) / scaled[0]
     assert grown.max() < 2
     assert grown.min() > 1 / 2
@@ -147,8 +147,8 @@ def test_sgd_under_mup2_is_plain_training_in_other_coordinates():
     def of(own):
         return jax.tree.map(lambda u, t: u * t, own, of_layers.norm)
 
-    scaled = SAM(RADIUS, scales=perturbation(of_layers)).value_and_grad(lambda one: loss.__wrapped__(one)[0])
-    plain = SAM(RADIUS).value_and_grad(lambda own: loss.__wrapped__(of(own))[0])
+    scaled = jax.jit(SAM(RADIUS, scales=perturbation(of_layers)).value_and_grad(lambda one: loss(one)[0]))
+    plain = jax.jit(SAM(RADIUS).value_and_grad(lambda own: loss(of(own))[0]))
     for _ in range(5):
         model = jax.tree.map(lambda w, g, rate: w - RATE * rate * g, model, scaled(model, ())[1], of_layers.sgd)
         own = jax.tree.map(lambda u, g: u - RATE * g, own, plain(own, ())[1])
