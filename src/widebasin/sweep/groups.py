@@ -95,9 +95,9 @@ def train_sharing(
 
     Every process goes through all groups, from a place of its own on, and trains those that no other process has
     leased. Then it takes over those whose process has vanished, from their last checkpoint: last, so that one that ends
-    its process, as for lack of memory, keeps no other from being trained. It may have done so while it was compiled
-    ahead, so that nothing is where a process has vanished. At the end it waits for the groups of others. A group that
-    fails is left to the others, and reported when there is nothing else to do.
+    its process, as for lack of memory, keeps no other from being trained; and without compiling ahead, by which one may
+    have ended it, too. At the end it waits for the groups of others. A group that fails is left to the others, and
+    reported when there is nothing else to do.
 
     What others have is seen by listing the folder of a cell, when a process comes to the cell and when another one was
     there first, so that the number of file operations for a group does not grow with the number of groups. Processes
@@ -114,11 +114,10 @@ def train_sharing(
     for one in work:
         one.looks_every, one.looks = HELD, NOT_YET
     work = _begun_at(work, (number - 1) * sum(len(one.groups) for one in work) // count)
-    looked_at = 0
-    compiled_ahead = 0 if leases.any_lost() else AHEAD
+    looked_at, compiled_ahead = 0, AHEAD
     while left := [one for one in work if one.left()]:
         train_all(left, tell, compiled_ahead)
-        compiled_ahead = 0  # what is left, others have, or had
+        compiled_ahead = 0
         failures = {(one.cell.name, number): error for one in left for number, error in one.failed().items()}
         still = {(one.cell.name, number) for one in left for number in one.left()}
         if failures and still <= failures.keys():

@@ -143,13 +143,6 @@ class Leases:
         owners = {_owner_of(path) for path in paths if _age(path, now) <= self._seconds_of(path)}
         return sorted({_process(owner) for owner in owners if owner and not _ended(owner)})
 
-    def any_lost(self) -> bool:
-        """Whether the process of some lease has vanished."""
-        paths = list(self._cells.glob("*/group-*.lease"))
-        now = self._now(paths[0]) if paths else 0.0
-        owners = {path: owner for path in paths if (owner := _owner_of(path))}
-        return any(_ended(owner) or _age(path, now) > self._seconds_of(path) for path, owner in owners.items())
-
     def tidy(self) -> None:
         """Deletes what killed processes left behind; for when all groups are trained."""
         for path in (*self._cells.glob("*/group-*.lease"), *self._cells.glob(f"*/{ASIDE}*")):

@@ -264,12 +264,12 @@ class _Heard:
     def listen(self) -> bool:
         """Tells what is new; whether anything was."""
         news = False
-        for path in sorted(self.events.parent.glob("*/*.events")):
-            own = path.parent == self.events
-            if own or _is_left(path.parent):
+        left = [path for path in sorted(self.events.parent.glob("*")) if path != self.events and _is_left(path)]
+        for folder in (*left, self.events):
+            for path in sorted(folder.glob("*.events")):
                 for message in self._messages(path):
                     news = True
-                    self._hear(message if own else _of_before(message))
+                    self._hear(message if folder == self.events else _of_before(message))
         return news
 
     def _messages(self, path: Path) -> Iterator[Message]:
